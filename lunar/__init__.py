@@ -1,0 +1,14 @@
+"""Lunar: a Linux-like TCP/IP stack for each of thousands of virtual hosts in one process.
+
+Start with `Network` (network.py). To follow a packet: asyncio/transports.py, sockets/, tcp/, net/ip_output.py,
+links/link.py, net/ip_input.py, tcp/input.py.
+"""
+
+from __future__ import annotations
+
+from lunar.host import Host
+from lunar.network import Network, StringFailed
+from weaves.realtime import Stalled
+from weaves.strings import schedule
+
+__all__ = ["Host", "Network", "Stalled", "StringFailed", "schedule"]

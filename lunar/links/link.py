@@ -1,0 +1,149 @@
+"""Links: what joins devices, and the only place where packets cross from host to host.
+
+A `Wire` is one direction of a link: it sends at a rate, holds what waits in a bounded queue, asks its impairment for a
+verdict, and puts the packet on the scheduler's heap at its arrival time. A `Link` is two wires between two devices. A
+switch (switch.py) is two wires for each of its ports.
+
+The queue is drop-tail and needs no events of its own: with a fixed rate each accepted packet's departure is known at
+once, so the queue is the list of departures that lie ahead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.links.impairments import Impairment
+from lunar.net.device import Device, Medium
+from lunar.packet import ETHERNET_HEADER_BYTES, Frame, Packet, Port, TcpSegment, UdpDatagram
+from lunar.wire import ethernet
+from weaves.scheduler import Lane, Scheduler
+
+QUEUE_PACKETS: Final = 1000  # txqueuelen of a Linux Ethernet device
+_BITS_NS: Final = 8_000_000_000
+
+
+@final
+class Wire:
+    """One direction. Rate in bits a second, 0 for unlimited; limits of packets and bytes, 0 for none."""
+
+    def __init__(
+        self, scheduler: Scheduler, lane: Lane, target: Port, rate_bps: i64, delay_ns: i64, limit_packets: i64,
+        limit_bytes: i64, impairment: Impairment | None,
+    ) -> None:
+        self.scheduler: Scheduler = scheduler
+        self.lane: Lane = lane
+        self.target: Port = target
+        self.rate_bps: i64 = rate_bps
+        self.delay_ns: i64 = delay_ns
+        self.limit_packets: i64 = limit_packets
+        self.limit_bytes: i64 = limit_bytes
+        self.impairment: Impairment | None = impairment
+        self.busy_until_ns: i64 = 0
+        # Make and parse the bytes of each frame (the test mode of the wire formats).
+        self.through_bytes: bool = False
+        # (departure, bytes) of what is queued or being sent.
+        self._departures: deque[tuple[i64, i64]] = deque()
+        self._backlog_bytes: i64 = 0
+        self.packets: i64 = 0  # accepted
+        self.bytes: i64 = 0
+        self.dropped_queue: i64 = 0
+        self.dropped_loss: i64 = 0
+        self.queueing_ns: i64 = 0  # the sum over the accepted packets
+        self.peak_packets: i64 = 0
+
+    def send(self, frame: Frame) -> None:
+        """Take `frame` over: queue it, lose it, or drop it where the queue is full."""
+        scheduler = self.scheduler
+        now: i64 = scheduler.now_ns
+        impairment = self.impairment
+        if impairment is not None and impairment.drops(frame):
+            self.dropped_loss += 1
+            self._fold(frame, now, 1)
+            return
+        departure: i64 = now
+        if self.rate_bps > 0:
+            size: i64 = frame.size_bytes + ETHERNET_HEADER_BYTES
+            start: i64 = self.busy_until_ns
+            if start > now:
+                if not self._room(now, size):
+                    self.dropped_queue += 1
+                    self._fold(frame, now, 2)
+                    return
+                self.queueing_ns += start - now
+            else:
+                start = now
+                self._departures.clear()
+                self._backlog_bytes = 0
+            # Rounded up, so that two packets never leave at a rate above the link's.
+            departure = start + (size * 8_000_000_000 + self.rate_bps - 1) // self.rate_bps
+            self.busy_until_ns = departure
+            self._departures.append((departure, size))
+            self._backlog_bytes += size
+        self.packets += 1
+        self.bytes += frame.size_bytes
+        self._fold(frame, now, 0)
+        if self.through_bytes:
+            parsed = ethernet.decode(ethernet.encode(frame))
+            assert isinstance(parsed, Frame), "a frame of ours did not survive its own bytes"
+            frame = parsed
+        frame.target = self.target
+        scheduler.post(frame, self.lane, departure + self.delay_ns)
+
+    def _room(self, now: i64, size: i64) -> bool:
+        """Whether a packet of `size` bytes fits behind those whose departure lies ahead."""
+        departures = self._departures
+        while departures and departures[0][0] <= now:
+            self._backlog_bytes -= departures.popleft()[1]
+        # The packet in transmission is not in the queue any more.
+        waiting: i64 = len(departures) - 1
+        if waiting + 1 > self.peak_packets:
+            self.peak_packets = waiting + 1
+        if self.limit_packets > 0 and waiting >= self.limit_packets:
+            return False
+        if self.limit_bytes > 0 and waiting > 0 and self._backlog_bytes - departures[0][1] + size > self.limit_bytes:
+            return False
+        return True
+
+    def _fold(self, frame: Frame, now: i64, verdict: i64) -> None:
+        """Mix what happened into the lane's digest: the time, the verdict and the headers."""
+        lane = self.lane
+        lane.fold(now)
+        lane.fold((frame.size_bytes << 2) | verdict)
+        if isinstance(frame, Packet):
+            lane.fold((frame.src ^ (frame.dst << 24)) & 0x3FFF_FFFF_FFFF_FFFF)
+            lane.fold((frame.ident << 8) | frame.ttl)
+            if isinstance(frame, TcpSegment):
+                lane.fold((frame.sport << 46) ^ (frame.dport << 30) ^ frame.seq)
+                lane.fold((frame.ack << 24) | (frame.flags << 16) | frame.window)
+                if frame.has_timestamps:
+                    lane.fold((frame.ts_val << 30) ^ frame.ts_ecr)
+            elif isinstance(frame, UdpDatagram):
+                lane.fold((frame.sport << 16) | frame.dport)
+
+
+@final
+class Link(Medium):
+    """Two devices and a wire in each direction."""
+
+    def __init__(self, name: str, a: Device, b: Device, a_to_b: Wire, b_to_a: Wire) -> None:
+        self.name: str = name
+        self.a: Device = a
+        self.b: Device = b
+        self.a_to_b: Wire = a_to_b
+        self.b_to_a: Wire = b_to_a
+
+    def transmit(self, frame: Frame, device: Device) -> None:
+        if device is self.a:
+            self.a_to_b.send(frame)
+        else:
+            self.b_to_a.send(frame)
+
+    def resolve(self, device: Device, next_hop: int) -> int:
+        peer = self.b if device is self.a else self.a
+        for address in peer.addresses:
+            if address[0] == next_hop:
+                return int(peer.mac)
+        return -1

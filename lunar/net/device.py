@@ -1,0 +1,88 @@
+"""A network device of a host: `lo`, `eth0`, ... with its addresses, MTU and counters.
+
+Going out, `transmit` hands the frame to the device's medium (a link's end, or the loopback). Coming in, the scheduler
+calls `arrive`, which hands it to the host's `receiver` (net/ip_input.py). A capture listens at `tap` in both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from mypy_extensions import i64
+
+from lunar.packet import BROADCAST_MAC, Frame, Port
+
+DEFAULT_MTU: Final = 1500
+LOOPBACK_MTU: Final = 65536  # as Linux' lo
+
+
+class Medium:
+    """What a device sends into. The links implement it."""
+
+    def transmit(self, frame: Frame, device: Device) -> None:
+        """Take the frame over; deliver, delay or drop it."""
+        raise NotImplementedError
+
+    def resolve(self, device: Device, next_hop: int) -> int:
+        """The hardware address of the neighbour of `device` that has `next_hop`; -1 when nobody here has it."""
+        raise NotImplementedError
+
+
+class Receiver:
+    """Who takes the frames that arrive at a device: a host's network layer."""
+
+    def receive_frame(self, frame: Frame, device: Device) -> None:
+        raise NotImplementedError
+
+
+@final
+class Device(Port):
+    """One device. `addresses` is a list of (address, prefix length)."""
+
+    def __init__(self, name: str, mac: i64, mtu: i64, receiver: Receiver) -> None:
+        self.name: str = name
+        self.mac: i64 = mac
+        self.mtu: i64 = mtu
+        self.receiver: Receiver = receiver
+        self.medium: Medium | None = None
+        self.addresses: list[tuple[int, int]] = []
+        self.up: bool = True
+        # A capture: called as tap(device, frame) for each frame in and out.
+        self.tap: Any = None
+        self.rx_packets: i64 = 0
+        self.rx_bytes: i64 = 0
+        self.rx_dropped: i64 = 0
+        self.tx_packets: i64 = 0
+        self.tx_bytes: i64 = 0
+        self.tx_dropped: i64 = 0
+
+    def transmit(self, frame: Frame) -> None:
+        """Send `frame`, whose destination is resolved. A device that is down or unplugged drops and counts."""
+        medium = self.medium
+        if medium is None or not self.up:
+            self.tx_dropped += 1
+            return
+        frame.eth_src = self.mac
+        self.tx_packets += 1
+        self.tx_bytes += frame.size_bytes
+        if self.tap is not None:
+            self.tap(self, frame)
+        medium.transmit(frame, self)
+
+    def arrive(self, frame: Frame) -> None:
+        if not self.up:
+            self.rx_dropped += 1
+            return
+        # A switch floods what it cannot place; a device takes only what is meant for it.
+        if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC:
+            self.rx_dropped += 1
+            return
+        self.rx_packets += 1
+        self.rx_bytes += frame.size_bytes
+        if self.tap is not None:
+            self.tap(self, frame)
+        self.receiver.receive_frame(frame, self)
+
+    def primary_address(self) -> int:
+        """The first address, 0 if the device has none."""
+        return self.addresses[0][0] if self.addresses else 0

@@ -1,0 +1,100 @@
+"""The network layer of one host: its devices, addresses, routes, parameters and counters.
+
+`Ip` is the object that ip_input.py, ip_output.py and forward.py work on. Transport protocols register themselves in
+`handlers`; upward the layer only delivers. Nothing here is shared between hosts.
+"""
+
+from __future__ import annotations
+
+
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+from lunar.net.device import Device
+from lunar.net.route import Route, RouteTable
+from lunar.packet import IcmpMessage, Packet
+from weaves.scheduler import Lane, Scheduler
+
+DEFAULT_TTL: Final = 64  # net.ipv4.ip_default_ttl
+
+
+class Handler:
+    """A transport protocol, as the network layer sees it."""
+
+    def receive(self, packet: Packet, device: Device) -> None:
+        """Take a packet that is addressed to this host. Bad input is counted and dropped, never raised."""
+        raise NotImplementedError
+
+    def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+        """An ICMP error concerns a packet that this host sent from `src` to `dst`.
+
+        `data` starts with the offending transport header (8 bytes at least). `errno` is what Linux maps the message
+        to; a `fatal` one ends a connection attempt at once.
+        """
+        raise NotImplementedError
+
+
+class Counters:
+    """A host's counters, by the names of RFC 1213 and of Linux' nstat."""
+
+    def __init__(self) -> None:
+        self.ip_in_receives: i64 = 0
+        self.ip_in_hdr_errors: i64 = 0
+        self.ip_in_addr_errors: i64 = 0
+        self.ip_in_no_protos: i64 = 0
+        self.ip_in_delivers: i64 = 0
+        self.ip_out_requests: i64 = 0
+        self.ip_out_no_routes: i64 = 0
+        self.ip_out_discards: i64 = 0
+        self.ip_forw_datagrams: i64 = 0
+        self.icmp_in_msgs: i64 = 0
+        self.icmp_in_errors: i64 = 0
+        self.icmp_out_msgs: i64 = 0
+        self.icmp_out_rate_limited: i64 = 0
+        self.udp_in_datagrams: i64 = 0
+        self.udp_out_datagrams: i64 = 0
+        self.udp_no_ports: i64 = 0
+        self.udp_in_errors: i64 = 0
+        self.udp_rcvbuf_errors: i64 = 0
+        self.tcp_active_opens: i64 = 0
+        self.tcp_passive_opens: i64 = 0
+        self.tcp_attempt_fails: i64 = 0
+        self.tcp_estab_resets: i64 = 0
+        self.tcp_in_segs: i64 = 0
+        self.tcp_out_segs: i64 = 0
+        self.tcp_retrans_segs: i64 = 0
+        self.tcp_in_errs: i64 = 0
+        self.tcp_out_rsts: i64 = 0
+        self.tcp_timeouts: i64 = 0  # TCPTimeouts: the retransmission timer fired
+        self.tcp_fast_retrans: i64 = 0
+        self.tcp_delayed_acks: i64 = 0
+        self.tcp_listen_overflows: i64 = 0
+        self.tcp_listen_drops: i64 = 0
+        self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp
+        self.tcp_challenge_acks: i64 = 0
+        self.tcp_out_of_order: i64 = 0  # TCPOFOQueue
+        self.tcp_rcv_pruned: i64 = 0  # RcvPruned: dropped for want of receive buffer
+
+
+class Ip:
+    """The network layer of one host."""
+
+    def __init__(self, scheduler: Scheduler, lane: Lane, rng: Any) -> None:
+        self.scheduler: Scheduler = scheduler
+        self.lane: Lane = lane  # what the host posts (timers) carries this lane
+        self.rng: Any = rng  # a random.Random, perhaps not made yet: initial sequence numbers, ports, identifiers
+        self.devices: list[Device] = []
+        self.routes: RouteTable = RouteTable()
+        # Own address -> the device that has it; broadcast addresses of the devices' networks.
+        self.local: dict[int, Device] = {}
+        self.broadcasts: dict[int, Device] = {}
+        self.handlers: dict[int, Handler] = {}
+        self.counters: Counters = Counters()
+        # How packets to an own address go: by lo. Set when the host makes its lo.
+        self.loopback_route: Route | None = None
+        self.forwarding: bool = False  # net.ipv4.ip_forward
+        self.default_ttl: i64 = 64
+        self.next_ident: i64 = 0
+        self.icmp_tokens: i64 = 50  # see icmp.py
+        self.icmp_stamp_ns: i64 = 0

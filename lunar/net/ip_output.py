@@ -1,0 +1,63 @@
+"""IPv4 output: route, source, identification, and on to the device.
+
+`send` is for packets that this host makes, forward.py uses `emit` for those of others. Read RFC 1122 section 3.3 beside
+this file. Fragmentation is not here yet: a packet larger than the device's MTU is refused with EMSGSIZE.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.net.ip import Ip
+from lunar.net.neighbor import resolve
+from lunar.net.route import Route
+from lunar.packet import BROADCAST_MAC, Packet
+
+OK: Final = 0
+LIMITED_BROADCAST: Final = 0xFFFF_FFFF
+
+
+def route_for(ip: Ip, dst: int) -> Route | None:
+    """The route that a packet to `dst` takes. Own addresses go by `lo`."""
+    if dst in ip.local:
+        return ip.loopback_route
+    return ip.routes.lookup(dst)
+
+
+def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
+    """Send a packet of this host's own; `route` saves the lookup when the caller knows it.
+
+    The caller has set `size_bytes`. Returns 0, or the errno that Linux would give: ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
+    """
+    ip.counters.ip_out_requests += 1
+    if route is None:
+        route = route_for(ip, packet.dst)
+        if route is None:
+            ip.counters.ip_out_no_routes += 1
+            return errno.ENETUNREACH
+    if packet.src == 0:
+        packet.src = route.source_address()
+    # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
+    packet.ident = ip.next_ident
+    ip.next_ident = (ip.next_ident + 1) & 0xFFFF
+    return emit(ip, packet, route)
+
+
+def emit(ip: Ip, packet: Packet, route: Route) -> i64:
+    """Hand the packet to the route's device. Returns 0 or an errno; on an error the packet is counted and dropped."""
+    device = route.device
+    if packet.size_bytes > device.mtu:
+        ip.counters.ip_out_discards += 1
+        return errno.EMSGSIZE
+    next_hop = route.gateway if route.gateway else packet.dst
+    broadcast = packet.dst == LIMITED_BROADCAST or packet.dst in ip.broadcasts
+    mac: i64 = BROADCAST_MAC if broadcast else resolve(device, next_hop, False)
+    if mac < 0:
+        ip.counters.ip_out_discards += 1
+        return errno.EHOSTUNREACH
+    packet.eth_dst = mac
+    device.transmit(packet)
+    return 0

@@ -1,0 +1,96 @@
+"""The routing table of a host: longest prefix match by one dictionary for each prefix length in use."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net.device import Device
+
+# Remembered lookups; dropped at each change of the table. Bounded, because a flood of destinations must not fill memory.
+_CACHE_ENTRIES: Final = 4096
+
+
+@final
+class Route:
+    """One route. `gateway` 0 means that the destination is on the device's own network. `source` is preferred, 0 none."""
+
+    def __init__(self, network: int, prefix: i64, gateway: int, device: Device, metric: i64, source: int) -> None:
+        self.network: int = network
+        self.prefix: i64 = prefix
+        self.gateway: int = gateway
+        self.device: Device = device
+        self.metric: i64 = metric
+        self.source: int = source
+
+    def source_address(self) -> int:
+        """The address that a packet by this route carries when its socket names none."""
+        return self.source if self.source else self.device.primary_address()
+
+
+@final
+class RouteTable:
+    """All routes of a host, for IPv4."""
+
+    def __init__(self) -> None:
+        # Prefix lengths in use, longest first, and for each a dictionary from the network's leading bits to its
+        # routes, best metric first.
+        self._prefixes: list[int] = []
+        self._tables: list[dict[int, list[Route]]] = []
+        self._cache: dict[int, Route] = {}
+
+    def add(self, route: Route) -> None:
+        """Add `route`. Raises `FileExistsError` (EEXIST) when there is one for the same network with the same metric."""
+        prefix: int = int(route.prefix)
+        if prefix not in self._prefixes:
+            at = 0
+            while at < len(self._prefixes) and self._prefixes[at] > prefix:
+                at += 1
+            self._prefixes.insert(at, prefix)
+            self._tables.insert(at, {})
+        routes = self._tables[self._prefixes.index(prefix)].setdefault(route.network >> (32 - prefix), [])
+        for other in routes:
+            if other.metric == route.metric and other.gateway == route.gateway and other.device is route.device:
+                raise FileExistsError(17, "File exists")
+        routes.append(route)
+        routes.sort(key=_metric)
+        self._cache.clear()
+
+    def remove(self, network: int, prefix: int, gateway: int, device: Device | None) -> None:
+        """Remove the first route that matches; gateway 0 and device None match any. Raises `ProcessLookupError` (ESRCH)."""
+        if prefix in self._prefixes:
+            table = self._tables[self._prefixes.index(prefix)]
+            routes = table.get(network >> (32 - prefix), [])
+            for route in routes:
+                if (not gateway or route.gateway == gateway) and (device is None or route.device is device):
+                    routes.remove(route)
+                    self._cache.clear()
+                    return
+        raise ProcessLookupError(3, "No such process")
+
+    def lookup(self, dst: int) -> Route | None:
+        """The route for `dst`: the longest prefix, then the lowest metric."""
+        found = self._cache.get(dst)
+        if found is not None:
+            return found
+        index: i64 = 0
+        count: i64 = len(self._prefixes)
+        while index < count:
+            routes = self._tables[index].get(dst >> (32 - self._prefixes[index]))
+            if routes:
+                route = routes[0]
+                if len(self._cache) >= _CACHE_ENTRIES:
+                    self._cache.clear()
+                self._cache[dst] = route
+                return route
+            index += 1
+        return None
+
+    def all(self) -> list[Route]:
+        """Every route, longest prefix first."""
+        return [route for table in self._tables for routes in table.values() for route in routes]
+
+
+def _metric(route: Route) -> int:
+    return int(route.metric)

@@ -1,0 +1,45 @@
+"""The command lines of the real tools, for the `net` lines of a tapestry and `Host.sh`.
+
+Each tool is a file with a function `run(host, words) -> str`, which returns what the tool prints. What a tool's real
+counterpart takes and this one does not is refused by name: a line is never half obeyed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from lunar.net_tools import ifconfig, route, sysctl
+from lunar.net_tools.errors import CommandError
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+_TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
+    "ifconfig": ifconfig.run,
+    "route": route.run,
+    "sysctl": sysctl.run,
+}
+# Tools that people will try, because documentation of real networks uses them.
+_PLANNED: Final = ("arp", "ip", "ip6tables", "iptables", "netstat", "ping", "ss", "tc", "traceroute")
+
+
+def run(host: Host, command: str) -> str:
+    """Run one command line on `host`. Raises `CommandError`."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise CommandError(f"{command!r}: {error}") from None
+    if not words:
+        return ""
+    tool = _TOOLS.get(words[0])
+    if tool is None:
+        known = ", ".join(sorted(_TOOLS))
+        if words[0] in _PLANNED:
+            raise CommandError(f"{words[0]} is not here yet; expected one of {known}")
+        raise CommandError(f'there is no command "{words[0]}"; expected one of {known}')
+    return tool(host, words[1:])
+
+
+__all__ = ["CommandError", "run"]

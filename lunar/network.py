@@ -1,0 +1,392 @@
+"""Network: hosts, links and a scheduler; the Python face of a tapestry.
+
+    net = lunar.Network(seed=1)
+    server = net.host("server", "10.0.0.2/24")
+    client = net.host("client", "10.0.0.3/24")
+    net.link(server, client, rate="100mbit", delay="5ms", loss="1%")
+    net.start(server, serve, "0.0.0.0", 80)
+    result = net.run(fetch("http://server/"), on=client)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from lunar import stats
+from lunar.host import Host
+from lunar.links.impairments import Impairment, RandomLoss
+from lunar.links.link import QUEUE_PACKETS, Link, Wire
+from lunar.links.switch import Switch, SwitchPort
+from lunar.names import NameTable
+from lunar.net.device import Device
+from lunar.packet import Frame, Port
+from lunar.pcap import CaptureDirectory
+from lunar.wire.address import parse_ipv4
+from weaves import interpose, seeds, units
+from weaves.clock import EPOCH_NS, parse_duration
+from weaves.realtime import Stalled, drive, drive_blocking
+from weaves.scheduler import STOPPED, Lane
+from weaves.strings import FAILED, KILLED, String
+from weaves.supervisor import RETURN, STOP, Supervisor
+from weaves.trace import digest
+
+_NS: Final = 1_000_000_000
+
+
+class StringFailed(RuntimeError):
+    """A string other than the awaited one failed, and `on_error` says to stop. The cause is its exception."""
+
+    def __init__(self, string: String) -> None:
+        super().__init__(f"string {string.name} on host {string.weave.host.name} failed: {string.error!r}")
+        self.string = string
+
+
+class Network:
+    """A virtual network. `seed` fixes everything that is random; `epoch_ns` is the hosts' wall clock at time 0 (Unix).
+
+    `through_bytes` makes and parses the bytes of each packet on each hop, for tests of the wire formats.
+    """
+
+    def __init__(
+        self, seed: int = 1, *, on_error: str = STOP, epoch_ns: int = EPOCH_NS, through_bytes: bool = False
+    ) -> None:
+        interpose.install()
+        self.seed = seed
+        self.epoch_ns = epoch_ns
+        self.through_bytes = through_bytes
+        self.supervisor = Supervisor(seed, on_error)
+        self.scheduler = self.supervisor.scheduler
+        self.names = NameTable()
+        self.hosts: dict[str, Host] = {}
+        self.links: list[Link | Switch] = []
+        self.wires: dict[str, list[Wire]] = {}  # the wires of each link, by its name
+        self._devices = 0
+        self._capture: CaptureDirectory | None = None
+        self._closed = False
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def now(self) -> float:
+        """Virtual time in seconds."""
+        return self.scheduler.now_ns / _NS
+
+    # Building
+
+    def host(self, name: str, *addresses: str) -> Host:
+        """A new host; each of `addresses` ("10.0.0.2/24") makes a device: eth0, eth1, ...
+
+        Raises `ValueError` for a name that is taken and for what is not an address with a prefix length.
+        """
+        if name in self.hosts:
+            raise ValueError(f"there is a host {name} already")
+        parsed = [_interface(address) for address in addresses]
+        host = Host(self, name)
+        self.hosts[name] = host
+        for pair in parsed:
+            host.add_device([pair])
+        return host
+
+    def next_device_number(self) -> int:
+        """A number for a new device, from which its hardware address is made."""
+        self._devices += 1
+        return self._devices
+
+    def link(
+        self,
+        *ends: Host | Device | str,
+        rate: str | int | None = None,
+        delay: str | int = 0,
+        loss: str | float = 0.0,
+        queue: str | int = QUEUE_PACKETS,
+        mtu: int = 1500,
+        name: str | None = None,
+        impairment: Callable[[], Impairment] | None = None,
+    ) -> Link | Switch:
+        """Join two devices by a link, or more by a switch.
+
+        An end is a device, "host.eth1", or a host whose first device without a link is meant. `rate` is in tc's units
+        ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or nanoseconds); `loss` a probability
+        (0.01 or "1%"); `queue` packets, or "64 kb"; `impairment` makes one for each direction in place of `loss`.
+        Raises `ValueError` for a wrong value.
+        """
+        devices = [self._end(end) for end in ends]
+        if len({id(device) for _, device in devices}) != len(devices):
+            raise ValueError("a link joins different devices")
+        packets, size = _queue_limit(queue)
+        return self.add_link(
+            name or " - ".join(f"{host.name}.{device.name}" for host, device in devices[:2]),
+            [device for _, device in devices],
+            rate_bps=units.parse_rate(rate) if isinstance(rate, str) else rate,
+            delay_ns=parse_duration(delay) if isinstance(delay, str) else delay,
+            loss=units.parse_loss(loss),
+            limit_packets=packets,
+            limit_bytes=size,
+            mtu=mtu,
+            impairment=impairment,
+        )
+
+    def add_link(
+        self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
+        limit_packets: int | None, limit_bytes: int | None, mtu: int, impairment: Callable[[], Impairment] | None = None,
+    ) -> Link | Switch:
+        """As `link`, with plain values."""
+        if len(devices) < 2:
+            raise ValueError("a link joins two devices or more")
+        if name in self.wires:
+            name = f"{name} #{len(self.links)}"
+        for device in devices:
+            if device.medium is not None:
+                raise ValueError(f"a device {device.name} is on a link already")
+        wires = self.wires[name] = []
+        number = len(self.links)
+
+        def wire(target: Port, delay: int, lossy: bool) -> Wire:
+            verdict: Impairment | None = None
+            if lossy and impairment is not None:
+                verdict = impairment()
+            elif lossy and loss > 0:
+                verdict = RandomLoss(loss, seeds.generator(self.seed, "link", f"{number}/{name}/{len(wires)}"))
+            made = Wire(
+                self.scheduler, self.supervisor.new_lane(), target, rate_bps or 0, delay, limit_packets or 0,
+                limit_bytes or 0, verdict,
+            )
+            made.through_bytes = self.through_bytes
+            wires.append(made)
+            return made
+
+        for device in devices:
+            device.mtu = mtu
+        link: Link | Switch
+        if len(devices) == 2:
+            a, b = devices
+            link = Link(name, a, b, wire(b, delay_ns, True), wire(a, delay_ns, True))
+        else:
+            link = Switch(name)
+            for device in devices:
+                link.plug(device, wire(SwitchPort(link, device), delay_ns, True), wire(device, 0, False))
+        for device in devices:
+            device.medium = link
+            if self._capture is not None:
+                device.tap = self._tap
+        self.links.append(link)
+        return link
+
+    def _end(self, end: Host | Device | str) -> tuple[Host, Device]:
+        if isinstance(end, Device):
+            for host in self.hosts.values():
+                if host.devices.get(end.name) is end:
+                    return host, end
+            raise ValueError(f"device {end.name} is of another network")
+        if isinstance(end, str):
+            name, _, device_name = end.partition(".")
+            if name not in self.hosts:
+                raise ValueError(f"there is no host {name}")
+            host = self.hosts[name]
+            if device_name:
+                if device_name not in host.devices:
+                    raise ValueError(f"host {name} has no device {device_name}")
+                return host, host.devices[device_name]
+            end = host
+        for device in end.devices.values():
+            if device.name != "lo" and device.medium is None:
+                return end, device
+        raise ValueError(f"host {end.name} has no device that is free for a link")
+
+    def capture(self, directory: str | Path) -> CaptureDirectory:
+        """Write what each device of a link sends and receives to `directory`, one file a device, until `close`."""
+        self._capture = CaptureDirectory(Path(directory), self.epoch_ns)
+        self._device_hosts = {id(device): host.name for host in self.hosts.values() for device in host.devices.values()}
+        for host in self.hosts.values():
+            for device in host.devices.values():
+                if device.name != "lo":
+                    device.tap = self._tap
+        return self._capture
+
+    def _tap(self, device: Device, frame: Frame) -> None:
+        assert self._capture is not None
+        name = self._device_hosts.get(id(device))
+        if name is None:
+            name = next(host.name for host in self.hosts.values() if device in host.devices.values())
+            self._device_hosts[id(device)] = name
+        self._capture.record(name, device.name, self.scheduler.now_ns, frame)
+
+    # Running
+
+    def start(
+        self,
+        host: Host,
+        function: Callable[..., Any] | Any,
+        *args: Any,
+        at: str | float = 0,
+        name: str | None = None,
+        background: bool = False,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> String:
+        """Start a string on `host`: a coroutine function, a coroutine, or a blocking function with its arguments.
+
+        `at` is a duration ("5ms") or seconds from now. A `background` string does not keep the run going.
+        """
+        string = String(
+            host.weave, name or _name_of(function), function, args, kwargs, background=background, on_error=on_error
+        )
+        delay_ns = parse_duration(at) if isinstance(at, str) else round(at * _NS)
+        self.supervisor.start(string, self.scheduler.now_ns + delay_ns)
+        return string
+
+    def run(
+        self, main: Any = None, *args: Any, on: Host | None = None, until: str | float | None = None
+    ) -> Any:
+        """Run the network, like asyncio.run.
+
+        With `main`, a coroutine or a function (with `args`) for host `on`: until it ends; its result, or its exception.
+        Without: until every string that is not in the background has ended. `until` (a time of the virtual clock:
+        "10s" or seconds) bounds both; TimeoutError if `main` has not ended by then. Raises `StringFailed` if another
+        string failed, and `weaves.Stalled` if nothing is left that could wake the strings that are waited for.
+        """
+        string, until_ns = self._prepare(main, args, on, until)
+        if not self._nothing_to_do(string, until_ns):
+            reason = drive_blocking(self.scheduler, until_ns)
+            while self._goes_on(string, until_ns is not None, reason):
+                reason = drive_blocking(self.scheduler, until_ns)
+        return self._result(string, until_ns)
+
+    async def run_async(
+        self,
+        main: Any = None,
+        *args: Any,
+        on: Host | None = None,
+        until: str | float | None = None,
+        on_slice: Callable[[], None] | None = None,
+    ) -> Any:
+        """As `run`, awaited inside a running asyncio or uvloop loop, which gets a turn every few milliseconds."""
+        string, until_ns = self._prepare(main, args, on, until)
+        if not self._nothing_to_do(string, until_ns):
+            reason = await drive(self.scheduler, until_ns, on_slice)
+            while self._goes_on(string, until_ns is not None, reason):
+                reason = await drive(self.scheduler, until_ns, on_slice)
+        return self._result(string, until_ns)
+
+    def _prepare(
+        self, main: Any, args: tuple[Any, ...], on: Host | None, until: str | float | None
+    ) -> tuple[String | None, int | None]:
+        assert not self._closed, "the network was closed"
+        until_ns = parse_duration(until) if isinstance(until, str) else None if until is None else round(until * _NS)
+        if main is None:
+            return None, until_ns
+        if on is None:
+            if inspect.iscoroutine(main):
+                main.close()
+            raise TypeError("run() with a coroutine or function needs on=HOST")
+        # Its failure is the caller's to see, as an exception: not printed, and the others go on.
+        string = String(on.weave, _name_of(main), main, args, on_error=RETURN)
+        self.supervisor.stopped_by = None
+        self.supervisor.start(string, self.scheduler.now_ns)
+        return string, until_ns
+
+    def _nothing_to_do(self, string: String | None, until_ns: int | None) -> bool:
+        return string is None and until_ns is None and self.supervisor.over
+
+    def _goes_on(self, string: String | None, bounded: bool, reason: int) -> bool:
+        """Whether a stop of the scheduler was not the end that is waited for."""
+        if reason != STOPPED or self.supervisor.stopped_by is not None:
+            return False
+        return not string.over if string is not None else bounded
+
+    def _result(self, string: String | None, until_ns: int | None) -> Any:
+        failed = self.supervisor.stopped_by
+        if failed is not None:
+            self.supervisor.stopped_by = None
+            raise StringFailed(failed) from failed.error
+        if string is None:
+            if until_ns is not None and self.scheduler.now_ns < until_ns:
+                self.scheduler.advance(until_ns)  # nothing was left to happen; time goes by all the same
+            waiting = self.supervisor.waiting()
+            if waiting and until_ns is None:
+                raise Stalled(stall_message(waiting))
+            return None
+        if string.state == FAILED:
+            assert string.error is not None
+            raise string.error
+        if string.state == KILLED:
+            raise asyncio.CancelledError(f"string {string.name} was killed")
+        if not string.over:
+            if until_ns is not None and self.scheduler.now_ns >= until_ns:
+                string.kill()
+                raise TimeoutError(f"string {string.name} had not ended at the virtual time {until_ns / _NS} s")
+            raise Stalled(stall_message([string]))
+        return string.result
+
+    # The end
+
+    def lanes(self) -> Iterator[Lane]:
+        """Everything that makes events."""
+        for host in self.hosts.values():
+            yield host.lane
+        for wires in self.wires.values():
+            for wire in wires:
+                yield wire.lane
+
+    def digest(self) -> str:
+        """What happened so far, as a hexadecimal digest: equal runs have equal digests."""
+        return digest(self.lanes())
+
+    def totals(self) -> dict[str, int]:
+        """See `lunar.stats.totals`."""
+        return stats.totals(self.hosts.values(), self.wires)
+
+    def link_figures(self) -> list[dict[str, Any]]:
+        """See `lunar.stats.links`."""
+        return stats.links(self.wires)
+
+    def tcp_figures(self) -> dict[str, int]:
+        """See `lunar.stats.tcp`."""
+        return stats.tcp(self.hosts.values())
+
+    def close(self) -> None:
+        """End all strings and close the captures. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.supervisor.close()
+            for host in self.hosts.values():
+                host.close()
+        finally:
+            if self._capture is not None:
+                self._capture.close()
+
+
+def stall_message(waiting: list[String]) -> str:
+    """Who waits for nothing."""
+    some = ", ".join(f"{string.name} on {string.weave.host.name}" for string in waiting[:5])
+    more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
+    return f"nothing is left that could wake {some}{more}: no packet is on its way and no timer is set"
+
+
+def _interface(text: str) -> tuple[int, int]:
+    """(address, prefix length) of "10.0.0.2/24"."""
+    address, slash, prefix = text.partition("/")
+    if not slash or not prefix.isdigit() or int(prefix) > 32:
+        raise ValueError(f'"{text}" is not an address with a prefix length; expected one like "10.0.0.2/24"')
+    return parse_ipv4(address), int(prefix)
+
+
+def _queue_limit(queue: str | int) -> tuple[int | None, int | None]:
+    if isinstance(queue, int):
+        return queue, None
+    return units.parse_queue_limit(queue)
+
+
+def _name_of(function: Any) -> str:
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return str(name) if name else type(function).__name__

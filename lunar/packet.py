@@ -1,0 +1,165 @@
+"""What travels: frames, and the packets in them, as typed objects.
+
+A packet is its own event on the scheduler's heap: a link puts it there at its arrival time and the scheduler calls
+`fire`, which hands it to the port it was sent to. Header fields are attributes in host order; bytes are made only at an
+edge (capture, a real link, the test mode), by lunar/wire. An address is an `int` with its family beside it.
+
+A packet is owned by one place at a time: who passes it on does not touch it again, except that TCP keeps the payload.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from weaves.scheduler import Event
+
+# Address families, with Linux' numbers (bits/socket.h), so that they are what programs pass and see.
+AF_INET: Final = 2
+AF_INET6: Final = 10
+
+# IANA protocol numbers.
+ICMP: Final = 1
+TCP: Final = 6
+UDP: Final = 17
+
+# EtherTypes (IEEE 802).
+ETHERTYPE_IPV4: Final = 0x0800
+ETHERTYPE_IPV6: Final = 0x86DD
+BROADCAST_MAC: Final = 0xFFFF_FFFF_FFFF
+ETHERNET_HEADER_BYTES: Final = 14
+
+IPV4_HEADER_BYTES: Final = 20
+UDP_HEADER_BYTES: Final = 8
+TCP_HEADER_BYTES: Final = 20
+ICMP_HEADER_BYTES: Final = 8
+
+# TCP flags, RFC 9293 section 3.1.
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+PSH: Final = 0x08
+ACK: Final = 0x10
+URG: Final = 0x20
+ECE: Final = 0x40
+CWR: Final = 0x80
+
+
+class Port:
+    """Where a frame can arrive: a host's device, or a switch's port."""
+
+    def arrive(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+
+class Frame(Event):
+    """An Ethernet frame. `size_bytes` counts what it carries, without the Ethernet header."""
+
+    def __init__(self, ethertype: i64) -> None:
+        super().__init__()
+        self.ethertype: i64 = ethertype
+        self.eth_src: i64 = 0
+        self.eth_dst: i64 = 0
+        self.size_bytes: i64 = 0
+        self.target: Port | None = None
+
+    def fire(self) -> None:
+        target = self.target
+        assert target is not None, "a frame without a target was put on the heap"
+        target.arrive(self)
+
+
+class Packet(Frame):
+    """An IP packet with a payload that this stack does not look into.
+
+    `size_bytes` is IPv4's total length. `ttl` is IPv6's hop limit, `tos` its traffic class. The fragment offset is in
+    bytes.
+    """
+
+    def __init__(self, family: i64, src: int, dst: int, protocol: i64, payload: bytes) -> None:
+        super().__init__(0x0800 if family == 2 else 0x86DD)
+        self.family: i64 = family
+        self.src: int = src
+        self.dst: int = dst
+        self.protocol: i64 = protocol
+        self.payload: bytes = payload
+        self.ttl: i64 = 64
+        self.tos: i64 = 0
+        self.ident: i64 = 0
+        self.dont_fragment: bool = False
+        self.more_fragments: bool = False
+        self.fragment_offset: i64 = 0
+
+
+@final
+class TcpSegment(Packet):
+    """A TCP segment. An option that is absent is -1 (mss, window_scale) or has its flag False (timestamps)."""
+
+    def __init__(
+        self, family: i64, src: int, dst: int, sport: i64, dport: i64, seq: i64, ack: i64, flags: i64, window: i64,
+        payload: bytes,
+    ) -> None:
+        super().__init__(family, src, dst, 6, payload)
+        self.sport: i64 = sport
+        self.dport: i64 = dport
+        self.seq: i64 = seq
+        self.ack: i64 = ack
+        self.flags: i64 = flags
+        self.window: i64 = window  # as on the wire, not scaled
+        self.urgent: i64 = 0
+        self.mss: i64 = -1
+        self.window_scale: i64 = -1
+        self.sack_permitted: bool = False
+        self.has_timestamps: bool = False
+        self.ts_val: i64 = 0
+        self.ts_ecr: i64 = 0
+        # SACK blocks (left edge, right edge) as on the wire; None when the option is absent.
+        self.sack_blocks: list[tuple[int, int]] | None = None
+
+
+@final
+class UdpDatagram(Packet):
+    """A UDP datagram."""
+
+    def __init__(self, family: i64, src: int, dst: int, sport: i64, dport: i64, payload: bytes) -> None:
+        super().__init__(family, src, dst, 17, payload)
+        self.sport: i64 = sport
+        self.dport: i64 = dport
+
+
+@final
+class IcmpMessage(Packet):
+    """An ICMP message. `rest` is the header's second word: identifier and sequence of an echo, MTU of "too big".
+
+    The payload of an error is the offending packet's IP header and the start of its data, as bytes.
+    """
+
+    def __init__(self, family: i64, src: int, dst: int, type: i64, code: i64, rest: i64, payload: bytes) -> None:
+        super().__init__(family, src, dst, 1, payload)
+        self.type: i64 = type
+        self.code: i64 = code
+        self.rest: i64 = rest
+
+
+def tcp_options_bytes(segment: TcpSegment) -> i64:
+    """The length in bytes of the segment's options, padded to a multiple of 4 as Linux lays them out."""
+    size: i64 = 0
+    if segment.mss >= 0:
+        size += 4
+    if segment.has_timestamps:
+        size += 12  # with SACK permitted or two NOPs: both fill the same two bytes
+    elif segment.sack_permitted:
+        size += 4
+    if segment.window_scale >= 0:
+        size += 4
+    blocks = segment.sack_blocks
+    if blocks is not None:
+        size += 4 + 8 * len(blocks)
+    return size
+
+
+def set_tcp_size(segment: TcpSegment) -> None:
+    """Set `size_bytes` from the header, the options and the payload."""
+    header: i64 = 40 if segment.family == 2 else 60
+    segment.size_bytes = header + tcp_options_bytes(segment) + len(segment.payload)

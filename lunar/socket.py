@@ -1,0 +1,432 @@
+"""`socket.socket` on a virtual host: the class that code inside a weave gets, blocking and non-blocking.
+
+It is a subclass of the standard library's class, so `isinstance` holds, and what that class does in Python (`makefile`,
+context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). Unix
+sockets, raw sockets and ancillary data are not here yet.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from lunar.sockets import options, syscalls
+from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
+from lunar.tcp.sock import TcpSock
+from lunar.wire.address import ipv4_text, parse_ipv4
+from weaves.bridge import current_flow
+from weaves.here import here
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+Address = tuple[str, int]
+
+
+def error(number: int) -> OSError:
+    """The OSError of `number`, positive or negative; of the subclass that Python gives it (ConnectionResetError ...)."""
+    number = abs(number)
+    return OSError(number, os.strerror(number))
+
+
+def parse_address(host: Host, address: Any) -> tuple[int, int]:
+    """(address, port) of what programs pass: a tuple of a name or dotted quad and a port."""
+    if not isinstance(address, tuple) or len(address) != 2:
+        raise TypeError(f"AF_INET address must be a pair (host, port), not {address!r}")
+    name, port = address
+    if not isinstance(port, int):
+        raise TypeError(f"'{type(port).__name__}' object cannot be interpreted as an integer")
+    if not 0 <= port <= 65535:
+        raise OverflowError("port must be 0-65535.")
+    if isinstance(name, (bytes, bytearray)):
+        name = bytes(name).decode("ascii")
+    if name == "":
+        return 0, port
+    if name == "<broadcast>":
+        return 0xFFFF_FFFF, port
+    try:
+        return parse_ipv4(name), port
+    except ValueError:
+        found = host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
+        return parse_ipv4(found[0][4][0]), port
+
+
+class LunarSocket(socket.socket):
+    """A socket of a virtual host."""
+
+    __slots__ = ("host", "sock", "_descriptor", "_timeout_s")
+
+    host: Host
+    sock: Sock
+    _descriptor: int
+    _timeout_s: float | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> LunarSocket:
+        made: LunarSocket = _socket.socket.__new__(cls)
+        return made
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        weave = here.weave
+        assert weave is not None, "a virtual host's socket was made outside of its weaves"
+        host: Any = weave.host
+        if fileno is not None:
+            known = host.descriptors.get(fileno)
+            if known is None:
+                raise error(errno.EBADF)
+            self._adopt(host, known, fileno)
+            return
+        flags = 0 if type == -1 else type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        kind = socket.SOCK_STREAM if type == -1 else type & ~flags
+        domain = socket.AF_INET if family == -1 else family
+        protocol = 0 if proto == -1 else proto
+        sock = syscalls.socket(host.tcp, host.udp, int(domain), int(kind), int(protocol))
+        if sock is None:
+            raise error(syscalls.socket_errno(int(domain), int(kind), int(protocol)))
+        descriptor = host.descriptors.install(sock)
+        if descriptor < 0:
+            raise error(descriptor)
+        self._adopt(host, sock, descriptor)
+        if flags & socket.SOCK_NONBLOCK:
+            self._timeout_s = 0.0
+
+    def _adopt(self, host: Host, sock: Sock, descriptor: int) -> None:
+        self._io_refs = 0
+        self._closed = False
+        self.host = host
+        self.sock = sock
+        self._descriptor = descriptor
+        self._timeout_s = socket.getdefaulttimeout()
+
+    @classmethod
+    def of(cls, host: Host, sock: Sock) -> LunarSocket:
+        """The object for a socket that the stack made (an accepted connection). EMFILE when the table is full."""
+        descriptor = host.descriptors.install(sock)
+        if descriptor < 0:
+            syscalls.close(sock)
+            raise error(descriptor)
+        made: LunarSocket = _socket.socket.__new__(cls)
+        made._adopt(host, sock, descriptor)
+        return made
+
+    # What it is
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AddressFamily(self.sock.family)
+
+    @property
+    def type(self) -> socket.SocketKind:
+        return socket.SocketKind(self.sock.type)
+
+    @property
+    def proto(self) -> int:
+        return int(self.sock.protocol)
+
+    @property
+    def timeout(self) -> float | None:
+        return self._timeout_s
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def getsockname(self) -> Address:
+        self._open()
+        return ipv4_text(self.sock.local_addr), int(self.sock.local_port)
+
+    def getpeername(self) -> Address:
+        self._open()
+        if not _has_peer(self.sock):
+            raise error(errno.ENOTCONN)
+        return ipv4_text(self.sock.remote_addr), int(self.sock.remote_port)
+
+    def _open(self) -> Sock:
+        if self._descriptor < 0:
+            raise error(errno.EBADF)
+        return self.sock
+
+    # Blocking
+
+    def setblocking(self, flag: bool) -> None:
+        self._open()
+        self._timeout_s = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        return self._timeout_s is None or self._timeout_s > 0
+
+    def settimeout(self, value: float | None) -> None:
+        self._open()
+        if value is not None:
+            value = float(value)
+            if value < 0:
+                raise ValueError("Timeout value out of range")
+        self._timeout_s = value
+
+    def gettimeout(self) -> float | None:
+        return self._timeout_s
+
+    def _deadline(self) -> int | None:
+        timeout = self._timeout_s
+        return None if timeout is None else self.host.scheduler.now_ns + round(timeout * 1_000_000_000)
+
+    def _wait(self, mask: int, deadline_ns: int | None) -> None:
+        """Park until one of `mask` may hold. BlockingIOError for a non-blocking socket, TimeoutError at the deadline."""
+        if self._timeout_s == 0.0:
+            raise error(errno.EAGAIN)
+        flow = current_flow()
+        sock = self.sock
+
+        def waiter(happened: int) -> None:
+            if happened & (mask | POLLERR | POLLHUP):
+                flow.wake()
+
+        sock.waiters.append(waiter)
+        try:
+            if deadline_ns is None:
+                flow.park()
+            elif not flow.park_for(deadline_ns - self.host.scheduler.now_ns):
+                raise TimeoutError("timed out")
+        finally:
+            if waiter in sock.waiters:
+                sock.waiters.remove(waiter)
+        if self._descriptor < 0:
+            raise error(errno.EBADF)
+
+    # Naming and connecting
+
+    def bind(self, address: Any) -> None:
+        sock = self._open()
+        result = syscalls.bind(sock, *parse_address(self.host, address))
+        if result < 0:
+            raise error(result)
+
+    def listen(self, backlog: int = 128) -> None:
+        result = syscalls.listen(self._open(), max(0, backlog))
+        if result < 0:
+            raise error(result)
+
+    def connect(self, address: Any) -> None:
+        result = self.connect_ex(address)
+        if result == errno.EAGAIN and self._timeout_s:
+            raise TimeoutError("timed out")
+        if result:
+            raise error(result)
+
+    def connect_ex(self, address: Any) -> int:
+        sock = self._open()
+        result = -syscalls.connect(sock, *parse_address(self.host, address))
+        if result != errno.EINPROGRESS or self._timeout_s == 0.0:
+            return result
+        deadline = self._deadline()
+        while True:
+            try:
+                self._wait(POLLOUT, deadline)
+            except TimeoutError:
+                return errno.EAGAIN
+            if sock.poll() & (POLLOUT | POLLERR | POLLHUP):
+                return sock.take_error()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        sock = self._open()
+        deadline = self._deadline()
+        while True:
+            child = syscalls.accept(sock)
+            if child is not None:
+                break
+            if syscalls.accept_errno(sock) != errno.EAGAIN:
+                raise error(syscalls.accept_errno(sock))
+            self._wait(POLLIN, deadline)
+        made = LunarSocket.of(self.host, child)
+        return made, (ipv4_text(child.remote_addr), int(child.remote_port))
+
+    # Data
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        _check_flags(flags)
+        return self._send(bytes(memoryview(data)), flags, self._deadline())
+
+    def _send(self, data: bytes, flags: int, deadline: int | None) -> int:
+        sock = self._open()
+        while True:
+            count = syscalls.send(sock, data, flags)
+            if count >= 0:
+                return count
+            if count != -errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
+                raise error(count)
+            self._wait(POLLOUT, deadline)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        _check_flags(flags)
+        deadline = self._deadline()
+        rest = bytes(memoryview(data))
+        at = 0
+        while at < len(rest):
+            # A bounded slice: what does not fit the send buffer would be copied anew at every turn.
+            at += self._send(rest[at : at + 262_144], flags, deadline)
+
+    def sendto(self, data: Any, *rest: Any) -> int:
+        if len(rest) == 1:
+            flags, address = 0, rest[0]
+        elif len(rest) == 2:
+            flags, address = rest
+        else:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
+        _check_flags(flags)
+        sock = self._open()
+        addr, port = parse_address(self.host, address)
+        payload = bytes(memoryview(data))
+        deadline = self._deadline()
+        while True:
+            count = syscalls.sendto(sock, payload, flags, addr, port)
+            if count >= 0:
+                return count
+            if count != -errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
+                raise error(count)
+            self._wait(POLLOUT, deadline)
+
+    def _receive(self, size: int, flags: int) -> syscalls.Received:
+        _check_flags(flags)
+        if size < 0:
+            raise ValueError("negative buffersize in recv")
+        sock = self._open()
+        deadline = self._deadline()
+        while True:
+            got = syscalls.recvfrom(sock, size, flags)
+            if got.errno == 0:
+                return got
+            if got.errno != errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
+                raise error(int(got.errno))
+            self._wait(POLLIN, deadline)
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        return self._receive(bufsize, flags).data
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        got = self._receive(bufsize, flags)
+        return got.data, (ipv4_text(got.addr), int(got.port)) if got.port else None
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        return self.recvfrom_into(buffer, nbytes, flags)[0]
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        view = memoryview(buffer).cast("B")
+        got = self._receive(nbytes or len(view), flags)
+        if len(got.data) > len(view):
+            raise ValueError("nbytes is greater than the length of the buffer")
+        view[: len(got.data)] = got.data
+        return len(got.data), (ipv4_text(got.addr), int(got.port)) if got.port else None
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        if list(ancdata):
+            raise error(errno.EOPNOTSUPP)
+        data = b"".join(bytes(memoryview(buffer)) for buffer in buffers)
+        return self.send(data, flags) if address is None else self.sendto(data, flags, address)
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
+        data, address = self.recvfrom(bufsize, flags)
+        return data, [], 0, address
+
+    # Options and the end
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        sock = self._open()
+        if isinstance(value, int):
+            result = options.setsockopt(sock, level, optname, value)
+        elif level == options.SOL_SOCKET and optname == options.SO_LINGER:
+            if len(value) < 8:
+                raise error(errno.EINVAL)
+            result = options.set_linger(sock, *struct.unpack_from("ii", value))
+        else:
+            if value is None or len(value) < 4:
+                raise error(errno.EINVAL)
+            result = options.setsockopt(sock, level, optname, struct.unpack_from("i", value)[0])
+        if result < 0:
+            raise error(result)
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
+        sock = self._open()
+        if level == options.SOL_SOCKET and optname == options.SO_LINGER:
+            packed = struct.pack("ii", int(sock.linger_on), int(sock.linger_s))
+            return packed[:buflen] if buflen else struct.unpack_from("i", packed)[0]
+        value = options.getsockopt(sock, level, optname)
+        if value < 0:
+            raise error(value)
+        return struct.pack("i", value)[:buflen] if buflen else value
+
+    def shutdown(self, how: int, /) -> None:
+        result = syscalls.shutdown(self._open(), how)
+        if result < 0:
+            raise error(result)
+
+    def _real_close(self, _ss: Any = None) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0 and self.host.descriptors.remove(descriptor) is not None:
+            # Whoever is parked on the socket finds it closed when it goes on.
+            self.sock.wake(POLLERR | POLLHUP)
+            syscalls.close(self.sock)
+
+    def detach(self) -> int:
+        self._closed = True
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
+    def dup(self) -> LunarSocket:
+        raise error(errno.EOPNOTSUPP)
+
+    def get_inheritable(self) -> bool:
+        return False
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Nothing to do: there are no child processes on a virtual host."""
+
+    def __del__(self) -> None:
+        # As CPython's own: an unreachable open socket is closed.
+        if getattr(self, "_descriptor", -1) >= 0:
+            self._real_close()
+
+    def __repr__(self) -> str:
+        state = f"fd={self._descriptor}" if self._descriptor >= 0 else "closed"
+        return f"<lunar socket {state}, host={self.host.name!r}, type={self.type!r}>"
+
+
+def _has_peer(sock: Sock) -> bool:
+    """Whether the socket has a peer now: a stream that was reset or never connected has none."""
+    if isinstance(sock, TcpSock):
+        return bool(sock.is_connected())
+    return sock.remote_port != 0
+
+
+def _check_flags(flags: int) -> None:
+    if flags & ~syscalls.KNOWN_FLAGS:
+        raise error(errno.EOPNOTSUPP)
+
+
+def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str, Any]) -> socket.socket:
+    """An object for `cls(...)` inside a weave: of `cls` itself if it is ours, otherwise of a class of both."""
+    fileno = kwargs.get("fileno", args[3] if len(args) > 3 else None)
+    if fileno is not None and fileno >= 0 and not is_virtual(fileno):
+        # A descriptor of the machine stays the machine's.
+        machine: socket.socket = _socket.socket.__new__(cls)
+        return machine
+    if cls is socket.socket:
+        cls = LunarSocket
+    elif not issubclass(cls, LunarSocket):
+        cls = _combined(cls)
+    made: socket.socket = _socket.socket.__new__(cls)
+    return made
+
+
+_classes: dict[type[socket.socket], type[LunarSocket]] = {}
+
+
+def _combined(cls: type[socket.socket]) -> type[LunarSocket]:
+    """A class that is `cls` first and a Lunar socket below, in place of the machine's."""
+    found = _classes.get(cls)
+    if found is None:
+        found = type(cls.__name__, (cls, LunarSocket), {"__module__": cls.__module__, "__slots__": ()})
+        _classes[cls] = found
+    return found

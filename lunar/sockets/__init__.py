@@ -1,0 +1,1 @@
+"""Sockets as programs meet them, below any face: descriptors, options, system calls. Nothing here blocks."""

@@ -1,0 +1,182 @@
+"""setsockopt(2) and getsockopt(2): which options there are, and what they do to a socket.
+
+Integers only; the faces turn bytes into integers. Numbers are Linux'. An option that this stack does not obey is
+refused with ENOPROTOOPT: a program shall not believe in vain. The exceptions, taken and without effect on what a
+program can observe here, are listed in `_ACCEPTED`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.sockets.sock import Sock
+from lunar.tcp.sock import LISTEN, TcpSock
+
+SOL_SOCKET: Final = 1
+SO_REUSEADDR: Final = 2
+SO_TYPE: Final = 3
+SO_ERROR: Final = 4
+SO_DONTROUTE: Final = 5
+SO_BROADCAST: Final = 6
+SO_SNDBUF: Final = 7
+SO_RCVBUF: Final = 8
+SO_KEEPALIVE: Final = 9
+SO_OOBINLINE: Final = 10
+SO_PRIORITY: Final = 12
+SO_LINGER: Final = 13
+SO_REUSEPORT: Final = 15
+SO_ACCEPTCONN: Final = 30
+SO_PROTOCOL: Final = 38
+SO_DOMAIN: Final = 39
+
+IPPROTO_IP: Final = 0
+IP_TOS: Final = 1
+IP_TTL: Final = 2
+
+IPPROTO_TCP: Final = 6
+TCP_NODELAY: Final = 1
+TCP_MAXSEG: Final = 2
+TCP_CORK: Final = 3
+TCP_KEEPIDLE: Final = 4
+TCP_KEEPINTVL: Final = 5
+TCP_KEEPCNT: Final = 6
+TCP_QUICKACK: Final = 12
+
+# A hint about the order in the sender's own queue; links here have one queue.
+_ACCEPTED: Final = {(SOL_SOCKET, SO_PRIORITY)}
+
+# Linux doubles what is asked for, to count its bookkeeping, and has these bounds (socket(7)).
+_BUFFER_MAX: Final = 212_992
+_SNDBUF_MIN: Final = 4608
+_RCVBUF_MIN: Final = 2304
+
+_NS_PER_S: Final = 1_000_000_000
+
+
+def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
+    """Set an integer option. 0 or -errno (ENOPROTOOPT, EINVAL)."""
+    if level == SOL_SOCKET:
+        return _set_socket(sock, name, value)
+    if level == IPPROTO_IP:
+        if name == IP_TOS:
+            sock.tos = value & 0xFF
+            return 0
+        if name == IP_TTL:
+            if value != -1 and not 1 <= value <= 255:
+                return -errno.EINVAL
+            sock.ttl = 64 if value == -1 else value
+            return 0
+    if level == IPPROTO_TCP and isinstance(sock, TcpSock):
+        return _set_tcp(sock, name, value)
+    return -errno.ENOPROTOOPT
+
+
+def _set_socket(sock: Sock, name: int, value: int) -> int:
+    on = value != 0
+    if name == SO_REUSEADDR:
+        sock.reuse_addr = on
+    elif name == SO_REUSEPORT:
+        sock.reuse_port = on
+    elif name == SO_KEEPALIVE:
+        sock.keepalive = on
+        if isinstance(sock, TcpSock):
+            sock.keepalive_changed()
+    elif name == SO_BROADCAST:
+        sock.broadcast = on
+    elif name == SO_SNDBUF:
+        sock.sndbuf = max(2 * min(value, _BUFFER_MAX), _SNDBUF_MIN)
+        sock.sndbuf_locked = True
+    elif name == SO_RCVBUF:
+        sock.rcvbuf = max(2 * min(value, _BUFFER_MAX), _RCVBUF_MIN)
+        sock.rcvbuf_locked = True
+    elif (SOL_SOCKET, name) not in _ACCEPTED:
+        return -errno.ENOPROTOOPT
+    return 0
+
+
+def _set_tcp(sock: TcpSock, name: int, value: int) -> int:
+    if name == TCP_NODELAY:
+        sock.set_nodelay(value != 0)
+    elif name == TCP_CORK:
+        sock.set_cork(value != 0)
+    elif name == TCP_MAXSEG:
+        if value and not 88 <= value <= 32767:
+            return -errno.EINVAL
+        sock.user_mss = value
+    elif name == TCP_KEEPIDLE:
+        if not 1 <= value <= 32767:
+            return -errno.EINVAL
+        sock.keepidle_ns = value * _NS_PER_S
+        sock.keepalive_changed()
+    elif name == TCP_KEEPINTVL:
+        if not 1 <= value <= 32767:
+            return -errno.EINVAL
+        sock.keepintvl_ns = value * _NS_PER_S
+    elif name == TCP_KEEPCNT:
+        if not 1 <= value <= 127:
+            return -errno.EINVAL
+        sock.keepcnt = value
+    elif name == TCP_QUICKACK:
+        sock.set_quickack(value != 0)
+    else:
+        return -errno.ENOPROTOOPT
+    return 0
+
+
+def set_linger(sock: Sock, on: int, seconds: int) -> int:
+    """SO_LINGER, whose value is a structure of two integers."""
+    sock.linger_on = on != 0
+    sock.linger_s = seconds
+    return 0
+
+
+def getsockopt(sock: Sock, level: int, name: int) -> int:
+    """The value of an integer option, or -ENOPROTOOPT. SO_ERROR clears the error that it reports."""
+    found: i64 = -errno.ENOPROTOOPT
+    if level == SOL_SOCKET:
+        if name == SO_ERROR:
+            return sock.take_error()
+        if name == SO_TYPE:
+            found = sock.type
+        elif name == SO_DOMAIN:
+            found = sock.family
+        elif name == SO_PROTOCOL:
+            found = sock.protocol
+        elif name == SO_REUSEADDR:
+            found = int(sock.reuse_addr)
+        elif name == SO_REUSEPORT:
+            found = int(sock.reuse_port)
+        elif name == SO_KEEPALIVE:
+            found = int(sock.keepalive)
+        elif name == SO_BROADCAST:
+            found = int(sock.broadcast)
+        elif name == SO_SNDBUF:
+            found = sock.sndbuf
+        elif name == SO_RCVBUF:
+            found = sock.rcvbuf
+        elif name == SO_ACCEPTCONN:
+            found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
+        elif name == SO_PRIORITY or name == SO_DONTROUTE or name == SO_OOBINLINE:
+            found = 0
+    elif level == IPPROTO_IP:
+        if name == IP_TOS:
+            found = sock.tos
+        elif name == IP_TTL:
+            found = sock.ttl
+    elif level == IPPROTO_TCP and isinstance(sock, TcpSock):
+        if name == TCP_NODELAY:
+            found = int(sock.nodelay)
+        elif name == TCP_CORK:
+            found = int(sock.cork)
+        elif name == TCP_MAXSEG:
+            found = sock.mss
+        elif name == TCP_KEEPIDLE:
+            found = sock.keepidle_ns // _NS_PER_S
+        elif name == TCP_KEEPINTVL:
+            found = sock.keepintvl_ns // _NS_PER_S
+        elif name == TCP_KEEPCNT:
+            found = sock.keepcnt
+    return int(found)

@@ -1,0 +1,151 @@
+"""The system calls on sockets, non-blocking: what all faces (asyncio, blocking sockets) are built on.
+
+Each takes a socket, returns a result or a negative errno, and says EAGAIN or EINPROGRESS where the real one would
+block. Addresses are an int and a port. Read bind(2), connect(2), listen(2), accept(2), send(2), recv(2), shutdown(2).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.packet import AF_INET, TCP, UDP
+from lunar.sockets.sock import Sock
+from lunar.tcp.demux import Tcp
+from lunar.tcp.sock import TcpSock
+from lunar.udp import Udp, UdpSock
+
+SOCK_STREAM: Final = 1
+SOCK_DGRAM: Final = 2
+
+MSG_PEEK: Final = 0x02
+MSG_DONTWAIT: Final = 0x40
+MSG_NOSIGNAL: Final = 0x4000
+MSG_MORE: Final = 0x8000
+# Flags that change nothing for a call that never blocks and never raises SIGPIPE, or that are obeyed below.
+KNOWN_FLAGS: Final = 0x02 | 0x40 | 0x4000 | 0x8000
+
+
+@final
+class Received:
+    """What recvfrom gives: the data and who sent it (address 0, port 0 on a connected stream), or an errno."""
+
+    def __init__(self, data: bytes, addr: int, port: i64, errno: i64) -> None:
+        self.data: bytes = data
+        self.addr: int = addr
+        self.port: i64 = port
+        self.errno: i64 = errno
+
+
+def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | None:
+    """A new socket; None when this family, type and protocol do not go together (see `socket_errno`)."""
+    if socket_errno(family, type, protocol):
+        return None
+    if type == SOCK_STREAM:
+        return tcp.create(family)
+    return udp.create(family)
+
+
+def socket_errno(family: int, type: int, protocol: int) -> int:
+    """0 if there is such a socket, otherwise what socket(2) would fail with."""
+    if family != AF_INET:
+        return errno.EAFNOSUPPORT
+    if type == SOCK_STREAM:
+        return 0 if protocol == 0 or protocol == TCP else errno.EPROTONOSUPPORT
+    if type == SOCK_DGRAM:
+        return 0 if protocol == 0 or protocol == UDP else errno.EPROTONOSUPPORT
+    return errno.ESOCKTNOSUPPORT
+
+
+def bind(sock: Sock, addr: int, port: int) -> int:
+    if port < 0 or port > 65535:
+        return -errno.EINVAL
+    if isinstance(sock, TcpSock):
+        return int(sock.bind(addr, port))
+    if isinstance(sock, UdpSock):
+        return int(sock.bind(addr, port))
+    return -errno.EOPNOTSUPP
+
+
+def connect(sock: Sock, addr: int, port: int) -> int:
+    """-EINPROGRESS for a stream, whose end `poll` (POLLOUT) and SO_ERROR tell; 0 for a datagram socket."""
+    if isinstance(sock, TcpSock):
+        return int(sock.connect(addr, port))
+    if isinstance(sock, UdpSock):
+        return int(sock.connect(addr, port))
+    return -errno.EOPNOTSUPP
+
+
+def listen(sock: Sock, backlog: int) -> int:
+    if isinstance(sock, TcpSock):
+        return int(sock.listen(backlog))
+    return -errno.EOPNOTSUPP
+
+
+def accept(sock: Sock) -> TcpSock | None:
+    """The next connection; None when there is none yet (see `accept_errno`)."""
+    if isinstance(sock, TcpSock):
+        return sock.accept_one()
+    return None
+
+
+def accept_errno(sock: Sock) -> int:
+    """Why `accept` gave nothing."""
+    if not isinstance(sock, TcpSock):
+        return errno.EOPNOTSUPP
+    return errno.EAGAIN if sock.is_listening() else errno.EINVAL
+
+
+def send(sock: Sock, data: bytes, flags: int) -> int:
+    """The count of bytes taken, or -errno."""
+    if isinstance(sock, TcpSock):
+        return int(sock.send(data, (flags & MSG_MORE) != 0))
+    if isinstance(sock, UdpSock):
+        return int(sock.send(data, 0, 0))
+    return -errno.EOPNOTSUPP
+
+
+def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
+    """As `send`, to an address. A connected stream ignores it, as Linux does."""
+    if isinstance(sock, UdpSock):
+        if port <= 0 or port > 65535:
+            return -errno.EINVAL
+        return int(sock.send(data, addr, port))
+    return send(sock, data, flags)
+
+
+def recvfrom(sock: Sock, size: int, flags: int) -> Received:
+    """Up to `size` bytes. Of a datagram that is longer the rest is lost."""
+    if isinstance(sock, TcpSock):
+        data = sock.recv(size, (flags & MSG_PEEK) != 0)
+        if data is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        return Received(data, 0, 0, 0)
+    if isinstance(sock, UdpSock):
+        packet = sock.recv((flags & MSG_PEEK) != 0)
+        if packet is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        payload = packet.payload
+        return Received(payload if len(payload) <= size else payload[:size], packet.src, packet.sport, 0)
+    return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def shutdown(sock: Sock, how: int) -> int:
+    if how < 0 or how > 2:
+        return -errno.EINVAL
+    if isinstance(sock, TcpSock):
+        return int(sock.shutdown(how))
+    if isinstance(sock, UdpSock):
+        return int(sock.shutdown(how))
+    return -errno.EOPNOTSUPP
+
+
+def close(sock: Sock) -> None:
+    """The program has let go of the socket; a stream may live on until its data is delivered."""
+    sock.waiters.clear()
+    if isinstance(sock, TcpSock):
+        sock.close()
+    elif isinstance(sock, UdpSock):
+        sock.close()

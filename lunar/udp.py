@@ -1,0 +1,283 @@
+"""UDP, RFC 768: ports, a queue of datagrams for each socket, and the errors that ICMP brings to connected ones.
+
+Read lunar/sockets/sock.py first. Calls return a count or a negative errno and never block. Multicast, corking and
+segmentation offload are not here.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import icmp
+from lunar.net.device import Device
+from lunar.net.ip import Handler, Ip
+from lunar.net.ip_output import route_for, send
+from lunar.net.route import Route
+from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
+from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+
+SOCK_DGRAM: Final = 2
+MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
+
+# net.ipv4.ip_local_port_range
+PORT_FIRST: Final = 32768
+PORT_LAST: Final = 60999
+
+# What Linux charges a queued datagram beyond its payload (skb->truesize); it bounds the count of small ones.
+QUEUE_OVERHEAD_BYTES: Final = 768
+
+_LOOPBACK: Final = 0x7F00_0001
+
+
+@final
+class Udp(Handler):
+    """The UDP of one host: who has which port."""
+
+    def __init__(self, ip: Ip) -> None:
+        self.ip: Ip = ip
+        # port -> the sockets bound to it, in the order of their binding.
+        self.ports: dict[int, list[UdpSock]] = {}
+
+    def create(self, family: i64) -> UdpSock:
+        """A new unbound socket."""
+        return UdpSock(self, family)
+
+    def receive(self, packet: Packet, device: Device) -> None:
+        counters = self.ip.counters
+        if not isinstance(packet, UdpDatagram):
+            counters.udp_in_errors += 1
+            return
+        socks = self.ports.get(int(packet.dport))
+        broadcast = packet.dst not in self.ip.local
+        if socks is not None:
+            if broadcast:
+                taken = False
+                for sock in socks.copy():
+                    if _score(sock, packet) >= 0:
+                        sock.deliver(packet)
+                        taken = True
+                if taken:
+                    return
+            else:
+                best: UdpSock | None = None
+                best_score: i64 = -1
+                for sock in socks:
+                    score = _score(sock, packet)
+                    if score > best_score:
+                        best = sock
+                        best_score = score
+                if best is not None:
+                    best.deliver(packet)
+                    return
+        counters.udp_no_ports += 1
+        if not broadcast:
+            icmp.send_error(self.ip, packet, device, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0)
+
+    def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+        sport = (data[0] << 8) | data[1]
+        dport = (data[2] << 8) | data[3]
+        for sock in self.ports.get(sport, []):
+            # RFC 1122 (4.1.3.3): errors are told to connected sockets; an unconnected one would not know whose it is.
+            if sock.remote_port == dport and sock.remote_addr == dst and fatal:
+                sock.error = errno
+                sock.wake(POLLERR | POLLIN | POLLOUT)
+                return
+
+    def free_port(self) -> i64:
+        """An unused port of the ephemeral range, or -1. The start is random, the search goes upwards."""
+        span: i64 = PORT_LAST - PORT_FIRST + 1
+        start: i64 = self.ip.rng.randrange(28232)
+        tried: i64 = 0
+        while tried < span:
+            port: i64 = PORT_FIRST + (start + tried) % span
+            if int(port) not in self.ports:
+                return port
+            tried += 1
+        return -1
+
+
+def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
+    """How exactly `sock` matches the packet's addresses; -1 for not at all. Linux prefers the most exact."""
+    score: i64 = 0
+    if sock.local_addr:
+        if sock.local_addr != packet.dst:
+            return -1
+        score += 2
+    if sock.remote_port:
+        if sock.remote_addr != packet.src or sock.remote_port != packet.sport:
+            return -1
+        score += 4
+    return score
+
+
+@final
+class UdpSock(Sock):
+    """A UDP socket."""
+
+    def __init__(self, udp: Udp, family: i64) -> None:
+        super().__init__(family, SOCK_DGRAM, UDP)
+        self.udp: Udp = udp
+        self.queue: deque[UdpDatagram] = deque()
+        self.queued_bytes: i64 = 0
+        self.route: Route | None = None
+        self.closed: bool = False
+        self.read_shut: bool = False
+        self.write_shut: bool = False
+        # Why `recv` returned None.
+        self.recv_errno: i64 = 0
+
+    def bind(self, addr: int, port: i64) -> i64:
+        """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
+        ip = self.udp.ip
+        if self.local_port:
+            return -errno.EINVAL
+        if addr and addr not in ip.local and addr not in ip.broadcasts:
+            return -errno.EADDRNOTAVAIL
+        if port == 0:
+            port = self.udp.free_port()
+            if port < 0:
+                return -errno.EADDRINUSE
+        for other in self.udp.ports.get(int(port), []):
+            if addr and other.local_addr and other.local_addr != addr:
+                continue
+            if (self.reuse_addr and other.reuse_addr) or (self.reuse_port and other.reuse_port):
+                continue
+            return -errno.EADDRINUSE
+        self.local_addr = addr
+        self.local_port = port
+        self.udp.ports.setdefault(int(port), []).append(self)
+        return 0
+
+    def _autobind(self) -> i64:
+        return self.bind(0, 0) if self.local_port == 0 else 0
+
+    def connect(self, addr: int, port: i64) -> i64:
+        """Fix the peer; later sends need no address and only its datagrams are received."""
+        if addr == 0:
+            addr = _LOOPBACK
+        route = route_for(self.udp.ip, addr)
+        if route is None:
+            return -errno.ENETUNREACH
+        bound = self._autobind()
+        if bound < 0:
+            return bound
+        if self.local_addr == 0:
+            self.local_addr = addr if addr in self.udp.ip.local else route.source_address()
+        self.remote_addr = addr
+        self.remote_port = port
+        return 0
+
+    def disconnect(self) -> i64:
+        """Forget the peer (connect to AF_UNSPEC)."""
+        self.remote_addr = 0
+        self.remote_port = 0
+        return 0
+
+    def send(self, data: bytes, addr: int, port: i64) -> i64:
+        """Send one datagram to `addr`, `port`, or with port 0 to the connected peer. The length, or -errno.
+
+        EDESTADDRREQ, EMSGSIZE, EACCES (a broadcast without SO_BROADCAST), EPIPE, ENETUNREACH, a pending error.
+        """
+        if self.error:
+            return -self.take_error()
+        if self.write_shut:
+            return -errno.EPIPE
+        if port == 0:
+            if self.remote_port == 0:
+                return -errno.EDESTADDRREQ
+            addr = self.remote_addr
+            port = self.remote_port
+        size: i64 = len(data)
+        if size > MAX_PAYLOAD:
+            return -errno.EMSGSIZE
+        if addr == 0:
+            addr = _LOOPBACK
+        ip = self.udp.ip
+        if (addr == 0xFFFF_FFFF or addr in ip.broadcasts) and not self.broadcast:
+            return -errno.EACCES
+        bound = self._autobind()
+        if bound < 0:
+            return bound
+        route = route_for(ip, addr)
+        if route is None:
+            return -errno.ENETUNREACH
+        src = self.local_addr
+        if src == 0 or src in ip.broadcasts:
+            src = addr if addr in ip.local else route.source_address()
+        packet = UdpDatagram(AF_INET, src, addr, self.local_port, port, data)
+        packet.size_bytes = 28 + size
+        packet.ttl = self.ttl
+        packet.tos = self.tos
+        result: i64 = send(ip, packet, route)
+        if result == errno.EHOSTUNREACH:
+            # Linux learns it from ARP, later; the datagram is lost without a word to the sender.
+            return size
+        if result != 0:
+            return -result
+        ip.counters.udp_out_datagrams += 1
+        return size
+
+    def recv(self, peek: bool) -> UdpDatagram | None:
+        """The next datagram; None with `recv_errno` when there is none or an error is pending."""
+        if self.error:
+            self.recv_errno = self.take_error()
+            return None
+        if not self.queue:
+            self.recv_errno = 0 if self.read_shut else errno.EAGAIN
+            return None
+        if peek:
+            return self.queue[0]
+        packet = self.queue.popleft()
+        self.queued_bytes -= QUEUE_OVERHEAD_BYTES + len(packet.payload)
+        return packet
+
+    def deliver(self, packet: UdpDatagram) -> None:
+        """Queue a datagram that came in; dropped and counted when the receive buffer is full."""
+        counters = self.udp.ip.counters
+        charge: i64 = QUEUE_OVERHEAD_BYTES + len(packet.payload)
+        if self.queued_bytes + charge > self.rcvbuf:
+            counters.udp_rcvbuf_errors += 1
+            counters.udp_in_errors += 1
+            return
+        counters.udp_in_datagrams += 1
+        self.queue.append(packet)
+        self.queued_bytes += charge
+        self.wake(POLLIN)
+
+    def shutdown(self, how: i64) -> i64:
+        """End reading (0), writing (1) or both (2). ENOTCONN when not connected, though it takes effect, as on Linux."""
+        if how == 0 or how == 2:
+            self.read_shut = True
+        if how == 1 or how == 2:
+            self.write_shut = True
+        self.wake(POLLIN | POLLOUT | POLLHUP)
+        return 0 if self.remote_port else -errno.ENOTCONN
+
+    def close(self) -> None:
+        """Give the port back."""
+        if self.closed:
+            return
+        self.closed = True
+        socks = self.udp.ports.get(int(self.local_port))
+        if socks is not None and self in socks:
+            socks.remove(self)
+            if not socks:
+                del self.udp.ports[int(self.local_port)]
+        self.queue.clear()
+        self.queued_bytes = 0
+
+    def poll(self) -> int:
+        mask: int = POLLOUT
+        if self.queue:
+            mask |= POLLIN
+        if self.error:
+            mask |= POLLERR
+        if self.read_shut:
+            mask |= POLLIN | POLLRDHUP
+            if self.write_shut:
+                mask |= POLLHUP
+        return mask

@@ -1,0 +1,78 @@
+"""Ethernet II's header around an IPv4 packet: destination, source, EtherType.
+
+Frames have no padding to 60 bytes and no frame check sequence: a real device adds them below the place where captures
+and raw sockets see a frame. Padding that comes in, the IPv4 total length cuts.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, Frame, Packet
+from lunar.wire import ipv4
+from lunar.wire.malformed import ETHERTYPE, TRUNCATED, Malformed
+
+# Two addresses of 16 + 32 bits, EtherType.
+_HEADER: Final = Struct(">HIHIH")
+
+_HEX_DIGITS: Final = "0123456789abcdefABCDEF"
+
+_TRUNCATED: Final = Malformed("ethernet", TRUNCATED)
+_ETHERTYPE: Final = Malformed("ethernet", ETHERTYPE)
+
+
+def encode(frame: Frame) -> bytes:
+    """Header and body of a frame that carries IPv4."""
+    assert isinstance(frame, Packet), "a frame that is no packet has no bytes"
+    dst: i64 = frame.eth_dst
+    src: i64 = frame.eth_src
+    header = _HEADER.pack(dst >> 32, dst & 0xFFFF_FFFF, src >> 32, src & 0xFFFF_FFFF, frame.ethertype)
+    return header + ipv4.encode(frame)
+
+
+def decode(data: bytes) -> Packet | Malformed:
+    """The packet in a frame, with the frame's addresses set. Never raises."""
+    if len(data) < ETHERNET_HEADER_BYTES:
+        return _TRUNCATED
+    fields = _HEADER.unpack_from(data)
+    ethertype: i64 = fields[4]
+    if ethertype != ETHERTYPE_IPV4:
+        return _ETHERTYPE
+    result = ipv4.decode(data[ETHERNET_HEADER_BYTES:])
+    if isinstance(result, Malformed):
+        return result
+    dst_high: i64 = fields[0]
+    dst_low: i64 = fields[1]
+    src_high: i64 = fields[2]
+    src_low: i64 = fields[3]
+    result.eth_dst = (dst_high << 32) | dst_low
+    result.eth_src = (src_high << 32) | src_low
+    return result
+
+
+def mac_text(mac: int) -> str:
+    """`mac`, 0 to 2**48 - 1, as ip-link(8) prints it: "02:00:00:00:00:01"."""
+    assert 0 <= mac <= 0xFFFF_FFFF_FFFF, "a hardware address has 48 bits"
+    digits = f"{mac:012x}"
+    return f"{digits[0:2]}:{digits[2:4]}:{digits[4:6]}:{digits[6:8]}:{digits[8:10]}:{digits[10:12]}"
+
+
+def parse_mac(text: str) -> int:
+    """The hardware address that six two-digit hexadecimal numbers with colons say. Raises `ValueError`."""
+    parts = text.split(":")
+    if len(parts) != 6:
+        raise _not_mac(text)
+    mac = 0
+    for part in parts:
+        # int() alone would also take "+1", " 1" and the digits of other scripts.
+        if len(part) != 2 or part[0] not in _HEX_DIGITS or part[1] not in _HEX_DIGITS:
+            raise _not_mac(text)
+        mac = (mac << 8) | int(part, 16)
+    return mac
+
+
+def _not_mac(text: str) -> ValueError:
+    return ValueError(f'"{text}" is not a hardware address; expected six hexadecimal pairs, as 02:00:00:00:00:01')

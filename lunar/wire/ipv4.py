@@ -1,0 +1,151 @@
+"""IPv4's header, RFC 791 section 3.1, around what the transports' files make.
+
+Checks on the way in are those of Linux' ip_rcv_core(), in its order, then the transport's own. A fragment is a plain
+`Packet` with raw payload, whatever its protocol: only the whole has a transport header to read. Who cuts packets and
+puts them together uses `encode_payload` and `decode_payload`.
+
+Left out: options. On the way in they are skipped over (and covered by the header checksum), so source routes and
+timestamps have no effect; a packet that came with options goes out without.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.packet import AF_INET, ICMP, IPV4_HEADER_BYTES, TCP, UDP, IcmpMessage, Packet, TcpSegment, UdpDatagram
+from lunar.wire import checksum, icmp, tcp, udp
+from lunar.wire.malformed import (
+    BAD_HEADER_CHECKSUM,
+    BAD_HEADER_LENGTH,
+    BAD_TOTAL_LENGTH,
+    BAD_VERSION,
+    TRUNCATED,
+    Malformed,
+)
+
+# Version and header length, TOS, total length, identification, flags and fragment offset, TTL, protocol, checksum,
+# source, destination.
+_HEADER: Final = Struct(">BBHHHBBHII")
+_VERSION_LENGTH: Final = 0x45  # version 4, five words of header
+_MAX_TOTAL_BYTES: Final = 0xFFFF
+
+# In the word of flags and fragment offset. The topmost bit is reserved; Linux does not look at it, and nor do we.
+_DONT_FRAGMENT: Final = 0x4000
+_MORE_FRAGMENTS: Final = 0x2000
+_OFFSET_MASK: Final = 0x1FFF  # in units of 8 bytes
+
+_TRUNCATED: Final = Malformed("ipv4", TRUNCATED)
+_BAD_VERSION: Final = Malformed("ipv4", BAD_VERSION)
+_BAD_HEADER_LENGTH: Final = Malformed("ipv4", BAD_HEADER_LENGTH)
+_BAD_HEADER_CHECKSUM: Final = Malformed("ipv4", BAD_HEADER_CHECKSUM)
+_BAD_TOTAL_LENGTH: Final = Malformed("ipv4", BAD_TOTAL_LENGTH)
+
+
+def encode(packet: Packet) -> bytes:
+    """The whole packet: header, transport header and payload, with right checksums.
+
+    A `TcpSegment`, `UdpDatagram` or `IcmpMessage` must be whole. A plain `Packet` carries its payload as it is.
+    """
+    assert packet.family == AF_INET, "a packet of another family than IPv4 has no IPv4 header"
+    body = encode_payload(packet)
+    size: i64 = IPV4_HEADER_BYTES + len(body)
+    assert size <= _MAX_TOTAL_BYTES, "an IPv4 packet has 65535 bytes at most; it was not cut to the MTU"
+    offset: i64 = packet.fragment_offset
+    word: i64 = offset >> 3
+    if packet.dont_fragment:
+        word |= _DONT_FRAGMENT
+    if packet.more_fragments:
+        word |= _MORE_FRAGMENTS
+    if word & (_MORE_FRAGMENTS | _OFFSET_MASK):
+        assert offset & 7 == 0, "a fragment starts at a multiple of 8 bytes"
+        assert not isinstance(packet, (TcpSegment, UdpDatagram, IcmpMessage)), "a fragment is a plain Packet"
+    tos: i64 = packet.tos
+    ident: i64 = packet.ident
+    ttl: i64 = packet.ttl
+    protocol: i64 = packet.protocol
+    words: i64 = (_VERSION_LENGTH << 8) + tos + size + ident + word + (ttl << 8) + protocol
+    check = checksum.fold(packet.src + packet.dst + words)
+    return _HEADER.pack(_VERSION_LENGTH, tos, size, ident, word, ttl, protocol, check, packet.src, packet.dst) + body
+
+
+def decode(data: bytes) -> Packet | Malformed:
+    """The packet at the start of `data`, with every field set; what follows its total length (padding) is cut.
+
+    A `TcpSegment`, `UdpDatagram` or `IcmpMessage`; a plain `Packet` for a fragment or another protocol. Never raises.
+    """
+    length: i64 = len(data)
+    if length < IPV4_HEADER_BYTES:
+        return _TRUNCATED
+    fields = _HEADER.unpack_from(data)
+    version_length: i64 = fields[0]
+    if version_length >> 4 != 4:
+        return _BAD_VERSION
+    header: i64 = (version_length & 0x0F) << 2
+    if header < IPV4_HEADER_BYTES:
+        return _BAD_HEADER_LENGTH
+    if header > length:
+        return _TRUNCATED
+    if checksum.internet(data[:header]) != 0:
+        return _BAD_HEADER_CHECKSUM
+    size: i64 = fields[2]
+    if size > length:
+        return _TRUNCATED
+    if size < header:
+        return _BAD_TOTAL_LENGTH
+    word: i64 = fields[4]
+    protocol: i64 = fields[6]
+    if word & (_MORE_FRAGMENTS | _OFFSET_MASK):
+        packet = Packet(AF_INET, fields[8], fields[9], protocol, data[header:size])
+        packet.more_fragments = word & _MORE_FRAGMENTS != 0
+        packet.fragment_offset = (word & _OFFSET_MASK) << 3
+    else:
+        result = _decode_transport(protocol, fields[8], fields[9], data[header:size])
+        if isinstance(result, Malformed):
+            return result
+        packet = result
+    packet.tos = fields[1]
+    packet.size_bytes = size
+    packet.ident = fields[3]
+    packet.dont_fragment = word & _DONT_FRAGMENT != 0
+    packet.ttl = fields[5]
+    return packet
+
+
+def encode_payload(packet: Packet) -> bytes:
+    """What follows the IPv4 header: transport header and payload, or a plain `Packet`'s payload. Fragments cut this."""
+    if isinstance(packet, TcpSegment):
+        return tcp.encode(packet)
+    if isinstance(packet, UdpDatagram):
+        return udp.encode(packet)
+    if isinstance(packet, IcmpMessage):
+        return icmp.encode(packet)
+    return packet.payload
+
+
+def decode_payload(whole: Packet) -> Packet | Malformed:
+    """The typed packet that a plain `Packet` says, put together from fragments: its payload is the transport's bytes.
+
+    The IPv4 fields are taken over, but it is no fragment. A protocol without a type gives a plain `Packet` again.
+    """
+    result = _decode_transport(whole.protocol, whole.src, whole.dst, whole.payload)
+    if isinstance(result, Malformed):
+        return result
+    result.tos = whole.tos
+    result.size_bytes = IPV4_HEADER_BYTES + len(whole.payload)
+    result.ident = whole.ident
+    result.dont_fragment = whole.dont_fragment
+    result.ttl = whole.ttl
+    return result
+
+
+def _decode_transport(protocol: i64, src: int, dst: int, body: bytes) -> Packet | Malformed:
+    if protocol == TCP:
+        return tcp.decode(AF_INET, src, dst, body)
+    if protocol == UDP:
+        return udp.decode(AF_INET, src, dst, body)
+    if protocol == ICMP:
+        return icmp.decode(AF_INET, src, dst, body)
+    return Packet(AF_INET, src, dst, protocol, body)

@@ -1,0 +1,143 @@
+"""The greenlet bridge: blocking code parks, and the scheduler goes on.
+
+A `Flow` is one flow of blocking code. It runs in a greenlet whose parent is whatever runs the scheduler; `park` switches
+to the parent, and `turn`, called by the scheduler, switches back. A parked flow is woken by `wake`, which puts it behind
+the turns that wait already.
+
+An event loop of a program (`asyncio.run` in a script) runs inside such a flow, so that a blocking call in one of its
+callbacks stops that program alone, for virtual time, as it would on a machine of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+from weaves.here import here
+from weaves.scheduler import Call
+
+if TYPE_CHECKING:
+    from weaves.strings import Weave
+
+
+class Flow:
+    """One flow of blocking code in `weave`. `on_end` is called with (result, exception) when the code has ended."""
+
+    def __init__(
+        self, weave: Weave, function: Callable[[], Any], on_end: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        self.weave = weave
+        self._function = function
+        self._on_end = on_end
+        self.queued = False  # waits for its turn
+        self._timed_out = False
+        self._greenlet: greenlet.greenlet | None = None
+        self.ended = False
+        # The loop that asyncio.set_event_loop named, for this flow (a flow is what a thread would be).
+        self.event_loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Let the code begin at its turn, in a copy of the caller's context."""
+        self._greenlet = greenlet.greenlet(self._main)
+        self._greenlet.gr_context = contextvars.copy_context()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let a parked flow go on at its turn. Waking one that is queued or has ended does nothing."""
+        if not self.queued and not self.ended:
+            self.queued = True
+            self.weave.scheduler.turns.append(self)
+
+    def turn(self) -> None:
+        """Run the code until it parks or ends; only the scheduler calls this."""
+        self.queued = False
+        if self.ended:
+            return
+        flow = self._greenlet
+        assert flow is not None, "a flow was given a turn before its start"
+        current = greenlet.getcurrent()
+        if flow.parent is not current:
+            flow.parent = current
+        here.weave = self.weave
+        here.flow = self
+        try:
+            flow.switch()
+        finally:
+            here.weave = None
+            here.flow = None
+
+    def park(self) -> None:
+        """Give the processor away until `wake`. Only from inside the flow."""
+        loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        assert self._greenlet is not None
+        parent = self._greenlet.parent
+        assert parent is not None
+        parent.switch()
+        # `turn` has pinned the weave again.
+        asyncio._set_running_loop(loop)
+
+    def park_for(self, duration_ns: int) -> bool:
+        """Park for `duration_ns` at most. True when it was woken before."""
+        scheduler = self.weave.scheduler
+        self._timed_out = False
+        timer = Call(self._time_is_up, None)
+        scheduler.post(timer, self.weave.lane, scheduler.now_ns + max(0, duration_ns))
+        try:
+            self.park()
+        finally:
+            scheduler.cancel(timer)
+        return not self._timed_out
+
+    def kill(self) -> None:
+        """Throw GreenletExit into the code at the point where it is parked, and forget it."""
+        flow = self._greenlet
+        if self.ended or flow is None:
+            return
+        if not flow:  # it never began
+            self.ended = True
+            self._on_end(None, greenlet.GreenletExit())
+            return
+        flow.parent = greenlet.getcurrent()
+        here.weave = self.weave
+        here.flow = self
+        try:
+            flow.throw(greenlet.GreenletExit)
+        finally:
+            here.weave = None
+            here.flow = None
+
+    def _time_is_up(self, _argument: object) -> None:
+        self._timed_out = True
+        self.wake()
+
+    def _main(self) -> None:
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = self._function()
+        except KeyboardInterrupt:
+            # The person at the machine, not the program: it ends the whole run.
+            self.ended = True
+            asyncio._set_running_loop(None)
+            raise
+        except BaseException as exception:  # whatever it is, it is this string's end, and is reported as such
+            error = exception
+        self.ended = True
+        asyncio._set_running_loop(None)
+        self._on_end(result, error)
+
+
+def current_flow() -> Flow:
+    """The flow that runs. Raises `RuntimeError` where a blocking call would stop more than its own string."""
+    flow = here.flow
+    if flow is None:
+        raise RuntimeError(
+            "a blocking call in a coroutine string: it would stop every string of its host; await instead, "
+            "or start the string from a blocking function or a program"
+        )
+    return flow

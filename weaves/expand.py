@@ -1,0 +1,597 @@
+"""From the tables of a tapestry to its descriptions: groups become hosts, texts values, links find their devices.
+
+A group's texts differ from host to host only in `{i}`, so each is parsed once (`Template`) and, where it has no
+braces, its value is made once and shared. That is what lets ten thousand hosts load in a fraction of a second.
+
+What is checked here is what needs more than one key to see: names, addresses on a link, programs on the disk. The
+types and units of single values were checked in tapestry.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import operator
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from weaves.tapestry import (
+    DeviceDescription,
+    HostDescription,
+    HostTable,
+    LinkDescription,
+    LinkTable,
+    NetLine,
+    OneOrMore,
+    OnError,
+    RootTable,
+    StringDescription,
+    StringTable,
+    Tapestry,
+    suggestion,
+)
+from weaves.tapestry_errors import Where
+from weaves.toml_source import TomlPath, TomlSource
+from weaves.units import ADDRESS_EXPECTED, format_address, format_network, parse_address, parse_wait
+
+T = TypeVar("T")
+
+_OPERATORS: Final[dict[type[ast.operator], Callable[[int, int], int]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_EXPRESSION_EXPECTED: Final = "expected arithmetic over i (+ - * // %), or {host}; a plain brace is doubled"
+
+# The format specs of integers, with a width of at most three digits: a longer one is a mistake that could fill the
+# memory.
+_FORMAT_SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?0?[0-9]{0,3}[,_]?[bdoxX]?")
+
+_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_MODULE: Final = re.compile(_DOTTED)
+_CALL: Final = re.compile(f"({_DOTTED}):({_DOTTED})")
+_PYTHON: Final = re.compile(r"python(?:3(?:\.[0-9]+)?)?")
+
+# RFC 1123, 2.1, with the underscore that people use all the same.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_DEVICE_END: Final = re.compile(r"(.+)\.(eth(?:0|[1-9][0-9]*))")
+
+
+def expand(source: TomlSource, root: RootTable) -> Tapestry:
+    """The tapestry that `root`, the tables of `source`, describes. Raises `TapestryError`."""
+    folder = source.path.absolute().parent
+    names = _Names()
+    programs = _Programs(folder)
+    groups = {
+        name: _Group(source, name, table, root.tapestry.on_error, names, programs) for name, table in root.hosts.items()
+    }
+    links = _Links(groups)
+    return Tapestry(
+        path=source.path,
+        name=source.path.stem if root.tapestry.name is None else root.tapestry.name,
+        seed=root.tapestry.seed,
+        until_ns=root.tapestry.until,
+        on_error=root.tapestry.on_error,
+        epoch_ns=root.tapestry.epoch,
+        network=root.tapestry.network,
+        hosts=tuple(host for group in groups.values() for host in group.hosts),
+        links=tuple(links.link(source, number, table) for number, table in enumerate(root.links)),
+        folder=folder,
+    )
+
+
+_BRACE: Final = re.compile(r"\{\{|\}\}|\{|\}")
+_MARK: Final = re.compile("\0([0-9]+)\0")
+
+
+class Template:
+    """A text with `{expressions}`, parsed once, rendered for each host. Raises `ValueError` for what cannot be parsed.
+
+    An expression is integer arithmetic over `i`, the host's number in its group, with an optional format spec, or
+    `host`, the host's name. `{{` and `}}` are plain braces. Expressions are walked as syntax trees and never given to
+    `eval`.
+    """
+
+    __slots__ = ("_parts", "constant")
+
+    def __init__(self, text: str) -> None:
+        self._parts: list[str | Callable[[int, str], str]] = []
+        self.constant = True
+        if "{" not in text and "}" not in text:
+            self._parts.append(text)
+            return
+        position = 0
+        while position < len(text):
+            brace = _BRACE.search(text, position)
+            literal = text[position : brace.start() if brace else len(text)]
+            if literal:
+                self._parts.append(literal)
+            if brace is None:
+                break
+            position = brace.end()
+            if brace.group() in ("{{", "}}"):
+                self._parts.append(brace.group()[0])
+                continue
+            end = text.find("}", position)
+            if brace.group() == "}" or end < 0:
+                raise ValueError(f'"{text}" has a single "{brace.group()}"; {_EXPRESSION_EXPECTED}')
+            self._parts.append(_expression(text[position:end]))
+            position = end + 1
+        self.constant = all(isinstance(part, str) for part in self._parts)
+
+    def render(self, index: int, host: str) -> str:
+        """The text for the host with this index and name. Raises `ValueError` where the arithmetic fails."""
+        return "".join([part if isinstance(part, str) else part(index, host) for part in self._parts])
+
+    def words(self) -> list[Template]:
+        """The templates of the words that a shell would see in this text. An expression is never cut, quoted or not."""
+        # The shell's rules apply to the text with each expression as one odd character; then the expressions come back.
+        marked = ""
+        for number, part in enumerate(self._parts):
+            if isinstance(part, str) and "\0" in part:
+                raise ValueError("there is a null character")
+            marked += part if isinstance(part, str) else f"\0{number}\0"
+        words = []
+        for word in shlex.split(marked):
+            template = Template("")
+            template._parts = [
+                self._parts[int(piece)] if at % 2 else piece for at, piece in enumerate(_MARK.split(word))
+            ]
+            template.constant = len(template._parts) == 1
+            words.append(template)
+        return words
+
+
+def _expression(text: str) -> Callable[[int, str], str]:
+    if text.strip() == "host":
+        return lambda index, host: host
+    arithmetic, _, spec = text.partition(":")
+    try:
+        evaluate = _evaluator(ast.parse(arithmetic.strip(), mode="eval").body)
+    # ast.parse says MemoryError for what is nested too deeply, and ValueError for a null character.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f'"{{{text}}}" cannot be computed; {_EXPRESSION_EXPECTED}') from None
+    if not _FORMAT_SPEC.fullmatch(spec):
+        raise ValueError(f'"{{{text}}}" has a bad format; expected the format of an integer, such as "{{i:03}}"')
+
+    def render(index: int, host: str) -> str:
+        try:
+            return format(evaluate(index), spec)
+        except (ZeroDivisionError, ValueError, RecursionError) as error:
+            raise ValueError(f'"{{{text}}}" fails for i = {index}: {error}; {_EXPRESSION_EXPECTED}') from None
+
+    return render
+
+
+def _evaluator(node: ast.expr) -> Callable[[int], int]:
+    match node:
+        case ast.Name(id="i"):
+            return lambda index: index
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
+            return lambda index: value
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _evaluator(operand)
+            return lambda index: -inner(index)
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
+            apply, first, second = _OPERATORS[type(op)], _evaluator(left), _evaluator(right)
+            return lambda index: apply(first(index), second(index))
+    raise ValueError
+
+
+class _Field(Generic[T]):
+    """A value that may differ from host to host: how to make it, and the place to blame when that fails."""
+
+    __slots__ = ("_make", "_shared", "constant", "where")
+
+    def __init__(self, where: Where, constant: bool, make: Callable[[int, str], T]) -> None:
+        self.where = where
+        self.constant = constant
+        self._make = make
+        self._shared: T | None = None
+        if constant:
+            self._shared = self._try(0, "")
+
+    def of(self, index: int, host: str) -> T:
+        # The T of a constant field may itself be None, then so is what is shared.
+        return self._shared if self.constant else self._try(index, host)  # type: ignore[return-value]
+
+    def _try(self, index: int, host: str) -> T:
+        try:
+            return self._make(index, host)
+        except ValueError as error:
+            raise self.where.error(str(error)) from None
+
+
+def _text_field(where: Where, text: str, read: Callable[[str], T]) -> _Field[T]:
+    template = _template(where, text)
+    return _Field(where, template.constant, lambda index, host: read(template.render(index, host)))
+
+
+def _template(where: Where, text: str) -> Template:
+    try:
+        return Template(text)
+    except ValueError as error:
+        raise where.error(str(error)) from None
+
+
+def _value_field(source: TomlSource, path: TomlPath, value: Any) -> _Field[Any]:
+    # An array or a table is made anew for each host: a program that changes its arguments must not change another's.
+    where = source.where(*path)
+    if isinstance(value, str):
+        return _text_field(where, value, str)
+    if isinstance(value, list):
+        items = [_value_field(source, (*path, number), item) for number, item in enumerate(value)]
+        return _Field(where, False, lambda index, host: [item.of(index, host) for item in items])
+    if isinstance(value, dict):
+        members = {key: _value_field(source, (*path, key), item) for key, item in value.items()}
+        return _Field(where, False, lambda index, host: {key: item.of(index, host) for key, item in members.items()})
+    return _Field(where, True, lambda index, host: value)
+
+
+class _Names:
+    """The names of hosts, of groups, and the aliases: each means one thing."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Where] = {}
+
+    def take(self, name: str, where: Where) -> None:
+        if not _HOST_NAME.fullmatch(name) or _DEVICE_END.fullmatch(name):
+            what = "ends like a device" if _HOST_NAME.fullmatch(name) else "is not a host name"
+            raise where.error(f'"{name}" {what}; expected letters, digits, "-", "." and "_", such as "client-0"')
+        if (other := self._taken.get(name)) is not None:
+            at = f", first in line {other.line}" if other.line != where.line else ""
+            raise where.error(f'two hosts have the name "{name}"{at}; expected a name of its own for each host')
+        self._taken[name] = where
+
+
+class _Group:
+    """The hosts of one table [hosts.NAME], and the names of the devices that each of them has."""
+
+    def __init__(
+        self, source: TomlSource, name: str, table: HostTable, on_error: OnError, names: _Names, programs: _Programs
+    ) -> None:
+        path = ("hosts", name)
+        self.where = source.where(*path)
+        self.devices = sorted(table.devices, key=lambda device: int(device[3:]))
+        addresses = [_address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
+        net = list(_net_fields(source, (*path, "net"), table.net))
+        aliases = [
+            _text_field(source.where(*path, "names", number), alias, str) for number, alias in enumerate(table.names)
+        ]
+        strings = [
+            _String(source, (*path, "strings", number), string, table.on_error or on_error, programs)
+            for number, string in enumerate(table.strings)
+        ]
+        if table.count is not None:
+            names.take(name, self.where)  # links name the group by it
+        self.hosts: list[HostDescription] = []
+        for index in range(table.count or 1):
+            host = name if table.count is None else f"{name}-{index}"
+            names.take(host, self.where)
+            own_names = tuple([alias.of(index, host) for alias in aliases])
+            for alias, own_name in zip(aliases, own_names, strict=True):
+                names.take(own_name, alias.where)
+            self.hosts.append(
+                HostDescription(
+                    name=host,
+                    group=name,
+                    index=index,
+                    devices=tuple(
+                        [
+                            DeviceDescription(device, _addresses(fields, index, host))
+                            for device, fields in zip(self.devices, addresses, strict=True)
+                        ]
+                    ),
+                    net=tuple([line.of(index, host) for line in net]),
+                    names=own_names,
+                    strings=tuple([string.description(index, host) for string in strings]),
+                    where=self.where,
+                )
+            )
+
+
+def _address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[_Field[tuple[int, int]]]:
+    if not texts:
+        raise source.where(*path).error(f"no address; {ADDRESS_EXPECTED}")
+    if isinstance(texts, str):
+        return [_text_field(source.where(*path), texts, parse_address)]
+    return [_text_field(source.where(*path, number), text, parse_address) for number, text in enumerate(texts)]
+
+
+def _addresses(fields: list[_Field[tuple[int, int]]], index: int, host: str) -> tuple[tuple[int, int], ...]:
+    addresses = tuple([field.of(index, host) for field in fields])
+    if len(addresses) > 1:
+        for number, (address, _) in enumerate(addresses):
+            if any(address == earlier for earlier, _ in addresses[:number]):
+                message = f"{format_address(address)} is there twice; expected each address once on a device"
+                raise fields[number].where.error(message)
+    return addresses
+
+
+def _net_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> Iterable[_Field[NetLine]]:
+    entries = [(path, texts)] if isinstance(texts, str) else [((*path, at), text) for at, text in enumerate(texts)]
+    for entry, text in entries:
+        for row, line in enumerate(text.split("\n")):
+            # As in a shell: blank lines and comments say nothing.
+            if line.strip() and not line.lstrip().startswith("#"):
+                where = attrs.evolve(source.where(*entry), line=source.line_of_row(row, *entry))
+                yield _text_field(where, line.strip(), partial(NetLine, where=where))
+
+
+class _String:
+    """One entry of `strings`, ready to be described for each host of its group."""
+
+    def __init__(
+        self, source: TomlSource, path: TomlPath, table: StringTable, on_error: OnError, programs: _Programs
+    ) -> None:
+        def place(*key: str | int) -> Where:
+            return source.where(*path, *key)
+
+        self.where = place()
+        if (table.run is None) == (table.call is None):
+            message = "both run and call" if table.run is not None else "neither run nor call"
+            raise self.where.error(f'{message}; expected run = "program.py ..." or call = "package.module:function"')
+        if table.call is None and (table.args or table.kwargs):
+            key = "args" if table.args else "kwargs"
+            raise place(key).error("there is no call to pass these to; expected arguments in the program line of run")
+        self._background = table.background
+        self._on_error = table.on_error or on_error
+        self._run: _Field[tuple[str, ...]] | None = None
+        self._call: _Field[str] | None = None
+        if table.run is not None:
+            self._run = _run_field(place("run"), table.run, programs)
+        if table.call is not None:
+            self._call = _text_field(place("call"), table.call, programs.checked_call)
+        self._args = [_value_field(source, (*path, "args", at), value) for at, value in enumerate(table.args)]
+        self._kwargs = {key: _value_field(source, (*path, "kwargs", key), item) for key, item in table.kwargs.items()}
+        self._env = {key: _text_field(place("env", key), text, str) for key, text in table.env.items()}
+        self._start = None if table.start is None else _text_field(place("start"), table.start, parse_wait)
+        self._stop = None if table.stop is None else _text_field(place("stop"), table.stop, parse_wait)
+        self._name = None if table.name is None else _text_field(place("name"), table.name, str)
+
+    def description(self, index: int, host: str) -> StringDescription:
+        run = self._run.of(index, host) if self._run else None
+        call = self._call.of(index, host) if self._call else None
+        start_ns = self._start.of(index, host) if self._start else 0
+        stop_ns = self._stop.of(index, host) if self._stop else None
+        if self._stop and stop_ns is not None and stop_ns < start_ns:
+            raise self._stop.where.error("stops before it starts; expected a time in the run that is not before start")
+        return StringDescription(
+            name=self._name.of(index, host) if self._name else _default_name(run, call),
+            run=run,
+            call=call,
+            args=tuple([value.of(index, host) for value in self._args]),
+            kwargs={key: value.of(index, host) for key, value in self._kwargs.items()},
+            start_ns=start_ns,
+            stop_ns=stop_ns,
+            background=self._background,
+            on_error=self._on_error,
+            env={key: text.of(index, host) for key, text in self._env.items()},
+            where=self.where,
+        )
+
+
+def _default_name(run: tuple[str, ...] | None, call: str | None) -> str:
+    if run is None:
+        assert call is not None, "a string has one of run and call"
+        return call.rpartition(":")[2].rpartition(".")[2]
+    program = program_of(run)
+    return program.module.rpartition(".")[2] if program.module is not None else Path(program.path or "").stem
+
+
+def _run_field(where: Where, text: str, programs: _Programs) -> _Field[tuple[str, ...]]:
+    try:
+        words = Template(text).words()
+    except ValueError as error:
+        raise where.error(f"{error}; expected a program line") from None
+    constant = all(word.constant for word in words)
+
+    def make(index: int, host: str) -> tuple[str, ...]:
+        return programs.checked_run(tuple([word.render(index, host) for word in words]))
+
+    return _Field(where, constant, make)
+
+
+@attrs.frozen(slots=True)
+class Program:
+    """What the words of a program line name: a file, or the module after `python -m`; the other is None."""
+
+    path: str | None  # as written: relative to the tapestry's folder
+    module: str | None
+    args: tuple[str, ...]  # sys.argv[1:]
+
+
+def program_of(words: tuple[str, ...]) -> Program:
+    """The program of `StringDescription.run`. Raises `ValueError` for words that name none."""
+    expected = 'expected "apps/site.py ...", "python apps/site.py ..." or "python -m package ..."'
+    rest = words[1:] if words and _PYTHON.fullmatch(words[0]) else words
+    if not rest or not rest[0]:
+        raise ValueError(f"there is no program; {expected}")
+    if rest is words or not rest[0].startswith("-"):
+        return Program(rest[0], None, rest[1:])
+    if rest[0] != "-m" or len(rest) < 2:
+        raise ValueError(f'"{" ".join(words[:2])}" takes an option that a virtual host does not have; {expected}')
+    return Program(None, rest[1], rest[2:])
+
+
+class _Programs:
+    """Looks for programs and modules, once for each name, and imports nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: set[tuple[str, str]] = set()
+
+    def checked_run(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        program = program_of(words)
+        if program.module is not None:
+            self._once("module", program.module, lambda: self._check_runnable(str(program.module)))
+        else:
+            self._once("path", str(program.path), lambda: self._check_file(str(program.path)))
+        return words
+
+    def checked_call(self, text: str) -> str:
+        found = _CALL.fullmatch(text)
+        if found is None:
+            raise ValueError(f'"{text}" is not a function; expected "package.module:function"')
+        self._once("call", found[1], lambda: self._check_module(found[1]))
+        return text
+
+    def _once(self, kind: str, name: str, check: Callable[[], object]) -> None:
+        if (kind, name) not in self._found:
+            check()
+            self._found.add((kind, name))
+
+    def _check_file(self, path: str) -> None:
+        program = self._folder / path
+        try:
+            there = program.is_file() or (program / "__main__.py").is_file()
+        except (OSError, ValueError):  # a name too long, or a null character
+            there = False
+        if not there:
+            raise ValueError(f'there is no program "{path}"; expected a Python file, from the tapestry\'s folder')
+
+    def _check_module(self, module: str) -> None:
+        spec = self._spec(module)
+        if spec.origin is None and spec.submodule_search_locations is not None:
+            # A folder without __init__.py: a namespace, which has no code and so no functions.
+            raise ValueError(f'"{module}" is a folder without __init__.py; expected a module with the function')
+
+    def _check_runnable(self, module: str) -> None:
+        spec = self._spec(module)
+        if spec.submodule_search_locations is not None and self._find(spec, "__main__") is None:
+            raise ValueError(f'the package "{module}" has no __main__; expected a module that runs')
+
+    def _spec(self, module: str) -> importlib.machinery.ModuleSpec:
+        spec = None
+        if _MODULE.fullmatch(module):
+            # find_spec of "a.b" would import a. So go down by hand, and ask for each part as if it were a whole name.
+            top = module.partition(".")[0]
+            spec = importlib.machinery.PathFinder.find_spec(top, [str(self._folder), *sys.path]) or _built_in(top)
+            for part in module.split(".")[1:]:
+                spec = self._find(spec, part) if spec else None
+        if spec is None:
+            raise ValueError(f'there is no module "{module}"; expected one in the tapestry\'s folder or installed')
+        return spec
+
+    def _find(self, package: importlib.machinery.ModuleSpec, part: str) -> importlib.machinery.ModuleSpec | None:
+        locations = package.submodule_search_locations
+        return None if locations is None else importlib.machinery.PathFinder.find_spec(part, list(locations))
+
+
+def _built_in(module: str) -> importlib.machinery.ModuleSpec | None:
+    # What is on no path: built-in and frozen modules, and what an import hook brings (editable installs have one).
+    try:
+        return importlib.util.find_spec(module)
+    except ValueError:  # sys.modules has it without a spec: __main__
+        return None
+
+
+class _Links:
+    """Resolves the ends of links, and remembers which names and devices are taken."""
+
+    def __init__(self, groups: dict[str, _Group]) -> None:
+        self._known = list(groups)
+        self._hosts: dict[str, tuple[_Group, list[HostDescription]]] = {}
+        for name, group in groups.items():
+            for host in group.hosts:
+                self._hosts[host.name] = (group, [host])
+            self._hosts[name] = (group, group.hosts)
+        self._names: dict[str, Where] = {}
+        self._used: dict[tuple[str, str], Where] = {}  # device -> the end that it is on
+
+    def link(self, source: TomlSource, number: int, table: LinkTable) -> LinkDescription:
+        """The description of the link that stands at `number`, from 0, in the file."""
+        ends: dict[tuple[str, str], DeviceDescription] = {}
+        for at, text in enumerate(table.ends):
+            where = source.where("links", number, "ends", at)
+            for host, device in self._resolve(where, text):
+                end = (host.name, device.name)
+                if end in ends:
+                    message = f"{'.'.join(end)} is on this link twice; expected a link between different devices"
+                    raise where.error(message)
+                if (other := self._used.setdefault(end, where)) is not where:
+                    message = f"{'.'.join(end)} is on another link already, in line {other.line}"
+                    raise where.error(f"{message}; expected each device on one link")
+                ends[end] = device
+        where = source.where("links", number, "ends")
+        if len(ends) < 2:
+            raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
+        _check_addresses(where, ends)
+        return LinkDescription(
+            name=self._name(source, number, table.name, list(ends)),
+            ends=tuple(ends),
+            rate_bps=table.rate,
+            delay_ns=table.delay,
+            loss=table.loss,
+            queue_kind=table.queue.kind,
+            queue_limit_packets=table.queue.limit[0],
+            queue_limit_bytes=table.queue.limit[1],
+            mtu=table.mtu,
+            where=source.where("links", number),
+        )
+
+    def _name(self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]]) -> str:
+        name = given
+        if name is None:
+            name = " - ".join(f"{host}.{device}" for host, device in ends) if len(ends) == 2 else f"switch-{number + 1}"
+        where = source.where("links", number, "name")
+        if (other := self._names.setdefault(name, where)) is not where:
+            message = f'two links have the name "{name}", first in line {other.line}'
+            raise where.error(f"{message}; expected a name of its own for each link")
+        return name
+
+    def _resolve(self, where: Where, text: str) -> list[tuple[HostDescription, DeviceDescription]]:
+        name, device = text, ""
+        if text not in self._hosts and (split := _DEVICE_END.fullmatch(text)) is not None:
+            name, device = split[1], split[2]
+        if name not in self._hosts:
+            raise where.error(f'there is no host "{name}"; {suggestion(name, self._known)}')
+        group, hosts = self._hosts[name]
+        there = ", ".join(group.devices)
+        if not group.devices:
+            raise where.error(f'{name} has no device; expected eth0 = "ADDRESS/PREFIX" in {group.where.table}')
+        if device and device not in group.devices:
+            raise where.error(f"{name} has no {device}; expected one of {there}")
+        if not device and len(group.devices) > 1:
+            raise where.error(f'{name} has several devices ({there}); expected one named, as in "{name}.{there[:4]}"')
+        position = group.devices.index(device) if device else 0
+        return [(host, host.devices[position]) for host in hosts]
+
+
+def _check_addresses(where: Where, ends: dict[tuple[str, str], DeviceDescription]) -> None:
+    # Every address must lie in a network of another end, or nobody on this link could answer it. One pass collects the
+    # networks and who has them; there are few, whatever the number of ends.
+    owners: dict[int, tuple[str, str]] = {}
+    networks: dict[tuple[int, int], tuple[str, str] | None] = {}  # (network, prefix) -> its one end, None for several
+    for end, device in ends.items():
+        for address, prefix in device.addresses:
+            if (other := owners.setdefault(address, end)) != end:
+                message = f"{'.'.join(other)} and {'.'.join(end)} both have {format_address(address)}"
+                raise where.error(f"{message}; expected each address once on a link")
+            network = (_network(address, prefix), prefix)
+            networks[network] = end if networks.get(network, end) == end else None
+    prefixes = {prefix for _, prefix in networks}
+    for end, device in ends.items():
+        for address, prefix in device.addresses:
+            if not any(
+                (key := (_network(address, other_prefix), other_prefix)) in networks and networks[key] != end
+                for other_prefix in prefixes
+            ):
+                others = [format_network(*network) for network, owner in networks.items() if owner != end]
+                shown = " or ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+                message = f"{format_address(address)}/{prefix} of {'.'.join(end)} is in no network of this link"
+                raise where.error(f"{message}; expected an address in {shown}")
+
+
+def _network(address: int, prefix: int) -> int:
+    return address >> (32 - prefix) << (32 - prefix)

@@ -1,0 +1,23 @@
+"""Which weave the code that runs now belongs to.
+
+A turn (of an event loop or of a blocking string) pins its weave here before it runs anything and unpins it afterwards;
+interpose.py asks. The pin is per thread: while a run goes on in one thread, all others are outside.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weaves.bridge import Flow
+    from weaves.strings import Weave
+
+
+class _Here(threading.local):
+    weave: Weave | None = None
+    # The blocking flow whose greenlet runs, if it is one that may park.
+    flow: Flow | None = None
+
+
+here = _Here()

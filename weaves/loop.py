@@ -1,0 +1,328 @@
+"""The event loop of a weave, in virtual time.
+
+It is asyncio's own BaseEventLoop with two things changed: the clock and the timers are the scheduler's, and instead of
+a selector it is the scheduler that says when to go on. Sockets are added by a subclass (lunar/asyncio/loop.py).
+
+It runs in one of two ways. A host's own loop is *direct*: the scheduler calls `turn` whenever callbacks are ready. A
+program's loop (from `asyncio.run`) runs inside the program's blocking flow, in `run_forever`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from weaves.bridge import Flow, current_flow
+from weaves.here import here
+from weaves.scheduler import Call
+
+if TYPE_CHECKING:
+    from weaves.strings import Weave
+
+_T = TypeVar("_T")
+_NS: Final = 1_000_000_000
+
+
+class HostFuture(asyncio.Future[_T]):
+    """A future that hashes by its number in its loop, so that a set of futures has the same order in every run."""
+
+    _number: int
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class HostTask(asyncio.Task[_T]):
+    """A task that hashes by its number in its loop."""
+
+    _number: int
+
+    def __hash__(self) -> int:
+        # asyncio registers a task in a WeakSet from within __init__, before the loop could number it.
+        try:
+            return self._number
+        except AttributeError:
+            loop = self.get_loop()
+            assert isinstance(loop, WeaveLoop)
+            self._number = loop.next_number()
+            return self._number
+
+
+class TimerHandle(asyncio.TimerHandle):
+    """A timer and its event on the scheduler's heap."""
+
+    __slots__ = ("event",)
+    event: Call
+
+
+# typeshed leaves out what a loop's author needs of BaseEventLoop (_ready, _closed, _stopping ...): to the type checker
+# the base is Any, and it checks the rest.
+_Base: Any = asyncio.BaseEventLoop
+
+
+class WeaveLoop(_Base):  # type: ignore[misc]
+    """An event loop of `weave`. `direct`: the scheduler runs it from the start, without `run_forever`."""
+
+    _direct = False  # BaseEventLoop.__init__ asks already whether the loop runs
+
+    def __init__(self, weave: Weave, direct: bool = False) -> None:
+        super().__init__()
+        self.weave = weave
+        self._scheduler = weave.scheduler
+        self._turns = weave.scheduler.turns
+        self._lane = weave.lane
+        self._clock_resolution = 1e-9
+        self._direct = direct
+        self._stopping = False
+        self._thread_id: int | None = None
+        self._flow: Flow | None = None
+        # In the scheduler's queue, or running: then it must not be put there again.
+        self._queued = not direct
+        self._numbers = 0
+        self._task_names = 0
+
+    # Time
+
+    def time(self) -> float:
+        """Seconds of virtual time, from the monotonic clock of the host."""
+        return int(self._scheduler.now_ns) / _NS
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> TimerHandle:
+        if delay is None:
+            raise TypeError("delay must not be None")
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> TimerHandle:
+        if when is None:
+            raise TypeError("when cannot be None")
+        self._check_closed()
+        timer = TimerHandle(when, callback, args, self, context)
+        now = int(self._scheduler.now_ns)
+        # The nearest nanosecond, because sums of decimal fractions miss by less than one. A timer that lies ahead at all
+        # moves the clock, or a program that waits out the rest of a rounding error would never get there.
+        at_ns = round(when * _NS)
+        if at_ns <= now:
+            at_ns = now if when * _NS <= now else now + 1
+        event = timer.event = Call(self._timer_fired, timer)
+        self._scheduler.post(event, self._lane, at_ns)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _timer_fired(self, timer: TimerHandle) -> None:
+        timer._scheduled = False  # type: ignore[attr-defined]
+        self.run_handle(timer)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        assert isinstance(handle, TimerHandle)
+        self._scheduler.cancel(handle.event)
+
+    # Callbacks
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        if self._closed:
+            self._check_closed()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        if not self._queued:
+            self._queued = True
+            self._turns.append(self)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = self.call_soon(callback, *args, context=context)
+        return handle
+
+    def run_handle(self, handle: asyncio.Handle) -> None:
+        """Let `handle` run at the loop's next turn: what a selector would do with the handle of a ready descriptor."""
+        self._ready.append(handle)
+        if not self._queued and not self._closed:
+            self._queued = True
+            self._turns.append(self)
+
+    # Running
+
+    def turn(self) -> None:
+        """Run what is ready now; what that makes ready runs at the next turn. Only the scheduler calls this."""
+        flow = self._flow
+        if flow is not None:
+            if not flow.queued:
+                flow.turn()
+            return
+        here.weave = self.weave
+        asyncio._set_running_loop(self)
+        try:
+            self._run_ready()
+        except SystemExit:
+            # It has ended the task that raised it, which is a string or belongs to one; the string's end is reported.
+            pass
+        finally:
+            asyncio._set_running_loop(None)
+            here.weave = None
+            if self._ready and not self._closed:
+                self._turns.append(self)
+            else:
+                self._queued = False
+
+    def _run_ready(self) -> None:
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def run_forever(self) -> None:
+        """Run until `stop`, inside a blocking flow; the scheduler has the processor whenever nothing is ready."""
+        self._check_closed()
+        if self._direct:
+            raise RuntimeError("This event loop is already running")
+        self._check_running()
+        flow = current_flow()
+        self._thread_id = threading.get_ident()
+        self._queued = True
+        asyncio._set_running_loop(self)
+        try:
+            while True:
+                self._run_ready()
+                if self._stopping:
+                    break
+                if self._ready:
+                    flow.wake()
+                else:
+                    self._flow = flow
+                    self._queued = False
+                flow.park()
+                self._flow = None
+                self._queued = True
+        finally:
+            self._flow = None
+            self._queued = True
+            self._stopping = False
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+
+    def is_running(self) -> bool:
+        return (self._direct and not self._closed) or self._thread_id is not None
+
+    def stop(self) -> None:
+        if self._direct:
+            raise RuntimeError("the loop of a host cannot be stopped from inside; end the string instead")
+        super().stop()
+        if self._flow is not None:
+            self._flow.wake()
+
+    def close(self) -> None:
+        if self._direct:
+            # It has no `run_forever` to leave; the end of the run closes it.
+            self._direct = False
+        super().close()
+        self._queued = True
+
+    def discard(self) -> None:
+        """Close the loop at the end of the run, whatever is left in it: its tasks will not run again."""
+        if self._closed:
+            return
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._thread_id = None
+        self.close()
+
+    def _process_events(self, event_list: object) -> None:
+        raise AssertionError("a weave's loop has no selector")
+
+    def _write_to_self(self) -> None:
+        """Nothing to do: there is no selector to interrupt."""
+
+    # Tasks and futures that a set holds in the order of their making
+
+    def next_number(self) -> int:
+        """The number of the next task or future of this loop."""
+        self._numbers += 1
+        return self._numbers
+
+    def create_future(self) -> HostFuture[Any]:
+        future: HostFuture[Any] = HostFuture(loop=self)
+        self._numbers += 1
+        future._number = self._numbers
+        return future
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+        *,
+        name: object = None,
+        context: contextvars.Context | None = None,
+        **kwargs: Any,
+    ) -> asyncio.Task[_T]:
+        self._check_closed()
+        if name is None:
+            self._task_names += 1
+            name = f"Task-{self._task_names}"
+        if self._task_factory is not None:
+            if context is not None:
+                kwargs["context"] = context
+            task: asyncio.Task[_T] = self._task_factory(self, coro, **kwargs)
+            task.set_name(name)
+            return task
+        made: HostTask[_T] = HostTask(coro, loop=self, name=str(name), context=context, **kwargs)
+        return made
+
+    # Executors and signals
+
+    def run_in_executor(
+        self, executor: Any, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """Run `func(*args)` as a blocking string of the same weave. The executor's own threads are not used."""
+        self._check_closed()
+        future: asyncio.Future[_T] = self.create_future()
+
+        def ended(result: Any, error: BaseException | None) -> None:
+            if future.cancelled() or self._closed:
+                return
+            if error is None:
+                self.call_soon(_settle, future, result, None)
+            else:
+                self.call_soon(_settle, future, None, error)
+
+        self.weave.spawn(lambda: func(*args), ended)
+        return future
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Nothing to wait for: executors have no threads here."""
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Accepted and unused, see `run_in_executor`."""
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Call `callback` when the virtual signal `sig` is delivered to this weave."""
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_closed()
+        handle = events.Handle(callback, args, self, None)
+        self.weave.signals.set_loop_handler(sig, handle)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        return self.weave.signals.remove_loop_handler(sig)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):
+        # A future refuses it (PEP 479); concurrent.futures raises it as a RuntimeError would be.
+        future.set_exception(RuntimeError("StopIteration raised in an executor"))
+    else:
+        future.set_exception(error)

@@ -1,0 +1,236 @@
+"""The heap of events, the order they happen in, and the clock that jumps from one to the next.
+
+A packet in flight, a timer and a start time are each one `Event`. An event's place is (time, lane, number in lane). A
+`Lane` stands for what made the event, a host or one direction of a link, by an integer that depends only on the
+tapestry; so the order is the same however the hosts are spread over processes, and never depends on `id()` or a hash.
+
+Between two events the *turns* run: event loops with ready callbacks and blocking strings that were woken, first in,
+first out. All of them finish before the clock moves.
+
+Who drives a scheduler from a real event loop or a plain call is in realtime.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, final
+
+from mypy_extensions import i64
+
+# What `Scheduler.run` says of why it came back.
+BUDGET_SPENT: Final = 0  # there is more to do now
+IDLE: Final = 1  # no event is left that could wake anybody
+REACHED: Final = 2  # the next event lies after `until_ns`; the clock stands at `until_ns`
+STOPPED: Final = 3  # `stop()` was called
+
+FOREVER: Final = 0x3FFF_FFFF_FFFF_FFFF
+
+# Cancelled events stay in the heap until their time or until they are this many and the majority (asyncio does likewise).
+_COMPACT_FROM: Final = 128
+
+# FNV-1a's 32-bit prime and offset, and a second pair, so that a digest is 64 bits. Each product stays below 2**63, so
+# that native and interpreted integers agree.
+_OFFSET_A: Final = 2_166_136_261
+_OFFSET_B: Final = 3_339_675_911
+
+
+@final
+class Lane:
+    """A maker of events with a place in the total order, and the digest of what it made.
+
+    `id` is unique in a run and stable: hosts and links get it in the order of the tapestry.
+    """
+
+    def __init__(self, id: i64) -> None:
+        self.id: i64 = id
+        self.posted: i64 = 0
+        self.folded: i64 = 0
+        self.digest_a: i64 = _OFFSET_A
+        self.digest_b: i64 = _OFFSET_B
+
+    def fold(self, value: i64) -> None:
+        """Mix `value` (non-negative, below 2**62) into the digest, order included."""
+        low: i64 = value & 0xFFFF_FFFF
+        high: i64 = (value >> 32) & 0x7FFF_FFFF
+        a: i64 = ((self.digest_a ^ low) * 16_777_619) & 0xFFFF_FFFF
+        b: i64 = ((self.digest_b ^ low) * 1_540_483_477) & 0xFFFF_FFFF
+        if high:
+            a = ((a ^ high) * 16_777_619) & 0xFFFF_FFFF
+            b = ((b ^ high) * 1_540_483_477) & 0xFFFF_FFFF
+        self.digest_a = a ^ (a >> 15)
+        self.digest_b = b ^ (b >> 13)
+        self.folded += 1
+
+
+class Event:
+    """Something that happens at a time. Subclasses say what, in `fire`."""
+
+    def __init__(self) -> None:
+        self.at_ns: i64 = 0
+        self.lane_id: i64 = 0
+        self.number: i64 = 0
+        self.queued: bool = False  # in the heap, and not cancelled
+
+    def fire(self) -> None:
+        raise NotImplementedError
+
+
+@final
+class Call(Event):
+    """An event that calls a Python function with one argument; what interpreted code posts."""
+
+    def __init__(self, callback: Any, argument: Any) -> None:
+        super().__init__()
+        self.callback: Any = callback
+        self.argument: Any = argument
+
+    def fire(self) -> None:
+        self.callback(self.argument)
+
+
+@final
+class Scheduler:
+    """One run's clock, heap and queue of turns."""
+
+    def __init__(self) -> None:
+        self.now_ns: i64 = 0
+        self.fired: i64 = 0
+        self.turns_taken: i64 = 0
+        self._heap: list[Event] = []
+        self._cancelled: i64 = 0
+        self._stopped: bool = False
+        # Objects with a `turn()` method: event loops and blocking strings. Public, because they append themselves.
+        self.turns: deque[Any] = deque()
+
+    def pending(self) -> int:
+        """The number of events that are still to happen."""
+        return len(self._heap) - int(self._cancelled)
+
+    def post(self, event: Event, lane: Lane, at_ns: i64) -> None:
+        """Let `event` happen at `at_ns`, which is not before now. An event is in the heap once at most."""
+        assert not event.queued, "an event was posted twice"
+        assert at_ns >= self.now_ns, "an event was posted into the past"
+        lane.posted += 1
+        event.at_ns = at_ns
+        event.lane_id = lane.id
+        event.number = lane.posted
+        event.queued = True
+        heap = self._heap
+        heap.append(event)
+        self._sift_up(len(heap) - 1)
+
+    def cancel(self, event: Event) -> None:
+        """Take `event` back. Its object must not be posted again: the heap may hold it until its time."""
+        if event.queued:
+            event.queued = False
+            self._cancelled += 1
+            if self._cancelled > 128 and self._cancelled * 2 > len(self._heap):
+                self._compact()
+
+    def advance(self, to_ns: i64) -> None:
+        """Move the clock on where no event lies before `to_ns`."""
+        assert to_ns >= self.now_ns and (not self._heap or self._heap[0].at_ns > to_ns or not self._heap[0].queued)
+        self.now_ns = to_ns
+
+    def stop(self) -> None:
+        """Let `run` return as soon as the current event or turn is over."""
+        self._stopped = True
+
+    def run(self, until_ns: i64, budget: i64) -> int:
+        """Let events and turns happen up to and including `until_ns`, at most `budget` of them.
+
+        Returns BUDGET_SPENT, IDLE, REACHED or STOPPED.
+        """
+        turns = self.turns
+        heap = self._heap
+        self._stopped = False
+        while True:
+            if self._stopped:
+                return STOPPED
+            if budget <= 0:
+                return BUDGET_SPENT
+            budget -= 1
+            if turns:
+                self.turns_taken += 1
+                turns.popleft().turn()
+                continue
+            while heap and not heap[0].queued:
+                self._pop()
+                self._cancelled -= 1
+            if not heap:
+                return IDLE
+            event = heap[0]
+            at_ns: i64 = event.at_ns
+            if at_ns > until_ns:
+                if until_ns > self.now_ns:
+                    self.now_ns = until_ns
+                return REACHED
+            self._pop()
+            event.queued = False
+            self.now_ns = at_ns
+            self.fired += 1
+            event.fire()
+
+    def _pop(self) -> None:
+        heap = self._heap
+        last = heap.pop()
+        if heap:
+            heap[0] = last
+            self._sift_down(0)
+
+    def _sift_up(self, index: i64) -> None:
+        heap = self._heap
+        event = heap[index]
+        at_ns: i64 = event.at_ns
+        lane_id: i64 = event.lane_id
+        number: i64 = event.number
+        while index > 0:
+            above: i64 = (index - 1) >> 1
+            other = heap[above]
+            if other.at_ns < at_ns:
+                break
+            if other.at_ns == at_ns:
+                if other.lane_id < lane_id:
+                    break
+                if other.lane_id == lane_id and other.number < number:
+                    break
+            heap[index] = other
+            index = above
+        heap[index] = event
+
+    def _sift_down(self, index: i64) -> None:
+        heap = self._heap
+        count: i64 = len(heap)
+        event = heap[index]
+        while True:
+            below: i64 = 2 * index + 1
+            if below >= count:
+                break
+            child = heap[below]
+            if below + 1 < count:
+                right = heap[below + 1]
+                if _before(right, child):
+                    below += 1
+                    child = right
+            if _before(event, child):
+                break
+            heap[index] = child
+            index = below
+        heap[index] = event
+
+    def _compact(self) -> None:
+        # Slice assignment keeps the list object, which `run` holds.
+        self._heap[:] = [event for event in self._heap if event.queued]
+        self._cancelled = 0
+        index: i64 = (len(self._heap) >> 1) - 1
+        while index >= 0:
+            self._sift_down(index)
+            index -= 1
+
+
+def _before(a: Event, b: Event) -> bool:
+    if a.at_ns != b.at_ns:
+        return a.at_ns < b.at_ns
+    if a.lane_id != b.lane_id:
+        return a.lane_id < b.lane_id
+    return a.number < b.number

@@ -1,0 +1,82 @@
+"""The virtual signals of a weave: who handles what, and delivery.
+
+`signal.signal` and `loop.add_signal_handler` inside a weave register here; nothing reaches the machine's own handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weaves.strings import Weave
+
+Handler = Callable[[int, Any], object] | int | None
+
+# Signals whose default action is to do nothing (signal(7)); all others end the program.
+_IGNORED_BY_DEFAULT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT}
+_NOT_CATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
+
+
+class SignalTable:
+    """The handlers of one weave."""
+
+    def __init__(self, weave: Weave) -> None:
+        self._weave = weave
+        self._handlers: dict[int, Handler] = {}
+        self._loop_handlers: dict[int, asyncio.Handle] = {}
+
+    def get(self, signum: int) -> Handler:
+        """What signal.getsignal would say."""
+        default: Handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+        return self._handlers.get(_checked(signum), default)
+
+    def set(self, signum: int, handler: Handler) -> Handler:
+        """What signal.signal does; returns the handler before. `ValueError`, `OSError` (EINVAL), `TypeError` as there."""
+        signum = _checked(signum)
+        if not (callable(handler) or handler in (signal.SIG_IGN, signal.SIG_DFL)):
+            raise TypeError(
+                "signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object"
+            )
+        if signum in _NOT_CATCHABLE:
+            raise OSError(22, "Invalid argument")
+        before = self.get(signum)
+        self._handlers[signum] = handler
+        return before
+
+    def set_loop_handler(self, signum: int, handle: asyncio.Handle) -> None:
+        """What loop.add_signal_handler does."""
+        signum = _checked(signum)
+        if signum in _NOT_CATCHABLE:
+            raise RuntimeError(f"sig {signum} cannot be caught")
+        self._loop_handlers[signum] = handle
+
+    def remove_loop_handler(self, signum: int) -> bool:
+        """True if there was one."""
+        return self._loop_handlers.pop(_checked(signum), None) is not None
+
+    def deliver(self, signum: int) -> None:
+        """Deliver a signal to the weave: a loop's handler, else a Python handler, else the default action."""
+        signum = _checked(signum)
+        handle = self._loop_handlers.get(signum)
+        if handle is not None and not handle.cancelled():
+            loop = getattr(handle, "_loop")
+            if not loop.is_closed():
+                loop.run_handle(handle)
+                return
+        handler = self._handlers.get(signum, signal.SIG_DFL)
+        if callable(handler):
+            call = handler
+            self._weave.spawn(lambda: call(signum, None), self._weave.report_helper)
+        elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
+            self._weave.kill()
+
+
+def _checked(signum: int) -> int:
+    if not isinstance(signum, int):
+        raise TypeError(f"sig must be an int, not {signum!r}")
+    if signum not in signal.valid_signals():
+        raise ValueError(f"invalid signal number {signum}")
+    return int(signum)

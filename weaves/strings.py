@@ -1,0 +1,340 @@
+"""Strings and weaves: a flow of control, and the program that it belongs to.
+
+A `Weave` is one program on one host: its lane, its random generator, its signals, its strings. A `String` is an asyncio
+task of the host's loop. The task of a coroutine string runs the coroutine; the task of a blocking string waits for the
+flow (bridge.py) that runs the blocking code.
+
+`schedule()` is the primitive that everything else waits with: it gives the processor to the weave scheduler until a
+packet or a timer interrupt wakes the string.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import greenlet
+
+from weaves.bridge import Flow
+from weaves.clock import EPOCH_NS
+from weaves.here import here
+from weaves.scheduler import Call, Lane, Scheduler
+from weaves.signals import SignalTable
+
+if TYPE_CHECKING:
+    from weaves.loop import WeaveLoop
+    from weaves.supervisor import Supervisor
+
+# States of a string.
+WAITING_TO_START: Final = "waiting to start"
+RUNNING: Final = "running"
+ENDED: Final = "ended"
+FAILED: Final = "failed"
+KILLED: Final = "killed"
+
+_string: contextvars.ContextVar[String | None] = contextvars.ContextVar("weaves.string", default=None)
+
+
+class Stack(Protocol):
+    """What a weave needs of the host that it runs on. lunar.host.Host is one."""
+
+    name: str
+    lane: Lane
+
+    def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
+        """A loop for a program that makes its own (`asyncio.run`), or the weave's own, direct one."""
+
+    def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An uninitialized object for `socket.socket(...)` inside the weave."""
+
+    def getaddrinfo(self, host: Any, port: Any, family: int, type: int, proto: int, flags: int) -> list[Any]:
+        """socket.getaddrinfo of this host."""
+
+    def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        """socket.getnameinfo of this host."""
+
+
+class Weave:
+    """One program on a host. `argv` and `env` are what it sees of sys.argv and of its environment."""
+
+    def __init__(
+        self,
+        name: str,
+        host: Stack,
+        supervisor: Supervisor,
+        rng: Any,
+        argv: list[str] | None = None,
+        epoch_ns: int = EPOCH_NS,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.supervisor = supervisor
+        self.scheduler: Scheduler = supervisor.scheduler
+        self.lane = host.lane
+        self.rng = rng
+        self.argv = [name] if argv is None else argv
+        self.epoch_ns = epoch_ns
+        self.signals = SignalTable(self)
+        self._loop: WeaveLoop | None = None
+        self.strings: list[String] = []
+        # Blocking flows besides the strings': executors' functions, signal handlers.
+        self.helpers: list[Flow] = []
+
+    @property
+    def loop(self) -> WeaveLoop:
+        """The loop of the weave's strings. A program may make more."""
+        if self._loop is None:
+            self._loop = self.host.new_loop(self, direct=True)
+        return self._loop
+
+    def spawn(self, function: Callable[[], Any], on_end: Callable[[Any, BaseException | None], None]) -> Flow:
+        """Run blocking `function` in a flow of this weave."""
+
+        def ended(result: Any, error: BaseException | None) -> None:
+            self.helpers.remove(flow)
+            on_end(result, error)
+
+        flow = Flow(self, function, ended)
+        self.helpers.append(flow)
+        flow.start()
+        return flow
+
+    def report_helper(self, _result: Any, error: BaseException | None) -> None:
+        """The `on_end` of helpers that nobody waits for: their errors are the weave's."""
+        if isinstance(error, SystemExit):
+            self.kill()
+        elif error is not None and not isinstance(error, greenlet.GreenletExit):
+            for string in self.strings:
+                string.fail(error)
+                return
+
+    def kill(self) -> None:
+        """End all strings of the weave now."""
+        for string in list(self.strings):
+            string.kill()
+        for flow in list(self.helpers):
+            flow.kill()
+
+
+class String:
+    """One flow of control. `function` is a coroutine function or a blocking one.
+
+    `state` is one of the constants above; `result` or `error` is set when it has ended.
+    """
+
+    def __init__(
+        self,
+        weave: Weave,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        background: bool = False,
+        on_error: str | None = None,
+    ) -> None:
+        self.weave = weave
+        self.name = name
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs or {}
+        self.background = background
+        self.on_error = on_error
+        self.state = WAITING_TO_START
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.restarts = 0
+        self.task: asyncio.Task[Any] | None = None
+        self.flow: Flow | None = None
+        # Set while the string waits in `schedule`.
+        self._sleeper: asyncio.Future[bool] | None = None
+        weave.strings.append(self)
+
+    def __repr__(self) -> str:
+        return f"<String {self.name!r} of {self.weave.name!r} on {self.weave.host.name!r}: {self.state}>"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.state in (ENDED, FAILED, KILLED)
+
+    def begin(self) -> None:
+        """Make the task and let it run; the supervisor calls this at the string's start time."""
+        self.state = RUNNING
+        self.error = None
+        context = contextvars.copy_context()
+        context.run(_string.set, self)
+        # Called from outside any turn, perhaps by a loop of the machine: the new task must see its own loop only.
+        before = here.weave
+        here.weave = self.weave
+        try:
+            loop = self.weave.loop
+            if inspect.iscoroutine(self._function):
+                coroutine: Any = self._function
+            elif _is_coroutine_function(self._function):
+                coroutine = self._function(*self._args, **self._kwargs)
+            else:
+                coroutine = self._run_blocking()
+            self.task = loop.create_task(coroutine, name=self.name, context=context)
+        finally:
+            here.weave = before
+        self.task.add_done_callback(self._task_done, context=context)
+
+    async def _run_blocking(self) -> Any:
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[Any] = loop.create_future()
+
+        def ended(result: Any, error: BaseException | None) -> None:
+            if over.done():
+                return
+            if error is None:
+                over.set_result(result)
+            elif isinstance(error, (SystemExit, StopIteration, greenlet.GreenletExit)):
+                # None of them may pass through a future as they are.
+                over.set_result(_Wrapped(error))
+            else:
+                over.set_exception(error)
+
+        self.flow = Flow(self.weave, lambda: self._function(*self._args, **self._kwargs), ended)
+        self.flow.start()
+        try:
+            result = await over
+        except asyncio.CancelledError:
+            self.flow.kill()
+            raise
+        if isinstance(result, _Wrapped):
+            if isinstance(result.error, StopIteration):
+                raise RuntimeError("the string raised StopIteration") from result.error
+            raise result.error
+        return result
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if self.over:
+            return
+        if task.cancelled():
+            self._settle(KILLED)
+            return
+        error = task.exception()
+        if error is None:
+            self.result = task.result()
+            self._settle(ENDED)
+        elif isinstance(error, SystemExit) and error.code in (None, 0):
+            self._settle(ENDED)
+        elif isinstance(error, greenlet.GreenletExit):
+            self._settle(KILLED)
+        else:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """The string has ended by `error`."""
+        if self.over:
+            return
+        self.error = error
+        self._settle(FAILED)
+
+    def _settle(self, state: str) -> None:
+        self.state = state
+        self.flow = None
+        self.weave.supervisor.string_over(self)
+
+    def prepare_restart(self) -> None:
+        """Back to the state before the start."""
+        assert not inspect.iscoroutine(self._function), "a coroutine object cannot run twice"
+        self.state = WAITING_TO_START
+        self.task = None
+        self.restarts += 1
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether it was given as a function, which can be called again."""
+        return not inspect.iscoroutine(self._function)
+
+    # Waiting
+
+    def wake(self) -> None:
+        """Let the string go on from `schedule`, if it waits there: an interrupt."""
+        sleeper = self._sleeper
+        if sleeper is not None and not sleeper.done():
+            sleeper.set_result(True)
+
+    def cancel(self) -> None:
+        """Cancel its task, as asyncio does: CancelledError at the await where it waits."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def kill(self) -> None:
+        """End it now, without running anything of it but its `finally` clauses."""
+        if self.over:
+            return
+        was_started = self.task is not None
+        self.state = KILLED
+        if self.flow is not None:
+            self.flow.kill()
+            self.flow = None
+        if self.task is not None and not self.task.done():
+            self.task._log_destroy_pending = False  # type: ignore[attr-defined]
+            self.task.cancel()
+        elif not was_started and inspect.iscoroutine(self._function):
+            self._function.close()
+        self.weave.supervisor.string_over(self)
+
+    async def wait(self, timeout_ns: int | None) -> bool:
+        """The body of `schedule`."""
+        assert self._sleeper is None, "two tasks of one string wait in schedule() at once"
+        loop = asyncio.get_running_loop()
+        sleeper = self._sleeper = loop.create_future()
+        scheduler = self.weave.scheduler
+        timer: Call | None = None
+        if timeout_ns is not None:
+            timer = Call(_time_is_up, sleeper)
+            scheduler.post(timer, self.weave.lane, scheduler.now_ns + max(0, timeout_ns))
+        try:
+            woken: bool = await sleeper
+            return woken
+        finally:
+            self._sleeper = None
+            if timer is not None:
+                scheduler.cancel(timer)
+
+    def describe_failure(self) -> str:
+        """Host, weave, string and traceback, as `weave run` prints them."""
+        assert self.error is not None
+        text = "".join(traceback.format_exception(self.error)).rstrip()
+        return f"host {self.weave.host.name}, weave {self.weave.name}, string {self.name}:\n{text}"
+
+
+class _Wrapped:
+    """An exception on its way through a future that would refuse it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _time_is_up(sleeper: asyncio.Future[bool]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(False)
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+
+
+def current_string() -> String | None:
+    """The string whose code runs, None outside."""
+    return _string.get()
+
+
+async def schedule(timeout: float | None = None) -> bool:
+    """Give the processor to the weave scheduler until this string is woken.
+
+    True when `String.wake` woke it; False when `timeout` seconds of virtual time went by first. Raises `RuntimeError`
+    outside a string.
+    """
+    string = _string.get()
+    if string is None:
+        raise RuntimeError("schedule() was awaited outside a string")
+    return await string.wait(None if timeout is None else round(timeout * 1_000_000_000))
