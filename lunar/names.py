@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-from lunar.wire.address import ipv4_text, parse_ipv4
+from lunar.wire.address import ipv4_text
 
 # The services that programs name; a fixed table, because the machine's /etc/services differs from machine to machine.
 SERVICES: Final = {
@@ -19,10 +19,22 @@ SERVICES: Final = {
 _PORT_NAMES: Final = {port: name for name, port in reversed(SERVICES.items())}
 
 _LOOPBACK: Final = 0x7F00_0001
+_V4_MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 _KINDS: Final = (
     (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
 )
+# AI_PASSIVE to AI_NUMERICSERV: all that glibc knows besides those for internationalized names.
+_FLAGS: Final = 0x07FF
+
+_MESSAGES: Final = {
+    socket.EAI_BADFLAGS: "Bad value for ai_flags",
+    socket.EAI_NONAME: "Name or service not known",
+    socket.EAI_FAMILY: "ai_family not supported",
+    socket.EAI_SOCKTYPE: "ai_socktype not supported",
+    socket.EAI_SERVICE: "Servname not supported for ai_socktype",
+    socket.EAI_ADDRFAMILY: "Address family for hostname not supported",
+}
 
 
 class NameTable:
@@ -48,99 +60,149 @@ class NameTable:
     def getaddrinfo(
         self, own_name: str, host: Any, port: Any, family: int, type: int, proto: int, flags: int
     ) -> list[tuple[Any, ...]]:
-        """socket.getaddrinfo, as the host `own_name` sees it. Raises socket.gaierror as there."""
-        number = _port(port, flags)
-        text = _text(host)
-        if text is None and port is None:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        if family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
-            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
-        kinds = [
-            (kind, protocol)
-            for kind, protocol in _KINDS
-            if type in (0, kind) and proto in (0, protocol)
-        ]
-        if not kinds:
-            raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
-        name = (text or "") if flags & socket.AI_CANONNAME else ""
-        if text is not None and ":" in text:
-            return self._ipv6_literal(text, number, family, kinds, name)
-        if family == socket.AF_INET6:
-            raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
-        return [
-            (socket.AF_INET, socket.SocketKind(kind), protocol, name if first else "", (ipv4_text(address), number))
-            for index, address in enumerate(self._resolve(own_name, text, flags))
-            for kind, protocol in kinds
-            for first in [index == 0 and (kind, protocol) == kinds[0]]
-        ]
+        """socket.getaddrinfo, as the host `own_name` sees it. Raises socket.gaierror as there.
 
-    def _ipv6_literal(
-        self, text: str, number: int, family: int, kinds: list[tuple[Any, int]], name: str
-    ) -> list[tuple[Any, ...]]:
+        The checks are glibc's, in its order.
+        """
+        text = _text(host)
+        service = _service(port)
+        if text is None and service is None:
+            raise _failed(socket.EAI_NONAME)
+        if flags & ~_FLAGS or (flags & socket.AI_CANONNAME and text is None):
+            raise _failed(socket.EAI_BADFLAGS)
+        if family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+            raise _failed(socket.EAI_FAMILY)
+        number = _port_number(service)
+        if number is None and flags & socket.AI_NUMERICSERV:
+            raise _failed(socket.EAI_NONAME)
+        kinds = _kinds(service, number, type, proto)
+        if number is None:
+            number = SERVICES[str(service)]
+        if text is not None and ":" in text:
+            found = self._ipv6_literal(text, number, family)
+        else:
+            found = [
+                (socket.AF_INET, (ipv4_text(address), number))
+                for address in self._resolve(own_name, text, family, flags)
+            ]
+        answer = [
+            (known, socket.SocketKind(kind), protocol, "", sockaddr)
+            for known, sockaddr in found
+            for kind, protocol in kinds
+        ]
+        if flags & socket.AI_CANONNAME:
+            known, kind, protocol, _, sockaddr = answer[0]
+            answer[0] = (known, kind, protocol, text or "", sockaddr)
+        return answer
+
+    def _ipv6_literal(self, text: str, number: int, family: int) -> list[tuple[Any, Any]]:
         # The literal is good; that no host has IPv6 yet shows when a socket is made.
         try:
-            socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+            packed = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
         except OSError:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+            raise _failed(socket.EAI_NONAME) from None
         if family == socket.AF_INET:
-            raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
-        return [
-            (socket.AF_INET6, socket.SocketKind(kind), protocol, name, (text, number, 0, 0))
-            for kind, protocol in kinds
-        ]
+            if packed[:12] != _V4_MAPPED:
+                raise _failed(socket.EAI_ADDRFAMILY)
+            return [(socket.AF_INET, (socket.inet_ntoa(packed[12:]), number))]
+        return [(socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, packed), number, 0, 0))]
 
-    def _resolve(self, own_name: str, text: str | None, flags: int) -> list[int]:
+    def _resolve(self, own_name: str, text: str | None, family: int, flags: int) -> list[int]:
         if text is None:
-            return [0] if flags & socket.AI_PASSIVE else [_LOOPBACK]
-        try:
-            return [parse_ipv4(text)]
-        except ValueError:
-            pass
-        if flags & socket.AI_NUMERICHOST:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        if text.lower().rstrip(".") in ("localhost", "ip4-localhost"):
-            return [_LOOPBACK]
-        found = self.lookup(text)
-        if not found:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            found = [0] if flags & socket.AI_PASSIVE else [_LOOPBACK]
+        else:
+            found = _number(text)
+            if not found and flags & socket.AI_NUMERICHOST:
+                raise _failed(socket.EAI_NONAME)
+            if not found and text.lower().rstrip(".") in ("localhost", "ip4-localhost"):
+                found = [_LOOPBACK]
+            if not found:
+                found = self.lookup(text)
+            if not found and text.lower() == own_name.lower():
+                found = [_LOOPBACK]  # a host without an address knows its own name all the same
+            if not found:
+                raise _failed(socket.EAI_NONAME)
+        if family == socket.AF_INET6:
+            raise _failed(socket.EAI_ADDRFAMILY)
         return found
 
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
         """socket.getnameinfo: (host, service)."""
         if not isinstance(sockaddr, tuple):
             raise TypeError("getnameinfo() argument 1 must be a tuple")
-        text, port = str(sockaddr[0]), int(sockaddr[1])
-        try:
-            address = parse_ipv4(text)
-        except ValueError:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+        if not 2 <= len(sockaddr) <= 4 or not isinstance(sockaddr[0], str) or not isinstance(sockaddr[1], int):
+            raise TypeError("getnameinfo(): illegal sockaddr argument")
+        number = _port_number(str(sockaddr[1]))
+        if number is None or number < 0:
+            raise _failed(socket.EAI_SERVICE)
+        port = number
+        found = _number(sockaddr[0])
+        if not found:
+            raise _failed(socket.EAI_NONAME)
+        address = found[0]
         host = None if flags & socket.NI_NUMERICHOST else self.reverse(address)
         if host is None and address == _LOOPBACK and not flags & socket.NI_NUMERICHOST:
             host = "localhost"
         if host is None:
             if flags & socket.NI_NAMEREQD:
-                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-            host = text
+                raise _failed(socket.EAI_NONAME)
+            host = ipv4_text(address)
         service = str(port) if flags & socket.NI_NUMERICSERV else _PORT_NAMES.get(port, str(port))
         return host, service
 
 
-def _port(port: Any, flags: int) -> int:
+def _failed(code: int) -> socket.gaierror:
+    return socket.gaierror(code, _MESSAGES[code])
+
+
+def _service(port: Any) -> str | None:
+    """What was given for the port, as text."""
     if port is None:
-        return 0
+        return None
     if isinstance(port, bytes):
-        port = port.decode("ascii")
-    if isinstance(port, int):
-        return port & 0xFFFF
+        return port.decode("ascii")
+    if isinstance(port, int) and not isinstance(port, bool):
+        return str(port)
     if isinstance(port, str):
-        if not port:
-            return 0
-        if port.isdigit():
-            return int(port) & 0xFFFF
-        if not flags & socket.AI_NUMERICSERV and port in SERVICES:
-            return SERVICES[port]
-        raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+        return port
     raise OSError("Int or String expected")
+
+
+def _port_number(service: str | None) -> int | None:
+    """The port that `service` says in digits, of which 16 bits count as in glibc; -1 if negative, None if a name."""
+    if not service:
+        return 0
+    digits = service.strip()[1:] if service.strip()[:1] in ("+", "-") else service.strip()
+    if not (digits.isascii() and digits.isdigit()) or service != service.rstrip():
+        return None
+    number = int(service) & 0xFFFF_FFFF
+    # glibc keeps it in an int. A negative one then goes on as a name that nothing has.
+    return number & 0xFFFF if number < 0x8000_0000 else -1
+
+
+def _kinds(service: str | None, number: int | None, type: int, proto: int) -> list[tuple[Any, int]]:
+    """The types and protocols to answer with: those of `_KINDS` that are asked for, and raw where glibc gives it."""
+    kinds = [(kind, protocol) for kind, protocol in _KINDS if type in (0, kind) and proto in (0, protocol)]
+    named = number is None or number < 0
+    if named and kinds and service not in SERVICES:
+        raise _failed(socket.EAI_SERVICE)
+    if not named and (type == 0 and (proto == 0 or not service and not kinds) or type == socket.SOCK_RAW and not service):
+        # A raw socket has no port and takes any protocol.
+        kinds.append((socket.SOCK_RAW, proto))
+    if not kinds:
+        raise _failed(socket.EAI_SERVICE if type in (0, socket.SOCK_RAW) else socket.EAI_SOCKTYPE)
+    return kinds
+
+
+def _number(text: str) -> list[int]:
+    """The address that `text` says in inet_aton(3)'s forms ("127.1", "0x7f.1" besides dotted quads); empty for a name."""
+    # inet_aton(3) itself does not mind what follows after a space; getaddrinfo(3) does.
+    if not text or text != text.split()[0] or not text[0].isdigit():
+        return []
+    try:
+        return [int.from_bytes(socket.inet_aton(text), "big")]
+    except OSError:
+        return []
 
 
 def _text(host: Any) -> str | None:
@@ -150,4 +212,4 @@ def _text(host: Any) -> str | None:
         host = bytes(host).decode("ascii")
     if not isinstance(host, str):
         raise TypeError("getaddrinfo() argument 1 must be string or None")
-    return host or None
+    return None if host == "*" else host

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net import icmp
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
-from lunar.net.ip_output import route_for, send
+from lunar.net.ip_output import route_for, send, source_for
 from lunar.net.route import Route
 from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
 from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
@@ -52,7 +52,7 @@ class Udp(Handler):
             counters.udp_in_errors += 1
             return
         socks = self.ports.get(int(packet.dport))
-        broadcast = packet.dst not in self.ip.local
+        broadcast = not self.ip.has_address(packet.dst)
         if socks is not None:
             if broadcast:
                 taken = False
@@ -67,7 +67,8 @@ class Udp(Handler):
                 best_score: i64 = -1
                 for sock in socks:
                     score = _score(sock, packet)
-                    if score > best_score:
+                    # Of several that match alike, the one that was bound last, as on Linux.
+                    if score >= best_score and score >= 0:
                         best = sock
                         best_score = score
                 if best is not None:
@@ -75,14 +76,14 @@ class Udp(Handler):
                     return
         counters.udp_no_ports += 1
         if not broadcast:
-            icmp.send_error(self.ip, packet, device, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0)
+            icmp.send_error(self.ip, packet, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0)
 
     def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
         sport = (data[0] << 8) | data[1]
         dport = (data[2] << 8) | data[3]
         for sock in self.ports.get(sport, []):
             # RFC 1122 (4.1.3.3): errors are told to connected sockets; an unconnected one would not know whose it is.
-            if sock.remote_port == dport and sock.remote_addr == dst and fatal:
+            if sock.remote_port == dport and sock.remote_addr == dst and sock.local_addr == src and fatal:
                 sock.error = errno
                 sock.wake(POLLERR | POLLIN | POLLOUT)
                 return
@@ -120,6 +121,7 @@ class UdpSock(Sock):
 
     def __init__(self, udp: Udp, family: i64) -> None:
         super().__init__(family, SOCK_DGRAM, UDP)
+        self.ttl = udp.ip.default_ttl
         self.udp: Udp = udp
         self.queue: deque[UdpDatagram] = deque()
         self.queued_bytes: i64 = 0
@@ -133,10 +135,10 @@ class UdpSock(Sock):
     def bind(self, addr: int, port: i64) -> i64:
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
         ip = self.udp.ip
+        if addr and not ip.has_address(addr) and not ip.is_broadcast(addr):
+            return -errno.EADDRNOTAVAIL
         if self.local_port:
             return -errno.EINVAL
-        if addr and addr not in ip.local and addr not in ip.broadcasts:
-            return -errno.EADDRNOTAVAIL
         if port == 0:
             port = self.udp.free_port()
             if port < 0:
@@ -162,11 +164,13 @@ class UdpSock(Sock):
         route = route_for(self.udp.ip, addr)
         if route is None:
             return -errno.ENETUNREACH
+        if self.udp.ip.is_broadcast(addr) and not self.broadcast:
+            return -errno.EACCES
         bound = self._autobind()
         if bound < 0:
             return bound
         if self.local_addr == 0:
-            self.local_addr = addr if addr in self.udp.ip.local else route.source_address()
+            self.local_addr = source_for(self.udp.ip, addr, route)
         self.remote_addr = addr
         self.remote_port = port
         return 0
@@ -197,7 +201,7 @@ class UdpSock(Sock):
         if addr == 0:
             addr = _LOOPBACK
         ip = self.udp.ip
-        if (addr == 0xFFFF_FFFF or addr in ip.broadcasts) and not self.broadcast:
+        if ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
         bound = self._autobind()
         if bound < 0:
@@ -206,8 +210,8 @@ class UdpSock(Sock):
         if route is None:
             return -errno.ENETUNREACH
         src = self.local_addr
-        if src == 0 or src in ip.broadcasts:
-            src = addr if addr in ip.local else route.source_address()
+        if src == 0 or ip.is_broadcast(src):
+            src = source_for(ip, addr, route)
         packet = UdpDatagram(AF_INET, src, addr, self.local_port, port, data)
         packet.size_bytes = 28 + size
         packet.ttl = self.ttl
@@ -236,10 +240,13 @@ class UdpSock(Sock):
         return packet
 
     def deliver(self, packet: UdpDatagram) -> None:
-        """Queue a datagram that came in; dropped and counted when the receive buffer is full."""
+        """Queue a datagram that came in; dropped and counted when the receive buffer is full.
+
+        An empty queue takes any, however small the buffer, as on Linux.
+        """
         counters = self.udp.ip.counters
         charge: i64 = QUEUE_OVERHEAD_BYTES + len(packet.payload)
-        if self.queued_bytes + charge > self.rcvbuf:
+        if self.queue and self.queued_bytes + charge > self.rcvbuf:
             counters.udp_rcvbuf_errors += 1
             counters.udp_in_errors += 1
             return

@@ -35,6 +35,7 @@ class Flow:
         self._on_end = on_end
         self.queued = False  # waits for its turn
         self._timed_out = False
+        self._doomed = False  # it killed itself, and ends where it parks next
         self._greenlet: greenlet.greenlet | None = None
         self.ended = False
         # The loop that asyncio.set_event_loop named, for this flow (a flow is what a thread would be).
@@ -72,14 +73,19 @@ class Flow:
 
     def park(self) -> None:
         """Give the processor away until `wake`. Only from inside the flow."""
+        if self._doomed:
+            self._doomed = False  # its `finally` clauses may park
+            raise greenlet.GreenletExit
         loop = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
         assert self._greenlet is not None
         parent = self._greenlet.parent
         assert parent is not None
-        parent.switch()
-        # `turn` has pinned the weave again.
-        asyncio._set_running_loop(loop)
+        try:
+            parent.switch()
+        finally:
+            # `turn`, or `kill`, has pinned the weave again.
+            asyncio._set_running_loop(loop)
 
     def park_for(self, duration_ns: int) -> bool:
         """Park for `duration_ns` at most. True when it was woken before."""
@@ -94,7 +100,7 @@ class Flow:
         return not self._timed_out
 
     def kill(self) -> None:
-        """Throw GreenletExit into the code at the point where it is parked, and forget it."""
+        """Throw GreenletExit into the code at the point where it is parked. A flow can kill itself: when it parks next."""
         flow = self._greenlet
         if self.ended or flow is None:
             return
@@ -102,14 +108,21 @@ class Flow:
             self.ended = True
             self._on_end(None, greenlet.GreenletExit())
             return
-        flow.parent = greenlet.getcurrent()
+        current = greenlet.getcurrent()
+        if flow is current:
+            self._doomed = True
+            return
+        flow.parent = current
+        # Whoever kills may itself be in a turn, of this weave or of another.
+        outer_weave, outer_flow, outer_loop = here.weave, here.flow, asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         here.weave = self.weave
         here.flow = self
         try:
             flow.throw(greenlet.GreenletExit)
         finally:
-            here.weave = None
-            here.flow = None
+            here.weave, here.flow = outer_weave, outer_flow
+            asyncio._set_running_loop(outer_loop)
 
     def _time_is_up(self, _argument: object) -> None:
         self._timed_out = True

@@ -42,7 +42,7 @@ def parse_duration(text: str) -> int:
     seen = False
     while rest:
         digits = 0
-        while digits < len(rest) and (rest[digits].isdigit() or rest[digits] in "._"):
+        while digits < len(rest) and rest[digits] in "0123456789._":
             digits += 1
         letters = digits
         while letters < len(rest) and rest[letters] == " ":
@@ -84,6 +84,6 @@ def format_duration(ns: int) -> str:
     for unit, unit_ns in (("s", NS_PER_S), ("ms", NS_PER_MS), ("us", NS_PER_US)):
         if ns >= unit_ns:
             whole, rest = divmod(ns, unit_ns)
-            fraction = f"{rest * 1_000_000_000 // unit_ns:09d}".rstrip("0")[:6]
-            return f"{whole}.{fraction}{unit}" if fraction.rstrip("0") else f"{whole}{unit}"
+            fraction = f"{rest * 1_000_000 // unit_ns:06d}".rstrip("0")
+            return f"{whole}.{fraction}{unit}" if fraction else f"{whole}{unit}"
     return f"{ns}ns"

@@ -124,12 +124,13 @@ class Scheduler:
         if event.queued:
             event.queued = False
             self._cancelled += 1
-            if self._cancelled > 128 and self._cancelled * 2 > len(self._heap):
+            if self._cancelled > _COMPACT_FROM and self._cancelled * 2 > len(self._heap):
                 self._compact()
 
     def advance(self, to_ns: i64) -> None:
         """Move the clock on where no event lies before `to_ns`."""
-        assert to_ns >= self.now_ns and (not self._heap or self._heap[0].at_ns > to_ns or not self._heap[0].queued)
+        self._drop_cancelled()
+        assert to_ns >= self.now_ns and (not self._heap or self._heap[0].at_ns > to_ns)
         self.now_ns = to_ns
 
     def stop(self) -> None:
@@ -154,9 +155,8 @@ class Scheduler:
                 self.turns_taken += 1
                 turns.popleft().turn()
                 continue
-            while heap and not heap[0].queued:
-                self._pop()
-                self._cancelled -= 1
+            if heap and not heap[0].queued:
+                self._drop_cancelled()
             if not heap:
                 return IDLE
             event = heap[0]
@@ -170,6 +170,13 @@ class Scheduler:
             self.now_ns = at_ns
             self.fired += 1
             event.fire()
+
+    def _drop_cancelled(self) -> None:
+        """Let the first event of the heap, if there is one, be one that is to happen."""
+        heap = self._heap
+        while heap and not heap[0].queued:
+            self._pop()
+            self._cancelled -= 1
 
     def _pop(self) -> None:
         heap = self._heap

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NewType, TypeAlias
 
 import attrs
 from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
-from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.cols import list_structure_factory
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 
@@ -435,22 +435,22 @@ def _converter() -> Converter:
     for plain in (str, int, bool):
         converter.register_structure_hook(plain, lambda value, kind: _READERS[kind](value))
 
-    @converter.register_structure_hook_factory(_is_tuple)
     def tuple_hook(kind: Any, converter: Converter) -> _Hook:
-        inner = homogenous_tuple_structure_factory(kind, converter)
+        inner = list_structure_factory(kind, converter)
         what = "an array of tables" if attrs.has(kind.__args__[0]) else "an array of strings"
-        return lambda value, _: inner(_expect(value, list, what), kind)
+        return lambda value, _: tuple(inner(_expect(value, list, what), kind))
 
-    @converter.register_structure_hook_factory(_is_dict)
     def mapping_hook(kind: Any, converter: Converter) -> _Hook:
         inner = mapping_structure_factory(kind, converter)
         return lambda value, _: inner(_expect(value, dict, "a table"), kind)
 
-    @converter.register_structure_hook_factory(attrs.has)
     def table_hook(kind: Any, converter: Converter) -> _Hook:
         fields = make_dict_structure_fn(kind, converter, devices=override(omit=True))
         return lambda value, _: fields(_expect(value, dict, "a table"), kind)
 
+    converter.register_structure_hook_factory(_is_tuple, tuple_hook)
+    converter.register_structure_hook_factory(_is_dict, mapping_hook)
+    converter.register_structure_hook_factory(attrs.has, table_hook)
     host_fields = table_hook(HostTable, converter)
     queue_fields = table_hook(QueueTable, converter)
 

@@ -52,7 +52,7 @@ class Wire:
         self.dropped_queue: i64 = 0
         self.dropped_loss: i64 = 0
         self.queueing_ns: i64 = 0  # the sum over the accepted packets
-        self.peak_packets: i64 = 0
+        self.peak_packets: i64 = 0  # the most that waited at once, behind the one being sent
 
     def send(self, frame: Frame) -> None:
         """Take `frame` over: queue it, lose it, or drop it where the queue is full."""
@@ -82,6 +82,9 @@ class Wire:
             self.busy_until_ns = departure
             self._departures.append((departure, size))
             self._backlog_bytes += size
+            waiting: i64 = len(self._departures) - 1
+            if waiting > self.peak_packets:
+                self.peak_packets = waiting
         self.packets += 1
         self.bytes += frame.size_bytes
         self._fold(frame, now, 0)
@@ -99,8 +102,6 @@ class Wire:
             self._backlog_bytes -= departures.popleft()[1]
         # The packet in transmission is not in the queue any more.
         waiting: i64 = len(departures) - 1
-        if waiting + 1 > self.peak_packets:
-            self.peak_packets = waiting + 1
         if self.limit_packets > 0 and waiting >= self.limit_packets:
             return False
         if self.limit_bytes > 0 and waiting > 0 and self._backlog_bytes - departures[0][1] + size > self.limit_bytes:

@@ -54,7 +54,18 @@ class Switch(Medium):
         self.uplinks[int(device.mac)].send(frame)
 
     def resolve(self, device: Device, next_hop: int) -> int:
-        return self.hardware.get(next_hop, -1)
+        mac = self.hardware.get(next_hop, -1)
+        return mac if mac >= 0 else self._look_around(next_hop)
+
+    def _look_around(self, next_hop: int) -> int:
+        # A device may have got its address after it was plugged in (ifconfig).
+        for device in self.devices:
+            for address in device.addresses:
+                if address[0] == next_hop:
+                    mac = int(device.mac)
+                    self.hardware[next_hop] = mac
+                    return mac
+        return -1
 
     def forward(self, frame: Frame, came_from: Device) -> None:
         """Send a frame that reached the switch out of the right port; a broadcast out of all others."""

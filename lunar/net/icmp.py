@@ -34,7 +34,7 @@ TTL_EXCEEDED: Final = 0
 _QUOTE_BYTES: Final = 576 - 20 - 8
 
 # Linux' host-wide limit: net.ipv4.icmp_msgs_per_sec 1000 and icmp_msgs_burst 50, spent by errors and not by echo replies.
-_ERRORS_PER_S: Final = 1000
+_ERROR_EVERY_NS: Final = 1_000_000
 _ERRORS_BURST: Final = 50
 
 # icmp(7): code of "destination unreachable" -> errno, and whether a connection attempt ends by it.
@@ -73,10 +73,11 @@ class Icmp(Handler):
     def _reply(self, packet: IcmpMessage) -> None:
         ip = self.ip
         # RFC 1122 (3.2.2.6): an echo to a broadcast address may be ignored; Linux does (icmp_echo_ignore_broadcasts).
-        if packet.dst not in ip.local:
+        if not ip.has_address(packet.dst):
             return
         reply = IcmpMessage(packet.family, packet.dst, packet.src, ECHO_REPLY, 0, packet.rest, packet.payload)
         reply.size_bytes = 28 + len(packet.payload)
+        reply.ttl = ip.default_ttl
         reply.tos = packet.tos
         ip.counters.icmp_out_msgs += 1
         send(ip, reply, None)
@@ -91,7 +92,7 @@ class Icmp(Handler):
         protocol = quoted[9]
         src = int.from_bytes(quoted[12:16], "big")
         dst = int.from_bytes(quoted[16:20], "big")
-        if src not in ip.local:
+        if not ip.has_address(src):
             ip.counters.icmp_in_errors += 1  # not ours: somebody guesses
             return
         number: i64 = errno.EPROTO
@@ -114,10 +115,10 @@ class Icmp(Handler):
             self.echo_waiter(message)
 
 
-def send_error(ip: Ip, offender: Packet, device: Device | None, type: i64, code: i64, rest: i64) -> None:
+def send_error(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> None:
     """Report to the sender of `offender` that it could not be delivered; silently not, where RFC 1122 (3.2.2) forbids it.
 
-    `device` is where it came in; the answer carries that device's address when the offender was not for this host.
+    A router's report carries the address of the device that it leaves by (RFC 1812, 4.3.2.4), as Linux' does.
     """
     if offender.fragment_offset != 0:
         return
@@ -127,17 +128,15 @@ def send_error(ip: Ip, offender: Packet, device: Device | None, type: i64, code:
         return
     if offender.dst in ip.broadcasts or offender.dst >= 0xE000_0000:
         return
-    if not _allowed(ip):
+    # Linux does not limit what path MTU discovery needs.
+    if not (type == UNREACHABLE and code == FRAGMENTATION_NEEDED) and not _allowed(ip):
         ip.counters.icmp_out_rate_limited += 1
         return
-    src: int = 0
-    if offender.dst in ip.local:
-        src = offender.dst
-    elif device is not None:
-        src = device.primary_address()
+    src: int = offender.dst if ip.has_address(offender.dst) else 0
     quote = ipv4.encode(offender)[:_QUOTE_BYTES]
     message = IcmpMessage(AF_INET, src, offender.src, type, code, rest, quote)
     message.size_bytes = 28 + len(quote)
+    message.ttl = ip.default_ttl
     message.tos = 0xC0  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
     ip.counters.icmp_out_msgs += 1
     send(ip, message, None)
@@ -146,10 +145,10 @@ def send_error(ip: Ip, offender: Packet, device: Device | None, type: i64, code:
 def _allowed(ip: Ip) -> bool:
     """Take one token of the host's bucket, which refills with time."""
     now: i64 = ip.scheduler.now_ns
-    grown: i64 = (now - ip.icmp_stamp_ns) * _ERRORS_PER_S // 1_000_000_000
+    grown: i64 = (now - ip.icmp_stamp_ns) // _ERROR_EVERY_NS
     if grown > 0:
         ip.icmp_tokens = min(_ERRORS_BURST, ip.icmp_tokens + grown)
-        ip.icmp_stamp_ns = now
+        ip.icmp_stamp_ns += grown * _ERROR_EVERY_NS  # what is left of a token's time counts for the next
     if ip.icmp_tokens <= 0:
         return False
     ip.icmp_tokens -= 1

@@ -98,3 +98,11 @@ class Ip:
         self.next_ident: i64 = 0
         self.icmp_tokens: i64 = 50  # see icmp.py
         self.icmp_stamp_ns: i64 = 0
+
+    def has_address(self, address: int) -> bool:
+        """Whether `address` is this host's own. All of 127.0.0.0/8 is, as on Linux."""
+        return address in self.local or address >> 24 == 127
+
+    def is_broadcast(self, address: int) -> bool:
+        """Whether `address` is everybody on a network of this host's."""
+        return address == 0xFFFF_FFFF or address in self.broadcasts

@@ -31,8 +31,8 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
     """One packet that arrived at `device`."""
     ip.counters.ip_in_receives += 1
     dst = packet.dst
-    if dst not in ip.local and dst != 0xFFFF_FFFF and dst not in ip.broadcasts:
-        forward(ip, packet, device)
+    if not ip.has_address(dst) and not ip.is_broadcast(dst):
+        forward(ip, packet)
         return
     if packet.more_fragments or packet.fragment_offset != 0:
         ip.counters.ip_in_hdr_errors += 1  # reassembly is not here yet
@@ -40,7 +40,7 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
     handler = ip.handlers.get(int(packet.protocol))
     if handler is None:
         ip.counters.ip_in_no_protos += 1
-        icmp.send_error(ip, packet, device, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0)
+        icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0)
         return
     ip.counters.ip_in_delivers += 1
     handler.receive(packet, device)

@@ -15,16 +15,21 @@ from lunar.net.ip import Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
 from lunar.packet import BROADCAST_MAC, Packet
+from lunar.wire import ipv4
 
 OK: Final = 0
-LIMITED_BROADCAST: Final = 0xFFFF_FFFF
 
 
 def route_for(ip: Ip, dst: int) -> Route | None:
     """The route that a packet to `dst` takes. Own addresses go by `lo`."""
-    if dst in ip.local:
+    if ip.has_address(dst):
         return ip.loopback_route
     return ip.routes.lookup(dst)
+
+
+def source_for(ip: Ip, dst: int, route: Route) -> int:
+    """The source of a packet by `route` whose sender names none: to an own address that address itself."""
+    return dst if dst in ip.local else route.source_address()
 
 
 def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
@@ -39,11 +44,25 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
             ip.counters.ip_out_no_routes += 1
             return errno.ENETUNREACH
     if packet.src == 0:
-        packet.src = route.source_address()
+        packet.src = source_for(ip, packet.dst, route)
     # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
     packet.ident = ip.next_ident
     ip.next_ident = (ip.next_ident + 1) & 0xFFFF
+    if ip.is_broadcast(packet.dst):
+        return _broadcast(ip, packet, route)
     return emit(ip, packet, route)
+
+
+def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
+    # A host hears its own broadcasts (Linux' ip_mc_output()).
+    copy = ipv4.decode(ipv4.encode(packet))
+    assert isinstance(copy, Packet), "a packet of ours did not survive its own bytes"
+    result = emit(ip, packet, route)
+    loopback = ip.loopback_route
+    if result == 0 and loopback is not None:
+        copy.eth_dst = BROADCAST_MAC
+        loopback.device.transmit(copy)
+    return result
 
 
 def emit(ip: Ip, packet: Packet, route: Route) -> i64:
@@ -53,8 +72,7 @@ def emit(ip: Ip, packet: Packet, route: Route) -> i64:
         ip.counters.ip_out_discards += 1
         return errno.EMSGSIZE
     next_hop = route.gateway if route.gateway else packet.dst
-    broadcast = packet.dst == LIMITED_BROADCAST or packet.dst in ip.broadcasts
-    mac: i64 = BROADCAST_MAC if broadcast else resolve(device, next_hop, False)
+    mac: i64 = resolve(device, next_hop, ip.is_broadcast(packet.dst))
     if mac < 0:
         ip.counters.ip_out_discards += 1
         return errno.EHOSTUNREACH

@@ -25,8 +25,17 @@ class Route:
         self.source: int = source
 
     def source_address(self) -> int:
-        """The address that a packet by this route carries when its socket names none."""
-        return self.source if self.source else self.device.primary_address()
+        """The address that a packet by this route carries when its socket names none.
+
+        Of a device's several addresses the one on the gateway's network, as Linux' inet_select_addr() picks it.
+        """
+        if self.source:
+            return self.source
+        if self.gateway:
+            for address in self.device.addresses:
+                if (address[0] ^ self.gateway) >> (32 - address[1]) == 0:
+                    return address[0]
+        return self.device.primary_address()
 
 
 @final
@@ -41,7 +50,10 @@ class RouteTable:
         self._cache: dict[int, Route] = {}
 
     def add(self, route: Route) -> None:
-        """Add `route`. Raises `FileExistsError` (EEXIST) when there is one for the same network with the same metric."""
+        """Add `route`, behind those for the same network with the same metric.
+
+        Raises `FileExistsError` (EEXIST) when one of them has the same gateway and device too.
+        """
         prefix: int = int(route.prefix)
         if prefix not in self._prefixes:
             at = 0
@@ -57,13 +69,18 @@ class RouteTable:
         routes.sort(key=_metric)
         self._cache.clear()
 
-    def remove(self, network: int, prefix: int, gateway: int, device: Device | None) -> None:
-        """Remove the first route that matches; gateway 0 and device None match any. Raises `ProcessLookupError` (ESRCH)."""
+    def remove(self, network: int, prefix: int, gateway: int, device: Device | None, metric: int = 0) -> None:
+        """Remove the first route that matches; gateway 0, device None and metric 0 match any.
+
+        Raises `ProcessLookupError` (ESRCH).
+        """
         if prefix in self._prefixes:
             table = self._tables[self._prefixes.index(prefix)]
             routes = table.get(network >> (32 - prefix), [])
             for route in routes:
-                if (not gateway or route.gateway == gateway) and (device is None or route.device is device):
+                if gateway and route.gateway != gateway or metric and route.metric != metric:
+                    continue
+                if device is None or route.device is device:
                     routes.remove(route)
                     self._cache.clear()
                     return

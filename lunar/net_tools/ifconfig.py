@@ -22,35 +22,56 @@ def run(host: Host, words: list[str]) -> str:
         raise CommandError(f"ifconfig: {words[0]}: no such device; {host.name} has {', '.join(host.devices)}")
     if len(words) == 1:
         return _show(device)
-    rest = words[1:]
-    address = prefix = None
+    _change(host, device, words[1:])
+    return ""
+
+
+def _change(host: Host, device: Device, rest: list[str]) -> None:
+    address = prefix = mtu = up = None
     while rest:
         word = rest.pop(0)
         if word in ("up", "down"):
-            device.up = word == "up"
+            up = word == "up"
         elif word in ("mtu", "netmask"):
             if not rest:
                 raise CommandError(f"ifconfig: {word}: a value is missing")
             value = rest.pop(0)
             if word == "mtu":
-                size = parsed(int, value, "an MTU")
-                if not 68 <= size <= 65535:
+                mtu = parsed(int, value, "an MTU")
+                if not 68 <= mtu <= 65535:
                     raise CommandError(f"ifconfig: mtu {value}: expected 68 to 65535")
-                device.mtu = size
             else:
                 prefix = prefix_of_mask(parsed(parse_ipv4, value, "a netmask"))
         elif address is None and word[:1].isdigit():
             text, slash, length = word.partition("/")
             address = parsed(parse_ipv4, text, "an IPv4 address")
             if slash:
-                prefix = parsed(int, length, "a prefix length")
+                prefix = prefix_length(length, "ifconfig")
         else:
             raise CommandError(f'ifconfig: "{word}" is not supported; expected an address, netmask, mtu, up or down')
-    if address is not None:
-        host.add_address(device, address, 24 if prefix is None else prefix)
-    elif prefix is not None:
+    if address is None and prefix is not None:
         raise CommandError("ifconfig: a netmask without an address")
-    return ""
+    # All words are good: only now does anything change.
+    if up is not None:
+        device.up = up
+    if mtu is not None:
+        device.mtu = mtu
+    if address is not None:
+        host.add_address(device, address, class_prefix(address) if prefix is None else prefix)
+
+
+def prefix_length(text: str, tool: str) -> int:
+    """The prefix length that `text` says. Raises CommandError."""
+    prefix = parsed(int, text, "a prefix length")
+    if not 0 <= prefix <= 32:
+        raise CommandError(f"{tool}: /{text}: expected a prefix length from 0 to 32")
+    return prefix
+
+
+def class_prefix(address: int) -> int:
+    """The prefix length of the address's class (RFC 791), which the real tools take when none is given."""
+    first = address >> 24
+    return 8 if first < 128 else 16 if first < 192 else 24
 
 
 def prefix_of_mask(mask: int) -> int:

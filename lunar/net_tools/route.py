@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lunar.net.device import Device
 from lunar.net.route import Route
 from lunar.net_tools.errors import CommandError, parsed
-from lunar.net_tools.ifconfig import prefix_of_mask
+from lunar.net_tools.ifconfig import class_prefix, prefix_length, prefix_of_mask
 from lunar.wire.address import ipv4_text, network_mask, parse_ipv4
 
 if TYPE_CHECKING:
     from lunar.host import Host
+
+# A metric has 32 bits, and the tool's own argument one less.
+_METRIC_MAX: Final = 0x7FFF_FFFF
 
 
 def run(host: Host, words: list[str]) -> str:
@@ -42,9 +45,13 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
             if word == "gw":
                 gateway = _host_address(host, value)
             elif word == "netmask":
+                if kind == "-host":
+                    raise CommandError("route: netmask: a host has none")
                 prefix = prefix_of_mask(parsed(parse_ipv4, value, "a netmask"))
             elif word == "metric":
                 metric = parsed(int, value, "a metric")
+                if not 0 <= metric <= _METRIC_MAX:
+                    raise CommandError(f"route: metric {value}: expected 0 to {_METRIC_MAX}")
             else:
                 device = _device(host, value)
         elif word in host.devices and not words:
@@ -55,7 +62,7 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
         raise CommandError(f"route: {ipv4_text(network)}/{prefix}: the address has bits beyond its netmask")
     if not add:
         try:
-            host.ip.routes.remove(network, prefix, gateway, device)
+            host.ip.routes.remove(network, prefix, gateway, device, metric)
         except ProcessLookupError:
             raise CommandError(f"route: del {target}: there is no such route") from None
         return ""
@@ -65,7 +72,9 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
             raise CommandError(f"route: gateway {ipv4_text(gateway)} is not in a network of {host.name}")
         if gateway in host.ip.local:
             raise CommandError(f"route: gateway {ipv4_text(gateway)} is {host.name} itself")
-        device = device or way.device
+        if device is not None and device is not way.device:
+            raise CommandError(f"route: gateway {ipv4_text(gateway)} is not in a network of {device.name}")
+        device = way.device
     if device is None:
         raise CommandError(f"route: add {target}: a gateway (gw) or a device (dev) is missing")
     try:
@@ -82,17 +91,13 @@ def _target(target: str, kind: str) -> tuple[int, int]:
     address, slash, length = target.partition("/")
     network = parsed(parse_ipv4, address, "default, an address or a network")
     if slash:
-        prefix = parsed(int, length, "a prefix length")
-        if not 0 <= prefix <= 32:
-            raise CommandError(f"route: /{length}: expected a prefix length from 0 to 32")
-        return network, prefix
+        if kind == "-host":
+            raise CommandError(f"route: -host {word}: a host has no prefix length")
+        return network, prefix_length(length, "route")
     if network == 0:
         return 0, 0
     # Without a length, `-net` goes by the address's class, as the real tool does; otherwise it is one host.
-    if kind == "-net":
-        first = network >> 24
-        return network, 8 if first < 128 else 16 if first < 192 else 24
-    return network, 32
+    return network, class_prefix(network) if kind == "-net" else 32
 
 
 def _host_address(host: Host, word: str) -> int:

@@ -17,27 +17,35 @@ _PARAMETERS: Final = {
 
 
 def run(host: Host, words: list[str]) -> str:
-    """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] NAME=VALUE`."""
+    """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] [-n] [-q] NAME=VALUE`; several at once."""
     if words == ["-a"]:
         return "".join(f"{name} = {_get(host, name)}\n" for name in sorted(_PARAMETERS))
-    short = False
+    options: set[str] = set()
     while words and words[0] in ("-w", "-n", "-q"):
-        short = short or words[0] == "-n"
+        options.add(words[0])
         words = words[1:]
     if not words:
         raise CommandError("sysctl: a parameter is missing; expected NAME or NAME=VALUE")
     if len(words) == 3 and words[1] == "=":
         words = ["".join(words)]
-    printed = ""
+    parameters: list[tuple[str, int | None]] = []
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip().replace("/", ".")
         if name not in _PARAMETERS:
             known = ", ".join(sorted(_PARAMETERS))
             raise CommandError(f'sysctl: this stack does not obey "{name}"; expected one of {known}')
-        if equals:
-            _set(host, name, value.strip())
-        printed += f"{_get(host, name)}\n" if short else f"{name} = {_get(host, name)}\n"
+        if "-w" in options and not equals:
+            raise CommandError(f"sysctl: -w {word}: expected NAME=VALUE")
+        parameters.append((name, _value(name, value.strip()) if equals else None))
+    # All words are good: only now does anything change.
+    printed = ""
+    for name, number in parameters:
+        if number is not None:
+            _set(host, name, number)
+            if "-q" in options:
+                continue
+        printed += f"{_get(host, name)}\n" if "-n" in options else f"{name} = {_get(host, name)}\n"
     return printed
 
 
@@ -45,11 +53,15 @@ def _get(host: Host, name: str) -> int:
     return int(host.ip.forwarding) if name == "net.ipv4.ip_forward" else int(host.ip.default_ttl)
 
 
-def _set(host: Host, name: str, text: str) -> None:
+def _value(name: str, text: str) -> int:
     smallest, largest = _PARAMETERS[name]
     value = parsed(int, text, "an integer")
     if not smallest <= value <= largest:
         raise CommandError(f"sysctl: {name}={text}: expected {smallest} to {largest}")
+    return value
+
+
+def _set(host: Host, name: str, value: int) -> None:
     if name == "net.ipv4.ip_forward":
         host.ip.forwarding = value == 1
     else:

@@ -1,8 +1,8 @@
 """setsockopt(2) and getsockopt(2): which options there are, and what they do to a socket.
 
 Integers only; the faces turn bytes into integers. Numbers are Linux'. An option that this stack does not obey is
-refused with ENOPROTOOPT: a program shall not believe in vain. The exceptions, taken and without effect on what a
-program can observe here, are listed in `_ACCEPTED`.
+refused with ENOPROTOOPT: a program shall not believe in vain. The exception is SO_PRIORITY, a hint about the order in
+the sender's own queue: it is kept, and links here have one queue.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net.ip import DEFAULT_TTL
 from lunar.sockets.sock import Sock
-from lunar.tcp.sock import LISTEN, TcpSock
+from lunar.tcp.sock import TcpSock
+from lunar.tcp.tcb import CLOSED, LISTEN
+from lunar.udp import UdpSock
 
 SOL_SOCKET: Final = 1
 SO_REUSEADDR: Final = 2
@@ -45,9 +48,6 @@ TCP_KEEPINTVL: Final = 5
 TCP_KEEPCNT: Final = 6
 TCP_QUICKACK: Final = 12
 
-# A hint about the order in the sender's own queue; links here have one queue.
-_ACCEPTED: Final = {(SOL_SOCKET, SO_PRIORITY)}
-
 # Linux doubles what is asked for, to count its bookkeeping, and has these bounds (socket(7)).
 _BUFFER_MAX: Final = 212_992
 _SNDBUF_MIN: Final = 4608
@@ -62,16 +62,23 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         return _set_socket(sock, name, value)
     if level == IPPROTO_IP:
         if name == IP_TOS:
-            sock.tos = value & 0xFF
+            # The two bits of ECN are TCP's own.
+            sock.tos = value & 0xFC if isinstance(sock, TcpSock) else value & 0xFF
             return 0
         if name == IP_TTL:
             if value != -1 and not 1 <= value <= 255:
                 return -errno.EINVAL
-            sock.ttl = 64 if value == -1 else value
+            sock.ttl = _default_ttl(sock) if value == -1 else value
             return 0
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         return _set_tcp(sock, name, value)
     return -errno.ENOPROTOOPT
+
+
+def _default_ttl(sock: Sock) -> i64:
+    if isinstance(sock, TcpSock):
+        return sock.ip.default_ttl
+    return sock.udp.ip.default_ttl if isinstance(sock, UdpSock) else DEFAULT_TTL
 
 
 def _set_socket(sock: Sock, name: int, value: int) -> int:
@@ -87,14 +94,25 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     elif name == SO_BROADCAST:
         sock.broadcast = on
     elif name == SO_SNDBUF:
-        sock.sndbuf = max(2 * min(value, _BUFFER_MAX), _SNDBUF_MIN)
+        sock.sndbuf = max(2 * _buffer_size(value), _SNDBUF_MIN)
         sock.sndbuf_locked = True
     elif name == SO_RCVBUF:
-        sock.rcvbuf = max(2 * min(value, _BUFFER_MAX), _RCVBUF_MIN)
+        sock.rcvbuf = max(2 * _buffer_size(value), _RCVBUF_MIN)
         sock.rcvbuf_locked = True
-    elif (SOL_SOCKET, name) not in _ACCEPTED:
+    elif name == SO_PRIORITY:
+        if not 0 <= value <= 6:
+            return -errno.EPERM  # what lies beyond takes CAP_NET_ADMIN
+        sock.priority = value
+    elif name == SO_LINGER:
+        return -errno.EINVAL  # an integer is too short a value, see set_linger
+    else:
         return -errno.ENOPROTOOPT
     return 0
+
+
+def _buffer_size(value: int) -> int:
+    # The kernel takes the value as unsigned: -1 is the most.
+    return min(value & 0xFFFF_FFFF, _BUFFER_MAX)
 
 
 def _set_tcp(sock: TcpSock, name: int, value: int) -> int:
@@ -159,7 +177,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.rcvbuf
         elif name == SO_ACCEPTCONN:
             found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
-        elif name == SO_PRIORITY or name == SO_DONTROUTE or name == SO_OOBINLINE:
+        elif name == SO_PRIORITY:
+            found = sock.priority
+        elif name == SO_DONTROUTE or name == SO_OOBINLINE:
             found = 0
     elif level == IPPROTO_IP:
         if name == IP_TOS:
@@ -172,11 +192,14 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         elif name == TCP_CORK:
             found = int(sock.cork)
         elif name == TCP_MAXSEG:
-            found = sock.mss
+            # What was asked for, until there is a connection that knows better.
+            found = sock.user_mss if sock.user_mss and sock.state in (CLOSED, LISTEN) else sock.mss
         elif name == TCP_KEEPIDLE:
             found = sock.keepidle_ns // _NS_PER_S
         elif name == TCP_KEEPINTVL:
             found = sock.keepintvl_ns // _NS_PER_S
         elif name == TCP_KEEPCNT:
             found = sock.keepcnt
+        elif name == TCP_QUICKACK:
+            found = int(not sock.pingpong)
     return int(found)

@@ -37,6 +37,7 @@ class Sock:
         self.broadcast: bool = False
         self.ttl: i64 = 64
         self.tos: i64 = 0
+        self.priority: i64 = 0
         self.sndbuf: i64 = 212_992
         self.rcvbuf: i64 = 212_992
         self.sndbuf_locked: bool = False  # set by SO_SNDBUF: no auto-tuning

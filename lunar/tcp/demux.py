@@ -1,0 +1,133 @@
+"""The TCP of one host: to whom a segment belongs.
+
+An established connection is looked up first, by both addresses and ports; then who listens; a segment for nobody is
+answered with a RST (RFC 9293 section 3.10.7.1). Segments come in runs, so the socket of the last one is tried before
+the table.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, final
+
+from mypy_extensions import i64
+
+from lunar.net.device import Device
+from lunar.net.ip import Handler, Ip
+from lunar.packet import IcmpMessage, Packet, TcpSegment
+from lunar.tcp import input as arrival
+from lunar.tcp import listen, output, recovery, time_wait
+from lunar.tcp.congestion import NewReno
+from lunar.tcp.seq import unwrap
+from lunar.tcp.sock import TcpSock
+from lunar.tcp.tables import Tables
+from lunar.tcp.tcb import SYN_RECEIVED, SYN_SENT, Tcb
+
+
+@final
+class Tcp(Handler):
+    """A host's TCP. `congestion` is the class that new sockets get their congestion control from."""
+
+    def __init__(self, ip: Ip) -> None:
+        self.ip: Ip = ip
+        self.tables: Tables = Tables(ip)
+        self.congestion: Any = NewReno
+        self._last: TcpSock | None = None
+
+    def create(self, family: i64) -> TcpSock:
+        """A new socket, closed and unbound."""
+        return TcpSock(self.tables, family, self.congestion())
+
+    def receive(self, packet: Packet, device: Device) -> None:
+        counters = self.ip.counters
+        counters.tcp_in_segs += 1
+        if not isinstance(packet, TcpSegment):
+            counters.tcp_in_errs += 1
+            return
+        last = self._last
+        if (
+            last is not None
+            and last.remote_port == packet.sport
+            and last.local_port == packet.dport
+            and last.remote_addr == packet.src
+            and last.local_addr == packet.dst
+            and last.hashed
+        ):
+            arrival.receive(last, packet)
+            return
+        row = self.tables.connections.get((packet.dst << 16) | int(packet.dport))
+        if row is not None:
+            end = row.get((packet.src << 16) | int(packet.sport))
+            if end is not None:
+                self._for_connection(end, packet)
+                return
+        self._for_listener(packet, -1)
+
+    def _for_connection(self, end: object, segment: TcpSegment) -> None:
+        if isinstance(end, TcpSock):
+            self._last = end
+            arrival.receive(end, segment)
+        elif isinstance(end, listen.Request):
+            listen.receive(end, segment)
+        elif isinstance(end, time_wait.TimeWait):
+            if time_wait.receive(end, segment) == time_wait.REOPENS:
+                if self._listener(segment) is None:
+                    return
+                iss: i64 = end.reopen_iss()
+                end.end()
+                self._for_listener(segment, iss)
+
+    def _listener(self, segment: TcpSegment) -> TcpSock | None:
+        peer: i64 = segment.src & 0xFFFF_FFFF
+        found = self.tables.find_listener(segment.dst, segment.dport, (peer * 31 + segment.sport) & 0xFFFF_FFFF)
+        return found if isinstance(found, TcpSock) else None
+
+    def _for_listener(self, segment: TcpSegment, iss: i64) -> None:
+        sock = self._listener(segment)
+        if sock is None or sock.listener is None:
+            output.send_reset_for(self.ip, segment)
+            return
+        listen.receive_syn(sock.listener, segment, iss)
+
+    def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+        """What ICMP says of a segment of ours. As Linux: the end of a connection attempt, else a hint for later."""
+        sport: i64 = (data[0] << 8) | data[1]
+        dport: i64 = (data[2] << 8) | data[3]
+        seq: i64 = (data[4] << 24) | (data[5] << 16) | (data[6] << 8) | data[7]
+        end = self.tables.find(src, sport, dst, dport)
+        if isinstance(end, listen.Request):
+            if seq == end.iss and is_unreachable(errno):
+                end.drop()
+            return
+        if not isinstance(end, TcpSock):
+            return
+        # RFC 5927 (4.1): believe only what quotes something in flight.
+        number: i64 = unwrap(seq, end.snd_una)
+        if number < end.snd_una or number > end.snd_nxt:
+            return
+        if is_too_big(errno):
+            _path_mtu(end, message.rest & 0xFFFF)
+        elif end.state in (SYN_SENT, SYN_RECEIVED):
+            end.fail(errno)
+            end.flush_wake()
+        else:
+            end.soft_error = errno
+
+
+def is_unreachable(number: i64) -> bool:
+    return number in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+
+
+def is_too_big(number: i64) -> bool:
+    return number == errno.EMSGSIZE
+
+
+def _path_mtu(tcb: Tcb, mtu: i64) -> None:
+    """RFC 1191: a router cannot pass segments of this size. Send smaller ones, at once those that were lost by it."""
+    # Linux' least path MTU (net.ipv4.route.min_pmtu); and the message may be old.
+    mss: i64 = listen.mss_of(max(mtu, 552), tcb.family)
+    if mss >= tcb.path_mss:
+        return
+    tcb.path_mss = mss
+    output.update_mss(tcb)
+    recovery.resend_larger(tcb)

@@ -1,0 +1,321 @@
+"""TCP receive path: one segment in, changes to one TCB, perhaps an ACK owed.
+
+Read RFC 9293 section 3.10.7 beside this file; the order of checks below is its order, with RFC 7323's PAWS and
+RFC 5961's challenge ACKs where they belong. Where Linux differs we follow Linux and say so. Before all checks stands
+the fast path for what nearly all segments are: in order, nothing but ACK and data.
+
+Listening sockets are in listen.py, what is left in TIME-WAIT in time_wait.py, segments for nobody in demux.py.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
+from lunar.sockets.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.tcp import ack as acknowledgment
+from lunar.tcp import delayed_ack, output, reassembly, send_buffer, time_wait, timers, window
+from lunar.tcp.congestion import INITIAL_WINDOW
+from lunar.tcp.seq import before, unwrap
+from lunar.tcp.tcb import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    DEFAULT_MSS,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+    Tcb,
+)
+
+# RFC 7323 (5.5): a connection that was idle for 24 days may see the timestamp clock wrapped.
+PAWS_IDLE_NS: Final = 24 * 86_400 * 1_000_000_000
+
+RTO_FALLBACK_NS: Final = 3_000_000_000
+_WSCALE_MAX: Final = 14  # RFC 7323 (2.3)
+
+
+def receive(tcb: Tcb, segment: TcpSegment) -> None:
+    """A segment for a full socket that is not listening."""
+    if tcb.state != ESTABLISHED or not _fast(tcb, segment):
+        if tcb.state == SYN_SENT:
+            _syn_sent(tcb, segment)
+        else:
+            _in_order(tcb, segment)
+    if tcb.pending_wake != 0:
+        tcb.flush_wake()
+
+
+def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
+    """Van Jacobson's header prediction. False, with nothing changed, when the segment is not of the common kind."""
+    nxt: i64 = tcb.rcv_nxt
+    if (
+        segment.flags & (FIN | SYN | RST | ACK) != ACK
+        or segment.seq != nxt & 0xFFFF_FFFF
+        or segment.has_timestamps != tcb.timestamps
+        or (segment.has_timestamps and (segment.ts_val - tcb.ts_recent) & 0xFFFF_FFFF >= 0x8000_0000)
+    ):
+        return False
+    una: i64 = tcb.snd_una
+    ack: i64 = una + ((segment.ack - una + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+    if ack < una or ack > tcb.snd_nxt:
+        return False
+    payload = segment.payload
+    size: i64 = len(payload)
+    if size > 0 and (
+        tcb.out_of_order
+        or size > tcb.rcv_wup + tcb.rcv_wnd - nxt
+        or tcb.received.size + size > tcb.rcvbuf
+    ):
+        return False
+    acknowledgment.process(tcb, segment, nxt, ack, size)
+    if size > 0:
+        tcb.received.append(payload)
+        tcb.rcv_nxt = nxt + size
+        tcb.bytes_received += size
+        tcb.pending_wake |= POLLIN
+        delayed_ack.data_received(tcb, segment, size)
+    if tcb.unsent.size > 0 or tcb.fin_queued:
+        output.push(tcb, False)
+    if tcb.ack_scheduled:
+        delayed_ack.check(tcb)
+    return True
+
+
+def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
+    """All states from SYN-RECEIVED on, by the RFC's list."""
+    flags: i64 = segment.flags
+    size: i64 = len(segment.payload)
+    seq: i64 = unwrap(segment.seq, tcb.rcv_nxt)
+    end: i64 = seq + size + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
+    if tcb.state == CLOSED or not _acceptable(tcb, segment, seq, end):
+        return
+
+    # Fifth, the ACK field.
+    if not flags & ACK:
+        return
+    ack: i64 = unwrap(segment.ack, tcb.snd_una)
+    verdict: i64 = acknowledgment.process(tcb, segment, seq, ack, size)
+    if tcb.state == SYN_RECEIVED:
+        if verdict != acknowledgment.TAKEN or tcb.snd_una <= tcb.iss:
+            output.send_reset_for(tcb.ip, segment)
+            return
+        establish(tcb)
+    elif verdict == acknowledgment.UNACCEPTABLE:
+        return
+    if tcb.state == FIN_WAIT_1 and tcb.snd_una == tcb.write_seq:
+        # Our FIN is acknowledged.
+        tcb.set_state(FIN_WAIT_2)
+        if tcb.orphan:
+            if end - (1 if flags & FIN else 0) > tcb.rcv_nxt:
+                _abort_on_data(tcb)
+                return
+            if not flags & FIN:
+                # Nobody will read: a small object waits for the peer's FIN, 60 s as Linux (tcp_fin_timeout).
+                time_wait.enter(tcb, FIN_WAIT_2)
+                return
+    elif tcb.state == CLOSING and tcb.snd_una == tcb.write_seq:
+        time_wait.enter(tcb, TIME_WAIT)
+        return
+    elif tcb.state == LAST_ACK and tcb.snd_una == tcb.write_seq:
+        tcb.done()
+        return
+
+    # Sixth, the URG bit: ignored.
+
+    # Seventh, the segment text; eighth, the FIN bit.
+    state: i64 = tcb.state
+    if state in (CLOSE_WAIT, CLOSING, LAST_ACK):
+        # After the peer's FIN only repetitions can come; they are acknowledged.
+        if seq < tcb.rcv_nxt:
+            reassembly.receive(tcb, segment, seq, bool(flags & FIN))
+    else:
+        if (state in (FIN_WAIT_1, FIN_WAIT_2)) and tcb.read_shut:
+            # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST.
+            if end - (1 if flags & FIN else 0) > tcb.rcv_nxt:
+                _abort_on_data(tcb)
+                return
+        if reassembly.receive(tcb, segment, seq, bool(flags & FIN)):
+            _fin(tcb)
+            if tcb.state == CLOSED:
+                return
+    if tcb.has_unsent():
+        output.push(tcb, False)
+    if tcb.ack_scheduled:
+        delayed_ack.check(tcb)
+
+
+def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
+    """First to fourth: PAWS, the sequence number, RST, SYN. False when the segment needs no more processing."""
+    flags: i64 = segment.flags
+    # RFC 7323 (5.3) R1: PAWS. A RST is exempt.
+    if segment.has_timestamps and tcb.timestamps and before(segment.ts_val, tcb.ts_recent):
+        if tcb.scheduler.now_ns - tcb.ts_recent_ns < PAWS_IDLE_NS and not _reordered_ack(tcb, segment, seq, end):
+            if not flags & RST:
+                tcb.ip.counters.tcp_paws_estab += 1
+                _answer_old(tcb, seq, end, flags)
+                return False
+
+    # First, the sequence number. Linux accepts what overlaps the window at all, from the last ACK it sent.
+    if end < tcb.rcv_wup or seq > tcb.rcv_nxt + window.remaining(tcb):
+        if flags & RST:
+            return False
+        if flags & SYN:
+            output.send_challenge_ack(tcb)
+            return False
+        _answer_old(tcb, seq, end, flags)
+        return False
+
+    # Second, RST: RFC 5961 (3.2). Exactly at rcv_nxt it is believed, elsewhere the peer must prove itself.
+    if flags & RST:
+        if seq == tcb.rcv_nxt:
+            _reset(tcb)
+        else:
+            output.send_challenge_ack(tcb)
+        return False
+
+    # Fourth, SYN: RFC 5961 (4.2). The one that is right is the second half of a simultaneous open.
+    if flags & SYN:
+        if tcb.state == SYN_RECEIVED and flags & ACK and end == tcb.rcv_nxt and seq + 1 == end:
+            return True
+        output.send_challenge_ack(tcb)
+        return False
+    return True
+
+
+def _reordered_ack(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
+    """Linux' exception from PAWS: a pure ACK that was overtaken, and says nothing new, needs no answer."""
+    return (
+        seq == tcb.rcv_nxt
+        and seq == end
+        and unwrap(segment.ack, tcb.snd_una) == tcb.snd_una
+        and segment.window << tcb.snd_wscale == tcb.snd_wnd
+        and ((tcb.ts_recent - segment.ts_val) & 0xFFFF_FFFF) * 1_000_000 <= tcb.rto_ns
+    )
+
+
+def _answer_old(tcb: Tcb, seq: i64, end: i64, flags: i64) -> None:
+    """An ACK for an unacceptable segment. Without data it may be half of a loop of two such answers: limited."""
+    if (seq == end or flags & SYN) and output.limited(tcb):
+        return
+    if end != seq and seq < tcb.rcv_nxt:
+        delayed_ack.enter_quick(tcb)
+    output.send_ack(tcb)
+
+
+def _reset(tcb: Tcb) -> None:
+    """The peer's RST is believed. RFC 9293 section 3.10.7.4; errnos as Linux."""
+    if tcb.state == CLOSE_WAIT:
+        tcb.fail(errno.EPIPE)
+    else:
+        tcb.fail(errno.ECONNRESET)
+
+
+def _abort_on_data(tcb: Tcb) -> None:
+    output.send_reset(tcb)
+    tcb.fail(errno.ECONNRESET)
+
+
+def _fin(tcb: Tcb) -> None:
+    """Eighth, the FIN bit: the stream has ended."""
+    tcb.rcv_nxt += 1
+    tcb.ack_scheduled = True
+    tcb.fin_received = True
+    tcb.read_shut = True
+    tcb.out_of_order.clear()
+    tcb.out_of_order_bytes = 0
+    tcb.pending_wake |= POLLIN | POLLRDHUP
+    if tcb.write_shut:
+        tcb.pending_wake |= POLLHUP
+    state: i64 = tcb.state
+    if state in (SYN_RECEIVED, ESTABLISHED):
+        tcb.set_state(CLOSE_WAIT)
+        # The program will probably close soon: let the ACK ride on its FIN.
+        tcb.pingpong = True
+    elif state == FIN_WAIT_1:
+        # Simultaneous close.
+        output.send_ack(tcb)
+        tcb.set_state(CLOSING)
+    elif state == FIN_WAIT_2:
+        output.send_ack(tcb)
+        time_wait.enter(tcb, TIME_WAIT)
+
+
+def take_options(tcb: Tcb, segment: TcpSegment) -> None:
+    """The options of the peer's SYN."""
+    tcb.peer_mss = segment.mss if segment.mss > 0 else DEFAULT_MSS
+    if segment.window_scale >= 0:
+        tcb.snd_wscale = min(segment.window_scale, _WSCALE_MAX)
+    else:
+        # RFC 7323 (1.3): scaling needs both.
+        tcb.snd_wscale = 0
+        tcb.rcv_wscale = 0
+    tcb.timestamps = tcb.timestamps and segment.has_timestamps
+    if tcb.timestamps:
+        tcb.ts_recent = segment.ts_val
+        tcb.ts_recent_ns = tcb.scheduler.now_ns
+
+
+def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
+    """RFC 9293 section 3.10.7.3."""
+    flags: i64 = segment.flags
+    # First, the ACK bit.
+    if flags & ACK:
+        ack: i64 = unwrap(segment.ack, tcb.snd_nxt)
+        if ack <= tcb.iss or ack > tcb.snd_nxt:
+            output.send_reset_for(tcb.ip, segment)
+            return
+    # Second, the RST bit.
+    if flags & RST:
+        if flags & ACK:
+            tcb.fail(errno.ECONNREFUSED)
+        return
+    # Fourth, the SYN bit.
+    if not flags & SYN:
+        return
+    take_options(tcb, segment)
+    tcb.irs = segment.seq
+    tcb.rcv_nxt = segment.seq + 1
+    tcb.rcv_wup = tcb.rcv_nxt
+    tcb.snd_wl1 = segment.seq
+    if flags & ACK:
+        acknowledgment.process(tcb, segment, segment.seq, unwrap(segment.ack, tcb.snd_nxt), 0)
+        establish(tcb)
+        output.send_ack(tcb)
+        return
+    # Simultaneous open: our SYN goes out again, now with an ACK.
+    tcb.snd_wnd = segment.window
+    tcb.max_window = segment.window
+    tcb.set_state(SYN_RECEIVED)
+    output.send_syn(tcb)
+
+
+def establish(tcb: Tcb) -> None:
+    """The handshake is complete."""
+    now: i64 = tcb.scheduler.now_ns
+    if tcb.timestamps:
+        tcb.advmss -= 12  # what a full segment of the peer carries
+    output.update_mss(tcb)
+    send_buffer.expand(tcb)
+    window.start(tcb)
+    # RFC 6928 (2), RFC 5681 (3.1): one segment if the SYN was lost; Linux forgives the first.
+    tcb.set_cwnd(1 if tcb.total_retrans > 1 else INITIAL_WINDOW)
+    tcb.cwnd_stamp_ns = now
+    tcb.last_sent_ns = now
+    tcb.last_received_ns = now
+    tcb.high_seq = tcb.iss
+    if tcb.srtt_ns == 0:
+        # RFC 6298 (5.7): the SYN timed out and nothing could be measured.
+        tcb.rto_ns = RTO_FALLBACK_NS
+        tcb.backoff = 0
+    tcb.set_state(ESTABLISHED)
+    tcb.pending_wake |= POLLOUT
+    if tcb.keepalive:
+        timers.arm_keepalive(tcb, now + tcb.keepidle_ns)

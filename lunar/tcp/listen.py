@@ -1,0 +1,270 @@
+"""The passive side: connections that are being made (the SYN queue) and that wait for accept(2) (the accept queue).
+
+RFC 9293 section 3.10.7.2. An entry of the SYN queue is a `Request`, a small object that is its own timer and is found
+in the table of connections; the socket is made when the handshake's ACK comes. As Linux with tcp_abort_on_overflow = 0:
+when the accept queue is full, SYNs are dropped, and so is that ACK, whose sender already thinks that it is connected.
+
+SYN cookies are not here: a SYN queue of `SYN_QUEUE_MAX` entries drops what comes above.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import ip_output
+from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
+from lunar.sockets.sock import POLLIN
+from lunar.tcp import input as arrival
+from lunar.tcp import output, rtt, window
+from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp.seq import before, unwrap
+from lunar.tcp.tables import Bound, Tables
+from lunar.tcp.tcb import CLOSED, NEVER_NS, RTO_INITIAL_NS, SYN_RECEIVED, Tcb
+from lunar.tcp.timeouts import SYNACK_RETRIES
+from weaves.scheduler import Event
+
+SOMAXCONN: Final = 4096  # net.core.somaxconn
+SYN_QUEUE_MAX: Final = 4096  # net.ipv4.tcp_max_syn_backlog of a machine with much memory
+
+
+@final
+class Listener:
+    """What a listening socket has beside its TCB. The accept queue holds `backlog` + 1 connections, as on Linux."""
+
+    def __init__(self, tcb: Tcb) -> None:
+        self.tcb: Tcb = tcb
+        self.backlog: i64 = 0
+        self.requests: dict[int, Request] = {}  # by serial, in the order of their SYNs
+        self.next_serial: i64 = 0
+        self.accept_queue: deque[Tcb] = deque()
+
+    def is_full(self) -> bool:
+        return len(self.accept_queue) > self.backlog
+
+    def close(self) -> None:
+        """Drop what is half open, reset what nobody accepted."""
+        for request in list(self.requests.values()):
+            request.drop()
+        while self.accept_queue:
+            child = self.accept_queue.popleft()
+            child.orphan = True
+            if child.state != CLOSED:
+                output.send_reset(child)
+            child.done()
+
+
+@final
+class Request(Event):
+    """A connection in SYN-RECEIVED."""
+
+    def __init__(self, listener: Listener, segment: TcpSegment, iss: i64, path_mss: i64) -> None:
+        super().__init__()
+        tcb = listener.tcb
+        tables = tcb.tables
+        self.listener: Listener = listener
+        self.tables: Tables = tables
+        listener.next_serial += 1
+        self.serial: i64 = listener.next_serial
+        self.local_addr: int = segment.dst
+        self.local_port: i64 = segment.dport
+        self.remote_addr: int = segment.src
+        self.remote_port: i64 = segment.sport
+        self.syn: TcpSegment = segment  # its options
+        self.iss: i64 = iss
+        self.path_mss: i64 = path_mss
+        self.timestamps: bool = segment.has_timestamps
+        self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
+        self.ts_recent: i64 = segment.ts_val
+        self.rcv_wscale: i64 = window.scale(tcb.rcvbuf, tcb.rcvbuf_locked) if segment.window_scale >= 0 else 0
+        self.rcv_wnd: i64 = window.initial(tcb.rcvbuf, path_mss - (12 if segment.has_timestamps else 0))
+        self.retransmits: i64 = 0
+        self.timeout_ns: i64 = RTO_INITIAL_NS
+        self.sent_ns: i64 = 0
+        self.last_answer_ns: i64 = NEVER_NS
+        self.bound: Bound | None = None
+
+    def start(self) -> None:
+        """Enter the queue and answer the SYN."""
+        scheduler = self.tables.ip.scheduler
+        self.listener.requests[int(self.serial)] = self
+        self.tables.add(self.local_addr, self.local_port, self.remote_addr, self.remote_port, self)
+        self.sent_ns = scheduler.now_ns
+        self.send_syn_ack()
+        scheduler.post(self, self.tables.ip.lane, scheduler.now_ns + self.timeout_ns)
+
+    def drop(self) -> None:
+        """Leave the queue; the table of connections too, unless a socket has taken the place."""
+        if self.queued:
+            self.tables.ip.scheduler.cancel(self)
+        self.listener.requests.pop(int(self.serial), None)
+        if self.tables.find(self.local_addr, self.local_port, self.remote_addr, self.remote_port) is self:
+            self.tables.remove(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
+
+    def fire(self) -> None:
+        """Nothing came: send the SYN-ACK again, or forget it."""
+        if self.retransmits >= SYNACK_RETRIES:
+            self.tables.ip.counters.tcp_attempt_fails += 1
+            self.drop()
+            return
+        self.retransmits += 1
+        self.tables.ip.counters.tcp_retrans_segs += 1
+        self.tables.ip.counters.tcp_timeouts += 1
+        self.send_syn_ack()
+        self.timeout_ns = min(self.timeout_ns << 1, RTO_MAX_NS)
+        scheduler = self.tables.ip.scheduler
+        scheduler.post(self, self.tables.ip.lane, scheduler.now_ns + self.timeout_ns)
+
+    def send_syn_ack(self) -> None:
+        ip = self.tables.ip
+        tcb = self.listener.tcb
+        segment = TcpSegment(
+            self.syn.family, self.local_addr, self.remote_addr, self.local_port, self.remote_port, self.iss,
+            (self.syn.seq + 1) & 0xFFFF_FFFF, SYN | ACK, min(self.rcv_wnd, 65_535), b"",
+        )  # fmt: skip
+        segment.mss = self.path_mss
+        if self.syn.window_scale >= 0:
+            segment.window_scale = self.rcv_wscale
+        if self.timestamps:
+            segment.has_timestamps = True
+            segment.ts_val = (ip.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
+            segment.ts_ecr = self.ts_recent
+        set_tcp_size(segment)
+        segment.ttl = tcb.ttl
+        segment.tos = tcb.tos
+        segment.dont_fragment = True
+        ip.counters.tcp_out_segs += 1
+        ip_output.send(ip, segment, None)
+
+
+def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
+    """A segment for a listening socket that belongs to no connection. `iss` -1: choose one."""
+    tcb = listener.tcb
+    tables = tcb.tables
+    flags: i64 = segment.flags
+    # First, RST; second, ACK; third, SYN.
+    if flags & RST:
+        return
+    if flags & ACK:
+        output.send_reset_for(tables.ip, segment)
+        return
+    if not flags & SYN or flags & FIN:
+        return
+    if segment.dst not in tables.ip.local:
+        return  # RFC 1122 (4.2.3.10): no connection with a broadcast address
+    counters = tables.ip.counters
+    if listener.is_full():
+        counters.tcp_listen_overflows += 1
+        counters.tcp_listen_drops += 1
+        return
+    route = ip_output.route_for(tables.ip, segment.src)
+    if len(listener.requests) >= SYN_QUEUE_MAX or route is None:
+        counters.tcp_listen_drops += 1
+        return
+    if iss < 0:
+        iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
+    mss: i64 = mss_of(route.device.mtu, tcb.family)
+    if tcb.user_mss > 0:
+        mss = min(mss, tcb.user_mss)
+    Request(listener, segment, iss, mss).start()
+
+
+def mss_of(mtu: i64, family: i64) -> i64:
+    """RFC 9293 (3.7.1): the MSS to announce on a device. An IP packet has 65,535 bytes at most."""
+    return min(mtu, 65_535) - (40 if family == 2 else 60)
+
+
+def receive(request: Request, segment: TcpSegment) -> None:
+    """A segment for a connection in SYN-RECEIVED, by RFC 9293 section 3.10.7.4 as Linux does it for requests."""
+    ip = request.tables.ip
+    flags: i64 = segment.flags
+    rcv_nxt: i64 = request.syn.seq + 1
+    seq: i64 = unwrap(segment.seq, rcv_nxt)
+    end: i64 = seq + len(segment.payload) + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
+    stamped = request.timestamps and segment.has_timestamps
+    too_old = stamped and before(segment.ts_val, request.ts_recent)
+    # The SYN again: our answer was lost.
+    if flags & (SYN | ACK | RST) == SYN and seq == rcv_nxt - 1 and not too_old:
+        if not _limited(request):
+            request.send_syn_ack()
+        return
+    if too_old or end < rcv_nxt or seq > rcv_nxt + request.rcv_wnd:
+        if not flags & RST and not _limited(request):
+            request.send_syn_ack()
+        return
+    if flags & (RST | SYN):
+        ip.counters.tcp_attempt_fails += 1
+        if not flags & RST:
+            output.send_reset_for(ip, segment)
+        request.drop()
+        return
+    if not flags & ACK:
+        return
+    if segment.ack != (request.iss + 1) & 0xFFFF_FFFF:
+        output.send_reset_for(ip, segment)
+        return
+    listener = request.listener
+    if listener.is_full():
+        ip.counters.tcp_listen_overflows += 1
+        ip.counters.tcp_listen_drops += 1
+        return
+    if stamped and seq <= rcv_nxt:
+        request.ts_recent = segment.ts_val
+    child = _make_socket(request, segment)
+    arrival.receive(child, segment)
+    if child.state == SYN_RECEIVED or (child.state == CLOSED and child.error == 0):
+        child.orphan = True
+        child.done()  # the segment was not acceptable after all
+        return
+    listener.accept_queue.append(child)
+    ip.counters.tcp_passive_opens += 1
+    listener.tcb.wake(POLLIN)
+
+
+def _limited(request: Request) -> bool:
+    now: i64 = request.tables.ip.scheduler.now_ns
+    if now - request.last_answer_ns < output.CHALLENGE_INTERVAL_NS:
+        return True
+    request.last_answer_ns = now
+    return False
+
+
+def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
+    """The socket for a completed handshake, in SYN-RECEIVED; it takes the request's place in the table."""
+    syn = request.syn
+    listening = request.listener.tcb
+    tcb = listening.spawn()
+    tcb.local_addr = request.local_addr
+    tcb.local_port = request.local_port
+    tcb.remote_addr = request.remote_addr
+    tcb.remote_port = request.remote_port
+    request.drop()
+    tcb.state = SYN_RECEIVED
+    tcb.hash()
+    tcb.bound = tcb.tables.bind(tcb.local_addr, tcb.local_port, tcb.reuse_addr, tcb.reuse_port, False)
+    tcb.iss = request.iss
+    tcb.snd_una = request.iss + 1
+    tcb.snd_nxt = request.iss + 1
+    tcb.write_seq = request.iss + 1
+    tcb.push_seq = request.iss + 1
+    tcb.snd_wl1 = syn.seq
+    tcb.irs = syn.seq
+    tcb.rcv_nxt = syn.seq + 1
+    tcb.rcv_wup = syn.seq + 1
+    tcb.rcv_wnd = request.rcv_wnd
+    tcb.rcv_wscale = request.rcv_wscale
+    tcb.advmss = request.path_mss
+    tcb.path_mss = request.path_mss
+    tcb.timestamps = True
+    tcb.ts_offset = request.ts_offset
+    arrival.take_options(tcb, syn)
+    tcb.ts_recent = request.ts_recent
+    tcb.total_retrans = request.retransmits
+    # RFC 6298 (2.2), by Karn's rule only if the SYN-ACK went out once.
+    if request.retransmits == 0:
+        rtt.sample(tcb, tcb.scheduler.now_ns - request.sent_ns)
+    elif tcb.timestamps and segment.has_timestamps:
+        rtt.sample_by_timestamp(tcb, segment.ts_ecr)
+    return tcb

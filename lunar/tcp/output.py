@@ -1,0 +1,343 @@
+"""TCP output: which bytes go into a segment, when it may go, and the segment itself.
+
+`push` is the sender's rule book: congestion window, peer's window, Nagle, silly-window avoidance, in Linux' order. All
+segments of a full connection leave through `transmit`; `send_bare` is for those that have none (RST, TIME-WAIT's ACK).
+Read RFC 9293 sections 3.8.6.2.1 and 3.7.4 beside `push`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.net import ip_output
+from lunar.net.ip import Ip
+from lunar.net.route import Route
+from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
+from lunar.tcp import congestion, timers, window
+from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp.tcb import (
+    CLOSED,
+    DELAYED_ACK_MIN_NS,
+    EVER_RETRANSMITTED,
+    LOST,
+    RETRANSMITTED,
+    SYN_RECEIVED,
+    SYN_SENT,
+    Sent,
+    Tcb,
+)
+
+# RFC 5961 (7) lets challenge ACKs be limited; Linux: one in 500 ms for a socket (tcp_invalid_ratelimit).
+CHALLENGE_INTERVAL_NS: Final = 500_000_000
+
+RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
+_TIMESTAMP_BYTES: Final = 12
+_MSS_MIN: Final = 48  # Linux' tcp_min_snd_mss, of TCP header options and payload
+
+
+def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
+    """Send one segment of an established (or later) connection. Returns 0 or what ip_output.send says."""
+    segment = TcpSegment(
+        tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, seq & 0xFFFF_FFFF,
+        tcb.rcv_nxt & 0xFFFF_FFFF, flags, window.advertise(tcb), payload,
+    )  # fmt: skip
+    size: i64 = 40 if tcb.family == 2 else 60
+    if tcb.timestamps:
+        segment.has_timestamps = True
+        segment.ts_val = (tcb.scheduler.now_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
+        segment.ts_ecr = tcb.ts_recent
+        size += 12
+    segment.size_bytes = size + len(payload)
+    # It carries the ACK that was owed.
+    if tcb.quick_acks > 0:
+        tcb.quick_acks -= 1
+        if tcb.quick_acks == 0:
+            tcb.ato_ns = DELAYED_ACK_MIN_NS
+    tcb.ack_scheduled = False
+    tcb.ack_now = False
+    tcb.pushed = 0
+    if tcb.delayed_ack_at_ns != 0:
+        timers.disarm_delayed_ack(tcb)
+    return _hand_down(tcb, segment)
+
+
+def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
+    segment.ttl = tcb.ttl
+    segment.tos = tcb.tos
+    segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
+    tcb.ip.counters.tcp_out_segs += 1
+    route = tcb.route
+    if route is None:
+        route = ip_output.route_for(tcb.ip, tcb.remote_addr)
+        tcb.route = route
+    return ip_output.send(tcb.ip, segment, route)
+
+
+def send_syn(tcb: Tcb) -> i64:
+    """Send, or send again, our SYN; in SYN-RECEIVED with an ACK (simultaneous open)."""
+    flags: i64 = SYN
+    ack: i64 = 0
+    if tcb.state == SYN_RECEIVED:
+        flags = SYN | ACK
+        ack = tcb.rcv_nxt & 0xFFFF_FFFF
+    segment = TcpSegment(
+        tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, tcb.iss, ack, flags,
+        min(tcb.rcv_wnd, 65_535), b"",
+    )  # fmt: skip
+    segment.mss = tcb.advmss
+    # RFC 7323 (1.3): in answer to a SYN, only what that SYN offered.
+    if tcb.state == SYN_SENT or tcb.snd_wscale > 0 or tcb.rcv_wscale > 0:
+        segment.window_scale = tcb.rcv_wscale
+    if tcb.timestamps:
+        segment.has_timestamps = True
+        segment.ts_val = tcb.timestamp()
+        segment.ts_ecr = tcb.ts_recent
+    set_tcp_size(segment)
+    return _hand_down(tcb, segment)
+
+
+def send_bare(
+    ip: Ip, family: i64, src: int, dst: int, sport: i64, dport: i64, seq: i64, ack: i64, flags: i64, window_field: i64,
+    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64,
+) -> None:  # fmt: skip
+    """Send a segment without data for which there is no full socket."""
+    segment = TcpSegment(
+        family, src, dst, sport, dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, flags, window_field, b""
+    )
+    if has_timestamps:
+        segment.has_timestamps = True
+        segment.ts_val = ts_val & 0xFFFF_FFFF
+        segment.ts_ecr = ts_ecr
+    set_tcp_size(segment)
+    segment.ttl = ip.default_ttl
+    segment.tos = tos
+    segment.dont_fragment = True
+    ip.counters.tcp_out_segs += 1
+    if flags & RST:
+        ip.counters.tcp_out_rsts += 1
+    ip_output.send(ip, segment, None)
+
+
+def send_reset_for(ip: Ip, segment: TcpSegment) -> None:
+    """RFC 9293 (3.5.2): answer a segment that belongs to nothing; never a RST."""
+    flags: i64 = segment.flags
+    if flags & RST:
+        return
+    if segment.dst not in ip.local:
+        return  # RFC 1122 (4.2.3.10): a broadcast is answered by nobody
+    if flags & ACK:
+        send_bare(
+            ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, segment.ack, 0, RST, 0,
+            False, 0, 0, segment.tos,
+        )  # fmt: skip
+        return
+    end: i64 = segment.seq + len(segment.payload)
+    if flags & SYN:
+        end += 1
+    if flags & FIN:
+        end += 1
+    send_bare(
+        ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, 0, end, RST | ACK, 0,
+        False, 0, 0, segment.tos,
+    )  # fmt: skip
+
+
+def send_ack(tcb: Tcb) -> None:
+    """Send a segment without data."""
+    if tcb.state == CLOSED:
+        return
+    seq: i64 = tcb.snd_nxt
+    edge: i64 = tcb.snd_una + tcb.snd_wnd
+    if edge < seq:
+        seq = max(edge, tcb.snd_una)  # the peer took its window back: stay where it accepts
+    transmit(tcb, seq, ACK, b"")
+
+
+def send_reset(tcb: Tcb) -> None:
+    """RFC 9293 (3.10.4, 3.10.5): tell the peer that the connection is gone."""
+    tcb.ip.counters.tcp_out_rsts += 1
+    transmit(tcb, tcb.snd_nxt, RST | ACK, b"")
+
+
+def send_challenge_ack(tcb: Tcb) -> None:
+    """RFC 5961: ask a suspicious peer to prove that it knows the sequence numbers; limited in rate."""
+    if limited(tcb):
+        return
+    tcb.ip.counters.tcp_challenge_acks += 1
+    send_ack(tcb)
+
+
+def limited(tcb: Tcb) -> bool:
+    """Whether the socket has answered an invalid segment too recently to answer another."""
+    now: i64 = tcb.scheduler.now_ns
+    if now - tcb.last_challenge_ns < CHALLENGE_INTERVAL_NS:
+        return True
+    tcb.last_challenge_ns = now
+    return False
+
+
+def update_mss(tcb: Tcb) -> None:
+    """The payload of a full segment: the least of what peer, path and program allow, without options.
+
+    RFC 9293 (3.8.6.2.1): against a tiny window, segments of half of it are full ones.
+    """
+    mss: i64 = min(tcb.peer_mss, tcb.path_mss)
+    if tcb.user_mss > 0:
+        mss = min(mss, tcb.user_mss)
+    mss = max(mss, _MSS_MIN)
+    if tcb.timestamps:
+        mss -= _TIMESTAMP_BYTES
+    most: i64 = tcb.max_window >> 1 if tcb.max_window > 536 else tcb.max_window
+    if most > 0 and mss > most:
+        mss = max(most, _MSS_MIN)
+    tcb.mss = mss
+
+
+def push(tcb: Tcb, more: bool) -> None:
+    """Send what may be sent of what was never sent. `more`: the program will write more at once, so hold small ones."""
+    mss: i64 = tcb.mss
+    limited_by_cwnd = False
+    something = False
+    while True:
+        size: i64 = tcb.unsent.size
+        fin = tcb.fin_queued
+        if size > mss:
+            size = mss
+            fin = False
+        elif size == 0 and not fin:
+            break
+        if tcb.packets_out - tcb.sacked_out - tcb.lost_out + tcb.retrans_out >= tcb.cwnd:
+            limited_by_cwnd = True
+            break
+        room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+        if size > room or (size == 0 and room <= 0):
+            break
+        if fin and size == room:
+            fin = False  # The FIN occupies one sequence number after the data.
+        if size < mss:
+            # Nothing comes after the last segment before a FIN, so nothing is gained by holding it.
+            if not tcb.fin_queued:
+                if tcb.cork or more:
+                    break
+                # Nagle, RFC 9293 (3.7.4), as Minshall changed it: only one small segment unacknowledged.
+                if not tcb.nodelay and tcb.packets_out > 0 and tcb.small_end > tcb.snd_una:
+                    break
+            tcb.small_end = tcb.snd_nxt + size
+        _send_new(tcb, size, fin)
+        something = True
+    if something:
+        if not limited_by_cwnd:
+            limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
+        congestion.validate(tcb, limited_by_cwnd)
+    elif tcb.packets_out == 0 and tcb.retransmit_at_ns == 0 and tcb.has_unsent():
+        # Closed window, or corked: the probe timer sees to it (tcp(7): a cork holds 200 ms at most).
+        timers.arm_retransmit(tcb, timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))
+
+
+def _send_new(tcb: Tcb, size: i64, fin: bool) -> None:
+    """Cut the next `size` bytes, with the FIN if `fin`, and send them for the first time."""
+    now: i64 = tcb.scheduler.now_ns
+    seq: i64 = tcb.snd_nxt
+    end: i64 = seq + size
+    flags: i64 = ACK
+    payload = b""
+    if size > 0:
+        whole: i64 = tcb.unsent.first_size()
+        payload = tcb.unsent.take(size)
+        # RFC 9293 (3.9.1.2): PSH where a write ends.
+        if whole <= size and end <= tcb.push_seq:
+            flags = ACK | PSH
+    if fin:
+        flags |= FIN
+        end += 1
+        tcb.fin_queued = False
+    tcb.sent.append(Sent(seq, end, payload, flags, now))
+    tcb.snd_nxt = end
+    tcb.packets_out += 1
+    if tcb.packets_out == 1:
+        timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)
+    # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data.
+    if now - tcb.last_received_ns < tcb.ato_ns:
+        tcb.pingpong = True
+    tcb.last_sent_ns = now
+    transmit(tcb, seq, flags, payload)
+
+
+def probe_interval(tcb: Tcb) -> i64:
+    """How long to wait before the next window probe."""
+    base: i64 = max(tcb.rto_ns, RTO_MIN_NS)
+    shift: i64 = min(tcb.backoff, 10)
+    return min(base << shift, RTO_MAX_NS)
+
+
+def wake_up(tcb: Tcb) -> i64:
+    """Make the peer answer: by data if its window has any room, else by an ACK of an old sequence number.
+
+    RFC 9293 (3.8.6.1, 3.8.4); as Linux, a probe carries no data, and is answered because it is not acceptable.
+    """
+    room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+    if tcb.has_unsent() and room > 0:
+        size: i64 = min(tcb.unsent.size, room, tcb.mss)
+        fin = tcb.fin_queued and size == tcb.unsent.size and size < room
+        _send_new(tcb, size, fin)
+        return 0
+    return transmit(tcb, tcb.snd_una - 1, ACK, b"")
+
+
+def retransmit(tcb: Tcb, index: i64) -> i64:
+    """Send tcb.sent[index] again. Returns 0 or an errno, with which nothing was sent."""
+    record = tcb.sent[index]
+    now: i64 = tcb.scheduler.now_ns
+    if record.flags & SYN:
+        tcb.note_retransmission(record)
+        record.marks |= EVER_RETRANSMITTED
+        record.sent_ns = now
+        return send_syn(tcb)
+    if record.seq < tcb.snd_una:
+        # The peer acknowledged part of it.
+        record.payload = record.payload[tcb.snd_una - record.seq :]
+        record.seq = tcb.snd_una
+    # The peer took its window back: only the first segment may go, as a probe.
+    if record.seq >= tcb.snd_una + tcb.snd_wnd and record.seq != tcb.snd_una:
+        return errno.EAGAIN
+    if len(record.payload) > tcb.mss:
+        _split(tcb, index)
+    if not record.marks & LOST:
+        record.marks |= LOST
+        tcb.lost_out += 1
+    if not record.marks & RETRANSMITTED:
+        tcb.retrans_out += 1
+    record.marks |= RETRANSMITTED | EVER_RETRANSMITTED
+    record.sent_ns = now
+    tcb.note_retransmission(record)
+    return transmit(tcb, record.seq, record.flags, record.payload)
+
+
+def _split(tcb: Tcb, index: i64) -> None:
+    """Cut a sent segment that is larger than the MSS has become."""
+    record = tcb.sent[index]
+    mss: i64 = tcb.mss
+    rest = Sent(record.seq + mss, record.end_seq, record.payload[mss:], record.flags, record.sent_ns)
+    rest.marks = record.marks
+    record.payload = record.payload[:mss]
+    record.end_seq = record.seq + mss
+    record.flags &= ~(FIN | PSH)
+    tcb.sent.insert(index, record)
+    tcb.sent[index + 1] = rest
+    tcb.packets_out += 1
+    if rest.marks & LOST:
+        tcb.lost_out += 1
+    if rest.marks & RETRANSMITTED:
+        tcb.retrans_out += 1
+
+
+def route_of(tcb: Tcb) -> Route | None:
+    """The connection's route, looked up if it is not known."""
+    route = tcb.route
+    if route is None:
+        route = ip_output.route_for(tcb.ip, tcb.remote_addr)
+        tcb.route = route
+    return route

@@ -1,0 +1,132 @@
+"""Received data on its way into the receive queue: in order, old, beyond the window, or early.
+
+RFC 9293 section 3.10.7.4, "process the segment text". Early data waits in `tcb.out_of_order`, sorted and without
+overlaps: of bytes that come twice, those that came first stay.
+"""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from lunar.packet import TcpSegment
+from lunar.sockets.sock import POLLIN
+from lunar.tcp import delayed_ack, window
+from lunar.tcp.tcb import Held, Tcb
+
+
+def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
+    """Take the segment's data, which starts at `seq`, and its FIN. Returns whether a FIN is now next in order."""
+    payload = segment.payload
+    size: i64 = len(payload)
+    if size == 0 and not fin:
+        return False
+    end: i64 = seq + size
+    nxt: i64 = tcb.rcv_nxt
+    if end + (1 if fin else 0) <= nxt:
+        # All of it is old: our ACK was lost, or the peer retransmits too much.
+        _out_of_window(tcb)
+        return False
+    left: i64 = window.remaining(tcb)
+    if seq > nxt:
+        if seq >= nxt + left:
+            _out_of_window(tcb)
+            return False
+        tcb.ack_scheduled = True
+        if not _fits(tcb, size):
+            return False
+        tcb.ip.counters.tcp_out_of_order += 1
+        _hold(tcb, seq, payload, fin)
+        return False
+    if seq < nxt:
+        payload = payload[nxt - seq :]
+        size = len(payload)
+    if size > 0:
+        if left == 0:
+            _out_of_window(tcb)
+            return False
+        if not _fits(tcb, size):
+            return False
+        tcb.received.append(payload)
+        tcb.rcv_nxt = nxt + size
+        tcb.bytes_received += size
+        tcb.pending_wake |= POLLIN
+        delayed_ack.data_received(tcb, segment, size)
+    if fin:
+        return True
+    if tcb.out_of_order:
+        fin = _drain(tcb)
+        # RFC 5681 (4.2): when a hole was filled, at once.
+        if not tcb.out_of_order:
+            tcb.ack_now = True
+    return fin
+
+
+def _fits(tcb: Tcb, size: i64) -> bool:
+    """Whether the receive buffer has room for it, whatever was offered; if not it is dropped, and counted."""
+    if tcb.received.size + tcb.out_of_order_bytes + size <= tcb.rcvbuf:
+        return True
+    tcb.ip.counters.tcp_rcv_pruned += 1
+    tcb.ack_scheduled = True
+    tcb.ack_now = True
+    return False
+
+
+def _out_of_window(tcb: Tcb) -> None:
+    delayed_ack.enter_quick(tcb)
+    tcb.ack_scheduled = True
+
+
+def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
+    """Put early data into its place, without what is there already."""
+    queue = tcb.out_of_order
+    end: i64 = seq + len(payload)
+    at: i64 = len(queue)
+    while at > 0 and queue[at - 1].seq > seq:
+        at -= 1
+    if at > 0:
+        # The one before may cover its start, or all of it.
+        left = queue[at - 1]
+        if left.end_seq >= end:
+            if fin and left.end_seq == end:
+                left.fin = True
+            return
+        if left.end_seq > seq:
+            payload = payload[left.end_seq - seq :]
+            seq = left.end_seq
+    while at < len(queue) and queue[at].end_seq <= end:
+        # It covers the one after.
+        covered = queue.pop(at)
+        tcb.out_of_order_bytes -= covered.end_seq - covered.seq
+        if covered.fin and covered.end_seq == end:
+            fin = True
+    if at < len(queue) and queue[at].seq < end:
+        end = queue[at].seq
+        payload = payload[: end - seq]
+        fin = False
+    if end == seq and not fin:
+        return
+    queue.insert(at, Held(seq, end, payload, fin))
+    tcb.out_of_order_bytes += end - seq
+
+
+def _drain(tcb: Tcb) -> bool:
+    """Move what is now in order to the receive queue. Returns whether a FIN is next."""
+    queue = tcb.out_of_order
+    count: i64 = 0
+    fin = False
+    while count < len(queue) and not fin:
+        held = queue[count]
+        if held.seq > tcb.rcv_nxt:
+            break
+        count += 1
+        tcb.out_of_order_bytes -= held.end_seq - held.seq
+        if held.end_seq > tcb.rcv_nxt:
+            payload = held.payload[tcb.rcv_nxt - held.seq :] if held.seq < tcb.rcv_nxt else held.payload
+            tcb.received.append(payload)
+            tcb.bytes_received += len(payload)
+            tcb.rcv_nxt = held.end_seq
+        if held.fin and held.end_seq == tcb.rcv_nxt:
+            fin = True
+    if count > 0:
+        del queue[:count]
+    return fin

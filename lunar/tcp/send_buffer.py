@@ -1,0 +1,51 @@
+"""The send buffer: how much a program may write ahead, when it may write again, and how the buffer grows with cwnd.
+
+It holds what is unacknowledged and what is unsent. tcp(7), tcp_wmem.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.sockets.sock import POLLOUT
+from lunar.tcp.congestion import INITIAL_WINDOW
+from lunar.tcp.tcb import SNDBUF_MAX, Tcb
+
+# What Linux charges a full segment beyond its payload before it rounds up to a power of two, and after.
+_OVERHEAD_BYTES: Final = 640
+_DESCRIPTOR_BYTES: Final = 256
+
+
+def expand(tcb: Tcb) -> None:
+    """Let the buffer hold two congestion windows as Linux counts them: 87,040 bytes at first on Ethernet."""
+    if tcb.sndbuf_locked:
+        return
+    segment: i64 = max(tcb.peer_mss, tcb.mss) + _OVERHEAD_BYTES
+    rounded: i64 = 1
+    while rounded < segment:
+        rounded <<= 1
+    segments: i64 = max(INITIAL_WINDOW, tcb.cwnd)
+    wanted: i64 = min(2 * segments * (rounded + _DESCRIPTOR_BYTES), SNDBUF_MAX)
+    tcb.sndbuf = max(tcb.sndbuf, wanted)
+
+
+def room(tcb: Tcb) -> i64:
+    """How many bytes `send` takes now."""
+    left: i64 = tcb.sndbuf - (tcb.write_seq - tcb.snd_una)
+    return left if left > 0 else 0
+
+
+def is_writable(tcb: Tcb) -> bool:
+    """Linux' rule for POLLOUT: a third of the buffer is free."""
+    return (tcb.write_seq - tcb.snd_una) * 3 <= tcb.sndbuf * 2
+
+
+def freed(tcb: Tcb) -> None:
+    """An ACK came, and the program waits for room: grow the buffer if it, not cwnd, is the limit, and say so."""
+    if tcb.in_flight() < tcb.cwnd:
+        expand(tcb)
+    if is_writable(tcb):
+        tcb.want_space = False
+        tcb.pending_wake |= POLLOUT

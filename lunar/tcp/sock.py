@@ -1,0 +1,506 @@
+"""A TCP socket: what a program can ask of a connection. No call blocks; a result is a count or a negative errno.
+
+Read tcb.py for the state that these calls change, and tcp(7), connect(2), send(2) ... for what they promise; the errnos
+are those of Linux. RFC 9293 section 3.10.1 to 3.10.6 are the same calls.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import ip_output
+from lunar.packet import SYN
+from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, window
+from lunar.tcp.congestion import CongestionControl
+from lunar.tcp.tables import Tables
+from lunar.tcp.tcb import (
+    CLOSE_WAIT,
+    CLOSED,
+    CONNECTED,
+    CONNECTING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    SYN_RECEIVED,
+    SYN_SENT,
+    UNCONNECTED,
+    Sent,
+    Tcb,
+)
+
+__all__ = ["LISTEN", "TcpInfo", "TcpSock"]
+
+SHUT_RD: Final = 0
+SHUT_WR: Final = 1
+SHUT_RDWR: Final = 2
+
+_LOOPBACK: Final = 0x7F00_0001
+
+
+@final
+class TcpInfo:
+    """A snapshot of a connection, in the manner of Linux' TCP_INFO. Times in nanoseconds, windows in bytes, cwnd,
+    ssthresh and `unacked` in segments.
+    """
+
+    def __init__(self, tcb: Tcb) -> None:
+        self.state: Final[int] = int(tcb.state)
+        self.ca_state: Final[int] = int(tcb.ca_state)
+        self.cwnd: Final[int] = int(tcb.cwnd)
+        self.ssthresh: Final[int] = int(tcb.ssthresh)
+        self.srtt_ns: Final[int] = int(tcb.srtt_ns)
+        self.rttvar_ns: Final[int] = int(tcb.mdev_ns >> 2)
+        self.rto_ns: Final[int] = int(tcb.rto_ns)
+        self.retransmits: Final[int] = int(tcb.retransmits)
+        self.total_retrans: Final[int] = int(tcb.total_retrans)
+        self.backoff: Final[int] = int(tcb.backoff)
+        self.probes: Final[int] = int(tcb.probes_out)
+        self.unacked: Final[int] = int(tcb.packets_out)
+        self.lost: Final[int] = int(tcb.lost_out)
+        self.retrans: Final[int] = int(tcb.retrans_out)
+        self.sacked: Final[int] = int(tcb.sacked_out)
+        self.snd_mss: Final[int] = int(tcb.mss)
+        self.rcv_mss: Final[int] = int(tcb.rcv_mss)
+        self.advmss: Final[int] = int(tcb.advmss)
+        self.snd_wscale: Final[int] = int(tcb.snd_wscale)
+        self.rcv_wscale: Final[int] = int(tcb.rcv_wscale)
+        self.snd_wnd: Final[int] = int(tcb.snd_wnd)
+        self.rcv_wnd: Final[int] = int(tcb.rcv_wnd)
+        self.rcv_ssthresh: Final[int] = int(tcb.rcv_ssthresh)
+        self.rcv_rtt_ns: Final[int] = int(tcb.rcv_rtt_ns)
+        self.rcv_space: Final[int] = int(tcb.tuning_space)
+        # The SYN and the FIN each occupy a sequence number, and are no bytes.
+        acked: i64 = tcb.snd_una - tcb.iss - 1
+        if tcb.write_shut and not tcb.fin_queued and tcb.snd_una == tcb.write_seq:
+            acked -= 1
+        self.bytes_acked: Final[int] = int(max(acked, 0))
+        self.bytes_received: Final[int] = int(tcb.bytes_received)
+        self.notsent_bytes: Final[int] = int(tcb.unsent.size)
+
+
+@final
+class TcpSock(Tcb):
+    """A TCP socket."""
+
+    def __init__(self, tables: Tables, family: i64, congestion: CongestionControl) -> None:
+        super().__init__(tables, family, congestion)
+        self.listener: listen.Listener | None = None
+        self.recv_errno: i64 = 0  # why `recv` or `accept_one` returned None
+        self.closed: bool = False
+
+    # Names.
+
+    def bind(self, addr: int, port: i64) -> i64:
+        """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
+        if self.local_port or self.state != CLOSED:
+            return -errno.EINVAL
+        local = self.ip.local
+        if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local and self.family == 2):
+            return -errno.EADDRNOTAVAIL
+        tables = self.tables
+        if port == 0:
+            port = tables.free_port()
+            if port < 0:
+                return -errno.EADDRINUSE
+        elif tables.conflicts(addr, port, self.reuse_addr, self.reuse_port, None):
+            return -errno.EADDRINUSE
+        self.bound = tables.bind(addr, port, self.reuse_addr, self.reuse_port, False)
+        self.local_addr = addr
+        self.local_port = port
+        self.port_locked = True
+        return 0
+
+    # Opening.
+
+    def connect(self, addr: int, port: i64) -> i64:
+        """RFC 9293 section 3.10.1, the active OPEN. The first call returns -EINPROGRESS or the reason why not.
+
+        As on Linux, the call after the handshake returns 0 once and then -EISCONN; EALREADY while it lasts; after it
+        failed, the pending error (ECONNABORTED when that was taken), and then the socket can be used again.
+        """
+        if self.progress == CONNECTED or self.state == LISTEN:
+            return -errno.EISCONN
+        if self.progress == CONNECTING:
+            if self.state == CLOSED:
+                self.progress = UNCONNECTED
+                error = self.take_error()
+                self._reset_for_reuse()
+                return -error if error else -errno.ECONNABORTED
+            if self.state in (SYN_SENT, SYN_RECEIVED):
+                return -errno.EALREADY
+            self.progress = CONNECTED
+            return 0
+        ip = self.ip
+        tables = self.tables
+        if addr == 0:
+            addr = _LOOPBACK if self.family == 2 else 1
+        if addr in ip.broadcasts or (self.family == 2 and addr >= 0xE000_0000):
+            return -errno.ENETUNREACH
+        route = ip_output.route_for(ip, addr)
+        if route is None:
+            return -errno.ENETUNREACH
+        local = self.local_addr
+        if local == 0:
+            local = addr if addr in ip.local else route.source_address()
+            if local == 0:
+                return -errno.EADDRNOTAVAIL
+        if self.local_port == 0:
+            chosen: i64 = tables.port_for(local, addr, port)
+            if chosen < 0:
+                return -errno.EADDRNOTAVAIL
+            self.bound = tables.bind(local, chosen, self.reuse_addr, self.reuse_port, True)
+            self.local_port = chosen
+        elif tables.find(local, self.local_port, addr, port) is not None:
+            return -errno.EADDRNOTAVAIL
+        self.local_addr = local
+        self.remote_addr = addr
+        self.remote_port = port
+        self.route = route
+        self.error = 0
+        self.progress = CONNECTING
+        self._send_first_syn(route.device.mtu)
+        return -errno.EINPROGRESS
+
+    def _send_first_syn(self, mtu: i64) -> None:
+        tables = self.tables
+        now: i64 = self.scheduler.now_ns
+        iss: i64 = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
+        self.iss = iss
+        self.snd_una = iss
+        self.snd_nxt = iss + 1
+        self.write_seq = iss + 1
+        self.push_seq = iss + 1
+        self.path_mss = listen.mss_of(mtu, self.family)
+        self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
+        self.timestamps = True
+        self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
+        self.ts_recent = 0
+        self.rcv_wscale = window.scale(self.rcvbuf, self.rcvbuf_locked)
+        self.rcv_wnd = window.initial(self.rcvbuf, self.advmss)
+        self.last_ack_ns = now
+        self.last_received_ns = now
+        self.hash()
+        self.set_state(SYN_SENT)
+        self.ip.counters.tcp_active_opens += 1
+        # RFC 9293 (3.4): the SYN occupies one sequence number, and is retransmitted like data.
+        self.sent.append(Sent(iss, iss + 1, b"", SYN, now))
+        self.packets_out = 1
+        output.send_syn(self)
+        timers.arm_retransmit(self, timers.RETRANSMIT, now + self.rto_ns)
+
+    def _reset_for_reuse(self) -> None:
+        """A failed connect leaves a socket that can connect again."""
+        fresh = TcpSock(self.tables, self.family, self.congestion)
+        self.read_shut = False
+        self.write_shut = False
+        self.soft_error = 0
+        self.rto_ns = fresh.rto_ns
+        self.backoff = 0
+        self.retransmits = 0
+        self.total_retrans = 0
+        self.snd_wscale = 0
+        self.max_window = 0
+        self.peer_mss = fresh.peer_mss
+        self.route = None
+        self.remote_port = 0
+        self.remote_addr = 0
+        if not self.port_locked:
+            self.local_port = 0
+            self.local_addr = 0
+
+    def listen(self, backlog: i64) -> i64:
+        """The passive OPEN: take connections, `backlog` + 1 of which may wait for accept. EADDRINUSE, EINVAL."""
+        if backlog < 0 or backlog > listen.SOMAXCONN:
+            backlog = listen.SOMAXCONN
+        listener = self.listener
+        if listener is not None:
+            listener.backlog = backlog
+            return 0
+        if self.state != CLOSED or self.progress != UNCONNECTED:
+            return -errno.EINVAL
+        tables = self.tables
+        if self.local_port == 0:
+            port: i64 = tables.free_port()
+            if port < 0:
+                return -errno.EADDRINUSE
+            self.bound = tables.bind(self.local_addr, port, self.reuse_addr, self.reuse_port, False)
+            self.local_port = port
+        elif tables.conflicts(self.local_addr, self.local_port, self.reuse_addr, self.reuse_port, self.bound):
+            return -errno.EADDRINUSE
+        if self.bound is not None:
+            self.bound.listening = True
+        listener = listen.Listener(self)
+        listener.backlog = backlog
+        self.listener = listener
+        self.set_state(LISTEN)
+        tables.add_listener(self)
+        return 0
+
+    def accept_one(self) -> TcpSock | None:
+        """The oldest connection of the accept queue; None with `recv_errno` EAGAIN, or EINVAL without listen()."""
+        listener = self.listener
+        if listener is None:
+            self.recv_errno = errno.EINVAL
+            return None
+        if not listener.accept_queue:
+            self.recv_errno = errno.EAGAIN
+            return None
+        child = listener.accept_queue.popleft()
+        assert isinstance(child, TcpSock), "the accept queue holds what spawn() made"
+        return child
+
+    def spawn(self) -> Tcb:
+        child = TcpSock(self.tables, self.family, type(self.congestion)())
+        child.reuse_addr = self.reuse_addr
+        child.reuse_port = self.reuse_port
+        child.keepalive = self.keepalive
+        child.keepidle_ns = self.keepidle_ns
+        child.keepintvl_ns = self.keepintvl_ns
+        child.keepcnt = self.keepcnt
+        child.ttl = self.ttl
+        child.tos = self.tos
+        child.sndbuf = self.sndbuf
+        child.rcvbuf = self.rcvbuf
+        child.sndbuf_locked = self.sndbuf_locked
+        child.rcvbuf_locked = self.rcvbuf_locked
+        child.linger_on = self.linger_on
+        child.linger_s = self.linger_s
+        child.bound_device = self.bound_device
+        child.nodelay = self.nodelay
+        child.cork = self.cork
+        child.user_mss = self.user_mss
+        child.progress = CONNECTED
+        return child
+
+    # Data.
+
+    def send(self, data: bytes, more: bool) -> i64:
+        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE.
+
+        The count that was taken, which may be less than all; or EAGAIN (nothing fits, or still connecting), EPIPE, or
+        the pending error (ECONNRESET, ETIMEDOUT, ...).
+        """
+        if self.error:
+            return -self.take_error()
+        if self.write_shut or (self.state not in (ESTABLISHED, CLOSE_WAIT)):
+            if not self.write_shut and (self.state in (SYN_SENT, SYN_RECEIVED)):
+                return -errno.EAGAIN
+            return -errno.EPIPE
+        size: i64 = len(data)
+        if size == 0:
+            return 0
+        room: i64 = self.sndbuf - (self.write_seq - self.snd_una)
+        if room < size:
+            self.want_space = True
+            if room <= 0:
+                return -errno.EAGAIN
+            data = data[:room]
+            size = room
+        if self.packets_out == 0 and self.unsent.size == 0:
+            congestion.restart_after_idle(self)
+        self.unsent.append(data)
+        self.write_seq += size
+        if not more:
+            self.push_seq = self.write_seq
+        output.push(self, more)
+        return size
+
+    def recv(self, size: i64, peek: bool) -> bytes | None:
+        """Up to `size` bytes of what came; b"" at the end of the stream; None with `recv_errno` when there is nothing.
+
+        EAGAIN, ENOTCONN, or the pending error.
+        """
+        queue = self.received
+        have: i64 = queue.size
+        if have == 0:
+            return self._nothing_to_read()
+        if size <= 0:
+            return b""
+        size = min(size, have)
+        if peek:
+            return queue.peek(size)
+        data = queue.take(size)
+        if self.state != CLOSED:
+            window.adjust(self)
+            delayed_ack.after_read(self, size)
+        return data
+
+    def _nothing_to_read(self) -> bytes | None:
+        if self.fin_received:
+            return b""
+        if self.error:
+            self.recv_errno = self.take_error()
+            return None
+        if self.state == LISTEN:
+            self.recv_errno = errno.ENOTCONN
+            return None
+        if self.read_shut:
+            if self.progress == UNCONNECTED:
+                self.recv_errno = errno.ENOTCONN
+                return None
+            return b""
+        if self.state == CLOSED:
+            self.recv_errno = errno.ENOTCONN
+            return None
+        self.recv_errno = errno.EAGAIN
+        return None
+
+    # Closing.
+
+    def shutdown(self, how: i64) -> i64:
+        """shutdown(2): 0 stop reading, 1 stop writing (a FIN follows what was written), 2 both. EINVAL, ENOTCONN."""
+        if how < 0 or how > 2:
+            return -errno.EINVAL
+        state: i64 = self.state
+        if state == LISTEN:
+            if how != SHUT_WR:
+                self._stop_listening()
+                self.wake(POLLHUP | POLLOUT)
+            return 0
+        if state == SYN_SENT:
+            # Linux disconnects a socket that is still connecting.
+            self.fail(errno.ECONNRESET)
+            self.flush_wake()
+            return 0
+        if how != SHUT_WR:
+            self.read_shut = True
+        if how != SHUT_RD and not self.write_shut:
+            self.write_shut = True
+            if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
+                self._queue_fin()
+        mask: i64 = 0
+        if self.read_shut:
+            mask |= POLLIN | POLLRDHUP
+        if self.write_shut:
+            mask |= POLLOUT
+        if self.read_shut and self.write_shut:
+            mask |= POLLHUP
+        self.wake(mask)
+        return -errno.ENOTCONN if state == CLOSED else 0
+
+    def _queue_fin(self) -> None:
+        """RFC 9293 section 3.10.4: a FIN goes after all that was written."""
+        self.set_state(LAST_ACK if self.state == CLOSE_WAIT else FIN_WAIT_1)
+        self.fin_queued = True
+        self.write_seq += 1
+        self.push_seq = self.write_seq
+        output.push(self, False)
+
+    def _stop_listening(self) -> None:
+        listener = self.listener
+        if listener is not None:
+            self.tables.remove_listener(self)
+            if self.bound is not None:
+                self.bound.listening = False
+            self.listener = None
+            listener.close()
+        self.set_state(CLOSED)
+
+    def close(self) -> None:
+        """close(2): the program lets go. What was written is still sent; the stack finishes the connection alone.
+
+        A RST instead when data was not read (RFC 9293 section 3.6.1), or with SO_LINGER of 0 s. Waiting for a longer
+        SO_LINGER is up to the caller.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self.waiters.clear()
+        if self.state == LISTEN:
+            self._stop_listening()
+        unread: i64 = self.received.size
+        self.received.clear()
+        self.read_shut = True
+        self.orphan = True
+        state: i64 = self.state
+        if state in (CLOSED, SYN_SENT):
+            self.done()
+            return
+        if unread > 0 or (self.linger_on and self.linger_s == 0):
+            output.send_reset(self)
+            self.done()
+            return
+        if not self.write_shut:
+            self.write_shut = True
+            if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
+                self._queue_fin()
+        if self.state == FIN_WAIT_2:
+            time_wait.enter(self, FIN_WAIT_2)
+
+    # What a program can wait for, and see.
+
+    def poll(self) -> int:
+        """What holds now, in the masks of poll(2), as Linux' TCP reports it."""
+        state: i64 = self.state
+        if state == LISTEN:
+            listener = self.listener
+            return POLLIN if listener is not None and listener.accept_queue else 0
+        mask: i64 = 0
+        if (self.read_shut and self.write_shut) or state == CLOSED:
+            mask |= POLLHUP
+        if self.read_shut:
+            mask |= POLLIN | POLLRDHUP
+        if state not in (SYN_SENT, SYN_RECEIVED):
+            if self.received.size > 0:
+                mask |= POLLIN
+            if self.write_shut or send_buffer.is_writable(self):
+                mask |= POLLOUT
+            else:
+                self.want_space = True
+        if self.error:
+            mask |= POLLERR
+        return int(mask)
+
+    def has_input(self) -> bool:
+        """Whether `recv` has something to tell: data, the end of the stream, or an error."""
+        return self.received.size > 0 or self.read_shut or self.error != 0 or self.state == CLOSED
+
+    def is_listening(self) -> bool:
+        return self.state == LISTEN
+
+    def is_connected(self) -> bool:
+        """Whether the connection has a peer to name: not before the handshake, and not after the end."""
+        return self.remote_port != 0 and self.state not in (CLOSED, SYN_SENT)
+
+    def info(self) -> TcpInfo:
+        """How the connection is doing."""
+        return TcpInfo(self)
+
+    # Options that act at once.
+
+    def set_nodelay(self, on: bool) -> None:
+        """TCP_NODELAY; switching it on sends what Nagle held."""
+        self.nodelay = on
+        if on and self.unsent.size > 0:
+            output.push(self, False)
+
+    def set_cork(self, on: bool) -> None:
+        """TCP_CORK; switching it off sends what it held."""
+        self.cork = on
+        if not on and self.unsent.size > 0:
+            output.push(self, False)
+
+    def set_quickack(self, on: bool) -> None:
+        """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""
+        self.pingpong = not on
+        if on and self.ack_scheduled and (self.state in (ESTABLISHED, CLOSE_WAIT)):
+            output.send_ack(self)
+
+    def keepalive_changed(self) -> None:
+        """`keepalive` or `keepidle_ns` was set: on a connection the timer starts, moves or stops."""
+        if self.state in (CLOSED, LISTEN, SYN_SENT):
+            return
+        if self.keepalive:
+            idle_since: i64 = max(self.last_ack_ns, self.last_received_ns)
+            timers.arm_keepalive(self, max(idle_since + self.keepidle_ns, self.scheduler.now_ns))
+        else:
+            timers.disarm_keepalive(self)
+
+    def timer_fired(self, kind: i64) -> None:
+        timeouts.fired(self, kind)

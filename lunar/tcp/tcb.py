@@ -1,0 +1,337 @@
+"""The transmission control block of RFC 9293 section 3.3.1: all that one connection knows.
+
+`Tcb` is data and the few changes that others want to see (state, cwnd, ssthresh, loss state: one `set_` method each).
+What happens to it is in input.py (a segment came), output.py (a segment goes), ack.py and recovery.py (the peer got
+something), reassembly.py (we got something), timeouts.py (nothing came) and sock.py (the program asks).
+
+Sequence numbers are unwrapped (seq.py), times are nanoseconds, cwnd and its like count segments. The urgent pointer is
+not supported: its field is ignored, and urgent data is ordinary data (RFC 6093 advises programs not to use it).
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net.ip import Ip
+from lunar.net.route import Route
+from lunar.packet import TCP
+from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.tcp import timers
+from lunar.tcp.byte_queue import ByteQueue
+from lunar.tcp.congestion import INFINITE_SSTHRESH, INITIAL_WINDOW, CongestionControl
+from lunar.tcp.tables import Bound, Tables
+from weaves.scheduler import Lane, Scheduler
+
+SOCK_STREAM: Final = 1
+
+# RFC 9293 section 3.3.2, with the numbers that Linux shows in TCP_INFO (netinet/tcp.h).
+ESTABLISHED: Final = 1
+SYN_SENT: Final = 2
+SYN_RECEIVED: Final = 3
+FIN_WAIT_1: Final = 4
+FIN_WAIT_2: Final = 5
+TIME_WAIT: Final = 6
+CLOSED: Final = 7
+CLOSE_WAIT: Final = 8
+LAST_ACK: Final = 9
+LISTEN: Final = 10
+CLOSING: Final = 11
+
+# Loss states, with Linux' names and numbers (TCP_CA_*); recovery.py. 2 will be the answer to ECN.
+OPEN: Final = 0
+DISORDER: Final = 1
+CWR: Final = 2
+RECOVERY: Final = 3
+LOSS: Final = 4
+
+# Marks on a sent segment.
+SACKED: Final = 1
+LOST: Final = 2
+RETRANSMITTED: Final = 4  # since it was last marked lost: a copy is in flight
+EVER_RETRANSMITTED: Final = 8
+
+# tcp(7): tcp_rmem, tcp_wmem: the default and the largest buffer in bytes.
+RCVBUF_DEFAULT: Final = 131_072
+RCVBUF_MAX: Final = 6_291_456
+SNDBUF_DEFAULT: Final = 16_384
+SNDBUF_MAX: Final = 4_194_304
+
+DEFAULT_MSS: Final = 536  # RFC 9293 (3.7.1), when the peer says nothing
+RTO_INITIAL_NS: Final = 1_000_000_000  # RFC 6298 (2.1)
+DELAYED_ACK_MIN_NS: Final = 40_000_000  # Linux' TCP_DELACK_MIN and TCP_ATO_MIN
+NEVER_NS: Final = -1_000_000_000_000_000
+
+# How far a connect() has come, as Linux' socket state knows it beside the TCP state.
+UNCONNECTED: Final = 0
+CONNECTING: Final = 1
+CONNECTED: Final = 2
+
+
+@final
+class Sent:
+    """A segment in the retransmission queue: sent, and not acknowledged by the cumulative ACK."""
+
+    def __init__(self, seq: i64, end_seq: i64, payload: bytes, flags: i64, sent_ns: i64) -> None:
+        self.seq: i64 = seq
+        self.end_seq: i64 = end_seq
+        self.payload: bytes = payload
+        self.flags: i64 = flags
+        self.sent_ns: i64 = sent_ns  # the last time
+        self.marks: i64 = 0
+
+
+@final
+class Held:
+    """Data that came out of order, in the queue of reassembly.py. `end_seq` is that of the data, without the FIN."""
+
+    def __init__(self, seq: i64, end_seq: i64, payload: bytes, fin: bool) -> None:
+        self.seq: i64 = seq
+        self.end_seq: i64 = end_seq
+        self.payload: bytes = payload
+        self.fin: bool = fin
+
+
+class Tcb(Sock):
+    """One connection's state; TcpSock (sock.py) is its only subclass."""
+
+    def __init__(self, tables: Tables, family: i64, congestion: CongestionControl) -> None:
+        super().__init__(family, SOCK_STREAM, TCP)
+        ip = tables.ip
+        self.sndbuf = SNDBUF_DEFAULT
+        self.rcvbuf = RCVBUF_DEFAULT
+        self.ttl = ip.default_ttl
+        self.tables: Tables = tables
+        self.ip: Ip = ip
+        self.scheduler: Scheduler = ip.scheduler
+        self.lane: Lane = ip.lane
+        self.state: i64 = CLOSED
+        self.progress: i64 = UNCONNECTED
+        self.hashed: bool = False  # in the table of connections
+        self.bound: Bound | None = None
+        self.port_locked: bool = False  # bound by the program: kept until close()
+        self.orphan: bool = False  # the program has closed it
+        self.read_shut: bool = False  # by the program, or by the peer's FIN
+        self.write_shut: bool = False
+        self.fin_received: bool = False
+        self.route: Route | None = None
+        self.soft_error: i64 = 0  # reported by ICMP; told when the connection dies of a timeout
+        self.pending_wake: i64 = 0  # what `flush_wake` will tell
+        # Options.
+        self.nodelay: bool = False
+        self.cork: bool = False
+        self.user_mss: i64 = 0  # TCP_MAXSEG, 0 for none
+        self.keepidle_ns: i64 = 7_200_000_000_000
+        self.keepintvl_ns: i64 = 75_000_000_000
+        self.keepcnt: i64 = 9
+
+        # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.
+        self.iss: i64 = 0
+        self.snd_una: i64 = 0
+        self.snd_nxt: i64 = 0
+        self.snd_wnd: i64 = 0  # in bytes, scaled
+        self.snd_wl1: i64 = 0
+        self.snd_wscale: i64 = 0
+        self.max_window: i64 = 0  # the largest window the peer has offered
+        self.small_end: i64 = 0  # end of the last segment below the MSS that was sent (Minshall's test)
+        self.write_seq: i64 = 0
+        self.push_seq: i64 = 0  # the end of the last write that was not "more to come"
+        self.mss: i64 = DEFAULT_MSS  # of payload, options taken off
+        self.peer_mss: i64 = DEFAULT_MSS  # from its SYN, before options
+        self.path_mss: i64 = 0  # from our device or the path's MTU, before options
+        self.unsent: ByteQueue = ByteQueue()
+        self.fin_queued: bool = False  # a FIN is to follow the unsent bytes
+        self.want_space: bool = False  # the program met a full send buffer
+        self.last_sent_ns: i64 = 0
+        # The retransmission queue is sent[sent_head:]. Reno has no SACK: `sacked_out` counts duplicate ACKs.
+        self.sent: list[Sent] = []
+        self.sent_head: i64 = 0
+        self.packets_out: i64 = 0
+        self.sacked_out: i64 = 0
+        self.lost_out: i64 = 0
+        self.retrans_out: i64 = 0
+
+        # Congestion control.
+        self.congestion: CongestionControl = congestion
+        self.ca_state: i64 = OPEN
+        self.cwnd: i64 = INITIAL_WINDOW
+        self.ssthresh: i64 = INFINITE_SSTHRESH
+        self.cwnd_count: i64 = 0
+        self.high_seq: i64 = 0  # snd_nxt when the last recovery began: RFC 6582's "recover"
+        self.max_packets_out: i64 = 0
+        self.is_cwnd_limited: bool = False
+        self.cwnd_usage_seq: i64 = 0
+        self.cwnd_used: i64 = 0
+        self.cwnd_stamp_ns: i64 = 0
+
+        # Round-trip time and retransmission timeout (rtt.py).
+        self.srtt_ns: i64 = 0  # 0: none measured
+        self.mdev_ns: i64 = 0
+        self.mdev_max_ns: i64 = 0
+        self.rttvar_ns: i64 = 0
+        self.rtt_seq: i64 = 0
+        self.rto_ns: i64 = RTO_INITIAL_NS
+        self.backoff: i64 = 0
+        self.retransmits: i64 = 0  # timeouts since the peer last acknowledged something
+        self.retransmit_began_ns: i64 = 0  # when the first of them happened
+        self.total_retrans: i64 = 0
+        self.probes_out: i64 = 0  # window or keepalive probes since anything was heard
+        self.last_ack_ns: i64 = 0  # when an ACK last came
+
+        # Receiving.
+        self.irs: i64 = 0
+        self.rcv_nxt: i64 = 0
+        self.rcv_wup: i64 = 0  # rcv_nxt when we last sent an ACK: RFC 7323's Last.ACK.sent
+        self.rcv_wnd: i64 = 0  # what that ACK offered
+        self.rcv_wscale: i64 = 0
+        self.rcv_ssthresh: i64 = 0  # the most we offer, growing as data comes (window.py)
+        self.window_clamp: i64 = 0
+        self.advmss: i64 = DEFAULT_MSS
+        self.received: ByteQueue = ByteQueue()
+        self.out_of_order: list[Held] = []  # by sequence, without overlaps
+        self.out_of_order_bytes: i64 = 0
+        self.bytes_received: i64 = 0
+
+        # When to acknowledge (delayed_ack.py).
+        self.ack_scheduled: bool = False
+        self.ack_now: bool = False
+        self.pushed: i64 = 0  # segments below rcv_mss since the last ACK, 2 at most
+        self.quick_acks: i64 = 0
+        self.pingpong: bool = False
+        self.ato_ns: i64 = 0
+        self.rcv_mss: i64 = DEFAULT_MSS
+        self.last_rcv_size: i64 = 0
+        self.last_received_ns: i64 = 0
+        self.last_challenge_ns: i64 = NEVER_NS
+
+        # Timestamps, RFC 7323. `ts_recent` is 32 bits, as on the wire.
+        self.timestamps: bool = False
+        self.ts_offset: i64 = 0
+        self.ts_recent: i64 = 0
+        self.ts_recent_ns: i64 = 0
+
+        # Receive buffer auto-tuning (window.py).
+        self.rcv_rtt_ns: i64 = 0
+        self.rcv_rtt_seq: i64 = 0
+        self.rcv_rtt_stamp_ns: i64 = 0
+        self.rcv_rtt_ecr: i64 = -1
+        self.tuning_space: i64 = 0
+        self.tuning_seq: i64 = 0
+        self.tuning_stamp_ns: i64 = 0
+
+        # Timers (timers.py).
+        self.retransmit_kind: i64 = 0
+        self.retransmit_at_ns: i64 = 0
+        self.retransmit_timer: timers.RetransmitTimer | None = None
+        self.delayed_ack_at_ns: i64 = 0
+        self.delayed_ack_timer: timers.DelayedAckTimer | None = None
+        self.keepalive_at_ns: i64 = 0
+        self.keepalive_timer: timers.KeepaliveTimer | None = None
+
+    # What the layers below call and sock.py answers; so that they need not know it.
+
+    def timer_fired(self, kind: i64) -> None:
+        raise NotImplementedError
+
+    def spawn(self) -> Tcb:
+        """A new socket that inherits this listener's options."""
+        raise NotImplementedError
+
+    # Changes that a trace wants to see.
+
+    def set_state(self, state: i64) -> None:
+        """Move to another state of RFC 9293 section 3.3.2."""
+        old = self.state
+        if state == old:
+            return
+        self.state = state
+        if state == CLOSED:
+            if old in (ESTABLISHED, CLOSE_WAIT):
+                self.ip.counters.tcp_estab_resets += 1
+            elif old in (SYN_SENT, SYN_RECEIVED):
+                self.ip.counters.tcp_attempt_fails += 1
+            self.unhash()
+            if not self.port_locked:
+                self.release_port()
+
+    def set_cwnd(self, cwnd: i64) -> None:
+        self.cwnd = cwnd
+
+    def set_ssthresh(self, ssthresh: i64) -> None:
+        self.ssthresh = ssthresh
+
+    def set_ca_state(self, state: i64) -> None:
+        self.ca_state = state
+
+    def note_retransmission(self, sent: Sent) -> None:
+        """`sent` goes out once more."""
+        self.total_retrans += 1
+        self.ip.counters.tcp_retrans_segs += 1
+
+    # Small facts.
+
+    def in_flight(self) -> i64:
+        """The segments that are thought to be in the network (RFC 6675's pipe)."""
+        return self.packets_out - self.sacked_out - self.lost_out + self.retrans_out
+
+    def timestamp(self) -> i64:
+        """RFC 7323 (5.4): our clock, in milliseconds from a random start."""
+        return (self.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
+
+    def has_unsent(self) -> bool:
+        """Whether data or a FIN waits to be sent for the first time."""
+        return self.unsent.size > 0 or self.fin_queued
+
+    # Tables.
+
+    def hash(self) -> None:
+        """Enter the table of connections."""
+        self.hashed = True
+        self.tables.add(self.local_addr, self.local_port, self.remote_addr, self.remote_port, self)
+
+    def unhash(self) -> None:
+        if self.hashed:
+            self.hashed = False
+            self.tables.remove(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
+
+    def release_port(self) -> None:
+        if self.bound is not None:
+            self.tables.release(self.bound)
+            self.bound = None
+
+    # Endings.
+
+    def done(self) -> None:
+        """The connection is over; what was received may still be read."""
+        timers.disarm_all(self)
+        self.set_state(CLOSED)
+        self.read_shut = True
+        self.write_shut = True
+        self.unsent.clear()
+        self.fin_queued = False
+        self.sent.clear()
+        self.sent_head = 0
+        self.packets_out = 0
+        self.sacked_out = 0
+        self.lost_out = 0
+        self.retrans_out = 0
+        self.out_of_order.clear()
+        self.out_of_order_bytes = 0
+        self.ack_scheduled = False
+        if self.orphan:
+            self.received.clear()
+            self.release_port()
+
+    def fail(self, errno: i64) -> None:
+        """The connection is over by an error, which the program will be told."""
+        self.error = errno
+        self.done()
+        self.pending_wake |= POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDHUP
+
+    def flush_wake(self) -> None:
+        """Wake who waits, after all that one segment or timer changed is in place."""
+        mask = self.pending_wake
+        self.pending_wake = 0
+        if mask != 0 and not self.orphan:
+            self.wake(mask)

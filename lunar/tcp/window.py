@@ -1,0 +1,158 @@
+"""The window that we offer: how much, when to say so, and how the receive buffer grows.
+
+RFC 9293 section 3.8.6; Linux' choices where it leaves room. Half of the receive buffer is offered, as on Linux, where
+the other half stands for overhead. The offer starts small and grows with the data that comes (`rcv_ssthresh`), never
+takes back what it gave, and is zero rather than silly (section 3.8.6.2.2). Dynamic right-sizing (Fisk and Feng, 2001)
+measures what the program reads in a round trip and makes the buffer hold twice as much.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.tcp.tcb import RCVBUF_MAX, Tcb
+
+# net.core.rmem_max is smaller; tcp_rmem's third value decides the scale. RFC 7323 (2.3): 14 at most.
+SCALE_MAX: Final = 14
+UNSCALED_MAX: Final = 65_535
+
+
+def initial(rcvbuf: i64, mss: i64) -> i64:
+    """The window to offer in a SYN: half the buffer, in whole segments, within 16 bits."""
+    space: i64 = rcvbuf >> 1
+    if space > mss:
+        space = space // mss * mss
+    return min(space, 65_535)
+
+
+def scale(rcvbuf: i64, locked: bool) -> i64:
+    """The window scale to offer: what the largest window that the buffer may grow to needs."""
+    space: i64 = rcvbuf >> 1
+    if not locked:
+        space = max(space, RCVBUF_MAX)
+    shift: i64 = 0
+    while shift < SCALE_MAX and (space >> (shift + 16)) > 0:
+        shift += 1
+    return shift
+
+
+def start(tcb: Tcb) -> None:
+    """The connection is established: the buffers' bookkeeping begins."""
+    now: i64 = tcb.scheduler.now_ns
+    full: i64 = tcb.rcvbuf >> 1
+    tcb.window_clamp = min(full, 65_535 << tcb.rcv_wscale)
+    tcb.rcv_ssthresh = min(tcb.rcv_wnd, tcb.window_clamp)
+    tcb.tuning_space = min(tcb.rcv_wnd, 10 * tcb.advmss)
+    tcb.tuning_seq = tcb.rcv_nxt
+    tcb.tuning_stamp_ns = now
+    # Linux' first guess of the peer's segment size.
+    tcb.rcv_mss = max(min(tcb.advmss, tcb.mss, tcb.rcv_wnd >> 1, 536), 88)
+
+
+def free_space(tcb: Tcb) -> i64:
+    """How many more bytes the receive buffer should take; negative when more came than was offered."""
+    return (tcb.rcvbuf >> 1) - tcb.received.size - tcb.out_of_order_bytes
+
+
+def remaining(tcb: Tcb) -> i64:
+    """What is left of the window that we offered."""
+    left: i64 = tcb.rcv_wup + tcb.rcv_wnd - tcb.rcv_nxt
+    return left if left > 0 else 0
+
+
+def choose(tcb: Tcb) -> i64:
+    """The window that we would like to offer now, in bytes."""
+    allowed: i64 = tcb.rcvbuf >> 1
+    free: i64 = allowed - tcb.received.size - tcb.out_of_order_bytes
+    full: i64 = min(tcb.window_clamp, allowed)
+    mss: i64 = min(tcb.rcv_mss, full)
+    if mss <= 0:
+        return 0
+    shift: i64 = tcb.rcv_wscale
+    if free < full >> 1:
+        tcb.quick_acks = 0
+        free = free >> shift << shift
+        # Silly window avoidance, section 3.8.6.2.2: nothing, rather than less than a segment or a sixteenth.
+        if free < allowed >> 4 or free < mss:
+            return 0
+    free = min(free, tcb.rcv_ssthresh)
+    if shift > 0:
+        # Rounded up, so that scaling loses nothing.
+        return ((free - 1 >> shift) + 1) << shift
+    # Without scaling, move the edge by whole segments only.
+    window: i64 = tcb.rcv_wnd
+    if window <= free - mss or window > free:
+        return free // mss * mss
+    if mss == full and free > window + (full >> 1):
+        return free
+    return window
+
+
+def advertise(tcb: Tcb) -> i64:
+    """The window field of a segment that goes out now; what it says is remembered."""
+    old: i64 = tcb.rcv_wup + tcb.rcv_wnd - tcb.rcv_nxt
+    old = max(old, 0)
+    new: i64 = choose(tcb)
+    shift: i64 = tcb.rcv_wscale
+    if new < old:
+        # RFC 9293 (3.8.6): the right edge does not move left.
+        new = (old + (1 << shift) - 1) >> shift << shift
+    limit: i64 = 65_535 << shift
+    new = min(new, limit)
+    tcb.rcv_wnd = new
+    tcb.rcv_wup = tcb.rcv_nxt
+    return new >> shift
+
+
+def grow(tcb: Tcb) -> None:
+    """A segment of data came: offer two segments more, up to what the buffer holds."""
+    room: i64 = min(tcb.window_clamp, free_space(tcb)) - tcb.rcv_ssthresh
+    if room > 0:
+        tcb.rcv_ssthresh += min(room, 2 * tcb.advmss)
+        # The peer should hear of it soon.
+        tcb.quick_acks |= 1
+
+
+def measure_rtt(tcb: Tcb, ts_ecr: i64, size: i64) -> None:
+    """The receiver's estimate of the round-trip time: by the echo of our timestamp, or by how long a window takes."""
+    now: i64 = tcb.scheduler.now_ns
+    if tcb.rcv_rtt_stamp_ns == 0 or tcb.rcv_nxt >= tcb.rcv_rtt_seq:
+        if tcb.rcv_rtt_stamp_ns != 0:
+            took: i64 = max(now - tcb.rcv_rtt_stamp_ns, 1)
+            # The sender may not have filled the window: this is an upper bound, and only the least counts.
+            if tcb.rcv_rtt_ns == 0 or took < tcb.rcv_rtt_ns:
+                tcb.rcv_rtt_ns = took
+        tcb.rcv_rtt_seq = tcb.rcv_nxt + tcb.rcv_wnd
+        tcb.rcv_rtt_stamp_ns = max(now, 1)
+    if ts_ecr >= 0 and ts_ecr != tcb.rcv_rtt_ecr and size >= tcb.rcv_mss:
+        tcb.rcv_rtt_ecr = ts_ecr
+        elapsed_ms: i64 = (tcb.timestamp() - ts_ecr) & 0xFFFF_FFFF
+        if elapsed_ms < 2_000_000:
+            measured: i64 = max(elapsed_ms, 1) * 1_000_000
+            if tcb.rcv_rtt_ns == 0:
+                tcb.rcv_rtt_ns = measured
+            else:
+                tcb.rcv_rtt_ns += (measured - tcb.rcv_rtt_ns) >> 3
+
+
+def adjust(tcb: Tcb) -> None:
+    """The program has read: once a round trip, see whether the buffer should grow."""
+    now: i64 = tcb.scheduler.now_ns
+    if tcb.rcv_rtt_ns == 0 or now - tcb.tuning_stamp_ns < tcb.rcv_rtt_ns:
+        return
+    read_seq: i64 = tcb.rcv_nxt - tcb.received.size
+    copied: i64 = read_seq - tcb.tuning_seq
+    if copied > tcb.tuning_space and tcb.tuning_space > 0:
+        if not tcb.rcvbuf_locked:
+            # Twice what was read, and room for the sender's slow start to grow by half again in the meantime.
+            wanted: i64 = 2 * copied + 16 * tcb.advmss
+            wanted += 2 * (wanted * (copied - tcb.tuning_space) // tcb.tuning_space)
+            size: i64 = min(2 * wanted, RCVBUF_MAX)
+            if size > tcb.rcvbuf:
+                tcb.rcvbuf = size
+                tcb.window_clamp = min(size >> 1, 65_535 << tcb.rcv_wscale)
+        tcb.tuning_space = copied
+    tcb.tuning_seq = read_seq
+    tcb.tuning_stamp_ns = now

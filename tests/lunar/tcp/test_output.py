@@ -1,0 +1,252 @@
+"""Sending: segmentation, PSH, Nagle, cork, windows, probes, the send buffer."""
+
+from __future__ import annotations
+
+import errno
+
+from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s
+
+from lunar.sockets.sock import POLLOUT
+
+
+def test_a_write_is_cut_into_full_segments() -> None:
+    t = established()
+    assert t.write(b"x" * 3000) == 3000
+    t.sends(at=0, seq=LOCAL + 1, size=MSS, flags=ACK)
+    t.sends(at=0, seq=LOCAL + 1 + MSS, size=MSS, flags=ACK)
+    t.sends(at=0, seq=LOCAL + 1 + 2 * MSS, size=80, flags=ACK | PSH)
+
+
+def test_payload_of_one_segment_is_the_object_that_was_written() -> None:
+    t = established()
+    data = b"hello world"
+    t.write(data)
+    assert t.sends(at=0).payload is data
+
+
+def test_initial_window_is_ten_segments() -> None:
+    t = established()
+    t.write(b"x" * 20_000)
+    for _ in range(10):
+        t.sends(at=0, size=MSS)
+    t.sends_nothing(until=ms(299))
+
+
+def test_nagle_holds_a_second_small_segment() -> None:
+    t = established()
+    t.write(b"a")
+    t.write(b"b")
+    t.write(b"c")
+    t.sends(at=0, data=b"a")
+    t.sends_nothing(until=ms(99))
+    t.gets(at=ms(100), ack=LOCAL + 2)
+    t.sends(at=ms(100), data=b"bc", flags=ACK | PSH)
+
+
+def test_nagle_lets_a_small_segment_follow_full_ones() -> None:
+    t = established()
+    t.write(b"x" * (MSS + 1))  # Minshall: only a small one in flight holds a small one
+    t.sends(at=0, size=MSS)
+    t.sends(at=0, size=1)
+
+
+def test_nodelay() -> None:
+    t = established()
+    t.sock.nodelay = True
+    t.write(b"a")
+    t.write(b"b")
+    t.sends(at=0, data=b"a")
+    t.sends(at=0, data=b"b")
+
+
+def test_setting_nodelay_sends_what_was_held() -> None:
+    t = established()
+    t.write(b"a")
+    t.write(b"b")
+    t.forget()
+    t.sock.set_nodelay(True)
+    t.sends(at=0, data=b"b")
+
+
+def test_cork_holds_until_it_is_pulled() -> None:
+    t = established()
+    t.sock.set_cork(True)
+    t.write(b"a")
+    t.write(b"b" * MSS)
+    t.sends(at=0, size=MSS)
+    t.sends_nothing(until=0)
+    t.sock.set_cork(False)
+    t.sends(at=0, size=1)
+
+
+def test_cork_holds_for_one_timeout_at_most() -> None:
+    t = established()
+    t.sock.set_cork(True)
+    t.write(b"a")
+    t.sends(at=ms(300), data=b"a")
+
+
+def test_more_to_come() -> None:
+    t = established()
+    t.write(b"a", more=True)
+    t.sends_nothing(until=0)
+    t.write(b"b")
+    t.sends(at=0, data=b"ab", flags=ACK | PSH)
+
+
+def test_peers_window_bounds_what_is_sent() -> None:
+    t = established(window=3 * MSS + 100)
+    t.write(b"x" * 10_000)
+    for _ in range(3):
+        t.sends(at=0, size=MSS)
+    t.sends_nothing(until=ms(50))  # no 100 bytes: silly-window avoidance
+    t.gets(at=ms(60), ack=LOCAL + 1 + MSS, window=3 * MSS + 100)
+    t.sends(at=ms(60), size=MSS)
+    t.sends_nothing(until=ms(61))
+
+
+def test_against_a_tiny_window_half_of_it_is_a_full_segment() -> None:
+    t = established(window=1000)
+    t.write(b"x" * 2000)
+    t.sends(at=0, size=500)
+    t.sends(at=0, size=500)
+    t.sends_nothing(until=ms(10))
+
+
+def closed_window() -> Scenario:
+    """The peer has acknowledged 10 bytes and closed its window; 20 more wait."""
+    t = established()
+    t.write(b"x" * 10)
+    t.sends(at=0)
+    t.gets(at=ms(100), ack=LOCAL + 11, window=0)
+    t.write(b"y" * 20)
+    t.sends_nothing(until=ms(100))
+    return t
+
+
+def test_zero_window_probes_back_off() -> None:
+    t = closed_window()
+    # SRTT 100 ms, mdev fell: RTO is 300 ms. Each interval is twice the one before.
+    assert t.sock.info().rto_ns == ms(300)
+    at = 100
+    for interval in (300, 600, 1200, 2400, 4800):
+        at += interval
+        t.sends(at=ms(at), seq=LOCAL + 10, size=0, flags=ACK)  # an old sequence number makes the peer answer
+    t.sends_nothing(until=ms(at + 9599))
+
+
+def test_answered_probes_go_on_for_ever() -> None:
+    t = closed_window()
+    for _ in range(40):
+        t.run(t.now + s(120))
+        if t.forget():
+            t.gets(at=t.now, ack=LOCAL + 11, window=0)
+    assert t.sock.state == 1
+    t.run(t.now + s(240))
+    assert t.forget() == 2  # every 120 s
+
+
+def test_unanswered_probes_end_in_a_timeout() -> None:
+    t = closed_window()
+    t.run(s(2000))
+    assert t.forget() == 15
+    assert t.sock.take_error() == errno.ETIMEDOUT
+    assert t.live_events() == 0
+
+
+def test_opened_window_sends_at_once() -> None:
+    t = closed_window()
+    t.sends(at=ms(400))
+    t.gets(at=ms(450), ack=LOCAL + 11, window=1000)
+    t.sends(at=ms(450), data=b"y" * 20)
+
+
+def test_probe_carries_what_a_small_window_takes() -> None:
+    t = closed_window()
+    t.gets(at=ms(150), ack=LOCAL + 11, window=5)
+    t.sends(at=ms(450), data=b"y" * 5)  # 300 ms after the last word of the peer
+
+
+def test_reset_window_edge_is_not_sent_beyond() -> None:
+    t = established()
+    t.write(b"x" * 100)
+    t.sends(at=0)
+    t.gets(at=ms(1), window=0)  # the peer takes its window back
+    t.sends(at=ms(300), seq=LOCAL + 1, size=100)  # the first segment is the probe
+
+
+def test_send_buffer_takes_part_of_a_write() -> None:
+    t = established()
+    # 2 * 10 segments of 4096 + 256 bytes
+    assert t.sock.sndbuf == 87_040
+    assert t.write(b"x" * 100_000) == 87_040
+    assert t.write(b"x") == -errno.EAGAIN
+    assert t.sock.poll() == 0
+
+
+def test_space_is_told_when_a_third_is_free() -> None:
+    t = established()
+    t.sock.sndbuf = 30_000
+    t.sock.sndbuf_locked = True
+    assert t.write(b"x" * 40_000) == 30_000
+    for count in range(1, 7):
+        t.gets(at=ms(100), ack=LOCAL + 1 + count * MSS)
+    assert t.woken == []  # 8760 bytes are free
+    t.gets(at=ms(100), ack=LOCAL + 1 + 7 * MSS)
+    assert t.woken == [POLLOUT]
+    t.gets(at=ms(100), ack=LOCAL + 1 + 8 * MSS)
+    assert t.woken == [POLLOUT]
+
+
+def test_send_buffer_grows_with_the_congestion_window() -> None:
+    t = established()
+    assert t.write(b"x" * 100_000) == 87_040
+    t.gets(at=ms(100), ack=LOCAL + 1 + 10 * MSS)
+    # 10 segments acknowledged in slow start: cwnd 20, of which all is filled; no growth while cwnd is the limit.
+    assert t.sock.cwnd == 20 and t.sock.sndbuf == 87_040
+    t.gets(at=ms(200), ack=LOCAL + 1 + 30 * MSS)
+    t.gets(at=ms(300), ack=LOCAL + 1 + 59 * MSS)
+    assert t.sock.sndbuf == 2 * 40 * 4352 or t.sock.sndbuf > 87_040
+
+
+def test_fin_rides_on_the_last_data() -> None:
+    t = established()
+    t.sock.set_cork(True)
+    t.write(b"bye")
+    t.sock.shutdown(1)
+    t.sends(at=0, data=b"bye", flags=ACK | PSH | FIN)
+
+
+def test_fin_waits_for_the_window() -> None:
+    t = established(window=3)
+    t.write(b"abc")
+    t.sock.shutdown(1)
+    t.sends(at=0, data=b"abc")
+    t.gets(at=ms(10), ack=LOCAL + 4, window=0)
+    t.sends_nothing(until=ms(11))
+    t.gets(at=ms(20), ack=LOCAL + 4, window=1)
+    t.sends(at=ms(20), seq=LOCAL + 4, size=0, flags=ACK | FIN)
+
+
+def test_acknowledgment_of_what_was_not_sent_is_dropped() -> None:
+    t = established()
+    t.gets(at=0, ack=LOCAL + 100, data=b"abc")
+    assert t.read() is None and t.sock.recv_errno == errno.EAGAIN
+    t.sends_nothing(until=s(1))
+
+
+def test_sequence_numbers_wrap() -> None:
+    t = established()
+    t.sock.rcv_nxt += 0  # the peer's are checked in test_receive
+    total = 0
+    # Move the sender close to the wrap by hand: the numbers inside do not wrap, those on the wire do.
+    shift = (1 << 32) - (t.iss & 0xFFFF_FFFF) - 1000
+    for name in ("iss", "snd_una", "snd_nxt", "write_seq", "push_seq", "high_seq", "small_end"):
+        setattr(t.sock, name, getattr(t.sock, name) + shift)
+    t.iss += shift
+    t.write(b"x" * 2 * MSS)
+    first, second = t.sends(at=0), t.sends(at=0)
+    assert first.seq == (1 << 32) - 999 and second.seq == MSS - 999
+    t.gets(at=ms(100), ack=LOCAL + 1 + 2 * MSS)
+    total = t.sock.info().bytes_acked
+    assert total == 2 * MSS and t.sock.info().unacked == 0
