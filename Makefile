@@ -1,10 +1,21 @@
 # Each target makes the virtual environment that it needs. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
-TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# pyenv's shims refuse a version that is installed and not active; then its own copy is meant.
+PYENV_ROOT ?= $(HOME)/.pyenv
+FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null || ls $(PYENV_ROOT)/versions/*/bin/$(PYTHON) 2>/dev/null | tail -n 1)
+ifeq ($(FOUND),)
+$(error $(PYTHON) does not run; set PYTHON to a Python of 3.11 or later, as in: make test PYTHON=python3.13)
+endif
+TAG := $(shell $(FOUND) -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "old")')
+ifeq ($(TAG),old)
+$(error $(PYTHON) is older than Python 3.11; set PYTHON to a later one, as in: make test PYTHON=python3.13)
+endif
 VENV := .venv/$(TAG)
 PURE := .venv/$(TAG)-pure
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py README.md LICENSE $(shell find weaves lunar -name '*.py')
+# The checkers, as pyproject.toml names them.
+CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["check"]))')
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
@@ -30,7 +41,6 @@ check: lint types contract test
 
 lint: $(VENV)/.checkers
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --diff weaves/__init__.py
 
 types: $(VENV)/.checkers
 	$(BIN)/mypy --strict
@@ -39,28 +49,28 @@ contract: $(VENV)/.checkers
 	PYTHONPATH=. $(BIN)/lint-imports
 
 bench: $(VENV)/.installed
-	$(BIN)/python -P benchmarks/echo.py
-	$(BIN)/python -P benchmarks/bulk.py
+	$(BIN)/python benchmarks/echo.py
+	$(BIN)/python benchmarks/bulk.py
+	$(BIN)/python benchmarks/hosts.py
 
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
 $(VENV)/.installed: $(SOURCES)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(FOUND) -m venv $(VENV)
 	@echo "installing into $(VENV), compiling the hot path (a minute or two) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[test]"
-	@rm -rf build
+	@rm -rf build *.egg-info
 	@$(BIN)/weave --version
 	@touch $@
 
 $(PURE)/.installed: $(SOURCES)
-	@test -x $(PURE)/bin/python || $(PYTHON) -m venv $(PURE)
+	@test -x $(PURE)/bin/python || $(FOUND) -m venv $(PURE)
 	@echo "installing into $(PURE), interpreted ..."
 	@LUNAR_PURE=1 $(PURE)/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
-	@rm -rf build
+	@rm -rf build *.egg-info
 	@touch $@
 
 $(VENV)/.checkers: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[check,test]" --no-deps --dry-run >/dev/null
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "import-linter>=2" "mypy>=1.18" "ruff>=0.6"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CHECKERS)
 	@touch $@
 
 clean:

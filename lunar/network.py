@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +69,8 @@ class Network:
         self._devices = 0
         self._capture: CaptureDirectory | None = None
         self._closed = False
+        # A network that nobody closed is closed with the interpreter: its captures are written, its strings ended.
+        _open_networks.add(self)
 
     def __enter__(self) -> Network:
         return self
@@ -364,6 +368,15 @@ class Network:
         finally:
             if self._capture is not None:
                 self._capture.close()
+
+
+_open_networks: Final[weakref.WeakSet[Network]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for network in list(_open_networks):
+        network.close()
 
 
 def stall_message(waiting: list[String]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import importlib.machinery
 import importlib.util
 import types
 from collections.abc import Mapping, Sequence
@@ -36,55 +37,42 @@ def _import_outside(
 
 
 _BUILTINS: Final[dict[str, Any]] = {**vars(builtins), "__import__": _import_outside}
-_codes: dict[Path, types.CodeType] = {}
 
 
-def compiled(path: Path) -> types.CodeType:
-    """The code of a Python file, compiled once. Raises `OSError` and `SyntaxError`."""
-    code = _codes.get(path)
-    if code is None:
-        code = _codes[path] = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-    return code
+class Main:
+    """What each bead of a program is made from: code, shared, and what `__main__` says of where it came from."""
 
+    def __init__(self, code: types.CodeType, file: str | None, spec: importlib.machinery.ModuleSpec | None) -> None:
+        self.code = code
+        self.file = file
+        self.spec = spec
 
-def run_file(path: Path) -> None:
-    """Run a Python file, or a folder's `__main__.py`, as `__main__`."""
-    if path.is_dir():
-        path = path / "__main__.py"
-    exec(compiled(path), _main_namespace(str(path), None, None))
+    @classmethod
+    def of_file(cls, path: Path) -> Main:
+        """Of a Python file, or of a folder's `__main__.py`. Raises `OSError`, and what `compile` raises."""
+        if path.is_dir():
+            path = path / "__main__.py"
+        return cls(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), str(path), None)
 
+    @classmethod
+    def of_module(cls, name: str) -> Main:
+        """Of a module, or of a package's `__main__`, as `python -m` finds it.
 
-def run_module(name: str) -> None:
-    """Run a module, or a package's `__main__`, as `python -m` does."""
-    spec = module_spec(name)
-    assert spec.loader is not None
-    code = spec.loader.get_code(spec.name)  # type: ignore[attr-defined]
-    if code is None:
-        raise ImportError(f"No code object available for {spec.name}")
-    exec(code, _main_namespace(spec.origin, spec.parent, spec))
+        Raises `ImportError`, what `compile` raises, and what the packages above it raise: they are imported.
+        """
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+        get_code = getattr(None if spec is None else spec.loader, "get_code", None)
+        code = None if spec is None or get_code is None else get_code(spec.name)
+        if spec is None or code is None:
+            raise ImportError(f"there is no Python code to run in {name}")
+        return cls(code, spec.origin, spec)
 
-
-def module_spec(name: str) -> importlib.machinery.ModuleSpec:
-    """The spec of what `python -m name` runs. Raises `ImportError`."""
-    spec = importlib.util.find_spec(name)
-    if spec is not None and spec.submodule_search_locations is not None:
-        spec = importlib.util.find_spec(f"{name}.__main__")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"No module named {name}")
-    return spec
-
-
-def _main_namespace(file: str | None, package: str | None, spec: Any) -> dict[str, Any]:
-    module = types.ModuleType("__main__")
-    namespace = vars(module)
-    namespace.update(__file__=file, __package__=package, __spec__=spec, __cached__=None, __builtins__=_BUILTINS)
-    return namespace
-
-
-def function(call: str) -> Any:
-    """The function of "package.module:function". Raises `ImportError`, `AttributeError`, or what the module raises."""
-    module_name, _, path = call.partition(":")
-    found: Any = importlib.import_module(module_name)
-    for part in path.split("."):
-        found = getattr(found, part)
-    return found
+    def run(self) -> None:
+        """Make a bead, and run it to its end."""
+        namespace = vars(types.ModuleType("__main__"))
+        package = None if self.spec is None else self.spec.parent
+        namespace.update(__file__=self.file, __package__=package, __spec__=self.spec, __cached__=None)
+        namespace["__builtins__"] = _BUILTINS
+        exec(self.code, namespace)

@@ -100,7 +100,7 @@ class Flow:
         return not self._timed_out
 
     def kill(self) -> None:
-        """Throw GreenletExit into the code at the point where it is parked. A flow can kill itself: when it parks next."""
+        """Throw GreenletExit into the code where it is parked; the flow that runs now ends where it parks next."""
         flow = self._greenlet
         if self.ended or flow is None:
             return

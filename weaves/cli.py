@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `weave`; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    # Called with arguments, we are a part of somebody's process, which is not ours to start again.
+    options.restart = arguments is None
     if options.command is None:
         parser.print_help()
         return WRONG_INPUT
@@ -113,7 +115,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _fix_hash_seed()
+    if options.restart:
+        _fix_hash_seed()
     tapestry = load(options.tapestry, seed=options.seed, through_bytes=options.through_bytes)
     if options.until is not None:
         tapestry.until_ns = options.until
@@ -189,12 +192,8 @@ def _fix_hash_seed() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *_interpreter_options(), "-m", "weaves.cli", *sys.argv[1:]], environment)
-
-
-def _interpreter_options() -> list[str]:
-    options = ["-P"] if sys.flags.safe_path else []
-    return [*options, *(f"-X{name}" for name in sys._xoptions)]
+    # The command as it was typed: `-m weaves.cli` in its place would find the packages of the current folder first.
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 if __name__ == "__main__":

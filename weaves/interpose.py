@@ -58,6 +58,7 @@ def install() -> None:
             replaced[id(original)] = (original, wrapper)
             setattr(module, name, wrapper)
     _replace_captured(replaced)
+    _install_random_seed()
     _install_socket_class()
     _install_argv()
 
@@ -203,7 +204,20 @@ def _random_wrappers() -> dict[str, Callable[..., Any]]:
 
 def _urandom(size: int, /) -> bytes:
     weave = here.weave
-    return real_urandom(size) if weave is None else weave.rng.randbytes(size)
+    return real_urandom(size) if weave is None else weave.entropy.randbytes(size)
+
+
+def _install_random_seed() -> None:
+    """Let `random.Random()` and `random.seed()` inside a weave begin from its entropy, not from the machine's."""
+    machine_seed = random.Random.seed
+
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        if a is None and here.weave is not None:
+            a = int.from_bytes(_urandom(32), "big")
+        machine_seed(self, a, version)
+
+    seed.__doc__ = machine_seed.__doc__
+    random.Random.seed = seed  # type: ignore[method-assign]
 
 
 # socket
@@ -348,11 +362,19 @@ def _policy_wrappers() -> dict[str, Callable[..., Any]]:
         running = asyncio._get_running_loop()
         return FlowPolicy(weave).get_event_loop() if running is None else running
 
-    return {
+    wrappers: dict[str, Callable[..., Any]] = {
         "get_event_loop_policy": get_event_loop_policy,
         "set_event_loop_policy": set_event_loop_policy,
         "get_event_loop": get_event_loop,
     }
+    real_quiet_get_event_loop = getattr(events, "_get_event_loop", None)
+    if real_quiet_get_event_loop is not None:  # Python 3.11: what `gather`, `ensure_future` and streams ask
+
+        def quiet_get_event_loop(stacklevel: int = 3) -> Any:
+            return real_quiet_get_event_loop(stacklevel) if here.weave is None else get_event_loop()
+
+        wrappers["_get_event_loop"] = quiet_get_event_loop
+    return wrappers
 
 
 # sys.argv

@@ -6,23 +6,29 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from weaves import beads
+from weaves.beads import Main
 from weaves.clock import format_duration
-from weaves.expand import program_of
+from weaves.expand import Program, program_of
 from weaves.realtime import Stalled, drive, drive_blocking
-from weaves.scheduler import STOPPED
+from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String, Weave
 from weaves.supervisor import Supervisor
-from weaves.tapestry import StringDescription, Tapestry, read
+from weaves.tapestry import HostDescription, StringDescription, Tapestry, read, suggestion
+from weaves.tapestry_errors import TapestryError, Where
+from weaves.toml_source import TomlSource, key_text
 
 # The networks that a tapestry can name. By name, because this package knows no network.
 _BUILDERS: Final = {"lunar": "lunar.builder"}
+
+_PACKAGE: Final = Path(__file__).parent
 
 
 class LiveHost(Protocol):
@@ -63,11 +69,11 @@ class LiveNetwork(Protocol):
 class LiveTapestry:
     """A tapestry whose hosts, links and strings exist. Run it once, then close it."""
 
-    def __init__(self, description: Tapestry, network: LiveNetwork) -> None:
+    def __init__(self, description: Tapestry, network: LiveNetwork, until_ns: int | None) -> None:
         self.description = description
         self.network = network
         self.supervisor = network.supervisor
-        self.until_ns = description.until_ns
+        self.until_ns = until_ns
         self.stalled: list[String] = []
 
     @property
@@ -81,33 +87,44 @@ class LiveTapestry:
         return not self.stalled and not any(string.state == FAILED for string in self.supervisor.strings)
 
     async def run(self, on_slice: Callable[[], None] | None = None) -> None:
-        """Run until every string that is not in the background has ended, or until `until`.
+        """Run until every string that is not in the background has ended, or until `until`, whichever comes first.
 
         Awaited inside any running asyncio or uvloop loop. `on_slice` is called every few milliseconds.
         """
         reason = STOPPED
-        while reason == STOPPED and not self.supervisor.over:
+        while reason == STOPPED and not self._over:
             reason = await drive(self.supervisor.scheduler, self.until_ns, on_slice)
         self._judge(reason)
 
     def run_blocking(self) -> None:
         """As `run`, without a loop."""
         reason = STOPPED
-        while reason == STOPPED and not self.supervisor.over:
+        while reason == STOPPED and not self._over:
             reason = drive_blocking(self.supervisor.scheduler, self.until_ns)
         self._judge(reason)
 
+    @property
+    def _over(self) -> bool:
+        # Where all strings are in the background, nobody's end is waited for: such a tapestry has an `until`.
+        nobody = all(string.background for string in self.supervisor.strings)
+        return self.supervisor.over and (not nobody or self.supervisor.stopped_by is not None)
+
     def _judge(self, reason: int) -> None:
-        if reason != STOPPED and self.until_ns is None:
+        if reason == STOPPED:
+            return
+        if self.until_ns is None:
             self.stalled = self.supervisor.waiting()
+        elif reason == IDLE:
+            # Nothing was left to happen; time goes by all the same.
+            self.supervisor.scheduler.advance(max(self.until_ns, self.now_ns))
 
     def stall_report(self) -> str:
         """Which strings wait for what cannot come."""
         names = [f"{string.name} on {string.weave.host.name}" for string in self.stalled]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return (
-            f"at {format_duration(self.now_ns)} nothing was left that could wake {shown}: no packet on its way, no timer "
-            f"set. If it is a server that others outlive, say background = true, or set until."
+            f"stalled at {format_duration(self.now_ns)}: nothing is left that could wake {shown}: no packet is on its "
+            f"way, no timer is set. For a server that outlives its clients say background = true, or set until."
         )
 
     def close(self) -> None:
@@ -115,90 +132,230 @@ class LiveTapestry:
         self.network.close()
 
 
-def load(source: str | Path | Tapestry, *, seed: int | None = None, through_bytes: bool = False) -> LiveTapestry:
-    """Make everything that a tapestry describes. `seed` replaces its seed. Raises `TapestryError`."""
-    description = source if isinstance(source, Tapestry) else read(source)
+def load(
+    source: str | Path | Tapestry, *, seed: int | None = None, until_ns: int | None = None, through_bytes: bool = False
+) -> LiveTapestry:
+    """Make everything that a tapestry describes. `seed` and `until_ns` replace its own. Raises `TapestryError`."""
+    description = describe(source)
+    until_ns = description.until_ns if until_ns is None else until_ns
+    _check_ends(description, until_ns)
     builder = importlib.import_module(_BUILDERS[description.network])
     network: LiveNetwork = builder.build(
         description, seed=description.seed if seed is None else seed, through_bytes=through_bytes
     )
-    network.supervisor.on_error = description.on_error
-    folder = str(description.folder.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    functions: dict[str, Callable[..., Any]] = {}
-    for host_description in description.hosts:
-        host = network.hosts[host_description.name]
-        for string in host_description.strings:
-            start_string(network, host, description, string, functions)
-    return LiveTapestry(description, network)
-
-
-def start_string(
-    network: LiveNetwork, host: LiveHost, description: Tapestry, string: StringDescription,
-    functions: dict[str, Callable[..., Any]],
-) -> String:
-    """Make the weave and the string of one description, and let it start at its time."""
-    if string.call is not None:
-        if string.call not in functions:
-            functions[string.call] = _function(string)
-        weave = host.new_weave(string.name)
-        function, args, kwargs = functions[string.call], string.args, string.kwargs
-    else:
-        assert string.run is not None
-        program = program_of(string.run)
-        args, kwargs = (), {}
-        if program.module is not None:
-            module = program.module
-            weave = host.new_weave(string.name, [module, *program.args])
-            function = lambda: beads.run_module(module)  # noqa: E731
-        else:
-            path = (description.folder / str(program.path)).resolve()
-            _check_compiles(string, path)
-            if str(path.parent) not in sys.path:
-                sys.path.append(str(path.parent))
-            weave = host.new_weave(string.name, [str(program.path), *program.args])
-            function = lambda: beads.run_file(path)  # noqa: E731
-    live = String(weave, string.name, function, args, kwargs, background=string.background, on_error=string.on_error)
-    network.supervisor.start(live, string.start_ns)
-    if string.stop_ns is not None:
-        network.supervisor.stop_at(live, string.stop_ns)
-    return live
-
-
-def _function(string: StringDescription) -> Callable[..., Any]:
-    assert string.call is not None
-    module, _, name = string.call.partition(":")
     try:
-        found = beads.function(string.call)
-    except AttributeError as error:
-        if name.split(".")[0] in str(error):
-            raise string.where.error(f'module "{module}" has no "{name}"; expected a function of it') from None
-        raise string.where.error(_failed_import(module, error)) from None
-    except (Exception, SystemExit) as error:  # whatever the module's own code raises is what the user has to hear
-        raise string.where.error(_failed_import(module, error)) from None
-    if not callable(found):
-        raise string.where.error(f'"{string.call}" is not a function but {type(found).__name__}; expected a function')
-    checked: Callable[..., Any] = found
-    return checked
+        strings = _Strings(description, network)
+        for host in description.hosts:
+            strings.start(host)
+    except BaseException:
+        network.close()
+        raise
+    return LiveTapestry(description, network, until_ns)
+
+
+def describe(source: str | Path | Tapestry) -> Tapestry:
+    """The description of a tapestry that has hosts, in a network that is known. Raises `TapestryError`."""
+    description = source if isinstance(source, Tapestry) else read(source)
+    if description.network not in _BUILDERS:
+        known = " or ".join(f'"{name}"' for name in _BUILDERS)
+        raise _where(description, "tapestry", "network").error(f'"{description.network}" is not known; expected {known}')
+    if not description.hosts:
+        raise TapestryError(str(description.path), None, "", "", "there are no hosts; expected a table [hosts.NAME]")
+    return description
+
+
+def weave_names(host: HostDescription) -> list[str]:
+    """A name for the weave of each string of `host`: the string's, with a number where it would be there twice."""
+    names: list[str] = []
+    for string in host.strings:
+        name, number = string.name, 1
+        while name in names:
+            number += 1
+            name = f"{string.name}-{number}"
+        names.append(name)
+    return names
+
+
+def _where(description: Tapestry, *path: str | int) -> Where:
+    """The place of a key, which descriptions do not keep: looked up in the file again, now that there is a mistake."""
+    try:
+        return TomlSource.read(description.path).where(*path)
+    except TapestryError:
+        return Where(str(description.path), None, "", key_text(path))
+
+
+def _check_ends(description: Tapestry, until_ns: int | None) -> None:
+    strings = [string for host in description.hosts for string in host.strings]
+    if until_ns is None and strings and all(string.background for string in strings):
+        group = next(host.group for host in description.hosts if host.strings)
+        raise _where(description, "hosts", group, "strings", 0, "background").error(
+            "every string is in the background, so that the run would be over at once; "
+            "expected one that is not, or [tapestry] until"
+        )
+
+
+class _Strings:
+    """Makes the weaves and strings of a tapestry. A program is compiled once, a function imported once, for all hosts."""
+
+    def __init__(self, description: Tapestry, network: LiveNetwork) -> None:
+        self._description = description
+        self._network = network
+        self._folder = description.folder.resolve()
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._mains: dict[Program, Main] = {}
+        self._fitting: set[tuple[Any, ...]] = set()
+        # Files may have come since the import system looked into their folders.
+        importlib.invalidate_caches()
+        if str(self._folder) not in sys.path:
+            sys.path.insert(0, str(self._folder))
+
+    def start(self, description: HostDescription) -> None:
+        """Make the weaves and strings of a host, and let each start at its time."""
+        host: LiveHost = self._network.hosts[description.name]
+        for number, name in enumerate(weave_names(description)):
+            string = description.strings[number]
+            where = _Place(self._description, description, number)
+            if string.env:
+                raise where.error("env", "a program's environment is not here yet; expected arguments in run")
+            if string.call is not None:
+                weave = host.new_weave(name)
+                function = self._function(string, where)
+            else:
+                assert string.run is not None, "a string has one of run and call"
+                program = program_of(string.run)
+                weave = host.new_weave(name, [program.path or str(program.module), *program.args])
+                function = self._main(program, where).run
+            live = String(
+                weave, name, function, string.args, string.kwargs, background=string.background, on_error=string.on_error
+            )
+            self._network.supervisor.start(live, string.start_ns)
+            if string.stop_ns is not None:
+                self._network.supervisor.stop_at(live, string.stop_ns)
+
+    # Programs
+
+    def _main(self, program: Program, where: _Place) -> Main:
+        if program not in self._mains:
+            self._mains[program] = self._loaded(program, where)
+        return self._mains[program]
+
+    def _loaded(self, program: Program, where: _Place) -> Main:
+        name = str(program.module if program.path is None else program.path)
+        try:
+            if program.path is None:
+                self._check_not_another(name, where, "run")
+                return Main.of_module(name)
+            path = (self._folder / program.path).resolve()
+            # As `python FILE` does, which puts the program's folder first. Here several programs share the path.
+            folder = str(path if path.is_dir() else path.parent)
+            if folder not in sys.path:
+                sys.path.append(folder)
+            return Main.of_file(path)
+        except SyntaxError as error:
+            at = f"{Path(error.filename or name).name}, line {error.lineno}" if error.lineno else name
+            raise where.error("run", f'"{name}" does not compile: {error.msg} ({at}); expected a Python program') from None
+        except OSError as error:
+            raise where.error("run", f'"{name}" cannot be read: {error.strerror}; expected a Python program') from None
+        except TapestryError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a package's own code raises is what the user has to hear
+            raise where.error("run", _failed_import(name, error)) from None
+
+    # Functions
+
+    def _function(self, string: StringDescription, where: _Place) -> Callable[..., Any]:
+        call = string.call
+        assert call is not None, "a string has one of run and call"
+        if call not in self._functions:
+            self._functions[call] = self._imported(call, where)
+        function = self._functions[call]
+        # The arguments' values differ from host to host, their number and names do not.
+        shape = (call, len(string.args), *string.kwargs)
+        if shape not in self._fitting:
+            _check_fits(function, string, where)
+            self._fitting.add(shape)
+        return function
+
+    def _imported(self, call: str, where: _Place) -> Callable[..., Any]:
+        module_name, _, path = call.partition(":")
+        self._check_not_another(module_name, where, "call")
+        try:
+            found: Any = importlib.import_module(module_name)
+        except (Exception, SystemExit) as error:  # whatever the module's own code raises is what the user has to hear
+            raise where.error("call", _failed_import(module_name, error)) from None
+        for part in path.split("."):
+            owner = found
+            try:
+                found = getattr(owner, part)
+            except AttributeError:
+                names = [name for name, value in vars(owner).items() if callable(value) and not name.startswith("_")]
+                advice = suggestion(part, names) if names else "expected a function of it"
+                raise where.error("call", f'module "{module_name}" has no "{path}"; {advice}') from None
+        if not callable(found):
+            raise where.error("call", f'"{call}" is not a function but {type(found).__name__}; expected a function')
+        if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+            message = f'"{call}" is a generator, which nobody would iterate over; expected a function or async function'
+            raise where.error("call", message)
+        function: Callable[..., Any] = found
+        return function
+
+    def _check_not_another(self, module: str, where: _Place, key: str) -> None:
+        """A module of this name may be loaded already: by another tapestry of this process, or by Python itself."""
+        loaded = getattr(sys.modules.get(module), "__file__", None)
+        search = [str(self._folder)]
+        spec = None
+        for part in module.split("."):
+            spec = importlib.machinery.PathFinder.find_spec(part, search)
+            if spec is None:
+                return
+            search = list(spec.submodule_search_locations or [])
+        ours = None if spec is None else spec.origin
+        if loaded is not None and ours is not None and not Path(loaded).samefile(ours):
+            message = f'a module "{module}" is loaded already, from {loaded}; expected another name than that'
+            raise where.error(key, message)
+
+
+class _Place:
+    """A string of a tapestry, for messages."""
+
+    def __init__(self, description: Tapestry, host: HostDescription, number: int) -> None:
+        self._description = description
+        self._host = host
+        self._number = number
+
+    def error(self, key: str, message: str) -> TapestryError:
+        """A mistake in `key` of the string."""
+        path = ("hosts", self._host.group, "strings", self._number, key)
+        return _where(self._description, *path).error(message)
+
+
+def _check_fits(function: Callable[..., Any], string: StringDescription, where: _Place) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*string.args, **string.kwargs)
+    except TypeError as error:
+        key = "args" if string.args else "kwargs" if string.kwargs else "call"
+        name = str(string.call).rpartition(":")[2]
+        raise where.error(key, f'"{string.call}" cannot be called so: {error}; expected {name}{signature}') from None
 
 
 def _failed_import(module: str, error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    text = str(error).splitlines()[0] if str(error) else ""
-    return f'module "{module}" fails at import: {type(error).__name__}: {text}{place}; expected a module that imports'
+    told = str(error).splitlines()[0] if str(error) else ""
+    # Where in the user's files; the import system's frames and ours say nothing.
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename and not Path(frame.filename).is_relative_to(_PACKAGE)
+    ]  # fmt: skip
+    if isinstance(error, SyntaxError) and error.filename:
+        told = error.msg
+        place = f" ({error.filename}:{error.lineno})"
+    else:
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    said = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    return f'module "{module}" fails at import: {said}{place}; expected a module that imports'
 
 
-def _check_compiles(string: StringDescription, path: Path) -> None:
-    try:
-        beads.compiled(path / "__main__.py" if path.is_dir() else path)
-    except SyntaxError as error:
-        raise string.where.error(
-            f'program "{path.name}" does not compile: {error.msg} (line {error.lineno}); expected a Python program'
-        ) from None
-    except (OSError, ValueError) as error:
-        raise string.where.error(f'program "{path.name}" cannot be read: {error}; expected a Python program') from None
-
-
-__all__ = ["LiveTapestry", "Stalled", "load"]
+__all__ = ["LiveTapestry", "Stalled", "describe", "load", "weave_names"]

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from weaves.bridge import Flow, current_flow
 from weaves.here import here
-from weaves.scheduler import Call
+from weaves.scheduler import FOREVER, Call
 
 if TYPE_CHECKING:
     from weaves.strings import Weave
 
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
+# A timer for later than this, or for infinity, needs no event: no run goes on for so long.
+_NEVER_S: Final = FOREVER / _NS
 
 
 class HostFuture(asyncio.Future[_T]):
@@ -105,14 +107,15 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             raise TypeError("when cannot be None")
         self._check_closed()
         timer = TimerHandle(when, callback, args, self, context)
-        now = int(self._scheduler.now_ns)
-        # The nearest nanosecond, because sums of decimal fractions miss by less than one. A timer that lies ahead at all
-        # moves the clock, or a program that waits out the rest of a rounding error would never get there.
-        at_ns = round(when * _NS)
-        if at_ns <= now:
-            at_ns = now if when * _NS <= now else now + 1
         event = timer.event = Call(self._timer_fired, timer)
-        self._scheduler.post(event, self._lane, at_ns)
+        if when < _NEVER_S:
+            now = int(self._scheduler.now_ns)
+            # The nearest nanosecond, because sums of decimal fractions miss by less than one. A timer that lies ahead
+            # at all, in the program's seconds, moves the clock, or waiting out a rounding error would never end.
+            at_ns = round(when * _NS)
+            if at_ns <= now:
+                at_ns = now if when <= self.time() else now + 1
+            self._scheduler.post(event, self._lane, at_ns)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
@@ -155,9 +158,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def turn(self) -> None:
         """Run what is ready now; what that makes ready runs at the next turn. Only the scheduler calls this."""
-        flow = self._flow
-        if flow is not None:
-            if not flow.queued:
+        if not self._direct:
+            # Its own flow runs it, unless it has gone on already, or the loop was stopped since.
+            flow = self._flow
+            if flow is not None and not flow.queued:
                 flow.turn()
             return
         here.weave = self.weave
@@ -323,6 +327,8 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         future.set_result(result)
     elif isinstance(error, StopIteration):
         # A future refuses it (PEP 479); concurrent.futures raises it as a RuntimeError would be.
-        future.set_exception(RuntimeError("StopIteration raised in an executor"))
+        refused = RuntimeError("StopIteration raised in an executor")
+        refused.__cause__ = error
+        future.set_exception(refused)
     else:
         future.set_exception(error)

@@ -1,27 +1,32 @@
-"""What strings print: each line with the virtual time and the host's name, whole lines only.
+"""What strings print and read: whole lines with the weave that wrote them, and an input that is at its end.
 
 Installed for a run of the command line. Outside any weave the streams are what they were.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from weaves.here import here
 from weaves.strings import Weave
 
+Emit = Callable[[Weave, str], None]
+
 
 class WeaveStream(io.TextIOBase):
-    """Stands in for sys.stdout or sys.stderr. `emit` takes each line that a weave has finished."""
+    """Stands in for sys.stdout or sys.stderr. `emit` takes each line that a weave has finished, without its end."""
 
-    def __init__(self, outer: TextIO, emit: Callable[[Weave, str], None]) -> None:
+    def __init__(self, outer: TextIO, emit: Emit) -> None:
         super().__init__()
         self._outer = outer
         self._emit = emit
         self._partial: dict[Weave, str] = {}
+        self._buffers: dict[Weave, _Bytes] = {}
+        self.name = getattr(outer, "name", "<stdout>")
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -31,20 +36,38 @@ class WeaveStream(io.TextIOBase):
     def errors(self) -> str | None:  # type: ignore[override]
         return self._outer.errors
 
+    @property
+    def buffer(self) -> Any:
+        """For programs that write bytes."""
+        weave = here.weave
+        if weave is None:
+            return self._outer.buffer
+        if weave not in self._buffers:
+            self._buffers[weave] = _Bytes(self)
+        return self._buffers[weave]
+
     def write(self, text: str, /) -> int:
         weave = here.weave
         if weave is None:
             return self._outer.write(text)
-        lines = (self._partial.pop(weave, "") + text).split("\n")
-        if lines[-1]:
-            self._partial[weave] = lines[-1]
-        for line in lines[:-1]:
-            self._emit(weave, line)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        *lines, rest = (self._partial.pop(weave, "") + text).split("\n")
+        if rest:
+            self._partial[weave] = rest
+        for line in lines:
+            self._emit(weave, _shown(line))
         return len(text)
 
     def flush(self) -> None:
         if here.weave is None:
             self._outer.flush()
+
+    def reconfigure(self, **_settings: Any) -> None:
+        """Accepted and unused: the encoding is that of whoever reads the run's output."""
+
+    def close(self) -> None:
+        """Nothing: a program closes its own output, and this object is everybody's."""
 
     def isatty(self) -> bool:
         return here.weave is None and self._outer.isatty()
@@ -57,29 +80,100 @@ class WeaveStream(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
-    def finish(self) -> None:
-        """Emit what has no newline at its end."""
-        for weave, text in self._partial.items():
-            self._emit(weave, text)
-        self._partial.clear()
+    def finish(self, weave: Weave) -> None:
+        """Emit what `weave` has written without a newline at its end."""
+        self._buffers.pop(weave, None)
+        rest = self._partial.pop(weave, None)
+        if rest is not None:
+            self._emit(weave, _shown(rest))
+
+    def finish_all(self) -> None:
+        """The same for all weaves."""
+        for weave in list(self._partial):
+            self.finish(weave)
+
+
+def _shown(line: str) -> str:
+    # As on a terminal: what stands after a carriage return covers what stood before.
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+class _Bytes(io.BufferedIOBase):
+    """The `buffer` of a WeaveStream inside a weave."""
+
+    def __init__(self, text: WeaveStream) -> None:
+        super().__init__()
+        self._text = text
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any, /) -> int:
+        self._text.write(self._decoder.decode(bytes(data)))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+class WeaveInput(io.TextIOBase):
+    """Stands in for sys.stdin. A virtual host has no keyboard: inside a weave it is at its end."""
+
+    def __init__(self, outer: TextIO) -> None:
+        super().__init__()
+        self._outer = outer
+        self.name = getattr(outer, "name", "<stdin>")
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._outer.encoding
+
+    @property
+    def buffer(self) -> Any:
+        """For programs that read bytes."""
+        return self._outer.buffer if here.weave is None else io.BytesIO()
+
+    def read(self, size: int | None = -1, /) -> str:
+        return self._outer.read(-1 if size is None else size) if here.weave is None else ""
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        return self._outer.readline(size) if here.weave is None else ""
+
+    def readable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return here.weave is None and self._outer.isatty()
+
+    def fileno(self) -> int:
+        if here.weave is None:
+            return self._outer.fileno()
+        raise io.UnsupportedOperation("fileno")
+
+    def close(self) -> None:
+        """Nothing: `exit()` closes the input, and this object is everybody's."""
 
 
 class Streams:
-    """A context in which sys.stdout and sys.stderr are WeaveStreams."""
+    """A context in which sys.stdout and sys.stderr are WeaveStreams, and sys.stdin a WeaveInput."""
 
-    def __init__(self, emit: Callable[[Weave, str], None]) -> None:
-        self._emit = emit
-        self._outer: tuple[TextIO, TextIO] | None = None
+    def __init__(self, emit: Emit, emit_error: Emit) -> None:
+        self._emits = (emit, emit_error)
+        self._outer: tuple[TextIO, TextIO, TextIO] | None = None
         self._inner: list[WeaveStream] = []
 
     def __enter__(self) -> Streams:
-        self._outer = (sys.stdout, sys.stderr)
-        self._inner = [WeaveStream(stream, self._emit) for stream in self._outer]
+        self._outer = (sys.stdin, sys.stdout, sys.stderr)
+        self._inner = [WeaveStream(outer, emit) for outer, emit in zip(self._outer[1:], self._emits, strict=True)]
+        sys.stdin = WeaveInput(sys.stdin)
         sys.stdout, sys.stderr = self._inner
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        assert self._outer is not None
-        sys.stdout, sys.stderr = self._outer
+        assert self._outer is not None, "the context was left before it was entered"
+        sys.stdin, sys.stdout, sys.stderr = self._outer
         for stream in self._inner:
-            stream.finish()
+            stream.finish_all()
+
+    def finish(self, weave: Weave) -> None:
+        """Emit what `weave` has written without a newline at its end; it has ended."""
+        for stream in self._inner:
+            stream.finish(weave)

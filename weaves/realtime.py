@@ -9,9 +9,11 @@ This is the one file, besides the benchmarks, that reads the machine's clock.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from types import FrameType
 from typing import Any, Final
@@ -24,6 +26,11 @@ from weaves.scheduler import BUDGET_SPENT, FOREVER, STOPPED, Scheduler
 SLICE_S: Final = 0.02
 # Events between two looks at the machine's clock.
 _LOOK_EVERY: Final = 64
+
+# When the cyclic garbage collector runs, in events and turns since the start: its youngest generation, the middle one, all.
+# By itself it would run by the count of allocations, which differs from build to build and from run to run, and what it
+# finds may be a socket whose closing sends a packet. The numbers cost about what CPython's own thresholds cost.
+_COLLECT_EVERY: Final = (2_048, 32_768, 1_048_576)
 
 perf_counter = interpose.real_perf_counter
 
@@ -48,6 +55,7 @@ def run_slice(scheduler: Scheduler, until_ns: int) -> int:
     try:
         while True:
             reason = scheduler.run(until_ns, _LOOK_EVERY)
+            _collect(scheduler)
             if reason != BUDGET_SPENT or perf_counter() >= end:
                 return reason
     finally:
@@ -58,21 +66,47 @@ def run_slice(scheduler: Scheduler, until_ns: int) -> int:
             swap(outer_loop, outer_task)
 
 
+class _CollectorHeld:
+    """A context in which the garbage collector runs only when `_collect` says so."""
+
+    def __enter__(self) -> None:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._was_enabled:
+            gc.enable()
+
+
+def _collect(scheduler: Scheduler) -> None:
+    """Collect garbage, if it is time for it by the run's own count."""
+    done = int(scheduler.fired + scheduler.turns_taken)
+    before = int(scheduler.collected_at)
+    if done // _COLLECT_EVERY[0] == before // _COLLECT_EVERY[0]:
+        return
+    scheduler.collected_at = done
+    oldest = max(age for age, every in enumerate(_COLLECT_EVERY) if done // every != before // every)
+    gc.collect(oldest)
+
+
 async def drive(scheduler: Scheduler, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
     """Run to `until_ns` (None: without end), until nothing is left, or `Scheduler.stop`. Returns the reason."""
     limit = FOREVER if until_ns is None else until_ns
-    while True:
-        reason = run_slice(scheduler, limit)
-        if on_slice is not None:
-            on_slice()
-        if reason != BUDGET_SPENT:
-            return reason
-        await asyncio.sleep(0)
+    scheduler.forget_stop()
+    with _CollectorHeld():
+        while True:
+            reason = run_slice(scheduler, limit)
+            if on_slice is not None:
+                on_slice()
+            if reason != BUDGET_SPENT:
+                return reason
+            await asyncio.sleep(0)
 
 
 def drive_blocking(scheduler: Scheduler, until_ns: int | None) -> int:
     """As `drive`, without a loop. Ctrl-C raises `KeyboardInterrupt` between two slices, a second one at once."""
     limit = FOREVER if until_ns is None else until_ns
+    scheduler.forget_stop()
     interrupted = False
 
     def on_sigint(_signum: int, _frame: FrameType | None) -> None:
@@ -89,27 +123,37 @@ def drive_blocking(scheduler: Scheduler, until_ns: int | None) -> int:
     if ours:
         interpose.real_signal(signal.SIGINT, on_sigint)
     try:
-        while True:
-            reason = run_slice(scheduler, limit)
-            if interrupted:
-                raise KeyboardInterrupt
-            if reason != BUDGET_SPENT:
-                return reason
+        with _CollectorHeld():
+            while True:
+                reason = run_slice(scheduler, limit)
+                if interrupted:
+                    raise KeyboardInterrupt
+                if reason != BUDGET_SPENT:
+                    return reason
     finally:
         if ours:
             interpose.real_signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The loop in which an async generator began, by the generator's address: whoever drops the last reference may run in
+# another loop, or in none. The entry of one that ran to its end is overwritten when its address is used again.
+_birthplaces: Final[dict[int, weakref.ref[Any]]] = {}
+
+
 def _asyncgen_born(generator: AsyncGenerator[Any, Any]) -> None:
-    loop = asyncio._get_running_loop()
-    if loop is not None:
-        loop._asyncgen_firstiter_hook(generator)  # type: ignore[attr-defined]
+    loop: Any = asyncio._get_running_loop()
+    if loop is None:
+        _birthplaces.pop(id(generator), None)
+    else:
+        _birthplaces[id(generator)] = weakref.ref(loop)
+        loop._asyncgen_firstiter_hook(generator)
 
 
 def _asyncgen_dropped(generator: AsyncGenerator[Any, Any]) -> None:
-    loop = asyncio._get_running_loop()
+    birthplace = _birthplaces.pop(id(generator), None)
+    loop = None if birthplace is None else birthplace()
     if loop is not None:
-        loop._asyncgen_finalizer_hook(generator)  # type: ignore[attr-defined]
+        loop._asyncgen_finalizer_hook(generator)
 
 
 __all__ = ["STOPPED", "Stalled", "drive", "drive_blocking", "run_slice"]

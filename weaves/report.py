@@ -1,60 +1,115 @@
-"""What a run says of itself: the progress line, and the summary as a table for people and as JSON for programs."""
+"""What a run says of itself: while it goes on (`Report`), and at its end as a table for people and as JSON for programs.
+
+Programs' output and the summary go to standard output; progress and failures to standard error, so that a pipe or a file
+gets results only.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from weaves.clock import format_duration
 from weaves.loader import LiveTapestry
 from weaves.realtime import perf_counter
-from weaves.strings import ENDED, FAILED, KILLED
+from weaves.strings import ENDED, FAILED, KILLED, String, Weave
 
 # How often the progress is shown, in seconds of the machine's clock: on a terminal, and as plain lines.
-_TERMINAL_EVERY_S: Final = 0.1
-_PLAIN_EVERY_S: Final = 5.0
+TERMINAL_EVERY_S: Final = 0.1
+PLAIN_EVERY_S: Final = 5.0
+
+# So many failures are told with their tracebacks. Where thousands of hosts fail, they mostly fail alike.
+FULL_FAILURES: Final = 10
+
+# So many links are in the table of the summary, the busiest; the JSON has all.
+TABLE_LINKS: Final = 20
+
+# Lines of programs are aligned behind names of up to so many characters.
+_LABEL_WIDTH: Final = 24
+
+_PACKAGE: Final = str(Path(__file__).parent)
 
 
-class Progress:
-    """Shows how far a run is: one changing line on a terminal, a line every few seconds elsewhere."""
+class Report:
+    """What people see of a run that goes on: lines of its programs, failures, and how far it is.
 
-    def __init__(self, tapestry: LiveTapestry, console: Console, quiet: bool) -> None:
+    On a terminal the progress is one changing line, elsewhere a line every few seconds. `broken` is set once standard
+    output takes no more; nobody is told of that here, because the caller may be a program inside a weave.
+    """
+
+    def __init__(self, tapestry: LiveTapestry, quiet: bool) -> None:
         self._tapestry = tapestry
-        self._console = console
         self._quiet = quiet
+        self._output: Final[TextIO] = sys.stdout
+        self._errors: Final[TextIO] = sys.stderr
+        self._on_terminal = self._errors.isatty() and os.environ.get("TERM") != "dumb"
+        self._every_s = TERMINAL_EVERY_S if self._on_terminal else PLAIN_EVERY_S
         self._started = perf_counter()
         self._shown = self._started
         self._line_open = False
+        self._failures = 0
+        self.broken: OSError | None = None
+        strings = tapestry.supervisor.strings
+        self._width = min(_LABEL_WIDTH, max((len(_label(string.weave)) for string in strings), default=0))
 
     @property
     def wall_s(self) -> float:
         """Seconds of the machine's clock since the run began."""
         return perf_counter() - self._started
 
-    def __call__(self) -> None:
-        """Called after each slice of the run."""
+    # The programs
+
+    def printed(self, weave: Weave, text: str) -> None:
+        """A program has written a line to its standard output."""
+        self._program_line(self._output, weave, text)
+
+    def printed_error(self, weave: Weave, text: str) -> None:
+        """A program has written a line to its standard error."""
+        self._program_line(self._errors, weave, text)
+
+    def _program_line(self, stream: TextIO, weave: Weave, text: str) -> None:
+        if not self._quiet:
+            self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {_label(weave):<{self._width}}] {text}\n")
+
+    def failure(self, string: String) -> None:
+        """A string has failed: the first ones with all that is known, the others in a line each."""
+        self._failures += 1
+        at = format_duration(self._tapestry.now_ns)
+        self._say(self._errors, f"failed at {at}: {failure_text(string, self._failures <= FULL_FAILURES)}\n")
+        if self._failures == FULL_FAILURES:
+            self._say(self._errors, f"({FULL_FAILURES} failures so far; from here on each is one line)\n")
+
+    # How far it is
+
+    def on_slice(self) -> None:
+        """Called every few milliseconds of the run: show how far it is, when it is time to."""
+        self.flush()
         if self._quiet:
             return
         now = perf_counter()
-        if now - self._shown < (_TERMINAL_EVERY_S if self._console.is_terminal else _PLAIN_EVERY_S):
+        if now - self._shown < self._every_s:
             return
         self._shown = now
-        text = self._text()
-        if self._console.is_terminal:
-            width = self._console.width
-            self._console.file.write(f"\r\x1b[2K{text[: width - 1]}")
-            self._console.file.flush()
-            self._line_open = True
-        else:
-            print(text, file=self._console.file, flush=True)
+        text = self._progress()
+        with suppress(OSError):
+            if self._on_terminal:
+                width = os.get_terminal_size(self._errors.fileno()).columns or 80
+                self._errors.write(f"\r\x1b[2K{text[: width - 1]}")
+                self._line_open = True
+            else:
+                self._errors.write(f"{text}\n")
+            self._errors.flush()
 
-    def _text(self) -> str:
+    def _progress(self) -> str:
         figures = self._tapestry.network.totals()
         strings = self._tapestry.supervisor.strings
         over = sum(1 for string in strings if string.over)
@@ -68,9 +123,67 @@ class Progress:
     def clear(self) -> None:
         """Take the progress line away, before something else is printed."""
         if self._line_open:
-            self._console.file.write("\r\x1b[2K")
-            self._console.file.flush()
             self._line_open = False
+            with suppress(OSError):
+                self._errors.write("\r\x1b[2K")
+                self._errors.flush()
+
+    def flush(self) -> None:
+        """Let what was written be seen."""
+        if self.broken is None:
+            try:
+                self._output.flush()
+            except OSError as error:
+                self.broken = error
+
+    def _say(self, stream: TextIO, text: str) -> None:
+        self.clear()
+        if stream is self._errors:
+            self.flush()  # in the order of events, where both are one file
+            with suppress(OSError):
+                stream.write(text)
+                stream.flush()
+        elif self.broken is None:
+            try:
+                stream.write(text)
+            except OSError as error:
+                self.broken = error
+
+
+def _label(weave: Weave) -> str:
+    """Whose line it is: the host's name, with the weave's where the host has several."""
+    return weave.label
+
+
+def failure_text(string: String, full: bool) -> str:
+    """Host, weave, string and why: with the traceback if `full`, otherwise in one line."""
+    error = string.error
+    assert error is not None, "the failure of a string that has not failed"
+    place = f"host {string.weave.host.name}, weave {string.weave.name}, string {string.name}"
+    if isinstance(error, SystemExit):
+        # What the program decided itself: its code, or its words, which Python prints and makes code 1.
+        said = f"exited with code {error.code}" if isinstance(error.code, int) else f"exited with code 1: {error.code}"
+    elif full:
+        return f"{place}:\n{_traceback(error)}"
+    else:
+        said = "".join(traceback.format_exception_only(error)).strip()
+    return f"{place}: {said if full else _first_line(said)}"
+
+
+def _first_line(text: str) -> str:
+    head, newline, _ = text.partition("\n")
+    return f"{head} ..." if newline else head
+
+
+def _traceback(error: BaseException) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    # How this package called the program says nothing to the program's author.
+    while told.stack and os.path.dirname(told.stack[0].filename) == _PACKAGE:
+        del told.stack[0]
+    return "".join(told.format()).rstrip()
+
+
+# The end of a run
 
 
 def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[str, Any]:
@@ -102,48 +215,63 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
     }
 
 
-def print_summary(figures: dict[str, Any], console: Console) -> None:
-    """The table at the end of `weave run`."""
-    links = Table(title=None, header_style="bold", box=None, pad_edge=False)
-    links.add_column("link", overflow="fold")
-    for heading in ("packets", "bytes", "lost", "queue drops", "mean queueing"):
-        links.add_column(heading, justify="right", no_wrap=True)
-    for link in figures["links"]:
-        links.add_row(
-            link["name"], f"{link['packets']:,}", f"{link['bytes']:,}", f"{link['lost']:,}",
-            f"{link['queue_drops']:,}", format_duration(round(link["mean_queueing_s"] * 1e9)),
-        )  # fmt: skip
+def print_summary(figures: dict[str, Any]) -> None:
+    """The tables at the end of `weave run`, on standard output."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
     console.print()
     if figures["links"]:
-        console.print(links)
+        console.print(_links_table(figures["links"]))
+        if len(figures["links"]) > TABLE_LINKS:
+            console.print(f"the busiest {TABLE_LINKS} of {len(figures['links']):,} links; --json FILE has all")
         console.print()
     tcp, strings = figures["tcp"], figures["strings"]
+    strings_text = (
+        f"{strings['ended']:,} ended well, {strings['failed']:,} failed, {strings['killed']:,} killed, "
+        f"{strings['running']:,} still running"
+    )
+    if strings["restarts"]:
+        strings_text += f", {strings['restarts']:,} restarts"
     rows = [
-        ("tcp", f"{tcp['connections']:,} connections, {tcp['segments_sent']:,} segments sent, "
-                f"{tcp['retransmissions']:,} retransmitted"),
-        ("strings", f"{strings['ended']:,} ended well, {strings['failed']:,} failed, {strings['killed']:,} killed, "
-                    f"{strings['running']:,} still running" + (f", {strings['restarts']:,} restarts"
-                                                               if strings["restarts"] else "")),
+        (
+            "tcp",
+            f"{tcp['connections']:,} connections, {tcp['segments_sent']:,} segments sent, "
+            f"{tcp['retransmissions']:,} retransmitted",
+        ),
+        ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
         ("digest", figures["digest"]),
-    ]  # fmt: skip
-    for name, text in rows:
-        console.print(f"[bold]{name:<8}[/bold] {text}", highlight=False, soft_wrap=True)
+    ]
     if figures["interrupted"]:
-        console.print("[bold]interrupted[/bold]: these are the figures so far", highlight=False)
+        rows.append(("interrupted", "these are the figures so far"))
+    for name, text in rows:
+        console.print(Text.assemble((f"{name:<8}", "bold"), " ", text))
+
+
+def _links_table(links: list[dict[str, Any]]) -> Table:
+    table = Table(title=None, header_style="bold", box=None, pad_edge=False)
+    table.add_column("link", overflow="fold")
+    for heading in ("packets", "bytes", "lost", "queue drops", "mean queueing"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    busiest = sorted(links, key=lambda link: int(link["packets"]), reverse=True)[:TABLE_LINKS]
+    for link in busiest if len(links) > TABLE_LINKS else links:
+        table.add_row(
+            Text(link["name"]), f"{link['packets']:,}", f"{link['bytes']:,}", f"{link['lost']:,}",
+            f"{link['queue_drops']:,}", format_duration(round(link["mean_queueing_s"] * 1e9)),
+        )  # fmt: skip
+    return table
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
     """Write the figures to `path`, whole or not at all. Raises `OSError`."""
+    text = json.dumps(figures, indent=2) + "\n"
+    path = path.resolve()  # what a link points to, not the link
+    if path.exists() and not path.is_file():  # /dev/stdout, a pipe
+        path.write_text(text, encoding="utf-8")
+        return
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def console_for_run() -> Console:
-    """The console that the run writes to: standard error for progress, so that it can be piped away from results."""
-    return Console(file=sys.stdout, highlight=False)

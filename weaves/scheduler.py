@@ -96,6 +96,7 @@ class Scheduler:
         self.now_ns: i64 = 0
         self.fired: i64 = 0
         self.turns_taken: i64 = 0
+        self.collected_at: i64 = 0  # `fired + turns_taken` at the last garbage collection (realtime.py)
         self._heap: list[Event] = []
         self._cancelled: i64 = 0
         self._stopped: bool = False
@@ -134,8 +135,12 @@ class Scheduler:
         self.now_ns = to_ns
 
     def stop(self) -> None:
-        """Let `run` return as soon as the current event or turn is over."""
+        """Let `run` return as soon as the current event or turn is over; the next `run`, when none goes on now."""
         self._stopped = True
+
+    def forget_stop(self) -> None:
+        """Take back a `stop` that no `run` has heard."""
+        self._stopped = False
 
     def run(self, until_ns: i64, budget: i64) -> int:
         """Let events and turns happen up to and including `until_ns`, at most `budget` of them.
@@ -144,9 +149,9 @@ class Scheduler:
         """
         turns = self.turns
         heap = self._heap
-        self._stopped = False
         while True:
             if self._stopped:
+                self._stopped = False
                 return STOPPED
             if budget <= 0:
                 return BUDGET_SPENT

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,6 +24,7 @@ from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.here import here
 from weaves.scheduler import Call, Lane, Scheduler
+from weaves.seeds import LazyGenerator
 from weaves.signals import SignalTable
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class Weave:
         self.scheduler: Scheduler = supervisor.scheduler
         self.lane = host.lane
         self.rng = rng
+        # What os.urandom draws from. Apart, because a program may seed `random`, on every host with the same number.
+        self.entropy: Any = LazyGenerator(supervisor.seed, "entropy", f"{host.name}/{name}")
         self.argv = [name] if argv is None else argv
         self.epoch_ns = epoch_ns
         self.signals = SignalTable(self)
@@ -109,8 +113,9 @@ class Weave:
             self.kill()
         elif error is not None and not isinstance(error, greenlet.GreenletExit):
             for string in self.strings:
-                string.fail(error)
-                return
+                if not string.over:
+                    string.fail(error)
+                    return
 
     def kill(self) -> None:
         """End all strings of the weave now."""
@@ -171,6 +176,7 @@ class String:
         # Called from outside any turn, perhaps by a loop of the machine: the new task must see its own loop only.
         before = here.weave
         here.weave = self.weave
+        refused: TypeError | None = None
         try:
             loop = self.weave.loop
             if inspect.iscoroutine(self._function):
@@ -180,9 +186,13 @@ class String:
             else:
                 coroutine = self._run_blocking()
             self.task = loop.create_task(coroutine, name=self.name, context=context)
+            self.task.add_done_callback(self._task_done, context=context)
+        except TypeError as error:  # a coroutine function refuses wrong arguments before there is a task
+            refused = error
         finally:
             here.weave = before
-        self.task.add_done_callback(self._task_done, context=context)
+        if refused is not None:
+            self.fail(refused)
 
     async def _run_blocking(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -204,7 +214,8 @@ class String:
         try:
             result = await over
         except asyncio.CancelledError:
-            self.flow.kill()
+            if self.flow is not None:  # otherwise it was killed already, and its `finally` clauses may still run
+                self.flow.kill()
             raise
         if isinstance(result, _Wrapped):
             if isinstance(result.error, StopIteration):
@@ -213,7 +224,7 @@ class String:
         return result
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if self.over:
+        if self.over or task is not self.task:  # the string was killed, or has failed and is to start again
             return
         if task.cancelled():
             self._settle(KILLED)
@@ -230,10 +241,11 @@ class String:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """The string has ended by `error`."""
+        """The string has ended by `error`; what still runs of it ends, too."""
         if self.over:
             return
         self.error = error
+        self._end_task()
         self._settle(FAILED)
 
     def _settle(self, state: str) -> None:
@@ -270,17 +282,19 @@ class String:
         """End it now, without running anything of it but its `finally` clauses."""
         if self.over:
             return
-        was_started = self.task is not None
         self.state = KILLED
-        if self.flow is not None:
-            self.flow.kill()
-            self.flow = None
+        if self.task is None and inspect.iscoroutine(self._function):
+            self._function.close()
+        self._end_task()
+        self.weave.supervisor.string_over(self)
+
+    def _end_task(self) -> None:
+        flow, self.flow = self.flow, None
+        if flow is not None:
+            flow.kill()
         if self.task is not None and not self.task.done():
             self.task._log_destroy_pending = False  # type: ignore[attr-defined]
             self.task.cancel()
-        elif not was_started and inspect.iscoroutine(self._function):
-            self._function.close()
-        self.weave.supervisor.string_over(self)
 
     async def wait(self, timeout_ns: int | None) -> bool:
         """The body of `schedule`."""
@@ -331,10 +345,10 @@ def current_string() -> String | None:
 async def schedule(timeout: float | None = None) -> bool:
     """Give the processor to the weave scheduler until this string is woken.
 
-    True when `String.wake` woke it; False when `timeout` seconds of virtual time went by first. Raises `RuntimeError`
-    outside a string.
+    True when `String.wake` woke it; False when `timeout` seconds of virtual time went by first (None and infinity never
+    do). Raises `RuntimeError` outside a string.
     """
     string = _string.get()
     if string is None:
         raise RuntimeError("schedule() was awaited outside a string")
-    return await string.wait(None if timeout is None else round(timeout * 1_000_000_000))
+    return await string.wait(None if timeout in (None, math.inf) else round(timeout * 1_000_000_000))

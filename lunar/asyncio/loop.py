@@ -209,7 +209,8 @@ class HostLoop(WeaveLoop):
         future: HostFuture[None] = self.create_future()
 
         def waiter(happened: int) -> None:
-            if happened & mask and not future.done():
+            # A socket that is closed after the end of the run wakes nobody.
+            if happened & mask and not future.done() and not self._closed:
                 future.set_result(None)
 
         sock.waiters.append(waiter)

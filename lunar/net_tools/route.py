@@ -92,7 +92,7 @@ def _target(target: str, kind: str) -> tuple[int, int]:
     network = parsed(parse_ipv4, address, "default, an address or a network")
     if slash:
         if kind == "-host":
-            raise CommandError(f"route: -host {word}: a host has no prefix length")
+            raise CommandError(f"route: -host {target}: a host has no prefix length")
         return network, prefix_length(length, "route")
     if network == 0:
         return 0, 0

@@ -152,8 +152,13 @@ def set_linger(sock: Sock, on: int, seconds: int) -> int:
 
 
 def getsockopt(sock: Sock, level: int, name: int) -> int:
-    """The value of an integer option, or -ENOPROTOOPT. SO_ERROR clears the error that it reports."""
+    """The value of an integer option, -ENOPROTOOPT, or -EOPNOTSUPP for a level that the socket does not have.
+
+    SO_ERROR clears the error that it reports.
+    """
     found: i64 = -errno.ENOPROTOOPT
+    if level not in (SOL_SOCKET, IPPROTO_IP) and level != sock.protocol:
+        found = -errno.EOPNOTSUPP
     if level == SOL_SOCKET:
         if name == SO_ERROR:
             return sock.take_error()

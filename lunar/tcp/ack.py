@@ -10,7 +10,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, SYN, TcpSegment
-from lunar.tcp import congestion, output, recovery, rtt, send_buffer, timers
+from lunar.tcp import congestion, output, recovery, rtt, timers
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, Tcb
 
 # What `process` made of it.
@@ -120,8 +120,6 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
     else:
         timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)
     recovery.on_ack(tcb, acked, True, False)
-    if tcb.want_space:
-        send_buffer.freed(tcb)
 
 
 def _probe_answered(tcb: Tcb) -> None:

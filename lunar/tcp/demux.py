@@ -125,7 +125,7 @@ def is_too_big(number: i64) -> bool:
 def _path_mtu(tcb: Tcb, mtu: i64) -> None:
     """RFC 1191: a router cannot pass segments of this size. Send smaller ones, at once those that were lost by it."""
     # Linux' least path MTU (net.ipv4.route.min_pmtu); and the message may be old.
-    mss: i64 = listen.mss_of(max(mtu, 552), tcb.family)
+    mss: i64 = output.mss_of(max(mtu, 552), tcb.family)
     if mss >= tcb.path_mss:
         return
     tcb.path_mss = mss

@@ -84,6 +84,8 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
         delayed_ack.data_received(tcb, segment, size)
     if tcb.unsent.size > 0 or tcb.fin_queued:
         output.push(tcb, False)
+    if tcb.want_space:
+        send_buffer.freed(tcb)
     if tcb.ack_scheduled:
         delayed_ack.check(tcb)
     return True
@@ -148,6 +150,8 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
                 return
     if tcb.has_unsent():
         output.push(tcb, False)
+    if tcb.want_space:
+        send_buffer.freed(tcb)
     if tcb.ack_scheduled:
         delayed_ack.check(tcb)
 

@@ -165,15 +165,10 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         return
     if iss < 0:
         iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
-    mss: i64 = mss_of(route.device.mtu, tcb.family)
+    mss: i64 = output.mss_of(route.device.mtu, tcb.family)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
     Request(listener, segment, iss, mss).start()
-
-
-def mss_of(mtu: i64, family: i64) -> i64:
-    """RFC 9293 (3.7.1): the MSS to announce on a device. An IP packet has 65,535 bytes at most."""
-    return min(mtu, 65_535) - (40 if family == 2 else 60)
 
 
 def receive(request: Request, segment: TcpSegment) -> None:
@@ -192,7 +187,11 @@ def receive(request: Request, segment: TcpSegment) -> None:
         return
     if too_old or end < rcv_nxt or seq > rcv_nxt + request.rcv_wnd:
         if not flags & RST and not _limited(request):
-            request.send_syn_ack()
+            output.send_bare(
+                ip, segment.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
+                request.iss + 1, rcv_nxt, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
+                ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, segment.tos,
+            )  # fmt: skip
         return
     if flags & (RST | SYN):
         ip.counters.tcp_attempt_fails += 1

@@ -14,7 +14,6 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output
 from lunar.net.ip import Ip
-from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
 from lunar.tcp import congestion, timers, window
 from lunar.tcp.rtt import RTO_MAX_NS
@@ -179,6 +178,16 @@ def limited(tcb: Tcb) -> bool:
     return False
 
 
+def forget_route(tcb: Tcb) -> None:
+    """The route may have changed, or its device: the next segment looks it up again."""
+    tcb.route = None
+
+
+def mss_of(mtu: i64, family: i64) -> i64:
+    """RFC 9293 (3.7.1): the MSS to announce on a device. An IP packet has 65,535 bytes at most."""
+    return min(mtu, 65_535) - (40 if family == 2 else 60)
+
+
 def update_mss(tcb: Tcb) -> None:
     """The payload of a full segment: the least of what peer, path and program allow, without options.
 
@@ -332,12 +341,3 @@ def _split(tcb: Tcb, index: i64) -> None:
         tcb.lost_out += 1
     if rest.marks & RETRANSMITTED:
         tcb.retrans_out += 1
-
-
-def route_of(tcb: Tcb) -> Route | None:
-    """The connection's route, looked up if it is not known."""
-    route = tcb.route
-    if route is None:
-        route = ip_output.route_for(tcb.ip, tcb.remote_addr)
-        tcb.route = route
-    return route

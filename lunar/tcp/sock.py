@@ -176,7 +176,7 @@ class TcpSock(Tcb):
         self.snd_nxt = iss + 1
         self.write_seq = iss + 1
         self.push_seq = iss + 1
-        self.path_mss = listen.mss_of(mtu, self.family)
+        self.path_mss = output.mss_of(mtu, self.family)
         self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
         self.timestamps = True
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
@@ -354,7 +354,7 @@ class TcpSock(Tcb):
     # Closing.
 
     def shutdown(self, how: i64) -> i64:
-        """shutdown(2): 0 stop reading, 1 stop writing (a FIN follows what was written), 2 both. EINVAL, ENOTCONN."""
+        """Stop reading (0), writing (1: a FIN follows what was written), or both (2). EINVAL, ENOTCONN."""
         if how < 0 or how > 2:
             return -errno.EINVAL
         state: i64 = self.state
@@ -403,7 +403,7 @@ class TcpSock(Tcb):
         self.set_state(CLOSED)
 
     def close(self) -> None:
-        """close(2): the program lets go. What was written is still sent; the stack finishes the connection alone.
+        """The program lets go. What was written is still sent; the stack finishes the connection alone.
 
         A RST instead when data was not read (RFC 9293 section 3.6.1), or with SO_LINGER of 0 s. Waiting for a longer
         SO_LINGER is up to the caller.
@@ -436,7 +436,7 @@ class TcpSock(Tcb):
     # What a program can wait for, and see.
 
     def poll(self) -> int:
-        """What holds now, in the masks of poll(2), as Linux' TCP reports it."""
+        """The conditions that hold now, in the masks of `poll`, as Linux' TCP reports them."""
         state: i64 = self.state
         if state == LISTEN:
             listener = self.listener

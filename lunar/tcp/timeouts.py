@@ -83,12 +83,18 @@ def _retransmit(tcb: Tcb) -> None:
     if not handshake:
         recovery.enter_loss(tcb)
     tcb.retransmits += 1
+    output.forget_route(tcb)
     failed: i64 = output.retransmit(tcb, tcb.sent_head)
     if failed == errno.EHOSTUNREACH and tcb.state == SYN_SENT and tcb.retransmits >= 2:
         # Nobody on the network has the next hop's address. Linux hears it from ARP, after three requests in 3 s.
         tcb.fail(errno.EHOSTUNREACH)
         return
-    if failed != 0 and not handshake:
+    route = tcb.route
+    if failed == errno.EMSGSIZE and route is not None:
+        # The device's MTU was lowered: the next retransmission will be smaller.
+        tcb.path_mss = min(tcb.path_mss, output.mss_of(route.device.mtu, tcb.family))
+        output.update_mss(tcb)
+    elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     rtt.back_off(tcb)
     timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)

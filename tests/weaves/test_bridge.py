@@ -281,7 +281,7 @@ def test_except_exception_does_not_survive_a_kill(world: World) -> None:
     def body() -> None:
         try:
             current_flow().park()
-        except Exception:
+        except Exception:  # noqa: BLE001
             world.note("survived")
 
     flow = world.flow(body)

@@ -89,4 +89,4 @@ def test_whole_microseconds_below_a_minute_survive_format_and_parse(ns: int) -> 
 
 
 def test_the_epoch_is_the_first_instant_of_the_year_2000() -> None:
-    assert EPOCH_NS == int(datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC).timestamp()) * 10**9
+    assert datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC).timestamp() * 10**9 == EPOCH_NS

@@ -347,6 +347,21 @@ def test_a_stopped_run_can_go_on() -> None:
     assert log.entries == [("x", 10)]
 
 
+def test_a_stop_between_two_runs_is_heard_by_the_next() -> None:
+    log = Log()
+    log.post("x", 10)
+    log.scheduler.stop()
+    assert [log.run(), log.run()] == [STOPPED, IDLE]
+
+
+def test_a_stop_can_be_forgotten() -> None:
+    log = Log()
+    log.post("x", 10)
+    log.scheduler.stop()
+    log.scheduler.forget_stop()
+    assert log.run() == IDLE
+
+
 def test_an_event_that_raises_is_over_and_the_run_can_go_on() -> None:
     log = Log()
     log.scheduler.post(Call([].pop, 0), log.lane, 10)  # IndexError
@@ -477,7 +492,8 @@ def test_a_digest_is_the_same_interpreted_and_compiled(values: list[int], expect
 def by_definition(values: list[int]) -> tuple[int, int]:
     """FNV-1a over 32-bit words with integers of any size, and a shift to let high bits reach low ones."""
     result = []
-    for state, prime, shift in ((2_166_136_261, 16_777_619, 15), (3_339_675_911, 1_540_483_477, 13)):
+    for offset, prime, shift in ((2_166_136_261, 16_777_619, 15), (3_339_675_911, 1_540_483_477, 13)):
+        state = offset
         for value in values:
             state = (state ^ value % 2**32) * prime % 2**32
             if value >= 2**32:

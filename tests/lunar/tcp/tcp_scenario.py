@@ -7,12 +7,14 @@ sequence numbers are relative: the host's initial one is LOCAL, the peer's is RE
 
 from __future__ import annotations
 
-import errno as errno
+import errno
 import random
 from typing import Any
 
+from lunar.links.impairments import Impairment
+from lunar.links.link import Link, Wire
 from lunar.links.loopback import Loopback
-from lunar.net.device import Device, Medium
+from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
@@ -31,8 +33,8 @@ MSS = 1460  # without timestamps
 MASK = 0xFFFF_FFFF
 
 __all__ = [
-    "ACK", "FIN", "LOCAL", "MSS", "OWN", "OWN_PORT", "PEER", "PEER_PORT", "PSH", "REMOTE", "RST", "SYN", "Host", "Scenario",
-    "TcpSegment", "TcpSock", "established", "ms", "s", "server",
+    "ACK", "FIN", "LOCAL", "MSS", "OWN", "OWN_PORT", "PEER", "PEER_PORT", "PSH", "REMOTE", "RST", "SYN", "Host",
+    "Scenario", "TcpSegment", "TcpSock", "established", "join", "ms", "s", "server",
 ]  # fmt: skip
 
 
@@ -44,19 +46,23 @@ def s(value: float) -> int:
     return round(value * 1_000_000_000)
 
 
-class Recorder(Medium):
-    """Notes what is sent, and when."""
+class Recorder(Impairment):
+    """Notes what is sent, and when; nothing arrives. (A compiled `Medium` cannot be subclassed here.)"""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.sent: list[tuple[int, TcpSegment]] = []
 
-    def transmit(self, frame: Frame, device: Device) -> None:
+    def drops(self, frame: Frame) -> bool:
         assert isinstance(frame, TcpSegment)
         self.sent.append((int(self.scheduler.now_ns), frame))
+        return True
 
-    def resolve(self, device: Device, next_hop: int) -> int:
-        return 2
+
+def join(scheduler: Scheduler, a: Device, b: Device, impairment: Impairment) -> None:
+    """A link between two devices, both of whose directions ask `impairment`."""
+    wires = [Wire(scheduler, Lane(90 + n), to, 0, 0, 0, 0, impairment) for n, to in enumerate((b, a))]
+    a.medium = b.medium = Link("test", a, b, wires[0], wires[1])
 
 
 class Host:
@@ -98,7 +104,7 @@ class Scenario:
         self.host = Host(self.scheduler, 1, OWN, mtu)
         self.tcp = self.host.tcp
         self.medium = Recorder(self.scheduler)
-        self.host.device.medium = self.medium
+        join(self.scheduler, self.host.device, Host(self.scheduler, 2, PEER).device, self.medium)
         self.start = 0
         self.iss = 0
         self.timestamps = False
@@ -137,8 +143,7 @@ class Scenario:
         """Let everything happen up to and including `until`."""
         self.scheduler.run(self.start + until, 1 << 40)
         assert self.scheduler.now_ns <= self.start + until, "the test went back in time"
-        if self.scheduler.now_ns < self.start + until:
-            self.scheduler.now_ns = self.start + until  # no event was left
+        self.scheduler.now_ns = max(self.scheduler.now_ns, self.start + until)  # when no event was left
 
     @property
     def now(self) -> int:
@@ -178,7 +183,7 @@ class Scenario:
 
         `seq` is relative to LOCAL, `ack` to REMOTE; `data` and `size` speak of the payload.
         """
-        self.run(at)
+        self.run(max(at, self.now))
         assert self.medium.sent, f"nothing was sent by {at / 1e6} ms"
         when, segment = self.medium.sent.pop(0)
         relative = int(segment.seq) - self.iss + LOCAL
@@ -226,20 +231,18 @@ def describe_segment(segment: TcpSegment) -> str:
 
 
 def established(
-    timestamps: bool = False, rtt: int = ms(100), window: int = 65535, wscale: int = -1, mss: int = 1460, mtu: int = 1500
+    timestamps: bool = False, rtt: int = ms(100), window: int = 65535, wscale: int = -1, mss: int = 1460
 ) -> Scenario:
     """A connection that the host opened; the SYN-ACK came after `rtt`, at time 0.
 
     With an RTT of 100 ms: SRTT 100 ms, four times RTTVAR 200 ms, RTO 300 ms.
     """
-    scenario = Scenario(mtu)
+    scenario = Scenario()
     sock = scenario.connect()
     scenario.start = rtt
     scenario.timestamps = timestamps
     scenario.forget()
-    scenario.gets(
-        at=0, seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, window=window, mss=mss, window_scale=wscale
-    )  # fmt: skip
+    scenario.gets(at=0, seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, window=window, mss=mss, window_scale=wscale)
     assert sock.state == 1
     scenario.window_shift = int(sock.rcv_wscale)
     scenario.sends(at=0, seq=LOCAL + 1, ack=REMOTE + 1, flags=ACK)

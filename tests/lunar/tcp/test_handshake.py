@@ -5,9 +5,24 @@ from __future__ import annotations
 import errno
 
 from tcp_scenario import (
-    ACK, FIN, LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, REMOTE, RST, SYN, Scenario, established, ms, s, server,
+    ACK,
+    FIN,
+    LOCAL,
+    OWN,
+    OWN_PORT,
+    PEER,
+    PEER_PORT,
+    REMOTE,
+    RST,
+    SYN,
+    Scenario,
+    established,
+    ms,
+    s,
+    server,
 )  # fmt: skip
 
+from lunar.packet import IcmpMessage
 from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 
 
@@ -24,7 +39,8 @@ def test_syn_ack_is_acknowledged_at_once() -> None:
     t = Scenario()
     t.connect()
     syn = t.sends(at=0)
-    t.gets(at=ms(10), seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, mss=1460, window_scale=7, ts_val=77, ts_ecr=syn.ts_val)
+    options = {"mss": 1460, "window_scale": 7, "ts_val": 77, "ts_ecr": syn.ts_val}
+    t.gets(at=ms(10), seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, **options)
     # 64256: what the SYN offered, rounded up to a multiple of 128.
     ack = t.sends(at=ms(10), seq=LOCAL + 1, ack=REMOTE + 1, flags=ACK, window=502)
     assert ack.ts_ecr == 77 and ack.size_bytes == 52
@@ -181,7 +197,7 @@ def test_icmp_error_ends_a_connect() -> None:
     sock = t.connect()
     syn = t.sends(at=0)
     quote = OWN_PORT.to_bytes(2, "big") + PEER_PORT.to_bytes(2, "big") + int(syn.seq).to_bytes(4, "big")
-    t.tcp.error(None, errno.EHOSTUNREACH, False, OWN, PEER, quote)
+    t.tcp.error(IcmpMessage(2, 0, OWN, 3, 1, 0, b""), errno.EHOSTUNREACH, False, OWN, PEER, quote)
     assert sock.take_error() == errno.EHOSTUNREACH
 
 
@@ -190,7 +206,7 @@ def test_icmp_error_is_a_hint_later() -> None:
     t.write(b"x")
     data = t.sends(at=0)
     quote = OWN_PORT.to_bytes(2, "big") + PEER_PORT.to_bytes(2, "big") + int(data.seq).to_bytes(4, "big")
-    t.tcp.error(None, errno.EHOSTUNREACH, False, OWN, PEER, quote)
+    t.tcp.error(IcmpMessage(2, 0, OWN, 3, 1, 0, b""), errno.EHOSTUNREACH, False, OWN, PEER, quote)
     assert t.sock.state == 1 and t.sock.error == 0
     t.run(s(1200))
     assert t.sock.take_error() == errno.EHOSTUNREACH  # instead of ETIMEDOUT
