@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from lunar.net_tools import CommandError
 from lunar.network import Network
 from weaves.tapestry import Tapestry
@@ -21,6 +23,10 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
                 for address, _prefix in device.addresses:
                     network.names.add(name, address)
     for link in description.links:
+        if link.queue_kind != "fifo":
+            # Refused rather than ignored: whoever asks for it would measure something else.
+            where = attrs.evolve(link.where, key="queue.kind")
+            raise where.error(f'"{link.queue_kind}" is not here yet; expected "fifo"')
         network.add_link(
             link.name,
             [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends],

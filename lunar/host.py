@@ -54,6 +54,7 @@ class Host:
         self.descriptors = FdTable()
         self.devices: dict[str, Device] = {}
         self._weave: Weave | None = None
+        self._weave_names: dict[str, int] = {}
         self._loops: list[HostLoop] = []
         lo = Device("lo", 0, LOOPBACK_MTU, self._input)
         lo.medium = Loopback(self.scheduler, self.lane)
@@ -127,7 +128,10 @@ class Host:
         return self._weave
 
     def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
-        """A program's weave on this host."""
+        """A program's weave on this host. A name that is taken gets a number, because seeds go by names."""
+        self._weave_names[name] = count = self._weave_names.get(name, 0) + 1
+        if count > 1:
+            name = f"{name} #{count}"
         rng = seeds.LazyGenerator(self.network.seed, "weave", f"{self.name}/{name}")
         return Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns)
 
@@ -153,5 +157,7 @@ class Host:
         """The end of the run: close the loops; nothing runs any more."""
         for loop in self._loops:
             loop.discard()
+        # A socket that the program never closed would send a FIN when the collector finds it.
+        self.descriptors = FdTable()
 
 

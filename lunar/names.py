@@ -186,18 +186,20 @@ def _kinds(service: str | None, number: int | None, type: int, proto: int) -> li
     named = number is None or number < 0
     if named and kinds and service not in SERVICES:
         raise _failed(socket.EAI_SERVICE)
-    if not named and (type == 0 and (proto == 0 or not service and not kinds) or type == socket.SOCK_RAW and not service):
+    if not named:
         # A raw socket has no port and takes any protocol.
-        kinds.append((socket.SOCK_RAW, proto))
+        asked = type == socket.SOCK_RAW or (type == 0 and not kinds)
+        if (asked and not service) or (type == 0 and proto == 0):
+            kinds.append((socket.SOCK_RAW, proto))
     if not kinds:
         raise _failed(socket.EAI_SERVICE if type in (0, socket.SOCK_RAW) else socket.EAI_SOCKTYPE)
     return kinds
 
 
 def _number(text: str) -> list[int]:
-    """The address that `text` says in inet_aton(3)'s forms ("127.1", "0x7f.1" besides dotted quads); empty for a name."""
+    """The address in inet_aton(3)'s forms ("127.1", "0x7f.1" besides dotted quads); empty for a name."""
     # inet_aton(3) itself does not mind what follows after a space; getaddrinfo(3) does.
-    if not text or text != text.split()[0] or not text[0].isdigit():
+    if text.split() != [text] or not text[0].isdigit():
         return []
     try:
         return [int.from_bytes(socket.inet_aton(text), "big")]

@@ -49,6 +49,8 @@ class CaptureDirectory:
         self._captures: dict[tuple[str, str], _Capture] = {}
         self._buffered_bytes = 0
         self._closed = False
+        # Why the recording ended before its time, if it did.
+        self.error: OSError | None = None
         # Filled in anew for each record: to make one costs more than the rest of `record` without the encoding.
         self._record_header = LEPktHdr()
         try:
@@ -61,11 +63,19 @@ class CaptureDirectory:
     def record(self, host: str, device: str, time_ns: int, frame: Frame) -> None:
         """Note that `device` of `host` sent or received `frame` at the virtual time `time_ns`.
 
-        The frame is turned into bytes at once; it may change hands afterwards. Raises `OSError` if a file cannot be
-        written, `ValueError` after `close`.
+        The frame is turned into bytes at once; it may change hands afterwards. Raises `ValueError` after `close`. A
+        file that cannot be written raises nothing here, where a program may be sending: it ends the recording, `error`
+        says why, and `close` tries once more.
         """
         if self._closed:
             raise ValueError("a frame was recorded after the capture was closed")
+        if self.error is None:
+            try:
+                self._record(host, device, time_ns, frame)
+            except OSError as error:
+                self.error = error
+
+    def _record(self, host: str, device: str, time_ns: int, frame: Frame) -> None:
         key = (host, device)
         capture = self._captures.get(key)
         if capture is None:
@@ -126,13 +136,11 @@ class _Capture:
         self.path: Final = path
         self.buffer: Final = bytearray()
         header = LEFileHdr(magic=TCPDUMP_MAGIC_NANO, snaplen=SNAPLEN_BYTES, linktype=DLT_EN10MB)
-        with open(path, "wb", buffering=0) as file:
-            _write_whole(file.fileno(), header.pack_hdr())
+        _write_whole(path, "wb", header.pack_hdr())
 
     def write_out(self) -> None:
         if self.buffer:
-            with open(self.path, "ab", buffering=0) as file:
-                _write_whole(file.fileno(), bytes(self.buffer))
+            _write_whole(self.path, "ab", bytes(self.buffer))
             self.buffer.clear()
 
 
@@ -149,16 +157,23 @@ def _quoted(name: str) -> str:
     return quote(name, safe="", errors="surrogatepass")
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Append all of `data`, or nothing: a disk that fills up must not leave half a record behind."""
-    start = os.fstat(descriptor).st_size
-    rest = data
+def _write_whole(path: str, mode: str, data: bytes) -> None:
+    """Write all of `data`, or nothing: a disk that fills up must not leave half a record behind."""
     try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to tell
-            os.ftruncate(descriptor, start)
+        with open(path, mode, buffering=0) as file:
+            descriptor = file.fileno()
+            start = os.fstat(descriptor).st_size
+            rest = data
+            try:
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            except BaseException:
+                with suppress(OSError):  # the first error is the one to tell
+                    os.ftruncate(descriptor, start)
+                raise
+    except OSError as error:
+        if error.filename is None:  # as of a full disk
+            error.filename = path
         raise
 
 

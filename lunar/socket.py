@@ -14,9 +14,9 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.tcp.sock import TcpSock
 from lunar.wire.address import ipv4_text, parse_ipv4
 from weaves.bridge import current_flow
@@ -45,6 +45,8 @@ def parse_address(host: Host, address: Any) -> tuple[int, int]:
         raise OverflowError("port must be 0-65535.")
     if isinstance(name, (bytes, bytearray)):
         name = bytes(name).decode("ascii")
+    if not isinstance(name, str):
+        raise TypeError(f"str, bytes or bytearray expected, not {type(name).__name__}")
     if name == "":
         return 0, port
     if name == "<broadcast>":

@@ -1,4 +1,4 @@
-"""The figures of a network: what `weave run` prints and `--json` writes. Counted by the stack as it goes, summed here."""
+"""The figures of a network, as `weave run` prints them and `--json` writes them: counted by the stack, summed here."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import route_for, send, source_for
 from lunar.net.route import Route
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 
 SOCK_DGRAM: Final = 2
 MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
@@ -256,7 +256,7 @@ class UdpSock(Sock):
         self.wake(POLLIN)
 
     def shutdown(self, how: i64) -> i64:
-        """End reading (0), writing (1) or both (2). ENOTCONN when not connected, though it takes effect, as on Linux."""
+        """End reading (0), writing (1) or both (2). ENOTCONN without a peer, though it takes effect, as on Linux."""
         if how == 0 or how == 2:
             self.read_shut = True
         if how == 1 or how == 2:

@@ -1,94 +1,126 @@
 """The command `weave`: run, check and show a tapestry.
 
-Exit codes: 0 all well; 1 a string failed or stalled; 2 wrong input; 130 interrupted.
+Exit codes: 0 all well; 1 a string failed or stalled; 2 wrong input, or an output that cannot be written; 128 + N ended
+early by signal N, as shells count: 130 by Ctrl-C, 143 by SIGTERM, 141 because nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Any, Final, NoReturn, Self
 
 import uvloop
 
 import weaves
 from weaves import report, show
-from weaves.clock import format_duration
-from weaves.loader import LiveTapestry, load
+from weaves.loader import LiveTapestry, describe, load
 from weaves.output import Streams
-from weaves.strings import String, Weave
-from weaves.tapestry import read
+from weaves.report import Report
+from weaves.scheduler import Scheduler
 from weaves.tapestry_errors import TapestryError
 from weaves.units import parse_wait
 
 OK: Final = 0
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
-INTERRUPTED: Final = 130
+BY_SIGNAL: Final = 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point of `weave`; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    # Called with arguments, we are a part of somebody's process, which is not ours to start again.
-    options.restart = arguments is None
-    if options.command is None:
-        parser.print_help()
-        return WRONG_INPUT
+    """The entry point of `weave`; returns the exit code. Raises `SystemExit` as argparse does."""
+    options = _parser().parse_args(arguments)
+    if arguments is None and options.action is _run:
+        _fix_hash_seed()
     try:
-        return int(options.action(options))
+        code = int(options.action(options))
+        sys.stdout.flush()
+        return code
     except TapestryError as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         # Before the run began, or for the second time within it.
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return BY_SIGNAL + _signum(error)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not complain of it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        _forget_output()
+        return BY_SIGNAL + signal.SIGPIPE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: {message}; {self.prog} --help says more\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="weave",
         description="Run real Python network programs on thousands of virtual hosts, in virtual time.",
-        epilog="Exit codes: 0 all well, 1 a string failed or stalled, 2 wrong input, 130 interrupted.",
+        epilog="Exit codes: 0 all well; 1 a string failed or stalled; 2 wrong input, or an output that cannot be "
+        "written; 128 + N ended early by signal N (130 Ctrl-C, 143 SIGTERM, 141 nobody reads the output).",
     )
     build = "compiled" if weaves.COMPILED else "interpreted: no C compiler at its installation, or LUNAR_PURE=1"
     parser.add_argument("--version", action="version", version=f"weave {weaves.__version__} ({build})")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="run a tapestry", description="Run a tapestry and print what happened.")
-    run.add_argument("tapestry", type=Path, help="the TOML file")
-    run.add_argument("--seed", type=int, help="use this seed in place of the tapestry's")
+    run = commands.add_parser(
+        "run",
+        help="run a tapestry",
+        description="Run a tapestry and print what happened. What its programs print goes to standard output, each "
+        "line with the virtual time and the host; progress and failures go to standard error.",
+        epilog="Ctrl-C or SIGTERM ends the run early: summary, captures and JSON are of what happened so far.",
+    )
+    run.add_argument("--seed", type=_integer, metavar="N", help="use this seed in place of the tapestry's")
     run.add_argument("--until", type=_duration, metavar="TIME", help='stop at this virtual time ("90s")')
     run.add_argument("--pcap", type=Path, metavar="DIR", help="write one capture a device to this folder")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, for programs")
     run.add_argument(
-        "--through-bytes", action="store_true", help="make and parse the bytes of every packet on every hop (a self-test)"
+        "--through-bytes",
+        action="store_true",
+        help="make and parse the bytes of every packet on every hop (a self-test)",
     )
     run.add_argument("--quiet", action="store_true", help="no progress and no output of the programs, only the summary")
     run.set_defaults(action=_run)
 
     check = commands.add_parser(
-        "check", help="validate a tapestry", description="Find what is wrong with a tapestry without running it."
+        "check",
+        help="validate a tapestry",
+        description="Find what is wrong with a tapestry without running it. Its modules are imported, its programs "
+        "compiled, its net lines obeyed.",
     )
-    check.add_argument("tapestry", type=Path, help="the TOML file")
     check.set_defaults(action=_check)
 
     shown = commands.add_parser(
-        "show", help="print what a tapestry makes", description="Print the hosts, weaves and strings of a tapestry."
+        "show",
+        help="print what a tapestry makes",
+        description="Print the hosts, beads, weaves, strings and links of a tapestry. Nothing of it is imported.",
     )
-    shown.add_argument("tapestry", type=Path, help="the TOML file")
     shown.set_defaults(action=_show)
+    for command in (run, check, shown):
+        command.add_argument("tapestry", type=Path, help="the TOML file")
     return parser
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not an integer') from None
 
 
 def _duration(text: str) -> int:
@@ -101,99 +133,168 @@ def _duration(text: str) -> int:
 def _check(options: argparse.Namespace) -> int:
     tapestry = load(options.tapestry)
     description = tapestry.description
-    strings = sum(len(host.strings) for host in description.hosts)
     tapestry.close()
-    print(
-        f"{options.tapestry}: {len(description.hosts)} hosts, {len(description.links)} links, {strings} strings: no mistake found"
+    counts = (
+        _count(len(description.hosts), "host"),
+        _count(len(description.links), "link"),
+        _count(sum(len(host.strings) for host in description.hosts), "string"),
     )
+    print(f"{options.tapestry}: {', '.join(counts)}: no mistake found")
     return OK
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s'[: number != 1]}"
+
+
 def _show(options: argparse.Namespace) -> int:
-    print(show.as_text(read(options.tapestry)))
+    print(show.as_text(describe(options.tapestry)))
     return OK
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.restart:
-        _fix_hash_seed()
-    tapestry = load(options.tapestry, seed=options.seed, through_bytes=options.through_bytes)
-    if options.until is not None:
-        tapestry.until_ns = options.until
+    with _Signals() as signals:
+        try:
+            _check_writable(options.json)
+            tapestry = load(
+                options.tapestry, seed=options.seed, until_ns=options.until, through_bytes=options.through_bytes
+            )
+            try:
+                capture = None if options.pcap is None else tapestry.network.capture(options.pcap)
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    return runner.run(_run_and_report(tapestry, options, capture, signals))
+            finally:
+                tapestry.close()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.filename is None:
+                raise  # not of a file of ours: a bug, which a traceback describes best
+            print(f"weave run: {error.filename}: {error.strerror}", file=sys.stderr)
+            return WRONG_INPUT
+
+
+async def _run_and_report(
+    tapestry: LiveTapestry, options: argparse.Namespace, capture: Any, signals: _Signals
+) -> int:
+    told = Report(tapestry, options.quiet)
+    tapestry.supervisor.on_failure = told.failure
+
+    def on_slice() -> None:
+        told.on_slice()
+        if capture is not None and capture.error is not None:
+            raise capture.error
+        if signals.caught or told.broken is not None:
+            raise _Signalled(signals.caught or signal.SIGPIPE)
+
+    ended_by = 0
+    unwritten: OSError | None = None
+    with Streams(told.printed, told.printed_error) as streams:
+        # A string's last line may have no newline.
+        tapestry.supervisor.trace.subscribe_strings(lambda _time, string, _what: streams.finish(string.weave))
+        try:
+            with signals.asking(tapestry.supervisor.scheduler):
+                await tapestry.run(on_slice)
+        except KeyboardInterrupt as error:
+            ended_by = _signum(error)
+        finally:
+            told.clear()
+        figures = report.figures(tapestry, told.wall_s, bool(ended_by))
+        try:
+            tapestry.close()  # what programs say in their `finally` clauses still belongs to the run
+        except OSError as error:
+            unwritten = error
+    told.flush()
     try:
-        if options.pcap is not None:
-            tapestry.network.capture(options.pcap)
-        _check_writable(options.json)
+        if options.json is not None:
+            report.write_json(options.json, figures)
     except OSError as error:
-        tapestry.close()
-        print(f"weave run: {error}" if error.filename is None else f"weave run: {error.filename}: {error.strerror}",
-              file=sys.stderr)
-        return WRONG_INPUT
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run_and_report(tapestry, options))
-
-
-async def _run_and_report(tapestry: LiveTapestry, options: argparse.Namespace) -> int:
-    console = report.console_for_run()
-    progress = report.Progress(tapestry, console, options.quiet)
-
-    def line(weave: Weave, text: str) -> None:
-        if not options.quiet:
-            progress.clear()
-            print(f"[{tapestry.now_ns / 1e9:11.6f} {weave.host.name}] {text}", file=console.file)
-
-    def failure(string: String) -> None:
-        progress.clear()
-        at = format_duration(tapestry.now_ns)
-        print(f"failed at {at}: {string.describe_failure()}", file=sys.__stderr__, flush=True)
-
-    tapestry.supervisor.on_failure = failure
-    interrupted = False
-    try:
-        with Streams(line):
-            await tapestry.run(progress)
-    except asyncio.CancelledError:
-        # Ctrl-C: asyncio's runner cancels the main task at the first one.
-        interrupted = True
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()
-    finally:
-        progress.clear()
-        wall_s = progress.wall_s
-        figures = report.figures(tapestry, wall_s, interrupted)
-        tapestry.close()
+        unwritten = unwritten or error
+    if told.broken is not None:
+        raise told.broken
     if tapestry.stalled:
         print(tapestry.stall_report(), file=sys.stderr)
-    report.print_summary(figures, console)
-    if options.json is not None:
-        report.write_json(options.json, figures)
-    if interrupted:
-        return INTERRUPTED
+    report.print_summary(figures)
+    if unwritten is not None:
+        raise unwritten
+    if ended_by:
+        return BY_SIGNAL + ended_by
     return OK if tapestry.ok else FAILED
 
 
+class _Signalled(KeyboardInterrupt):
+    """Ended early by signal `signum`."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _signum(error: KeyboardInterrupt) -> int:
+    return error.signum if isinstance(error, _Signalled) else signal.SIGINT
+
+
+class _Signals:
+    """The signals that end `weave run`, as a context. While strings run (`asking`), the first one is noted in `caught`
+    and stops the scheduler between two events; otherwise, and for the second one, `_Signalled` is raised at once.
+    """
+
+    def __init__(self) -> None:
+        self.caught = 0
+        self._scheduler: Scheduler | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                # One that is ignored stays so: nohup(1) asks for that.
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    @contextmanager
+    def asking(self, scheduler: Scheduler) -> Iterator[None]:
+        """Within it, the first signal is a request."""
+        self._scheduler = scheduler
+        try:
+            yield
+        finally:
+            self._scheduler = None
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        if self._scheduler is None or self.caught:
+            raise _Signalled(signum)
+        self.caught = signum
+        self._scheduler.stop()
+
+
 def _check_writable(path: Path | None) -> None:
-    """Find out now, not after the run, that the figures cannot be written."""
+    """Find out now, not after the run, that the figures cannot be written. Raises `OSError`."""
     if path is None:
         return
     if path.is_dir():
-        raise IsADirectoryError(21, "is a folder; expected a file to write the figures to", str(path))
+        raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file to write the figures to", str(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(path.parent))
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(13, "not writable", str(path.parent))
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write the figures to", str(path.parent))
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "not writable; expected a file to write the figures to", str(path))
+
+
+def _forget_output() -> None:
+    """Whoever read our output has gone; the interpreter must not complain of it at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fix_hash_seed() -> None:
     """Start again with a fixed hash seed: the order of a set of strings would differ from run to run otherwise."""
-    if not sys.flags.hash_randomization or os.environ.get("PYTHONHASHSEED", "random") != "random":
+    if not sys.flags.hash_randomization or "PYTHONHASHSEED" in os.environ or not sys.executable:
         return
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The command as it was typed: `-m weaves.cli` in its place would find the packages of the current folder first.
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
 
 
 if __name__ == "__main__":

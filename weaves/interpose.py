@@ -52,6 +52,7 @@ def install() -> None:
         (signal, _signal_wrappers()),
         (os, {"urandom": _urandom}),
         (asyncio.events, _policy_wrappers()),
+        (asyncio.tasks, {"as_completed": _as_completed()}),
     ):
         for name, wrapper in wrappers.items():
             original = getattr(module, name)
@@ -375,6 +376,19 @@ def _policy_wrappers() -> dict[str, Callable[..., Any]]:
 
         wrappers["_get_event_loop"] = quiet_get_event_loop
     return wrappers
+
+
+def _as_completed() -> Callable[..., Any]:
+    real = asyncio.tasks.as_completed
+
+    def as_completed(awaitables: Any, *, timeout: float | None = None) -> Any:
+        if here.weave is not None and not (asyncio.isfuture(awaitables) or asyncio.iscoroutine(awaitables)):
+            # The real one puts them in a set first, where coroutines have the order of their addresses; tasks do not.
+            awaitables = [asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(awaitables)]
+        return real(awaitables, timeout=timeout)
+
+    as_completed.__doc__ = real.__doc__
+    return as_completed
 
 
 # sys.argv

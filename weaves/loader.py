@@ -158,7 +158,8 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
     description = source if isinstance(source, Tapestry) else read(source)
     if description.network not in _BUILDERS:
         known = " or ".join(f'"{name}"' for name in _BUILDERS)
-        raise _where(description, "tapestry", "network").error(f'"{description.network}" is not known; expected {known}')
+        where = _where(description, "tapestry", "network")
+        raise where.error(f'"{description.network}" is not known; expected {known}')
     if not description.hosts:
         raise TapestryError(str(description.path), None, "", "", "there are no hosts; expected a table [hosts.NAME]")
     return description
@@ -195,7 +196,7 @@ def _check_ends(description: Tapestry, until_ns: int | None) -> None:
 
 
 class _Strings:
-    """Makes the weaves and strings of a tapestry. A program is compiled once, a function imported once, for all hosts."""
+    """Makes the weaves and strings of a tapestry. Each program is compiled once, each function imported once."""
 
     def __init__(self, description: Tapestry, network: LiveNetwork) -> None:
         self._description = description
@@ -226,7 +227,13 @@ class _Strings:
                 weave = host.new_weave(name, [program.path or str(program.module), *program.args])
                 function = self._main(program, where).run
             live = String(
-                weave, name, function, string.args, string.kwargs, background=string.background, on_error=string.on_error
+                weave,
+                name,
+                function,
+                string.args,
+                string.kwargs,
+                background=string.background,
+                on_error=string.on_error,
             )
             self._network.supervisor.start(live, string.start_ns)
             if string.stop_ns is not None:
@@ -253,12 +260,14 @@ class _Strings:
             return Main.of_file(path)
         except SyntaxError as error:
             at = f"{Path(error.filename or name).name}, line {error.lineno}" if error.lineno else name
-            raise where.error("run", f'"{name}" does not compile: {error.msg} ({at}); expected a Python program') from None
+            message = f'"{name}" does not compile: {error.msg} ({at}); expected a Python program'
+            raise where.error("run", message) from None
         except OSError as error:
             raise where.error("run", f'"{name}" cannot be read: {error.strerror}; expected a Python program') from None
         except TapestryError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a package's own code raises is what the user has to hear
+        # Whatever a package's own code raises is what the user has to hear.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             raise where.error("run", _failed_import(name, error)) from None
 
     # Functions
@@ -281,7 +290,8 @@ class _Strings:
         self._check_not_another(module_name, where, "call")
         try:
             found: Any = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # whatever the module's own code raises is what the user has to hear
+        # Whatever the module's own code raises is what the user has to hear.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             raise where.error("call", _failed_import(module_name, error)) from None
         for part in path.split("."):
             owner = found

@@ -67,14 +67,22 @@ def run_slice(scheduler: Scheduler, until_ns: int) -> int:
 
 
 class _CollectorHeld:
-    """A context in which the garbage collector runs only when `_collect` says so."""
+    """A context in which the garbage collector runs only when `_collect` says so. Several runs may be in it at once."""
+
+    _inside = 0
+    _was_enabled = False
 
     def __enter__(self) -> None:
-        self._was_enabled = gc.isenabled()
-        gc.disable()
+        cls = _CollectorHeld
+        if cls._inside == 0:
+            cls._was_enabled = gc.isenabled()
+            gc.disable()
+        cls._inside += 1
 
     def __exit__(self, *_exc: object) -> None:
-        if self._was_enabled:
+        cls = _CollectorHeld
+        cls._inside -= 1
+        if cls._inside == 0 and cls._was_enabled:
             gc.enable()
 
 

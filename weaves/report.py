@@ -1,7 +1,7 @@
-"""What a run says of itself: while it goes on (`Report`), and at its end as a table for people and as JSON for programs.
+"""What a run says of itself: while it goes on (`Report`), and at its end, as a table for people, as JSON for programs.
 
-Programs' output and the summary go to standard output; progress and failures to standard error, so that a pipe or a file
-gets results only.
+Programs' output and the summary go to standard output; progress and failures to standard error, so that a pipe or a
+file gets results only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -58,8 +59,8 @@ class Report:
         self._line_open = False
         self._failures = 0
         self.broken: OSError | None = None
-        strings = tapestry.supervisor.strings
-        self._width = min(_LABEL_WIDTH, max((len(_label(string.weave)) for string in strings), default=0))
+        self._labels = _labels(tapestry.supervisor.strings)
+        self._width = min(_LABEL_WIDTH, max(map(len, self._labels.values()), default=0))
 
     @property
     def wall_s(self) -> float:
@@ -78,7 +79,8 @@ class Report:
 
     def _program_line(self, stream: TextIO, weave: Weave, text: str) -> None:
         if not self._quiet:
-            self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {_label(weave):<{self._width}}] {text}\n")
+            label = self._labels.get(weave, weave.host.name)
+            self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {label:<{self._width}}] {text}\n")
 
     def failure(self, string: String) -> None:
         """A string has failed: the first ones with all that is known, the others in a line each."""
@@ -150,9 +152,13 @@ class Report:
                 self.broken = error
 
 
-def _label(weave: Weave) -> str:
+def _labels(strings: list[String]) -> dict[Weave, str]:
     """Whose line it is: the host's name, with the weave's where the host has several."""
-    return weave.label
+    weaves = dict.fromkeys(string.weave for string in strings)
+    on_host = Counter(weave.host.name for weave in weaves)
+    return {
+        weave: host if on_host[host := weave.host.name] == 1 else f"{host}/{weave.name}" for weave in weaves
+    }
 
 
 def failure_text(string: String, full: bool) -> str:
@@ -263,15 +269,18 @@ def _links_table(links: list[dict[str, Any]]) -> Table:
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write the figures to `path`, whole or not at all. Raises `OSError`."""
+    """Write the figures to `path`, whole or not at all. Raises `OSError` with the path."""
     text = json.dumps(figures, indent=2) + "\n"
-    path = path.resolve()  # what a link points to, not the link
-    if path.exists() and not path.is_file():  # /dev/stdout, a pipe
-        path.write_text(text, encoding="utf-8")
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        if path.exists() and not path.is_file():  # a pipe, /dev/null
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()  # what a link points to, not the link
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the figures: {error.strerror}", str(path)) from error

@@ -27,6 +27,8 @@ class SignalTable:
         self._weave = weave
         self._handlers: dict[int, Handler] = {}
         self._loop_handlers: dict[int, asyncio.Handle] = {}
+        # SIGINT was delivered: a KeyboardInterrupt in this weave is its own, not the machine's Ctrl-C.
+        self.interrupted = False
 
     def get(self, signum: int) -> Handler:
         """What signal.getsignal would say."""
@@ -60,6 +62,7 @@ class SignalTable:
     def deliver(self, signum: int) -> None:
         """Deliver a signal to the weave: a loop's handler, else a Python handler, else the default action."""
         signum = _checked(signum)
+        self.interrupted = self.interrupted or signum == signal.SIGINT
         handle = self._loop_handlers.get(signum)
         if handle is not None and not handle.cancelled():
             loop = getattr(handle, "_loop")

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar.asyncio.transports import DatagramTransport, StreamTransport
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.socket import LunarSocket, error, parse_address
 from lunar.sockets import syscalls
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.wire.address import ipv4_text
 from weaves.loop import HostFuture, WeaveLoop
 
@@ -209,7 +209,7 @@ class HostLoop(WeaveLoop):
         future: HostFuture[None] = self.create_future()
 
         def waiter(happened: int) -> None:
-            # A socket that is closed after the end of the run wakes nobody.
+            # A loop that was closed while somebody waited wakes nobody any more.
             if happened & mask and not future.done() and not self._closed:
                 future.set_result(None)
 

@@ -13,9 +13,9 @@ from asyncio import constants, events, transports, trsock
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.socket import LunarSocket, error, parse_address
 from lunar.sockets import syscalls
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 from lunar.wire.address import ipv4_text

@@ -14,7 +14,7 @@ from mypy_extensions import i64
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import send
-from lunar.packet import AF_INET, ICMP, IcmpMessage, Packet
+from lunar.packet import AF_INET, IcmpMessage, Packet
 from lunar.wire import ipv4
 
 ECHO_REPLY: Final = 0
@@ -33,7 +33,8 @@ TTL_EXCEEDED: Final = 0
 # RFC 1812 (4.3.2.3): as much of the offending packet as fits an ICMP packet of 576 bytes; Linux does the same.
 _QUOTE_BYTES: Final = 576 - 20 - 8
 
-# Linux' host-wide limit: net.ipv4.icmp_msgs_per_sec 1000 and icmp_msgs_burst 50, spent by errors and not by echo replies.
+# Linux' host-wide limit, net.ipv4.icmp_msgs_per_sec 1000 and icmp_msgs_burst 50: spent by errors, not by echo replies.
+# Its limit for each destination (icmp_ratelimit) is not here.
 _ERROR_EVERY_NS: Final = 1_000_000
 _ERRORS_BURST: Final = 50
 
@@ -116,7 +117,7 @@ class Icmp(Handler):
 
 
 def send_error(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> None:
-    """Report to the sender of `offender` that it could not be delivered; silently not, where RFC 1122 (3.2.2) forbids it.
+    """Report to the sender of `offender` that it could not be delivered; not where RFC 1122 (3.2.2) forbids it.
 
     A router's report carries the address of the device that it leaves by (RFC 1812, 4.3.2.4), as Linux' does.
     """

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-
 from typing import Any, Final
 
 from mypy_extensions import i64

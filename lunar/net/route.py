@@ -8,13 +8,13 @@ from mypy_extensions import i64
 
 from lunar.net.device import Device
 
-# Remembered lookups; dropped at each change of the table. Bounded, because a flood of destinations must not fill memory.
+# Remembered lookups; dropped at each change of the table. Bounded: a flood of destinations must not fill memory.
 _CACHE_ENTRIES: Final = 4096
 
 
 @final
 class Route:
-    """One route. `gateway` 0 means that the destination is on the device's own network. `source` is preferred, 0 none."""
+    """One route. `gateway` 0: the destination is on the device's own network. `source` is preferred, 0 for none."""
 
     def __init__(self, network: int, prefix: i64, gateway: int, device: Device, metric: i64, source: int) -> None:
         self.network: int = network
@@ -78,7 +78,7 @@ class RouteTable:
             table = self._tables[self._prefixes.index(prefix)]
             routes = table.get(network >> (32 - prefix), [])
             for route in routes:
-                if gateway and route.gateway != gateway or metric and route.metric != metric:
+                if (gateway and route.gateway != gateway) or (metric and route.metric != metric):
                     continue
                 if device is None or route.device is device:
                     routes.remove(route)

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.sockets.sock import Sock
+from lunar.net.sock import Sock
 
 # Above the largest limit that Linux lets a process have (fs.nr_open is at most 2**30 - 64) and still a C int.
 FD_BASE: Final = 1 << 30

@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.ip import DEFAULT_TTL
-from lunar.sockets.sock import Sock
+from lunar.net.sock import Sock
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
 from lunar.udp import UdpSock

@@ -11,8 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net.sock import Sock
 from lunar.packet import AF_INET, TCP, UDP
-from lunar.sockets.sock import Sock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.udp import Udp, UdpSock

@@ -14,8 +14,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
-from lunar.sockets.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.tcp import ack as acknowledgment
 from lunar.tcp import delayed_ack, output, reassembly, send_buffer, time_wait, timers, window
 from lunar.tcp.congestion import INITIAL_WINDOW

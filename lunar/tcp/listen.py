@@ -15,8 +15,8 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
+from lunar.net.sock import POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.sockets.sock import POLLIN
 from lunar.tcp import input as arrival
 from lunar.tcp import output, rtt, window
 from lunar.tcp.rtt import RTO_MAX_NS

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from lunar.net.sock import POLLIN
 from lunar.packet import TcpSegment
-from lunar.sockets.sock import POLLIN
 from lunar.tcp import delayed_ack, window
 from lunar.tcp.tcb import Held, Tcb
 

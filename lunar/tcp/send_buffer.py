@@ -9,7 +9,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.sockets.sock import POLLOUT
+from lunar.net.sock import POLLOUT
 from lunar.tcp.congestion import INITIAL_WINDOW
 from lunar.tcp.tcb import SNDBUF_MAX, Tcb
 

@@ -12,8 +12,8 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import SYN
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, window
 from lunar.tcp.congestion import CongestionControl
 from lunar.tcp.tables import Tables

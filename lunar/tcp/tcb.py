@@ -16,8 +16,8 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.route import Route
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import TCP
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.tcp import timers
 from lunar.tcp.byte_queue import ByteQueue
 from lunar.tcp.congestion import INFINITE_SSTHRESH, INITIAL_WINDOW, CongestionControl

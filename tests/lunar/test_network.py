@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lunar
-from lunar.links.impairments import Impairment
+from lunar.links.impairments import Impairment, RandomLoss
 from lunar.links.link import Link
 from lunar.links.switch import Switch
 from lunar.net import ip_output
@@ -233,6 +233,14 @@ def test_the_mtu_is_that_of_the_link() -> None:
 class DropAll(Impairment):
     def drops(self, frame: Frame) -> bool:
         return True
+
+
+def test_each_direction_has_a_loss_of_its_own() -> None:
+    net = pair(loss=0.5)
+    there, back = (wire.impairment for wire in net.wires["a.eth0 - b.eth0"])
+    assert isinstance(there, RandomLoss)
+    assert isinstance(back, RandomLoss)
+    assert [there.rng.random() for _ in range(5)] != [back.rng.random() for _ in range(5)]
 
 
 def test_an_impairment_of_ones_own_for_each_direction() -> None:
@@ -771,6 +779,12 @@ def test_other_seeds_give_other_runs() -> None:
 def test_without_loss_the_seed_changes_what_programs_draw() -> None:
     first, second = (conversation(seed)[1] for seed in (1, 2))
     assert [size for _, size in first][:10] != [size for _, size in second][:10]
+
+
+@pytest.mark.parametrize("through_bytes", [False, True])
+def test_every_wire_knows_whether_packets_go_through_bytes(through_bytes: bool) -> None:
+    net = pair(through_bytes=through_bytes)
+    assert [wire.through_bytes for wire in net.wires["a.eth0 - b.eth0"]] == [through_bytes] * 2
 
 
 def test_through_bytes_nothing_changes() -> None:

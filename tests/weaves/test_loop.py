@@ -555,6 +555,49 @@ def test_as_completed_gives_tasks_in_the_order_of_their_ends(world: World) -> No
     assert world.run(main) == [1, 2, 3]
 
 
+def test_as_completed_starts_coroutines_in_the_order_in_which_they_are_given(world: World) -> None:
+    async def work(number: int) -> None:
+        world.note(number)
+
+    async def main() -> None:
+        coroutines = [work(number) for number in range(20)]
+        # Not in the order of their addresses, by which a set would have them.
+        coroutines.sort(key=lambda coroutine: -id(coroutine))
+        expected.extend(coroutine.cr_frame.f_locals["number"] for coroutine in coroutines)
+        for done in asyncio.as_completed([coroutines[0], *coroutines]):
+            await done
+
+    expected: list[int] = []
+    world.run(main)
+    assert world.names == expected
+
+
+def test_as_completed_gives_up_at_its_timeout(world: World) -> None:
+    async def main() -> None:
+        for done in asyncio.as_completed([asyncio.sleep(1), asyncio.sleep(100)], timeout=5):
+            try:
+                await done
+            except TimeoutError:
+                world.note("timeout")
+            else:
+                world.note("done")
+
+    world.run(main)
+    assert world.log == [("done", 1.0), ("timeout", 5.0)]
+
+
+def test_as_completed_refuses_what_is_no_list(world: World) -> None:
+    async def main() -> None:
+        one = asyncio.sleep(1)
+        try:
+            next(iter(asyncio.as_completed(one)))  # type: ignore[call-overload]
+        finally:
+            one.close()
+
+    with pytest.raises(TypeError, match="expect"):
+        world.run(main)
+
+
 def test_queue(world: World) -> None:
     async def main() -> None:
         queue: asyncio.Queue[int] = asyncio.Queue(maxsize=1)
@@ -1094,10 +1137,30 @@ def test_a_timer_of_a_loop_that_was_closed_does_nothing(world: World) -> None:
     assert (world.log, world.now) == ([], 1.0)
 
 
+def test_a_task_that_is_lost_while_its_loop_runs_is_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def wait() -> None:
+            await loop.create_future()
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(1)
+        del task
+        gc.collect()
+
+    gc.collect()  # what tests before this one have left
+    caplog.clear()
+    world.run(main)
+    assert [record.message.splitlines()[0] for record in caplog.records] == ["Task was destroyed but it is pending!"]
+
+
 def test_discard_is_silent_about_tasks_that_are_left(world: World, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         kept.append(asyncio.create_task(asyncio.sleep(1000)))
 
+    gc.collect()  # what tests before this one have left
+    caplog.clear()
     kept: list[Any] = []
     world.run(main)
     world.weave.loop.discard()
@@ -1155,12 +1218,13 @@ def test_cancelling_a_program_runs_the_finally_clauses_of_its_tasks(world: World
 
 def test_a_program_that_blocks_in_a_coroutine_sees_its_loop_in_finally_when_cancelled(world: World) -> None:
     async def main() -> None:
+        loop = asyncio.get_running_loop()
         try:
             time.sleep(100)
         finally:
-            world.note(type(asyncio.get_running_loop()))
+            world.note(asyncio.get_running_loop() is loop)
 
     string = world.start(blocking(main))
     world.weave.loop.call_later(3, string.cancel)
     world.run_rest()
-    assert world.log == [(WeaveLoop, 3.0)]
+    assert world.log == [(True, 3.0)]

@@ -248,16 +248,15 @@ def test_streams_are_put_back_after_an_exception() -> None:
 def test_output_and_errors_go_their_own_ways() -> None:
     out: list[tuple[Any, str]] = []
     err: list[tuple[Any, str]] = []
-    with Streams(lambda weave, line: out.append((weave, line)), lambda weave, line: err.append((weave, line))):
-        with inside("a"):
-            print("out")
-            print("err", file=sys.stderr)
+    with Streams(lambda *line: out.append(line), lambda *line: err.append(line)), inside("a"):
+        print("out")
+        print("err", file=sys.stderr)
     assert (out, err) == ([("a", "out")], [("a", "err")])
 
 
 def test_finish_is_for_both() -> None:
     lines: list[tuple[Any, str]] = []
-    with Streams(lambda weave, line: lines.append((weave, line)), lambda weave, line: lines.append((weave, line))) as both:
+    with Streams(lambda *line: lines.append(line), lambda *line: lines.append(line)) as both:
         with inside("a"):
             sys.stdout.write("out")
             sys.stderr.write("err")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ import uvloop
 from weaves import interpose, seeds
 from weaves.here import here
 from weaves.loop import WeaveLoop
-from weaves.realtime import drive, drive_blocking, run_slice
+from weaves.realtime import _COLLECT_EVERY, drive, drive_blocking, run_slice
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Call
 from weaves.strings import RUNNING, String, Weave
 from weaves.supervisor import RETURN, Supervisor
@@ -60,9 +62,16 @@ class World:
         return self.scheduler.now_ns / S
 
 
+    def close(self) -> None:
+        self.supervisor.close()
+        self.weave.loop.discard()
+
+
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
 
 
 def in_asyncio(main: Coroutine[Any, Any, Any]) -> Any:
@@ -287,6 +296,60 @@ def test_two_runs_take_turns_in_one_loop() -> None:
         ("ended", 3.0),
         ("ended", 4.0),
     ]
+
+
+# The garbage collector, which would otherwise run by the count of allocations
+
+
+def test_the_collector_is_held_during_a_run(world: World) -> None:
+    string = world.start(gc.isenabled)
+    drive_blocking(world.scheduler, None)
+    assert (string.state, string.result, gc.isenabled()) == ("ended", False, True)
+
+
+@both_loops
+def test_the_collector_is_held_inside_of_a_loop_too(world: World, run: Run) -> None:
+    string = world.start(gc.isenabled)
+    run(drive(world.scheduler, None))
+    assert (string.state, string.result, gc.isenabled()) == ("ended", False, True)
+
+
+def test_the_collector_is_back_after_an_exception(world: World) -> None:
+    world.at(1, [].pop)
+    with pytest.raises(IndexError):
+        drive_blocking(world.scheduler, None)
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off(world: World) -> None:
+    gc.disable()
+    try:
+        world.start(asyncio.sleep, 1)
+        drive_blocking(world.scheduler, None)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_garbage_is_collected_by_the_count_of_events_and_turns(world: World) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    counts: list[int] = []
+
+    def collected(_: object) -> None:
+        counts.append(world.scheduler.fired + world.scheduler.turns_taken)
+
+    async def program() -> None:
+        watched.append(weakref.ref(Cycle(), collected))
+        while not counts:
+            await asyncio.sleep(0.001)
+
+    watched: list[Any] = []
+    world.start(program)
+    drive_blocking(world.scheduler, 60 * S)
+    assert counts == [_COLLECT_EVERY[0]]
 
 
 # Ctrl-C

@@ -562,6 +562,8 @@ def test_killing_what_has_ended_changes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("function", [coroutine_function, blocking_function])
 def test_kill_is_silent(world: World, caplog: pytest.LogCaptureFixture, function: Callable[[str], Any]) -> None:
+    gc.collect()  # what tests before this one have left
+    caplog.clear()
     string = world.start(function, "x")
     world.at(0.5, string.kill)
     with caplog.at_level(logging.DEBUG, "asyncio"):

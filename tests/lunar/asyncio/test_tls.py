@@ -94,8 +94,9 @@ def test_what_goes_over_the_link_is_not_the_text(hosts: TwoHosts, tmp_path: Any)
         writer.write(text)
         return await reader.readexactly(len(text))
 
-    with hosts.net.capture(tmp_path):
-        assert hosts.run(main) == text
+    capture = hosts.net.capture(tmp_path)
+    assert hosts.run(main) == text
+    capture.flush()
     captured = (tmp_path / "client-eth0.pcap").read_bytes()
     assert len(captured) > 2 * len(text) and b"nobody" not in captured
 
@@ -159,7 +160,7 @@ def test_a_certificate_that_fails_the_check(
     assert reason in message
     assert at == 2 * ROUND_TRIP  # the client has the certificate when the server's first flight is there
     # The server hears of it by an alert, and goes on.
-    assert [type(error) for error in site.reported] in ([], [ssl.SSLError])
+    assert site.reported == []
     assert hosts.client.descriptors.all() == []
     assert len(hosts.server.descriptors.all()) == 1  # the listening one
 
@@ -185,7 +186,7 @@ def test_a_server_that_asks_for_a_client_certificate(hosts: TwoHosts) -> None:
         seen.append(writer.get_extra_info("peercert")["subjectAltName"])
         await echo(reader, writer)
 
-    Site(hosts, handle, server_context(ask_client=True))
+    site = Site(hosts, handle, server_context(ask_client=True))
 
     async def main() -> Any:
         with_one, without = client_context(), client_context()
@@ -195,14 +196,12 @@ def test_a_server_that_asks_for_a_client_certificate(hosts: TwoHosts) -> None:
         data = await reader.readexactly(8)
         writer.close()
         reader, writer = await asyncio.open_connection("server", 443, ssl=without)
-        # In TLS 1.3 the client is done before the server has seen that there is no certificate.
-        with pytest.raises(ssl.SSLError) as caught:
-            await reader.read(1)
-        return data, caught.value.reason
+        # In TLS 1.3 the client is done before the server has seen that there is no certificate; then it is cut off.
+        return data, await reader.read(1)
 
-    data, reason = hosts.run(main)
-    assert data == b"it is me" and seen == [(("email", "client@example.org"),)]
-    assert "CERTIFICATE_REQUIRED" in reason
+    assert hosts.run(main) == (b"it is me", b"")
+    assert seen == [(("email", "client@example.org"),)]
+    assert site.reported == []  # a failed handshake is the loop's to log in debug mode only
 
 
 # STARTTLS
@@ -249,7 +248,8 @@ def test_loop_start_tls_gives_a_new_transport(hosts: TwoHosts) -> None:
         await protocol.over
         return protocol.calls
 
-    assert hosts.run(main) == ["made", b"over tls", ("lost", None)]
+    # The peer's close_notify, in answer to ours, is the "eof".
+    assert hosts.run(main) == ["made", b"over tls", "eof", ("lost", None)]
 
 
 def test_a_failed_start_tls_raises_and_closes(hosts: TwoHosts) -> None:
@@ -316,7 +316,7 @@ def test_a_client_without_tls_is_closed_by_the_server(hosts: TwoHosts) -> None:
             return True, now()
 
     assert hosts.run(main) == (True, 2 * ROUND_TRIP)
-    assert [type(error) for error in site.reported] in ([], [ssl.SSLError])
+    assert site.reported == []
 
 
 def test_a_refused_connect_is_refused_with_tls_too(hosts: TwoHosts) -> None:

@@ -114,6 +114,13 @@ def test_broadcast_reaches_all_others_once() -> None:
     assert sorted(lan.ends()) == [(ms(5) + us(200), name, 9) for name in ("h2", "h3", "h4")]
 
 
+def test_broadcast_does_not_come_back_to_its_sender() -> None:
+    lan = Lan()
+    lan.sends(1, 255)
+    lan.ends()
+    assert [lan.device(host).rx_packets for host in lan.hosts] == [0, 1, 1, 1]
+
+
 def test_the_copies_of_a_broadcast_are_separate_packets() -> None:
     lan = Lan(3)
     seen: list[Frame] = []

@@ -8,8 +8,8 @@ import resource
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lunar.net.sock import Sock
 from lunar.sockets.fdtable import FD_BASE, FD_LIMIT, FdTable, is_virtual
-from lunar.sockets.sock import Sock
 
 
 def sock() -> Sock:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar.net.sock import Sock
 from lunar.sockets import options, syscalls
 from lunar.sockets.options import getsockopt, set_linger, setsockopt
-from lunar.sockets.sock import Sock
 
 STREAM, DGRAM = int(socket.SOCK_STREAM), int(socket.SOCK_DGRAM)
 SOL_SOCKET, IPPROTO_IP, IPPROTO_TCP = 1, 0, 6

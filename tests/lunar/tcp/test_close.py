@@ -23,7 +23,7 @@ from tcp_scenario import (
     server,
 )  # fmt: skip
 
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.tcp import tcb
 
 D = LOCAL + 1

@@ -11,8 +11,8 @@ from tcp_scenario import Host, join, ms, s
 
 from lunar.links.impairments import Impairment
 from lunar.net.device import Device
+from lunar.net.sock import POLLIN, POLLOUT
 from lunar.packet import AF_INET, Frame, TcpSegment
-from lunar.sockets.sock import POLLIN, POLLOUT
 from lunar.tcp.sock import TcpSock
 from weaves.scheduler import Call, Lane, Scheduler
 

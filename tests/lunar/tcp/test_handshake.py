@@ -22,8 +22,8 @@ from tcp_scenario import (
     server,
 )  # fmt: skip
 
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import IcmpMessage
-from lunar.sockets.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 
 
 def test_connect_sends_a_syn_with_linux_options() -> None:

@@ -6,7 +6,7 @@ import errno
 
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, Scenario, established, ms, s
 
-from lunar.sockets.sock import POLLOUT
+from lunar.net.sock import POLLOUT
 
 
 def test_a_write_is_cut_into_full_segments() -> None:

@@ -6,7 +6,7 @@ import errno
 
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s
 
-from lunar.sockets.sock import POLLIN, POLLRDHUP
+from lunar.net.sock import POLLIN, POLLRDHUP
 
 
 def past_quick_acks(read: bool = True) -> Scenario:

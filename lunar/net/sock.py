@@ -1,0 +1,66 @@
+"""What all sockets of a host have in common: identity, options, an error, and who waits.
+
+A socket never blocks and knows nothing of event loops. When something that a waiter could care about happens (data,
+space, a connection, an error) it calls `wake(mask)`; the faces (lunar/asyncio, lunar/socket.py) wait in their own way
+and then ask again. Masks are those of poll(2).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+POLLIN: Final = 0x001
+POLLPRI: Final = 0x002
+POLLOUT: Final = 0x004
+POLLERR: Final = 0x008
+POLLHUP: Final = 0x010
+POLLRDHUP: Final = 0x2000
+
+
+class Sock:
+    """One socket. `error` is a pending errno (SO_ERROR), 0 if there is none."""
+
+    def __init__(self, family: i64, type: i64, protocol: i64) -> None:
+        self.family: i64 = family
+        self.type: i64 = type
+        self.protocol: i64 = protocol
+        self.local_addr: int = 0
+        self.local_port: i64 = 0
+        self.remote_addr: int = 0
+        self.remote_port: i64 = 0
+        self.error: i64 = 0
+        self.reuse_addr: bool = False
+        self.reuse_port: bool = False
+        self.keepalive: bool = False
+        self.broadcast: bool = False
+        self.ttl: i64 = 64
+        self.tos: i64 = 0
+        self.priority: i64 = 0
+        self.sndbuf: i64 = 212_992
+        self.rcvbuf: i64 = 212_992
+        self.sndbuf_locked: bool = False  # set by SO_SNDBUF: no auto-tuning
+        self.rcvbuf_locked: bool = False
+        self.linger_on: bool = False
+        self.linger_s: i64 = 0
+        self.bound_device: str = ""
+        # Called as waiter(mask) at each wake; a list, because poll and a reader may wait at once. Each waiter judges
+        # by itself whether the mask concerns it.
+        self.waiters: list[Any] = []
+
+    def wake(self, mask: i64) -> None:
+        """Tell the waiters that the conditions in `mask` may now hold."""
+        if self.waiters:
+            for waiter in self.waiters.copy():
+                waiter(mask)
+
+    def poll(self) -> int:
+        """The conditions of poll(2) that hold now."""
+        raise NotImplementedError
+
+    def take_error(self) -> int:
+        """The pending errno, which is thereby cleared (SO_ERROR's semantics)."""
+        error = self.error
+        self.error = 0
+        return error

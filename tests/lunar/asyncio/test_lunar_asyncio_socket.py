@@ -1,0 +1,246 @@
+"""`lunar.asyncio`: asyncio with awaited sockets, inside a weave and outside."""
+
+from __future__ import annotations
+
+import asyncio as standard
+import errno
+import socket as standard_socket
+from typing import Any
+
+import pytest
+from two_hosts import CLIENT, DELAY, ROUND_TRIP, SERVER, TwoHosts
+
+from lunar import asyncio
+from lunar.socket import LunarSocket
+
+
+async def echo_server() -> None:
+    listener = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_STREAM)
+    listener.bind(("", 80))
+    listener.listen()
+    tasks = set()
+    while True:
+        sock, _address = await listener.accept()
+        tasks.add(asyncio.create_task(echo(sock)))
+
+
+async def echo(sock: asyncio.socket) -> None:
+    with sock:
+        while data := await sock.recv(4096):
+            await sock.sendall(data)
+
+
+async def connected() -> asyncio.socket:
+    sock = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_STREAM)
+    await sock.connect((SERVER, 80))
+    return sock
+
+
+def test_it_is_asyncio_and_more() -> None:
+    for name in standard.__all__:
+        assert getattr(asyncio, name) is getattr(standard, name), name
+    assert asyncio.tasks is standard.tasks
+    assert asyncio.AF_INET is standard_socket.AF_INET and asyncio.SOCK_DGRAM is standard_socket.SOCK_DGRAM
+    assert "socket" in asyncio.__all__
+    with pytest.raises(AttributeError):
+        _ = asyncio.no_such_name
+
+
+def test_the_readmes_lines(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        sock = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_STREAM)
+        await sock.connect(("server", 80))
+        at = loop.time()
+        await sock.sendall(b"...")
+        data = await sock.recv(4096)
+        return at, data, loop.time()
+
+    assert hosts.run(main) == (ROUND_TRIP, b"...", 2 * ROUND_TRIP)
+
+
+def test_accept_gives_an_awaited_socket_and_an_address(hosts: TwoHosts) -> None:
+    async def serve() -> Any:
+        listener = asyncio.socket()
+        listener.bind((SERVER, 80))
+        listener.listen(5)
+        sock, address = await listener.accept()
+        assert type(sock) is asyncio.socket
+        assert sock.getpeername() == address and sock.getsockname() == (SERVER, 80)
+        return address, asyncio.get_running_loop().time()
+
+    string = hosts.net.start(hosts.server, serve)
+
+    async def main() -> Any:
+        return (await connected()).getsockname()
+
+    own = hosts.run(main)
+    hosts.net.run()
+    assert own[0] == CLIENT and string.result == (own, 3 * DELAY)
+
+
+def test_what_it_wraps_is_a_non_blocking_socket_of_the_host(hosts: TwoHosts) -> None:
+    async def main() -> None:
+        with asyncio.socket(asyncio.AF_INET, asyncio.SOCK_DGRAM) as sock:
+            assert type(sock._sock) is LunarSocket and sock._sock.gettimeout() == 0.0
+            assert (sock.family, sock.type) == (asyncio.AF_INET, asyncio.SOCK_DGRAM)
+            assert sock.proto in (0, standard_socket.IPPROTO_UDP)
+            assert sock.fileno() == sock._sock.fileno() >= 0
+        assert sock.fileno() == -1
+
+    hosts.run(main)
+
+
+def test_recv_into_and_options(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        sock = await connected()
+        sock.setsockopt(standard_socket.IPPROTO_TCP, standard_socket.TCP_NODELAY, 1)
+        assert sock.getsockopt(standard_socket.IPPROTO_TCP, standard_socket.TCP_NODELAY) == 1
+        assert sock.getsockopt(standard_socket.SOL_SOCKET, standard_socket.SO_ERROR, 4) == bytes(4)
+        await sock.sendall(b"abc")
+        buffer = bytearray(5)
+        return await sock.recv_into(buffer), bytes(buffer)
+
+    assert hosts.run(main) == (3, b"abc\0\0")
+
+
+def test_datagrams(hosts: TwoHosts) -> None:
+    async def answer() -> None:
+        sock = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_DGRAM)
+        sock.bind(("", 53))
+        while True:
+            data, address = await sock.recvfrom(1000)
+            await sock.sendto(data.upper(), address)
+
+    hosts.serve(answer)
+
+    async def main() -> Any:
+        sock = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_DGRAM)
+        assert await sock.sendto(b"abc", ("server", 53)) == 3
+        return await sock.recvfrom(1000)
+
+    assert hosts.run(main) == (b"ABC", (SERVER, 53))
+
+
+def test_send_takes_what_fits_and_waits_for_room(hosts: TwoHosts) -> None:
+    async def late() -> None:
+        listener = asyncio.socket()
+        listener.bind(("", 80))
+        listener.listen()
+        sock, _address = await listener.accept()
+        await asyncio.sleep(100)
+        while await sock.recv(1 << 20):
+            pass
+
+    hosts.serve(late)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        sock = await connected()
+        total, waited = 0, 0.0
+        while total < 20_000_000:
+            start = loop.time()
+            count = await sock.send(bytes(20_000_000 - total))
+            assert count > 0
+            total += count
+            waited = max(waited, loop.time() - start)
+        return total, waited > 99
+
+    assert hosts.run(main) == (20_000_000, True)
+
+
+def test_half_close_and_the_end_of_the_stream(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        sock = await connected()
+        await sock.sendall(b"half")
+        sock.shutdown(standard_socket.SHUT_WR)
+        return await sock.recv(10), await sock.recv(10), await sock.recv(10)
+
+    assert hosts.run(main) == (b"half", b"", b"")
+
+
+def test_errors_are_those_of_the_standard_socket(hosts: TwoHosts) -> None:
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ConnectionRefusedError):
+            await connected()
+        refused = loop.time()
+        sock = asyncio.socket()
+        with pytest.raises(BrokenPipeError):
+            await sock.send(b"x")
+        with pytest.raises(OSError) as caught:
+            await sock.recv(1)
+        assert caught.value.errno == errno.ENOTCONN
+        sock.close()
+        with pytest.raises(OSError) as caught:
+            await sock.recv(1)
+        return refused, caught.value.errno
+
+    assert hosts.run(main) == (ROUND_TRIP, errno.EBADF)
+
+
+@pytest.mark.parametrize("what", ["recv", "recv_into", "accept", "send", "connect"])
+def test_cancelling_leaves_the_socket_usable(hosts: TwoHosts, what: str) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> bytes:
+        sock = await connected()
+        if what == "send":
+            while True:
+                try:
+                    await asyncio.wait_for(sock.send(bytes(1_000_000)), 60)
+                except TimeoutError:
+                    break
+            # The echo has filled both directions; reading makes room again.
+            while True:
+                try:
+                    await asyncio.wait_for(sock.recv(1 << 20), 60)
+                except TimeoutError:
+                    break
+        else:
+            listener = asyncio.socket()
+            listener.listen()
+            attempt = {
+                "recv": lambda: sock.recv(10),
+                "recv_into": lambda: sock.recv_into(bytearray(10)),
+                "accept": lambda: listener.accept(),
+                "connect": lambda: asyncio.socket().connect(("10.0.0.2", 80)),
+            }[what]()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(attempt, ROUND_TRIP / 2)
+        await sock.sendall(b"usable")
+        return await sock.recv(10)
+
+    assert hosts.run(main) == b"usable"
+
+
+def test_outside_a_weave_it_is_a_socket_of_the_machine() -> None:
+    async def serve(listener: asyncio.socket) -> None:
+        sock, _address = await listener.accept()
+        await echo(sock)
+
+    async def main() -> Any:
+        listener = asyncio.socket(asyncio.AF_INET, asyncio.SOCK_STREAM)
+        assert type(listener._sock) is standard_socket.socket
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        serving = asyncio.create_task(serve(listener))
+        with asyncio.socket() as sock:
+            await sock.connect(listener.getsockname())
+            assert await sock.send(b"re") == 2
+            await sock.sendall(b"al")
+            sock.shutdown(standard_socket.SHUT_WR)
+            got = b""
+            while data := await sock.recv(10):
+                got += data
+        await serving
+        listener.close()
+        return got
+
+    assert standard.run(main()) == b"real"

@@ -1,0 +1,164 @@
+"""What the documentation shows is true: its blocks run, its errors are raised, its files exist.
+
+The first line of a block says what is done with it:
+
+    ```python run      run as a program; if the next block is "text output", that is what it prints
+    ```python test     run by pytest
+    ```toml check      loaded as a tapestry that stands in tapestries/
+    ```toml error      loaded so too; the next block, "text output", is the error
+    ```console hello   a command beside the README's hello.toml, and what it prints
+
+Other blocks are for reading only. Each program runs in a process of its own, in an empty folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import weaves
+from weaves import report, tapestry
+from weaves.loader import load
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+# Where `weaves` and `lunar` come from here; a process in another folder must find the same.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(weaves.__file__).parent.parent)}
+PYTHON = [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
+
+
+class Block(NamedTuple):
+    page: str
+    line: int
+    kind: str
+    text: str
+    output: str | None  # the text of the next block, if that is "text output"
+
+
+def blocks(kind: str) -> list[Block]:
+    """The blocks of all pages that are marked `kind`."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fences = list(re.finditer(r"^```([^\n]+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        for fence, after in zip(fences, [*fences[1:], None], strict=False):
+            if fence[1] == kind:
+                output = after[2] if after is not None and after[1] == "text output" else None
+                line = text.count("\n", 0, fence.start()) + 1
+                found.append(Block(page.name, line, kind, fence[2], output))
+    assert found, f"no page has a block that is marked {kind}"
+    return found
+
+
+def place(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+@pytest.mark.parametrize("block", blocks("python run"), ids=place)
+def test_a_program_runs_and_prints_what_is_shown(block: Block, tmp_path: Path) -> None:
+    program = tmp_path / "example.py"
+    program.write_text(block.text, encoding="utf-8")
+    done = subprocess.run(
+        [*PYTHON, str(program)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (block.output or "")
+
+
+@pytest.mark.parametrize("block", blocks("python test"), ids=place)
+def test_a_test_passes(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(block.text, encoding="utf-8")
+    done = subprocess.run(
+        [*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("toml check"), ids=place)
+def test_a_tapestry_has_no_mistake(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    load(tapestry.parse(block.text, ROOT / "tapestries" / "site.toml")).close()
+
+
+@pytest.mark.parametrize("block", blocks("toml error"), ids=place)
+def test_a_mistake_is_told_as_shown(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(ROOT / "tapestries")
+    with pytest.raises(weaves.TapestryError) as caught:
+        load(tapestry.parse(block.text, "site.toml"))
+    assert f"{caught.value}\n" == block.output
+
+
+@pytest.mark.parametrize("block", blocks("console hello"), ids=place)
+def test_a_command_prints_what_is_shown(block: Block, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```\w+ (hello\.\w+)\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command, _, output = block.text.partition("\n")
+    done = subprocess.run(
+        [*PYTHON, "-m", "weaves.cli", *command.removeprefix("$ weave ").split()],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout == output, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), f"{page.name} leads to {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name} leads to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """GitHub's names of the headings: lower case, without punctuation, with hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_are_named_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:weaves|lunar|tests|tapestries|benchmarks|docs)/[\w/.-]*)`", page.read_text("utf-8")):
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_functions_that_design_names_are_in_their_files() -> None:
+    """`lunar/tcp/output.py: push` in the text means that the file defines push."""
+    named = re.findall(r"`((?:weaves|lunar)/[\w/]+\.py): ([\w., ]+)`", (ROOT / "docs" / "design.md").read_text("utf-8"))
+    assert named
+    for path, names in named:
+        source = (ROOT / path).read_text("utf-8")
+        for name in names.split(", "):
+            for part in name.split("."):
+                assert re.search(rf"^\s*(?:async )?(?:def|class) {part}\b", source, re.MULTILINE), f"{path}: {name}"
+
+
+def test_every_figure_is_documented() -> None:
+    """The table of JSON fields in cli.md has what `weave run --json` writes, and nothing else."""
+    hosts = '[hosts.a]\neth0 = "10.0.0.1/24"\n[hosts.b]\neth0 = "10.0.0.2/24"\n'
+    live = load(tapestry.parse(hosts + '[[links]]\nends = ["a", "b"]', "pair.toml"))
+    written = report.figures(live, 0.0, False)
+    live.close()
+    fields = set()
+    for key, value in written.items():
+        if isinstance(value, dict):
+            fields |= {f"{key}.{inner}" for inner in value}
+        elif isinstance(value, list):
+            fields |= {f"{key}[].{inner}" for inner in value[0]}
+        else:
+            fields.add(key)
+    section = (ROOT / "docs" / "cli.md").read_text("utf-8").partition("### Figures as JSON")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == fields
