@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
-
 from lunar.net_tools import CommandError
 from lunar.network import Network
+from weaves.loader import where_of
 from weaves.tapestry import Tapestry
 
 
@@ -22,10 +21,10 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             for device in host_description.devices:
                 for address, _prefix in device.addresses:
                     network.names.add(name, address)
-    for link in description.links:
+    for number, link in enumerate(description.links):
         if link.queue_kind != "fifo":
             # Refused rather than ignored: whoever asks for it would measure something else.
-            where = attrs.evolve(link.where, key="queue.kind")
+            where = where_of(description, "links", number, "queue", "kind")
             raise where.error(f'"{link.queue_kind}" is not here yet; expected "fifo"')
         network.add_link(
             link.name,

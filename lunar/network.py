@@ -27,9 +27,8 @@ from lunar.names import NameTable
 from lunar.net.device import Device
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
-from lunar.wire.address import parse_ipv4
 from weaves import interpose, seeds, units
-from weaves.clock import EPOCH_NS, parse_duration
+from weaves.clock import EPOCH_NS
 from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
@@ -92,7 +91,7 @@ class Network:
         """
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
-        parsed = [_interface(address) for address in addresses]
+        parsed = [units.parse_address(address) for address in addresses]
         host = Host(self, name)
         self.hosts[name] = host
         for pair in parsed:
@@ -129,12 +128,12 @@ class Network:
         return self.add_link(
             name or " - ".join(f"{host.name}.{device.name}" for host, device in devices[:2]),
             [device for _, device in devices],
-            rate_bps=units.parse_rate(rate) if isinstance(rate, str) else rate,
-            delay_ns=parse_duration(delay) if isinstance(delay, str) else delay,
+            rate_bps=units.parse_rate(rate) if isinstance(rate, str) else _whole("rate", rate, 1),
+            delay_ns=units.parse_wait(delay) if isinstance(delay, str) else _whole("delay", delay, 0),
             loss=units.parse_loss(loss),
             limit_packets=packets,
             limit_bytes=size,
-            mtu=mtu,
+            mtu=_whole("mtu", mtu, 68, 65535),
             impairment=impairment,
         )
 
@@ -240,10 +239,10 @@ class Network:
 
         `at` is a duration ("5ms") or seconds from now. A `background` string does not keep the run going.
         """
+        delay_ns = _span("at", at)
         string = String(
             host.weave, name or _name_of(function), function, args, kwargs, background=background, on_error=on_error
         )
-        delay_ns = parse_duration(at) if isinstance(at, str) else round(at * _NS)
         self.supervisor.start(string, self.scheduler.now_ns + delay_ns)
         return string
 
@@ -283,14 +282,18 @@ class Network:
     def _prepare(
         self, main: Any, args: tuple[Any, ...], on: Host | None, until: str | float | None
     ) -> tuple[String | None, int | None]:
-        assert not self._closed, "the network was closed"
-        until_ns = parse_duration(until) if isinstance(until, str) else None if until is None else round(until * _NS)
-        if main is None:
-            return None, until_ns
-        if on is None:
+        try:
+            if self._closed:
+                raise RuntimeError("the network was closed")
+            until_ns = None if until is None else _span("until", until)
+            if main is None:
+                return None, until_ns
+            if on is None:
+                raise TypeError("run() with a coroutine or function needs on=HOST")
+        except (RuntimeError, TypeError, ValueError):
             if inspect.iscoroutine(main):
-                main.close()
-            raise TypeError("run() with a coroutine or function needs on=HOST")
+                main.close()  # or Python would complain that nobody awaited it
+            raise
         # Its failure is the caller's to see, as an exception: not printed, and the others go on.
         string = String(on.weave, _name_of(main), main, args, on_error=RETURN)
         self.supervisor.stopped_by = None
@@ -386,17 +389,26 @@ def stall_message(waiting: list[String]) -> str:
     return f"nothing is left that could wake {some}{more}: no packet is on its way and no timer is set"
 
 
-def _interface(text: str) -> tuple[int, int]:
-    """(address, prefix length) of "10.0.0.2/24"."""
-    address, slash, prefix = text.partition("/")
-    if not slash or not prefix.isdigit() or int(prefix) > 32:
-        raise ValueError(f'"{text}" is not an address with a prefix length; expected one like "10.0.0.2/24"')
-    return parse_ipv4(address), int(prefix)
+def _whole(what: str, value: int | None, smallest: int, largest: int = units.LIMIT) -> Any:
+    """`value`, an int in its range, or None. Raises `ValueError`."""
+    if value is None or (isinstance(value, int) and smallest <= value <= largest):
+        return value
+    limits = f"from {smallest} to {largest}" if largest < units.LIMIT else f"of {smallest} or more"
+    raise ValueError(f"{what} {value!r}: expected a whole number {limits}")
+
+
+def _span(what: str, value: str | float) -> int:
+    """The nanoseconds of a duration ("5ms") or of seconds. Raises `ValueError`."""
+    if isinstance(value, str):
+        return units.parse_wait(value)
+    if not 0 <= value < units.LIMIT / _NS:  # also false for nan
+        raise ValueError(f"{what} {value!r}: expected seconds of 0 or more")
+    return round(value * _NS)
 
 
 def _queue_limit(queue: str | int) -> tuple[int | None, int | None]:
-    if isinstance(queue, int):
-        return queue, None
+    if not isinstance(queue, str):
+        return _whole("queue", queue, 1), None
     return units.parse_queue_limit(queue)
 
 

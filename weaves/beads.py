@@ -1,8 +1,8 @@
 """A bead: an instance of a module, with global data of its own.
 
 Today each program has a `__main__` of its own: its code is compiled once and shared, its namespace is fresh. Modules
-that it imports are shared by all, and are imported as by code outside of any weave, so that what they do at import (read
-a clock, draw a number) does not depend on which host happened to come first.
+that it imports are shared by all, and are imported as by code outside of any weave, so that what they do at import
+(read a clock, draw a number) does not depend on which host happened to come first.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
     description = source if isinstance(source, Tapestry) else read(source)
     if description.network not in _BUILDERS:
         known = " or ".join(f'"{name}"' for name in _BUILDERS)
-        where = _where(description, "tapestry", "network")
+        where = where_of(description, "tapestry", "network")
         raise where.error(f'"{description.network}" is not known; expected {known}')
     if not description.hosts:
         raise TapestryError(str(description.path), None, "", "", "there are no hosts; expected a table [hosts.NAME]")
@@ -177,8 +177,8 @@ def weave_names(host: HostDescription) -> list[str]:
     return names
 
 
-def _where(description: Tapestry, *path: str | int) -> Where:
-    """The place of a key, which descriptions do not keep: looked up in the file again, now that there is a mistake."""
+def where_of(description: Tapestry, *path: str | int) -> Where:
+    """The place of a key, which descriptions do not keep. It is looked up in the file again, now that it is wrong."""
     try:
         return TomlSource.read(description.path).where(*path)
     except TapestryError:
@@ -189,10 +189,9 @@ def _check_ends(description: Tapestry, until_ns: int | None) -> None:
     strings = [string for host in description.hosts for string in host.strings]
     if until_ns is None and strings and all(string.background for string in strings):
         group = next(host.group for host in description.hosts if host.strings)
-        raise _where(description, "hosts", group, "strings", 0, "background").error(
-            "every string is in the background, so that the run would be over at once; "
-            "expected one that is not, or [tapestry] until"
-        )
+        message = "every string is in the background, so that the run would be over at once"
+        where = where_of(description, "hosts", group, "strings", 0, "background")
+        raise where.error(f"{message}; expected one that is not, or [tapestry] until")
 
 
 class _Strings:
@@ -289,17 +288,18 @@ class _Strings:
         module_name, _, path = call.partition(":")
         self._check_not_another(module_name, where, "call")
         try:
-            found: Any = importlib.import_module(module_name)
+            module = importlib.import_module(module_name)
         # Whatever the module's own code raises is what the user has to hear.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             raise where.error("call", _failed_import(module_name, error)) from None
+        found: Any = module
         for part in path.split("."):
             owner = found
             try:
                 found = getattr(owner, part)
             except AttributeError:
-                names = [name for name, value in vars(owner).items() if callable(value) and not name.startswith("_")]
-                advice = suggestion(part, names) if names else "expected a function of it"
+                names = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name, None))]
+                advice = suggestion(part, names) if names and owner is module else "expected a function of it"
                 raise where.error("call", f'module "{module_name}" has no "{path}"; {advice}') from None
         if not callable(found):
             raise where.error("call", f'"{call}" is not a function but {type(found).__name__}; expected a function')
@@ -336,7 +336,7 @@ class _Place:
     def error(self, key: str, message: str) -> TapestryError:
         """A mistake in `key` of the string."""
         path = ("hosts", self._host.group, "strings", self._number, key)
-        return _where(self._description, *path).error(message)
+        return where_of(self._description, *path).error(message)
 
 
 def _check_fits(function: Callable[..., Any], string: StringDescription, where: _Place) -> None:
@@ -368,4 +368,4 @@ def _failed_import(module: str, error: BaseException) -> str:
     return f'module "{module}" fails at import: {said}{place}; expected a module that imports'
 
 
-__all__ = ["LiveTapestry", "Stalled", "describe", "load", "weave_names"]
+__all__ = ["LiveTapestry", "Stalled", "describe", "load", "weave_names", "where_of"]

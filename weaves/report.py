@@ -168,7 +168,8 @@ def failure_text(string: String, full: bool) -> str:
     place = f"host {string.weave.host.name}, weave {string.weave.name}, string {string.name}"
     if isinstance(error, SystemExit):
         # What the program decided itself: its code, or its words, which Python prints and makes code 1.
-        said = f"exited with code {error.code}" if isinstance(error.code, int) else f"exited with code 1: {error.code}"
+        code = error.code
+        said = f"exited with code {int(code)}" if isinstance(code, int) else f"exited with code 1: {code}"
     elif full:
         return f"{place}:\n{_traceback(error)}"
     else:

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from lunar.links.impairments import Impairment
 from lunar.net.device import Device, Medium
-from lunar.packet import ETHERNET_HEADER_BYTES, Frame, Packet, Port, TcpSegment, UdpDatagram
+from lunar.packet import ETHERNET_HEADER_BYTES, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
 from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
@@ -123,6 +123,8 @@ class Wire:
                     lane.fold((frame.ts_val << 30) ^ frame.ts_ecr)
             elif isinstance(frame, UdpDatagram):
                 lane.fold((frame.sport << 16) | frame.dport)
+            elif isinstance(frame, IcmpMessage):
+                lane.fold((frame.type << 40) | (frame.code << 32) | frame.rest)
 
 
 @final

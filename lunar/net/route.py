@@ -48,6 +48,7 @@ class RouteTable:
         self._prefixes: list[int] = []
         self._tables: list[dict[int, list[Route]]] = []
         self._cache: dict[int, Route] = {}
+        self.generation: i64 = 0  # counts the changes: who remembers a route looks it up again
 
     def add(self, route: Route) -> None:
         """Add `route`, behind those for the same network with the same metric.
@@ -67,7 +68,7 @@ class RouteTable:
                 raise FileExistsError(17, "File exists")
         routes.append(route)
         routes.sort(key=_metric)
-        self._cache.clear()
+        self._changed()
 
     def remove(self, network: int, prefix: int, gateway: int, device: Device | None, metric: int = 0) -> None:
         """Remove the first route that matches; gateway 0, device None and metric 0 match any.
@@ -82,9 +83,13 @@ class RouteTable:
                     continue
                 if device is None or route.device is device:
                     routes.remove(route)
-                    self._cache.clear()
+                    self._changed()
                     return
         raise ProcessLookupError(3, "No such process")
+
+    def _changed(self) -> None:
+        self._cache.clear()
+        self.generation += 1
 
     def lookup(self, dst: int) -> Route | None:
         """The route for `dst`: the longest prefix, then the lowest metric."""

@@ -152,7 +152,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         return
     if not flags & SYN or flags & FIN:
         return
-    if segment.dst not in tables.ip.local:
+    if not tables.ip.has_address(segment.dst):
         return  # RFC 1122 (4.2.3.10): no connection with a broadcast address
     counters = tables.ip.counters
     if listener.is_full():

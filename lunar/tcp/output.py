@@ -69,7 +69,8 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
     tcb.ip.counters.tcp_out_segs += 1
     route = tcb.route
-    if route is None:
+    if route is None or tcb.route_generation != tcb.ip.routes.generation:
+        tcb.route_generation = tcb.ip.routes.generation
         route = ip_output.route_for(tcb.ip, tcb.remote_addr)
         tcb.route = route
     return ip_output.send(tcb.ip, segment, route)
@@ -125,7 +126,7 @@ def send_reset_for(ip: Ip, segment: TcpSegment) -> None:
     flags: i64 = segment.flags
     if flags & RST:
         return
-    if segment.dst not in ip.local:
+    if not ip.has_address(segment.dst):
         return  # RFC 1122 (4.2.3.10): a broadcast is answered by nobody
     if flags & ACK:
         send_bare(

@@ -115,7 +115,8 @@ class Tcb(Sock):
         self.read_shut: bool = False  # by the program, or by the peer's FIN
         self.write_shut: bool = False
         self.fin_received: bool = False
-        self.route: Route | None = None
+        self.route: Route | None = None  # as the table was when it had `route_generation`
+        self.route_generation: i64 = -1
         self.soft_error: i64 = 0  # reported by ICMP; told when the connection dies of a timeout
         self.pending_wake: i64 = 0  # what `flush_wake` will tell
         # Options.

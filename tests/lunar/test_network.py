@@ -84,13 +84,44 @@ def test_an_address_needs_a_prefix_length(text: str) -> None:
     net = network()
     with pytest.raises(ValueError) as raised:
         net.host("a", text)
-    assert str(raised.value) == f'"{text}" is not an address with a prefix length; expected one like "10.0.0.2/24"'
+    assert str(raised.value) == (
+        f'{text} is not an address; expected an IPv4 address with a prefix length, such as "10.0.0.2/24"'
+    )
     assert net.hosts == {}
 
 
-def test_an_address_has_four_parts() -> None:
-    with pytest.raises(ValueError, match=r'^"10\.0\.1" is not an IPv4 address; expected four numbers'):
-        network().host("a", "10.0.1/24")
+def test_a_short_address_counts_within_its_network() -> None:
+    assert network().host("a", "10.1.513/16").address == "10.1.2.1"  # 513 = 2 * 256 + 1, as in a tapestry
+
+
+@pytest.mark.parametrize("text", ["0.0.0.1/24", "224.0.0.1/24", "10.0.0.0/24", "10.0.0.255/24", "127.0.0.5/8"])
+def test_an_address_that_no_device_can_have_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        network().host("a", text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": 0}, "rate 0: expected a whole number of 1 or more"),
+        ({"rate": 1.5}, "rate 1.5: expected a whole number of 1 or more"),
+        ({"delay": -1}, "delay -1: expected a whole number of 0 or more"),
+        ({"queue": 0}, "queue 0: expected a whole number of 1 or more"),
+        ({"mtu": 10}, "mtu 10: expected a whole number from 68 to 65535"),
+    ],
+)
+def test_a_wrong_number_for_a_link_is_refused(settings: dict[str, Any], message: str) -> None:
+    net = network()
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        net.link(net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24"), **settings)
+
+
+def test_a_time_before_now_is_refused() -> None:
+    net = network()
+    with pytest.raises(ValueError, match="^until -1: expected seconds of 0 or more$"):
+        net.run(until=-1)
+    with pytest.raises(ValueError, match="^at -1: expected seconds of 0 or more$"):
+        net.start(net.host("a"), print, at=-1)
 
 
 def test_a_device_can_have_a_name_of_its_own() -> None:
@@ -714,7 +745,7 @@ def test_closing_before_any_run() -> None:
 def test_a_closed_network_does_not_run() -> None:
     net = pair()
     net.close()
-    with pytest.raises(AssertionError, match="the network was closed"):
+    with pytest.raises(RuntimeError, match="the network was closed"):
         net.run()
 
 

@@ -1,11 +1,12 @@
 """Two client and server pairs through one router, by static network routes only: no host has a default route.
 
-The first server is on a network of the router's. The way to the second spans two networks: once a second router stands
-between them, once both networks share one link. Written as tapestries, with `route` lines as on a real machine.
+The first server is on a network of the router's. The way to the second spans two networks: once with a second router
+between them, once with both networks on one link. Written as tapestries, with `route` lines as on a real machine.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import pathlib
 import textwrap
@@ -15,6 +16,7 @@ import dpkt
 import pytest
 
 import weaves
+from lunar.network import Network
 
 APPLICATION = '''
 import asyncio
@@ -45,13 +47,13 @@ async def answer(port):
 
 
 async def talk(server, port, size):
-    """(the first answer, when, how many bytes of `size` came back)"""
+    """(the first answer, when, how many bytes came back of `size` empty lines)"""
     loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_connection(server, port)
     writer.write(b"hello\\n")
     first = await reader.readline()
     at = round(loop.time(), 9)
-    writer.write(bytes(size - 1) + b"\\n")
+    writer.write(b"\\n" * size)
     writer.write_eof()
     return first.decode(), at, len(await reader.read())
 
@@ -92,7 +94,7 @@ seed = 1
 [hosts.router]
 eth0 = "10.1.0.1/24"
 eth1 = "10.2.0.1/24"
-eth2 = "10.3.0.1/24"
+eth2 = {eth2}
 net = '''
 {forwarding}
 {router}
@@ -157,27 +159,33 @@ ends = ["router-2.eth1", "server-2"]
 delay = "4ms"
 """
 
-# Or both networks on one link: each end says by a route that the other's network is there too.
+# Or both networks on one link, where the router has an address in each; the third server is in the first of them.
 ONE_LINK = """
+[hosts.server-3]
+eth0 = "10.3.0.2/24"
+net = "route add -net 10.1.0.0/24 gw 10.3.0.1"
+strings = [{ call = "APPLICATION:serve", args = [80], background = true }]
+
 [[links]]
-ends = ["router.eth2", "server-2"]
+ends = ["router.eth2", "server-2", "server-3"]
 delay = "7ms"
 """
 
 FORWARDING = "sysctl -w net.ipv4.ip_forward=1"
-TALK = {"client": "talk", "to_1": '"server-1", 80, 100000', "to_2": '"server-2", 80, 100000'}
+TALK = {"client": "talk", "to_1": '"server-1", 80, 10000', "to_2": '"server-2", 80, 10000'}
 PROBE = {"client": "probe", "to_1": '"server-1", 7', "to_2": '"server-2", 7'}
 REFUSED = {"client": "refused", "to_1": '"server-1", 81', "to_2": '"server-2", 80'}
 ROUTED = {
+    "eth2": '"10.3.0.1/24"',
     "forwarding": FORWARDING,
     "router": "route add -net 10.4.0.0 netmask 255.255.255.0 gw 10.3.0.2",
     "server_2": "route add -net 10.1.0.0/24 gw 10.4.0.1",
 }
 ON_LINK = {
+    "eth2": '["10.3.0.1/24", "10.4.0.1/24"]',
     "forwarding": FORWARDING,
-    "router": "route add -net 10.4.0.0/24 dev eth2",
-    # First that the router's network is on this link, then the way through the router.
-    "server_2": "route add -net 10.3.0.0/24 dev eth0\nroute add -net 10.1.0.0/24 gw 10.3.0.1",
+    "router": "",
+    "server_2": "route add -net 10.1.0.0/24 gw 10.4.0.1",
 }
 
 
@@ -189,7 +197,10 @@ class Ran:
         application = f"application_of_{folder.name}"
         (folder / f"{application}.py").write_text(APPLICATION)
         file = folder / "routes.toml"
-        file.write_text(textwrap.dedent(PAIRS).format(application=application, **parts) + second_way)
+        file.write_text(
+            textwrap.dedent(PAIRS).format(application=application, **parts)
+            + second_way.replace("APPLICATION", application)
+        )
         self.folder = folder / "captures"
         self.tapestry = weaves.load(file)
         self.tapestry.network.capture(self.folder)
@@ -222,9 +233,9 @@ def test_both_pairs_exchange_data(
 ) -> None:
     ran = Ran(tmp_path, second_way, **TALK, **parts)
     # Two round trips, for the handshake and for the first line: 2 * 2 * (1 + 2) ms, and 2 * 2 * (1 + 3 + 4) ms.
-    # A line comes back with the client's address (8 characters) and a space before it.
-    assert ran.first == ("10.1.0.2 hello\n", 0.012, 100_009)
-    assert ran.second == ("10.1.0.3 hello\n", 4 * delay_ms / 1000, 100_009)
+    # Each of the 10,000 empty lines comes back with the client's address (8 characters) and a space before it.
+    assert ran.first == ("10.1.0.2 hello\n", 0.012, 100_000)
+    assert ran.second == ("10.1.0.3 hello\n", 4 * delay_ms / 1000, 100_000)
     # Each router takes one from the TTL, both ways.
     assert ran.ttls("client-1-eth0", "10.1.0.2") == {64}
     assert ran.ttls("server-1-eth0", "10.1.0.2") == {63}
@@ -271,3 +282,27 @@ def test_what_is_lost_on_the_way_is_a_connect_that_times_out(tmp_path: pathlib.P
     ran = Ran(tmp_path, BEHIND_A_ROUTER, **REFUSED, **ROUTED | missing)
     # tcp_syn_retries = 6: 1 + 2 + 4 + 8 + 16 + 32 + 64 s.
     assert ran.second == (errno.ETIMEDOUT, 127.0)
+
+
+def test_two_networks_meet_on_a_link_by_routes_to_a_device() -> None:
+    # No address in common: each end says by a route that the other's network is on its link.
+    with Network() as net:
+        router, server = net.host("router", "10.3.0.1/24"), net.host("server", "10.4.0.2/24")
+        net.link(router, server, delay="7ms")
+        router.sh("route add -net 10.4.0.0/24 dev eth0")
+        server.sh("route add -net 10.3.0.0/24 dev eth0")
+
+        async def serve() -> None:
+            async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(await reader.readline())
+                writer.close()
+
+            await asyncio.start_server(handle, port=80)
+
+        async def talk() -> Any:
+            reader, writer = await asyncio.open_connection("10.4.0.2", 80)
+            writer.write(b"over one link\n")
+            return await reader.read(), writer.get_extra_info("sockname")[0], asyncio.get_running_loop().time()
+
+        net.run(serve, on=server)
+        assert net.run(talk, on=router) == (b"over one link\n", "10.3.0.1", 0.028)
