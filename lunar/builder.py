@@ -17,6 +17,8 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
         host = network.host(host_description.name)
         for device in host_description.devices:
             host.add_device(list(device.addresses), device.name)
+        if host_description.names and not any(device.addresses for device in host_description.devices):
+            raise host_description.where.error("names without an address to stand for; expected an ethN with one")
         for name in host_description.names:
             for device in host_description.devices:
                 for address, _prefix in device.addresses:

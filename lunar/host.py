@@ -17,6 +17,7 @@ from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
 from lunar.packet import ICMP, TCP, UDP
+from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.tcp.demux import Tcp
 from lunar.udp import Udp
@@ -128,12 +129,15 @@ class Host:
         return self._weave
 
     def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
-        """A program's weave on this host. A name that is taken gets a number, because seeds go by names."""
+        """A new weave on this host; with `argv` it is a program's, whose end closes what it has open.
+
+        A name that is taken gets a number, because seeds go by names.
+        """
         self._weave_names[name] = count = self._weave_names.get(name, 0) + 1
         if count > 1:
             name = f"{name} #{count}"
         rng = seeds.LazyGenerator(self.network.seed, "weave", f"{self.name}/{name}")
-        return Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns)
+        return Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns, argv is not None)
 
     def new_loop(self, weave: Weave, direct: bool = False) -> HostLoop:
         """A loop for a program that makes its own, or the `direct` one of a weave."""
@@ -144,6 +148,12 @@ class Host:
 
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return lunar_socket.new_socket(cls, args, kwargs)
+
+    def close_descriptors(self, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            sock = self.descriptors.remove(descriptor)
+            if sock is not None:
+                syscalls.close(sock)
 
     def getaddrinfo(
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0

@@ -27,6 +27,7 @@ from lunar.names import NameTable
 from lunar.net.device import Device
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
+from lunar.wire.address import ipv4_text
 from weaves import interpose, seeds, units
 from weaves.clock import EPOCH_NS
 from weaves.realtime import Stalled, drive, drive_blocking
@@ -150,14 +151,15 @@ class Network:
             if device.medium is not None:
                 raise ValueError(f"a device {device.name} is on a link already")
         wires = self.wires[name] = []
-        number = len(self.links)
 
-        def wire(target: Port, delay: int, lossy: bool) -> Wire:
+        def wire(source: Device, target: Port, delay: int, lossy: bool) -> Wire:
             verdict: Impairment | None = None
             if lossy and impairment is not None:
                 verdict = impairment()
             elif lossy and loss > 0:
-                verdict = RandomLoss(loss, seeds.generator(self.seed, "link", f"{number}/{name}/{len(wires)}"))
+                # By names and addresses alone, so that what one link draws does not depend on the others.
+                end = ipv4_text(source.primary_address()) if source.addresses else str(len(wires))
+                verdict = RandomLoss(loss, seeds.generator(self.seed, "link", f"{name}/{end}"))
             made = Wire(
                 self.scheduler, self.supervisor.new_lane(), target, rate_bps or 0, delay, limit_packets or 0,
                 limit_bytes or 0, verdict,
@@ -171,11 +173,12 @@ class Network:
         link: Link | Switch
         if len(devices) == 2:
             a, b = devices
-            link = Link(name, a, b, wire(b, delay_ns, True), wire(a, delay_ns, True))
+            link = Link(name, a, b, wire(a, b, delay_ns, True), wire(b, a, delay_ns, True))
         else:
             link = Switch(name)
             for device in devices:
-                link.plug(device, wire(SwitchPort(link, device), delay_ns, True), wire(device, 0, False))
+                up = wire(device, SwitchPort(link, device), delay_ns, True)
+                link.plug(device, up, wire(device, device, 0, False))
         for device in devices:
             device.medium = link
             if self._capture is not None:
@@ -313,6 +316,7 @@ class Network:
         failed = self.supervisor.stopped_by
         if failed is not None:
             self.supervisor.stopped_by = None
+            self._give_up(string)
             raise StringFailed(failed) from failed.error
         if string is None:
             if until_ns is not None and self.scheduler.now_ns < until_ns:
@@ -328,10 +332,16 @@ class Network:
             raise asyncio.CancelledError(f"string {string.name} was killed")
         if not string.over:
             if until_ns is not None and self.scheduler.now_ns >= until_ns:
-                string.kill()
+                self._give_up(string)
                 raise TimeoutError(f"string {string.name} had not ended at the virtual time {until_ns / _NS} s")
+            self._give_up(string)
             raise Stalled(stall_message([string]))
         return string.result
+
+    def _give_up(self, string: String | None) -> None:
+        """Nobody will ask for the main string again: it must not keep a later run waiting."""
+        if string is not None and not string.over:
+            string.kill()
 
     # The end
 

@@ -11,6 +11,7 @@ import _socket
 import errno
 import os
 import socket
+import ssl
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from weaves.here import here
 
 if TYPE_CHECKING:
     from lunar.host import Host
+    from weaves.strings import Weave
 
 Address = tuple[str, int]
 
@@ -61,9 +63,10 @@ def parse_address(host: Host, address: Any) -> tuple[int, int]:
 class LunarSocket(socket.socket):
     """A socket of a virtual host."""
 
-    __slots__ = ("host", "sock", "_descriptor", "_timeout_s")
+    __slots__ = ("_descriptor", "_timeout_s", "host", "sock", "weave")
 
     host: Host
+    weave: Weave | None  # who has it open
     sock: Sock
     _descriptor: int
     _timeout_s: float | None
@@ -100,6 +103,9 @@ class LunarSocket(socket.socket):
         self._io_refs = 0
         self._closed = False
         self.host = host
+        self.weave = here.weave
+        if self.weave is not None:
+            self.weave.descriptors.add(descriptor)
         self.sock = sock
         self._descriptor = descriptor
         self._timeout_s = socket.getdefaulttimeout()
@@ -366,7 +372,11 @@ class LunarSocket(socket.socket):
 
     def _real_close(self, _ss: Any = None) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0 and self.host.descriptors.remove(descriptor) is not None:
+        # The number may be somebody else's by now, if the program that opened it has ended.
+        if descriptor >= 0 and self.host.descriptors.get(descriptor) is self.sock:
+            self.host.descriptors.remove(descriptor)
+            if self.weave is not None:
+                self.weave.descriptors.discard(descriptor)
             # Whoever is parked on the socket finds it closed when it goes on.
             self.sock.wake(POLLERR | POLLHUP)
             syscalls.close(self.sock)
@@ -414,6 +424,8 @@ def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str
         # A descriptor of the machine stays the machine's.
         machine: socket.socket = _socket.socket.__new__(cls)
         return machine
+    if issubclass(cls, ssl.SSLSocket):
+        raise OSError(errno.EOPNOTSUPP, "TLS on a blocking socket is not here yet; asyncio's TLS is")
     if cls is socket.socket:
         cls = LunarSocket
     elif not issubclass(cls, LunarSocket):

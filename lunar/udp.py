@@ -1,6 +1,6 @@
 """UDP, RFC 768: ports, a queue of datagrams for each socket, and the errors that ICMP brings to connected ones.
 
-Read lunar/sockets/sock.py first. Calls return a count or a negative errno and never block. Multicast, corking and
+Read lunar/net/sock.py first. Calls return a count or a negative errno and never block. Multicast, corking and
 segmentation offload are not here.
 """
 

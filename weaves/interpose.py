@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -271,7 +272,33 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
         found = weave.host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
         return str(found[0][4][0])
 
+    real_gethostbyname_ex = socket.gethostbyname_ex
+    real_gethostbyaddr = socket.gethostbyaddr
+    real_socketpair = socket.socketpair
+
+    def gethostbyname_ex(name: str, /) -> tuple[str, list[str], list[str]]:
+        weave = here.weave
+        if weave is None:
+            return real_gethostbyname_ex(name)
+        found = weave.host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
+        return name, [], [str(entry[4][0]) for entry in found]
+
+    def gethostbyaddr(address: str, /) -> tuple[str, list[str], list[str]]:
+        weave = here.weave
+        if weave is None:
+            return real_gethostbyaddr(address)
+        number = gethostbyname(address)
+        return weave.host.getnameinfo((number, 0), socket.NI_NAMEREQD)[0], [], [number]
+
+    def socketpair(*args: Any, **kwargs: Any) -> Any:
+        if here.weave is None:
+            return real_socketpair(*args, **kwargs)
+        raise OSError(errno.EOPNOTSUPP, "a virtual host has no Unix sockets yet")
+
     return {
+        "gethostbyname_ex": gethostbyname_ex,
+        "gethostbyaddr": gethostbyaddr,
+        "socketpair": socketpair,
         "getaddrinfo": getaddrinfo,
         "getnameinfo": getnameinfo,
         "gethostname": gethostname,

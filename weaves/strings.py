@@ -53,6 +53,9 @@ class Stack(Protocol):
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An uninitialized object for `socket.socket(...)` inside the weave."""
 
+    def close_descriptors(self, descriptors: list[int]) -> None:
+        """Close those that are still open."""
+
     def getaddrinfo(self, host: Any, port: Any, family: int, type: int, proto: int, flags: int) -> list[Any]:
         """socket.getaddrinfo of this host."""
 
@@ -61,7 +64,7 @@ class Stack(Protocol):
 
 
 class Weave:
-    """One program on a host. `argv` and `env` are what it sees of sys.argv and of its environment."""
+    """One program on a host. `argv` is what it sees as sys.argv."""
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Weave:
         rng: Any,
         argv: list[str] | None = None,
         epoch_ns: int = EPOCH_NS,
+        is_program: bool = False,
     ) -> None:
         self.name = name
         self.host = host
@@ -87,6 +91,9 @@ class Weave:
         self.strings: list[String] = []
         # Blocking flows besides the strings': executors' functions, signal handlers.
         self.helpers: list[Flow] = []
+        # What the weave has open on its host. A program's end closes it, as a kernel does at exit(2).
+        self.descriptors: set[int] = set()
+        self.is_program = is_program
 
     @property
     def loop(self) -> WeaveLoop:
@@ -116,6 +123,13 @@ class Weave:
                 if not string.over:
                     string.fail(error)
                     return
+
+    def exit(self) -> None:
+        """The program has ended: its other flows end with it, and its descriptors are closed."""
+        for flow in list(self.helpers):
+            flow.kill()
+        self.host.close_descriptors(sorted(self.descriptors))
+        self.descriptors.clear()
 
     def kill(self) -> None:
         """End all strings of the weave now."""
@@ -274,9 +288,11 @@ class String:
             sleeper.set_result(True)
 
     def cancel(self) -> None:
-        """Cancel its task, as asyncio does: CancelledError at the await where it waits."""
+        """Cancel its task, as asyncio does: CancelledError at the await where it waits. Before its start: `kill`."""
         if self.task is not None:
             self.task.cancel()
+        else:
+            self.kill()
 
     def kill(self) -> None:
         """End it now, without running anything of it but its `finally` clauses."""

@@ -81,6 +81,8 @@ class Supervisor:
         self.trace.string_event(now, string, string.state)
         if self.closing:
             return
+        if string.weave.is_program:
+            string.weave.exit()
         policy = string.on_error or self.on_error
         if policy == RETURN:
             self.scheduler.stop()

@@ -81,6 +81,12 @@ class HostLoop(WeaveLoop):
         self._watched_out.clear()
         super().close()
 
+    def _check_closed(self) -> None:
+        # What is left of a program when the run is over may still speak to its loop, from a `finally` when the collector
+        # finds it. There is nobody to tell an error.
+        if not self._discarded:
+            super()._check_closed()
+
     # Names: answered at once, from the tapestry's table
 
     async def getaddrinfo(

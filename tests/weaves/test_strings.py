@@ -460,11 +460,11 @@ def test_cancel_of_a_blocking_string_ends_its_code(world: World) -> None:
     assert (world.log, string.state, world.now) == ([("finally", 3.0)], KILLED, 3.0)
 
 
-def test_cancel_before_the_start_does_nothing(world: World) -> None:
+def test_cancel_before_the_start_keeps_it_from_starting(world: World) -> None:
     string = world.start(coroutine_function, "x", at=1)
     string.cancel()
     world.run()
-    assert string.state == ENDED
+    assert string.state == KILLED
 
 
 # kill()

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import io
 import socket
+import ssl
 import struct
 import time
 from typing import Any
@@ -354,6 +355,17 @@ def test_kinds_of_sockets_that_there_are_not(hosts: TwoHosts) -> None:
         fails(errno.EAFNOSUPPORT, socket.socket, socket.AF_UNIX)
         fails(errno.EPROTONOSUPPORT, socket.socket, socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP)
         fails(errno.ESOCKTNOSUPPORT, socket.socket, socket.AF_INET, socket.SOCK_SEQPACKET)
+
+    hosts.run(main)
+
+
+def test_tls_on_a_blocking_socket_is_refused_in_so_many_words(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    def main() -> None:
+        with connected() as sock, pytest.raises(OSError, match="not here yet") as caught:
+            ssl.create_default_context().wrap_socket(sock, server_hostname="server")
+        assert caught.value.errno == errno.EOPNOTSUPP
 
     hosts.run(main)
 

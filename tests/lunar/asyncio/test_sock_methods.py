@@ -275,6 +275,7 @@ def test_operations_refuse_what_they_cannot_do(hosts: TwoHosts) -> None:
 
 
 def test_a_tls_socket_or_one_of_the_machine_is_refused(hosts: TwoHosts) -> None:
+    tls = ssl.SSLSocket.__new__(ssl.SSLSocket)
     with socket.socket() as machine:
         machine.setblocking(False)
 
@@ -282,9 +283,8 @@ def test_a_tls_socket_or_one_of_the_machine_is_refused(hosts: TwoHosts) -> None:
             loop = asyncio.get_running_loop()
             with pytest.raises(TypeError, match="machine"):
                 await loop.sock_connect(machine, (SERVER, 80))
-            fake = ssl.SSLSocket.__new__(ssl.SSLSocket)
             with pytest.raises(TypeError, match="SSLSocket"):
-                await loop.sock_recv(fake, 10)
+                await loop.sock_recv(tls, 10)
 
         hosts.run(main)
 
