@@ -42,8 +42,8 @@ def extensions() -> list[object]:
         return []
     from mypyc.build import mypycify
 
-    # What the compiled modules' packages import besides (attrs, rich ...) is not there in an isolated build and does not
-    # matter to them: `make types` checks all of it.
+    # What the compiled modules' packages import besides (attrs, rich ...) is not there in an isolated build and does
+    # not matter to them: `make types` checks all of it.
     options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
     made = mypycify(
         [*options, *compiled_files()],

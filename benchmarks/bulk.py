@@ -3,8 +3,9 @@
     python benchmarks/bulk.py [ROUNDS]
 
 `lunar`: sender and receiver on two virtual hosts joined by a link with MTU 1500, one process. `uvloop`: both on one
-uvloop loop, over the loopback of a new network namespace with MTU 1500 and segmentation offloads off, so that the kernel
-too handles each packet. The namespace needs root and unshare(1); without them that contestant is named as not measured.
+uvloop loop, over the loopback of a new network namespace with MTU 1500 and segmentation offloads off, so that the
+kernel too handles each packet. The namespace needs root and unshare(1); without them that contestant is named as not
+measured.
 """
 
 from __future__ import annotations

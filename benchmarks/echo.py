@@ -1,4 +1,4 @@
-"""64-byte TCP echo by asyncio protocols: two virtual hosts against uvloop on the kernel's loopback. Round trips a second.
+"""64-byte TCP echo by asyncio protocols: two virtual hosts against uvloop on the kernel's loopback. Round trips/s.
 
     python benchmarks/echo.py [ROUNDS]
 

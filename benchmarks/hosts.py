@@ -24,13 +24,16 @@ name = "many"
 [hosts.node]
 count = {count}
 eth0 = "10.{{i // 60000}}.{{i % 60000 + 2}}/8"
-strings = [{{ call = "{module}:neighbour", args = ["10.{{(i + 1) % {count} // 60000}}.{{(i + 1) % {count} % 60000 + 2}}"] }}]
+strings = [{{ call = "{module}:neighbour", args = ["{next}"] }}]
 
 [[links]]
 ends = ["node"]
 rate = "1gbit"
 delay = "1ms"
 """
+
+# The address of the next host, round the ring; a template of the tapestry's.
+NEXT = "10.{{(i + 1) % {count} // 60000}}.{{(i + 1) % {count} % 60000 + 2}}"
 
 DATAGRAMS = 20_000
 
@@ -73,7 +76,7 @@ def many(count: int) -> None:
         path = pathlib.Path(folder) / "many.toml"
         here = pathlib.Path(__file__)
         (pathlib.Path(folder) / here.name).symlink_to(here)
-        path.write_text(TAPESTRY.format(count=count, module=here.stem))
+        path.write_text(TAPESTRY.format(count=count, module=here.stem, next=NEXT.format(count=count)))
         before, started = resident_mib(), time.perf_counter()
         tapestry = weaves.load(path)
         loaded = time.perf_counter()

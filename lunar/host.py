@@ -6,6 +6,7 @@ small: its loop and its generator are made when they are first used.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar import socket as lunar_socket
@@ -94,10 +95,8 @@ class Host:
         network = address & network_mask(prefix)
         if prefix < 31:
             self.ip.broadcasts[network | (~network_mask(prefix) & 0xFFFF_FFFF)] = device
-        try:
+        with contextlib.suppress(FileExistsError):  # a second address in the same network
             self.ip.routes.add(Route(network, prefix, 0, device, 0, address))
-        except FileExistsError:
-            pass  # a second address in the same network
         self.network.names.add(self.name, address)
 
     @property

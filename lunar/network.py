@@ -140,7 +140,8 @@ class Network:
 
     def add_link(
         self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
-        limit_packets: int | None, limit_bytes: int | None, mtu: int, impairment: Callable[[], Impairment] | None = None,
+        limit_packets: int | None, limit_bytes: int | None, mtu: int,
+        impairment: Callable[[], Impairment] | None = None,
     ) -> Link | Switch:
         """As `link`, with plain values."""
         if len(devices) < 2:

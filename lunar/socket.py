@@ -31,7 +31,7 @@ Address = tuple[str, int]
 
 
 def error(number: int) -> OSError:
-    """The OSError of `number`, positive or negative; of the subclass that Python gives it (ConnectionResetError ...)."""
+    """The OSError of `number`, positive or negative, in the subclass that Python gives it."""
     number = abs(number)
     return OSError(number, os.strerror(number))
 
@@ -182,7 +182,7 @@ class LunarSocket(socket.socket):
         return None if timeout is None else self.host.scheduler.now_ns + round(timeout * 1_000_000_000)
 
     def _wait(self, mask: int, deadline_ns: int | None) -> None:
-        """Park until one of `mask` may hold. BlockingIOError for a non-blocking socket, TimeoutError at the deadline."""
+        """Park until one of `mask` may hold. BlockingIOError if it must not, TimeoutError at the deadline."""
         if self._timeout_s == 0.0:
             raise error(errno.EAGAIN)
         flow = current_flow()

@@ -1,8 +1,8 @@
 """The greenlet bridge: blocking code parks, and the scheduler goes on.
 
-A `Flow` is one flow of blocking code. It runs in a greenlet whose parent is whatever runs the scheduler; `park` switches
-to the parent, and `turn`, called by the scheduler, switches back. A parked flow is woken by `wake`, which puts it behind
-the turns that wait already.
+A `Flow` is one flow of blocking code. It runs in a greenlet whose parent is whatever runs the scheduler; `park`
+switches to the parent, and `turn`, called by the scheduler, switches back. A parked flow is woken by `wake`, which puts
+it behind the turns that wait already.
 
 An event loop of a program (`asyncio.run` in a script) runs inside such a flow, so that a blocking call in one of its
 callbacks stops that program alone, for virtual time, as it would on a machine of its own.
@@ -142,7 +142,7 @@ class Flow:
                 raise
             error = SystemExit(128 + signal.SIGINT)
             error.__cause__ = interrupt
-        except BaseException as exception:  # whatever it is, it is this string's end, and is reported as such
+        except BaseException as exception:  # noqa: BLE001 - whatever it is, it is this string's end, and is reported as such
             error = exception
         self.ended = True
         asyncio._set_running_loop(None)

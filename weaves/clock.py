@@ -12,8 +12,9 @@ NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
 
-# 2000-01-01T00:00:00Z. The wall clock of a virtual host starts here unless the tapestry says otherwise: a fixed date, so
-# that a run that prints dates repeats exactly, and late enough for certificates made today to be tested with any epoch.
+# 2000-01-01T00:00:00Z. The wall clock of a virtual host starts here unless the tapestry says otherwise: a fixed date,
+# so that a run that prints dates repeats exactly, and late enough for certificates made today to be tested with any
+# epoch.
 EPOCH_NS: Final = 946_684_800 * 1_000_000_000
 
 _UNITS: Final = {

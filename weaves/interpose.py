@@ -343,7 +343,7 @@ def _signal_wrappers() -> dict[str, Callable[..., Any]]:
 
 
 class FlowPolicy(asyncio.AbstractEventLoopPolicy):
-    """The policy inside a weave: new loops are the host's, and each blocking flow has one set loop, as a thread would."""
+    """The policy inside a weave: new loops are the host's, and each flow has one set loop, as a thread."""
 
     def __init__(self, weave: Weave) -> None:
         self._weave = weave

@@ -166,13 +166,13 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
 
 
 def weave_names(host: HostDescription) -> list[str]:
-    """A name for the weave of each string of `host`: the string's, with a number where it would be there twice."""
+    """A name for the weave of each string of `host`: the string's, with a number where that is taken."""
     names: list[str] = []
     for string in host.strings:
         name, number = string.name, 1
         while name in names:
             number += 1
-            name = f"{string.name}-{number}"
+            name = f"{string.name} #{number}"
         names.append(name)
     return names
 

@@ -1,7 +1,7 @@
 """The machine's side of a run: who calls the scheduler, and how a real event loop gets its turns meanwhile.
 
-`drive` is awaited inside any running asyncio or uvloop loop; `drive_blocking` needs none. Both give the scheduler slices
-of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs.
+`drive` is awaited inside any running asyncio or uvloop loop; `drive_blocking` needs none. Both give the scheduler
+slices of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs.
 
 This is the one file, besides the benchmarks, that reads the machine's clock.
 """
@@ -27,9 +27,10 @@ SLICE_S: Final = 0.02
 # Events between two looks at the machine's clock.
 _LOOK_EVERY: Final = 64
 
-# When the cyclic garbage collector runs, in events and turns since the start: its youngest generation, the middle one, all.
-# By itself it would run by the count of allocations, which differs from build to build and from run to run, and what it
-# finds may be a socket whose closing sends a packet. The numbers cost about what CPython's own thresholds cost.
+# When the cyclic garbage collector runs, in events and turns since the start: its youngest generation, the middle
+# one, all. By itself it would run by the count of allocations, which differs from build to build and from run to run,
+# and what it finds may be a socket whose closing sends a packet. The numbers cost about what CPython's own thresholds
+# cost.
 _COLLECT_EVERY: Final = (2_048, 32_768, 1_048_576)
 
 perf_counter = interpose.real_perf_counter

@@ -25,7 +25,7 @@ STOPPED: Final = 3  # `stop()` was called
 
 FOREVER: Final = 0x3FFF_FFFF_FFFF_FFFF
 
-# Cancelled events stay in the heap until their time or until they are this many and the majority (asyncio does likewise).
+# Cancelled events stay in the heap until their time or until they are this many and the majority, as in asyncio.
 _COMPACT_FROM: Final = 128
 
 # FNV-1a's 32-bit prime and offset, and a second pair, so that a digest is 64 bits. Each product stays below 2**63, so

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from weaves.loop import WeaveLoop
     from weaves.strings import Weave
 
 Handler = Callable[[int, Any], object] | int | None
@@ -36,7 +37,7 @@ class SignalTable:
         return self._handlers.get(_checked(signum), default)
 
     def set(self, signum: int, handler: Handler) -> Handler:
-        """What signal.signal does; returns the handler before. `ValueError`, `OSError` (EINVAL), `TypeError` as there."""
+        """What signal.signal does; returns the handler before. Raises what that raises."""
         signum = _checked(signum)
         if not (callable(handler) or handler in (signal.SIG_IGN, signal.SIG_DFL)):
             raise TypeError(
@@ -65,7 +66,7 @@ class SignalTable:
         self.interrupted = self.interrupted or signum == signal.SIGINT
         handle = self._loop_handlers.get(signum)
         if handle is not None and not handle.cancelled():
-            loop = getattr(handle, "_loop")
+            loop: WeaveLoop = handle._loop  # type: ignore[attr-defined]
             if not loop.is_closed():
                 loop.run_handle(handle)
                 return

@@ -350,7 +350,9 @@ def _time_is_up(sleeper: asyncio.Future[bool]) -> None:
 
 
 def _is_coroutine_function(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    # An object whose class has an `async def __call__` is one as well.
+    call = getattr(type(function), "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def current_string() -> String | None:

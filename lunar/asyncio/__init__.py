@@ -17,7 +17,7 @@ from typing import Any
 
 from lunar.asyncio.sockets import socket
 
-__all__ = [*_asyncio.__all__, "AF_INET", "SOCK_DGRAM", "SOCK_STREAM", "socket"]
+__all__ = [*_asyncio.__all__, "AF_INET", "SOCK_DGRAM", "SOCK_STREAM", "socket"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The event loop of a virtual host: a weave's loop with sockets.
 
-The standard library's BaseEventLoop does name lookup, `create_connection`, `create_server`, datagram endpoints and TLS on
-top of the few methods here, exactly as it does for its own selector loop. Streams' and datagrams' transports are in
+The standard library's BaseEventLoop does name lookup, `create_connection`, `create_server`, datagram endpoints and TLS
+on top of the few methods here, exactly as it does for its own selector loop. Streams' and datagrams' transports are in
 transports.py; this file has what makes them, and the `sock_*` methods.
 """
 
@@ -33,7 +33,7 @@ _WRITABLE: Final = POLLOUT | POLLERR | POLLHUP
 
 
 class Watch:
-    """A handle that runs whenever one of `mask` holds for a socket, as a selector's descriptor does: level-triggered."""
+    """A handle that runs whenever one of `mask` holds for a socket, level-triggered as a selector is."""
 
     def __init__(self, loop: HostLoop, sock: Sock, mask: int, handle: asyncio.Handle) -> None:
         self._loop = loop
@@ -82,8 +82,8 @@ class HostLoop(WeaveLoop):
         super().close()
 
     def _check_closed(self) -> None:
-        # What is left of a program when the run is over may still speak to its loop, from a `finally` when the collector
-        # finds it. There is nobody to tell an error.
+        # What is left of a program when the run is over may still speak to its loop, from a `finally` when the
+        # collector finds it. There is nobody to tell an error.
         if not self._discarded:
             super()._check_closed()
 
@@ -160,7 +160,7 @@ class HostLoop(WeaveLoop):
             sock.close()
             if exception.errno != errno.ENOTCONN:
                 self._report_accept(sock, exception)
-        except BaseException as exception:  # the program's protocol factory: reported to the loop as asyncio does
+        except BaseException as exception:  # noqa: BLE001 - the program's protocol factory: reported to the loop as asyncio does
             sock.close()
             self._report_accept(sock, exception)
 

@@ -1,7 +1,7 @@
 """`lunar.asyncio.socket`: a socket whose blocking methods are awaited.
 
-Inside a weave it is a socket of the virtual host; outside it is the machine's, on whatever loop runs. So the same program
-runs in both places.
+Inside a weave it is a socket of the virtual host; outside it is the machine's, on whatever loop runs. So the same
+program runs in both places.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class socket:
-    """As socket.socket, non-blocking underneath; `accept connect recv recv_into recvfrom sendall send sendto` are awaited.
+    """As socket.socket, non-blocking below; `accept connect recv recv_into recvfrom sendall send sendto` are awaited.
 
     Raises what the standard library's socket raises. Cancelling an await leaves the socket usable, except that a
     cancelled `sendall` may have sent a part.

@@ -159,7 +159,7 @@ class StreamTransport(_SocketTransport):
                 self._end_of_stream()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exception:  # the program's protocol: its fault ends the connection, as in asyncio
+        except BaseException as exception:  # noqa: BLE001 - the program's protocol: its fault ends the connection, as in asyncio
             self._fatal_error(exception, "Fatal error: protocol.data_received() call failed.")
 
     def _read_into_protocol(self) -> None:

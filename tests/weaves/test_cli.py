@@ -716,7 +716,7 @@ def test_lines_of_many_hosts_are_aligned(capsys: Captured) -> None:
     assert lines[10:13] == [
         "[   0.000000 node-10] here is node-10",
         "[   0.000000 b/p    ] here is b",
-        "[   0.000000 b/p-2  ] here is b",
+        "[   0.000000 b/p #2 ] here is b",
     ]
 
 
