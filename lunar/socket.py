@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import operator
 import os
 import socket
 import ssl
@@ -169,7 +170,7 @@ class LunarSocket(socket.socket):
     def settimeout(self, value: float | None) -> None:
         self._open()
         if value is not None:
-            value = float(value)
+            value = value if isinstance(value, float) else float(operator.index(value))
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout_s = value
@@ -311,22 +312,23 @@ class LunarSocket(socket.socket):
             self._wait(POLLIN, deadline)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        if bufsize == 0:
+            return b""  # CPython does not ask the kernel
         return self._receive(bufsize, flags).data
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         got = self._receive(bufsize, flags)
-        return got.data, (ipv4_text(got.addr), int(got.port)) if got.port else None
+        return got.data, sender(got)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        return self.recvfrom_into(buffer, nbytes, flags)[0]
+        view = _room(buffer, nbytes)
+        return self.recvfrom_into(view, 0, flags)[0] if len(view) else 0
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        view = memoryview(buffer).cast("B")
-        got = self._receive(nbytes or len(view), flags)
-        if len(got.data) > len(view):
-            raise ValueError("nbytes is greater than the length of the buffer")
+        view = _room(buffer, nbytes)
+        got = self._receive(len(view), flags)
         view[: len(got.data)] = got.data
-        return len(got.data), (ipv4_text(got.addr), int(got.port)) if got.port else None
+        return len(got.data), sender(got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         if list(ancdata):
@@ -410,6 +412,21 @@ def _has_peer(sock: Sock) -> bool:
     if isinstance(sock, TcpSock):
         return bool(sock.is_connected())
     return sock.remote_port != 0
+
+
+def sender(got: syscalls.Received) -> Address | None:
+    """Who sent a datagram; None for what came over a connection."""
+    return (ipv4_text(got.addr), int(got.port)) if got.port else None
+
+
+def _room(buffer: Any, nbytes: int) -> memoryview:
+    """The first `nbytes` of `buffer`, all of it for 0."""
+    view = memoryview(buffer).cast("B")
+    if nbytes < 0:
+        raise ValueError("negative buffersize in recv_into")
+    if nbytes > len(view):
+        raise ValueError("buffer too small for requested bytes")
+    return view[:nbytes] if nbytes else view
 
 
 def _check_flags(flags: int) -> None:

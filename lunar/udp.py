@@ -190,6 +190,9 @@ class UdpSock(Sock):
             return -self.take_error()
         if self.write_shut:
             return -errno.EPIPE
+        bound = self._autobind()  # before the checks, as on Linux: a send that fails takes a port too
+        if bound < 0:
+            return bound
         if port == 0:
             if self.remote_port == 0:
                 return -errno.EDESTADDRREQ
@@ -203,9 +206,6 @@ class UdpSock(Sock):
         ip = self.udp.ip
         if ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
-        bound = self._autobind()
-        if bound < 0:
-            return bound
         route = route_for(ip, addr)
         if route is None:
             return -errno.ENETUNREACH

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar.asyncio.transports import DatagramTransport, StreamTransport
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
-from lunar.socket import LunarSocket, error, parse_address
+from lunar.socket import LunarSocket, error, parse_address, sender
 from lunar.sockets import syscalls
 from lunar.wire.address import ipv4_text
 from weaves.loop import HostFuture, WeaveLoop
@@ -237,13 +237,13 @@ class HostLoop(WeaveLoop):
 
     async def sock_recvfrom(self, sock: Any, bufsize: int) -> tuple[bytes, Any]:
         got = await self._sock_receive(sock, bufsize)
-        return got.data, (ipv4_text(got.addr), int(got.port))
+        return got.data, sender(got)
 
     async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         view = memoryview(buf).cast("B")
         got = await self._sock_receive(sock, nbytes or len(view))
         view[: len(got.data)] = got.data
-        return len(got.data), (ipv4_text(got.addr), int(got.port))
+        return len(got.data), sender(got)
 
     async def _sock_receive(self, sock: Any, nbytes: int) -> syscalls.Received:
         ours = self._checked(sock)

@@ -144,38 +144,34 @@ class StreamTransport(_SocketTransport):
         self._read_queued = False
         if not self._reading:
             return
+        callback = "get_buffer" if self._buffered_protocol else "data_received"
         try:
+            view = None
             if self._buffered_protocol:
-                self._read_into_protocol()
-                return
-            data = self._sock.recv(_READ_BYTES, False)
-            if data:
-                self._protocol.data_received(data)
-                if self._reading and not self._read_queued and self._sock.has_input():
-                    self._woken(POLLIN)
-            elif data is None:
+                view = self._protocol.get_buffer(-1)
+                if not len(view):
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+            data = self._sock.recv(_READ_BYTES if view is None else len(view), False)
+            if data is None:
                 self._read_failed()
-            else:
+                return
+            if not data:
+                callback = "eof_received"
                 self._end_of_stream()
+                return
+            if view is None:
+                self._protocol.data_received(data)
+            else:
+                memoryview(view).cast("B")[: len(data)] = data
+                callback = "buffer_updated"
+                self._protocol.buffer_updated(len(data))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exception:  # noqa: BLE001 - the program's protocol: its fault ends the connection, as in asyncio
-            self._fatal_error(exception, "Fatal error: protocol.data_received() call failed.")
-
-    def _read_into_protocol(self) -> None:
-        view = self._protocol.get_buffer(-1)
-        if not len(view):
-            raise RuntimeError("get_buffer() returned an empty buffer")
-        data = self._sock.recv(len(view), False)
-        if data:
-            memoryview(view).cast("B")[: len(data)] = data
-            self._protocol.buffer_updated(len(data))
-            if self._reading and not self._read_queued and self._sock.has_input():
-                self._woken(POLLIN)
-        elif data is None:
-            self._read_failed()
-        else:
-            self._end_of_stream()
+            self._fatal_error(exception, f"Fatal error: protocol.{callback}() call failed.")
+            return
+        if self._reading and not self._read_queued and self._sock.has_input():
+            self._woken(POLLIN)
 
     def _read_failed(self) -> None:
         number = int(self._sock.recv_errno)

@@ -85,8 +85,12 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     on = value != 0
     if name == SO_REUSEADDR:
         sock.reuse_addr = on
+        if isinstance(sock, TcpSock) and sock.bound is not None:
+            sock.bound.reuse_addr = on
     elif name == SO_REUSEPORT:
         sock.reuse_port = on
+        if isinstance(sock, TcpSock) and sock.bound is not None:
+            sock.bound.reuse_port = on
     elif name == SO_KEEPALIVE:
         sock.keepalive = on
         if isinstance(sock, TcpSock):
@@ -147,7 +151,8 @@ def _set_tcp(sock: TcpSock, name: int, value: int) -> int:
 def set_linger(sock: Sock, on: int, seconds: int) -> int:
     """SO_LINGER, whose value is a structure of two integers."""
     sock.linger_on = on != 0
-    sock.linger_s = seconds
+    if sock.linger_on:
+        sock.linger_s = seconds
     return 0
 
 

@@ -19,6 +19,7 @@ from lunar.udp import Udp, UdpSock
 
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
+SOCK_MAX: Final = 11
 
 MSG_PEEK: Final = 0x02
 MSG_DONTWAIT: Final = 0x40
@@ -52,6 +53,8 @@ def socket_errno(family: int, type: int, protocol: int) -> int:
     """0 if there is such a socket, otherwise what socket(2) would fail with."""
     if family != AF_INET:
         return errno.EAFNOSUPPORT
+    if type < 0 or type >= SOCK_MAX:
+        return errno.EINVAL
     if type == SOCK_STREAM:
         return 0 if protocol == 0 or protocol == TCP else errno.EPROTONOSUPPORT
     if type == SOCK_DGRAM:
