@@ -298,7 +298,8 @@ class _Strings:
             try:
                 found = getattr(owner, part)
             except AttributeError:
-                names = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name, None))]
+                # What it has to offer, if it is the module itself that lacks it.
+                names = [name for name in dir(module) if name[0] != "_" and callable(getattr(module, name))]
                 advice = suggestion(part, names) if names and owner is module else "expected a function of it"
                 raise where.error("call", f'module "{module_name}" has no "{path}"; {advice}') from None
         if not callable(found):

@@ -248,7 +248,12 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         task = context.get("task")
         if self._discarded and task is not None and not task.done():
             return
-        super().call_exception_handler(context)
+        # Some errors are noticed only when the collector finds what held them, outside of any turn.
+        outer, here.weave = here.weave, self.weave
+        try:
+            super().call_exception_handler(context)
+        finally:
+            here.weave = outer
 
     def _process_events(self, event_list: object) -> None:
         raise AssertionError("a weave's loop has no selector")

@@ -1,4 +1,4 @@
-"""Unmodified aiohttp, server and clients, on virtual hosts: HTTP, TLS, uploads, streams, websockets, and all that fails.
+"""Unmodified aiohttp, server and clients, on virtual hosts: HTTP, TLS, uploads, streams, websockets, and what fails.
 
 The link has no rate and 5 ms each way, so that times are sums of round trips of 10 ms: one to connect, one for TLS 1.3,
 one for a request and its answer.

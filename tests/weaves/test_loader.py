@@ -88,11 +88,14 @@ def test_a_folder_and_a_module_are_programs_too(folder: Path, capsys: pytest.Cap
     (folder / "apps" / "neighbour.py").write_text("NAME = 'next door'\n")
     live = tapestry(
         folder,
-        f'{HOST}strings = [{{ run = "tool x" }}, {{ run = "python apps/one.py y" }}, {{ run = "python -m module_p z" }}]\n',
+        f'{HOST}strings = [{{ run = "tool x" }}, {{ run = "python apps/one.py y" }},'
+        '{ run = "python -m module_p z" }]\n',
         module_p="import sys\nprint(sys.argv, __spec__.name)\n",
     )
     results(live)
-    assert capsys.readouterr().out == "['tool', 'x'] beside\n['apps/one.py', 'y'] next door\n['module_p', 'z'] module_p\n"
+    assert capsys.readouterr().out == (
+        "['tool', 'x'] beside\n['apps/one.py', 'y'] next door\n['module_p', 'z'] module_p\n"
+    )
 
 
 def test_a_module_is_imported_once_and_outside_of_any_host(folder: Path) -> None:
@@ -125,7 +128,8 @@ def test_the_seed_and_the_end_can_be_replaced(folder: Path) -> None:
 
 def test_a_tapestry_of_servers_runs_until_its_end(folder: Path) -> None:
     text = f'{HOST}strings = [{{ call = "p:tick", background = true }}]\n'
-    files = {"p": "import time\nticks = []\ndef tick():\n    while True:\n        ticks.append(1)\n        time.sleep(1)\n"}
+    source = "import time\nticks = []\ndef tick():\n    while True:\n        ticks.append(1)\n        time.sleep(1)\n"
+    files = {"p": source}
     with pytest.raises(TapestryError, match="every string is in the background"):
         tapestry(folder, text, **files)
     live = load(folder / "site.toml", until_ns=10_500_000_000)
@@ -144,9 +148,7 @@ def test_a_background_string_that_ends_does_not_end_the_run(folder: Path) -> Non
     assert live.now_ns == 5_000_000_000
 
 
-def test_a_failure_in_the_background_stops_a_run_of_servers(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_in_the_background_stops_a_run_of_servers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     live = tapestry(
         folder,
         f'[tapestry]\nuntil = "5s"\n{HOST}strings = [{{ call = "p:fails", start = "1s", background = true }}]\n',
@@ -169,7 +171,9 @@ def test_hosts_without_strings_are_over_at_once(folder: Path) -> None:
 
 def test_a_stalled_run_is_not_ok(folder: Path) -> None:
     live = tapestry(
-        folder, f'{HOST}strings = [{{ call = "p:waits" }}]\n', p="import weaves\nasync def waits():\n    await weaves.schedule()\n"
+        folder,
+        f'{HOST}strings = [{{ call = "p:waits" }}]\n',
+        p="import weaves\nasync def waits():\n    await weaves.schedule()\n",
     )
     live.run_blocking()
     assert [string.name for string in live.stalled] == ["waits"]
@@ -246,9 +250,8 @@ def test_the_wrong_module_is_not_taken_silently(folder: Path) -> None:
 
 def test_a_file_that_came_after_the_last_import_is_found(folder: Path) -> None:
     for number in range(5):
-        live = tapestry(
-            folder, f'{HOST}strings = [{{ call = "late_{number}:f" }}]\n', **{f"late_{number}": "def f():\n    return 1\n"}
-        )
+        files = {f"late_{number}": "def f():\n    return 1\n"}
+        live = tapestry(folder, f'{HOST}strings = [{{ call = "late_{number}:f" }}]\n', **files)
         assert results(live) == [1]
 
 

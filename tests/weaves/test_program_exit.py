@@ -14,7 +14,8 @@ SERVER = """
 import asyncio, sys, time
 
 async def main():
-    server = await asyncio.start_server(lambda reader, writer: None, port=80)
+    kept = []                   # Python 3.12 and later close the connection of a writer that nobody holds
+    server = await asyncio.start_server(lambda *streams: kept.append(streams), port=80)
     await asyncio.sleep(1)
     server.leaked = server      # a cycle: only the collector would find it
     raise RuntimeError("after a second") if "fail" in sys.argv else SystemExit(0)

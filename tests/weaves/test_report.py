@@ -79,7 +79,8 @@ def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> Li
 
 def link(name: str, packets: int = 1) -> dict[str, Any]:
     return {
-        "name": name, "packets": packets, "bytes": 1500 * packets, "lost": 2, "queue_drops": 3, "mean_queueing_s": 0.00125,
+        "name": name, "packets": packets, "bytes": 1500 * packets, "lost": 2, "queue_drops": 3,
+        "mean_queueing_s": 0.00125,
     }  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def link(name: str, packets: int = 1) -> dict[str, Any]:
 def test_a_failure_has_host_weave_string_and_the_programs_traceback() -> None:
     text = failure_text(string(raised(KeyError("x"))), full=True)
     assert text.startswith("host a, weave p, string s:\nTraceback (most recent call last):\n")
-    assert text.endswith('  File "program.py", line 3, in <module>\n  File "program.py", line 2, in inner\nKeyError: \'x\'')
+    frames = '  File "program.py", line 3, in <module>\n  File "program.py", line 2, in inner\n'
+    assert text.endswith(f"{frames}KeyError: 'x'")
 
 
 def test_frames_of_this_package_are_left_out(tmp_path: Path) -> None:
@@ -153,9 +155,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return made
 
 
-def test_plain_progress_is_a_line_every_few_seconds(
-    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plain_progress_is_a_line_every_few_seconds(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     told = Report(live([string(), string(state=RUNNING)]), quiet=False)
     for tenths in range(111):
         clock.now = tenths / 10

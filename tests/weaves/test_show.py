@@ -73,10 +73,10 @@ hosts client-0 ... client-999 (1,000)
     bead   lunar of each host
     string calls main('http://server/'), starts at 0s ... 999ms
 
-link server.eth0 - router.eth0: server.eth0, router.eth0; rate 1gbit, delay 5ms, loss 0.1%, queue red of 100 packets, mtu \
-1500
-switch switch-2: client-0.eth0, client-1.eth0 ... router.eth1 (1,001 devices); rate 100mbit, delay 1ms, loss 0%, queue fifo \
-of 1,000 packets, mtu 1500"""
+link server.eth0 - router.eth0: server.eth0, router.eth0; rate 1gbit, delay 5ms, loss 0.1%, queue red of 100 packets, \
+mtu 1500
+switch switch-2: client-0.eth0, client-1.eth0 ... router.eth1 (1,001 devices); rate 100mbit, delay 1ms, loss 0%, \
+queue fifo of 1,000 packets, mtu 1500"""
 
 
 def shown(text: str, folder: Path) -> str:
@@ -102,9 +102,7 @@ def test_the_quickstart() -> None:
         "hosts mobile-0 ... mobile-239 (240)",
         "hosts heavy-0 ... heavy-9 (10)",
     ]
-    assert (
-        "    string runs apps/site.py --port 80 --tls-port 443, starts at 0s, in the background" in lines
-    )
+    assert "    string runs apps/site.py --port 80 --tls-port 443, starts at 0s, in the background" in lines
     assert "    string runs apps/visit.py server /huge https:/large, starts at 500ms ... 1.4s" in lines
     assert [line.partition(":")[0] for line in lines if line.startswith("switch")] == [
         "switch backbone", "switch fibre", "switch cable", "switch mobile",
@@ -114,7 +112,7 @@ def test_the_quickstart() -> None:
 @pytest.mark.parametrize(
     ("string", "bead", "text"),
     [
-        ('run = "p.py \'a b\' {i}"', "__main__ of p.py", "runs p.py 'a b' 0 ... runs p.py 'a b' 1, starts at 0s"),
+        ("run = \"p.py 'a b' {i}\"", "__main__ of p.py", "runs p.py 'a b' 0 ... runs p.py 'a b' 1, starts at 0s"),
         ('run = "python3 p.py"', "__main__ of p.py", "runs python3 p.py, starts at 0s"),
         ('run = "python -m json.tool -x"', "__main__ of json.tool", "runs python -m json.tool -x, starts at 0s"),
         (
@@ -164,7 +162,7 @@ def test_names_several_addresses_and_two_weaves_of_one_name(tmp_path: Path) -> N
         ("", "rate unlimited, delay 0s, loss 0%, queue fifo of 1,000 packets, mtu 1500"),
         ('rate = "999bit"', "rate 999bit, delay 0s, loss 0%, queue fifo of 1,000 packets, mtu 1500"),
         ('rate = "1.5tbit"\nqueue = "64 kb"', "rate 1.5tbit, delay 0s, loss 0%, queue fifo of 65,536 bytes, mtu 1500"),
-        ('loss = 1e-7\nmtu = 9000', "rate unlimited, delay 0s, loss 1e-05%, queue fifo of 1,000 packets, mtu 9000"),
+        ("loss = 1e-7\nmtu = 9000", "rate unlimited, delay 0s, loss 1e-05%, queue fifo of 1,000 packets, mtu 9000"),
     ],
 )
 def test_a_link(tmp_path: Path, keys: str, text: str) -> None:

@@ -86,7 +86,7 @@ def test_what_it_wraps_is_a_non_blocking_socket_of_the_host(hosts: TwoHosts) -> 
         with asyncio.socket(asyncio.AF_INET, asyncio.SOCK_DGRAM) as sock:
             assert type(sock._sock) is LunarSocket and sock._sock.gettimeout() == 0.0
             assert (sock.family, sock.type) == (asyncio.AF_INET, asyncio.SOCK_DGRAM)
-            assert sock.proto in (0, standard_socket.IPPROTO_UDP)
+            assert sock.proto == 0
             assert sock.fileno() == sock._sock.fileno() >= 0
         assert sock.fileno() == -1
 
@@ -209,7 +209,7 @@ def test_cancelling_leaves_the_socket_usable(hosts: TwoHosts, what: str) -> None
             attempt = {
                 "recv": lambda: sock.recv(10),
                 "recv_into": lambda: sock.recv_into(bytearray(10)),
-                "accept": lambda: listener.accept(),
+                "accept": listener.accept,
                 "connect": lambda: asyncio.socket().connect(("10.0.0.2", 80)),
             }[what]()
             with pytest.raises(TimeoutError):

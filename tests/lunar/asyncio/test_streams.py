@@ -103,12 +103,14 @@ def test_a_local_address_and_port_can_be_chosen(hosts: TwoHosts) -> None:
 
 def test_a_host_reaches_itself_in_no_time(hosts: TwoHosts) -> None:
     async def main() -> tuple[bytes, float]:
-        asyncio.ensure_future(echo_server(7000))
+        serving = asyncio.ensure_future(echo_server(7000))
         await asyncio.sleep(0)
         reader, writer = await asyncio.open_connection("localhost", 7000)
         writer.write(b"self")
         writer.write_eof()
-        return await reader.read(), now()
+        data = await reader.read()
+        serving.cancel()
+        return data, now()
 
     assert hosts.run(main) == (b"self", 0.0)
 

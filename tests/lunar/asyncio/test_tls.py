@@ -49,13 +49,13 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 class Site:
     """A TLS server on port 443 of the server host; notes what its loop reports."""
 
-    def __init__(self, hosts: TwoHosts, handle: Any = echo, context: ssl.SSLContext | None = None, **kwargs: Any) -> None:
+    def __init__(self, hosts: TwoHosts, handle: Any = echo, context: ssl.SSLContext | None = None) -> None:
         self.reported: list[BaseException | None] = []
 
         async def serve() -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _loop, what: self.reported.append(what.get("exception")))
-            await asyncio.start_server(handle, port=443, ssl=context or server_context(), **kwargs)
+            await asyncio.start_server(handle, port=443, ssl=context or server_context())
 
         hosts.net.run(serve, on=hosts.server)
 

@@ -645,7 +645,7 @@ def test_extra_info_of_a_connection(hosts: TwoHosts) -> None:
         assert transport.get_extra_info("nothing of the kind") is None
         assert transport.get_extra_info("nothing of the kind", 7) == 7
         sock = transport.get_extra_info("socket")
-        assert sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM and sock.proto in (0, socket.IPPROTO_TCP)
+        assert (sock.family, sock.type, sock.proto) == (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         assert sock.getpeername() == (SERVER, 80)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1  # as asyncio's own transports have it
         with pytest.raises(AttributeError):
