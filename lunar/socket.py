@@ -64,12 +64,13 @@ def parse_address(host: Host, address: Any) -> tuple[int, int]:
 class LunarSocket(socket.socket):
     """A socket of a virtual host."""
 
-    __slots__ = ("_descriptor", "_timeout_s", "host", "sock", "weave")
+    __slots__ = ("_descriptor", "_protocol", "_timeout_s", "host", "sock", "weave")
 
     host: Host
     weave: Weave | None  # who has it open
     sock: Sock
     _descriptor: int
+    _protocol: int
     _timeout_s: float | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> LunarSocket:
@@ -84,7 +85,7 @@ class LunarSocket(socket.socket):
             known = host.descriptors.get(fileno)
             if known is None:
                 raise error(errno.EBADF)
-            self._adopt(host, known, fileno)
+            self._adopt(host, known, fileno, int(known.protocol) if proto == -1 else proto)
             return
         flags = 0 if type == -1 else type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         kind = socket.SOCK_STREAM if type == -1 else type & ~flags
@@ -96,11 +97,11 @@ class LunarSocket(socket.socket):
         descriptor = host.descriptors.install(sock)
         if descriptor < 0:
             raise error(descriptor)
-        self._adopt(host, sock, descriptor)
+        self._adopt(host, sock, descriptor, protocol)
         if flags & socket.SOCK_NONBLOCK:
             self._timeout_s = 0.0
 
-    def _adopt(self, host: Host, sock: Sock, descriptor: int) -> None:
+    def _adopt(self, host: Host, sock: Sock, descriptor: int, protocol: int) -> None:
         self._io_refs = 0
         self._closed = False
         self.host = host
@@ -108,18 +109,22 @@ class LunarSocket(socket.socket):
         if self.weave is not None:
             self.weave.descriptors.add(descriptor)
         self.sock = sock
+        self._protocol = protocol
         self._descriptor = descriptor
         self._timeout_s = socket.getdefaulttimeout()
 
     @classmethod
-    def of(cls, host: Host, sock: Sock) -> LunarSocket:
-        """The object for a socket that the stack made (an accepted connection). EMFILE when the table is full."""
+    def of(cls, host: Host, sock: Sock, protocol: int) -> LunarSocket:
+        """The object for a socket that the stack made (an accepted connection). EMFILE when the table is full.
+
+        `protocol` is what it will show as `proto`: 0 where the program left it open, as with CPython's sockets.
+        """
         descriptor = host.descriptors.install(sock)
         if descriptor < 0:
             syscalls.close(sock)
             raise error(descriptor)
         made: LunarSocket = _socket.socket.__new__(cls)
-        made._adopt(host, sock, descriptor)
+        made._adopt(host, sock, descriptor, protocol)
         return made
 
     # What it is
@@ -134,7 +139,7 @@ class LunarSocket(socket.socket):
 
     @property
     def proto(self) -> int:
-        return int(self.sock.protocol)
+        return self._protocol
 
     @property
     def timeout(self) -> float | None:
@@ -249,7 +254,7 @@ class LunarSocket(socket.socket):
             if syscalls.accept_errno(sock) != errno.EAGAIN:
                 raise error(syscalls.accept_errno(sock))
             self._wait(POLLIN, deadline)
-        made = LunarSocket.of(self.host, child)
+        made = LunarSocket.of(self.host, child, self._protocol)
         return made, (ipv4_text(child.remote_addr), int(child.remote_port))
 
     # Data

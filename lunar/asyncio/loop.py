@@ -132,8 +132,8 @@ class HostLoop(WeaveLoop):
         def connections() -> None:
             while not listener._closed and (child := syscalls.accept(listener.sock)) is not None:
                 self._accepted(
-                    LunarSocket.of(self.host, child), protocol_factory, sslcontext, server, ssl_handshake_timeout,
-                    ssl_shutdown_timeout,
+                    LunarSocket.of(self.host, child, listener.proto), protocol_factory, sslcontext, server,
+                    ssl_handshake_timeout, ssl_shutdown_timeout,
                 )
 
         self.add_reader(listener, connections)
@@ -299,7 +299,7 @@ class HostLoop(WeaveLoop):
         while True:
             child = syscalls.accept(ours.sock)
             if child is not None:
-                made = LunarSocket.of(self.host, child)
+                made = LunarSocket.of(self.host, child, ours.proto)
                 made.setblocking(False)
                 return made, (ipv4_text(child.remote_addr), int(child.remote_port))
             number = syscalls.accept_errno(ours.sock)

@@ -312,7 +312,7 @@ async def arguments_of_bind(stage: Stage) -> None:
     with socket.socket() as sock:
         for address in (
             stage.address, (stage.address,), (stage.address, 1, 2), (stage.address, "1"), (5, 1), (None, 1),
-            [stage.address, 1], (stage.address, -1), (stage.address, 65536), (stage.address, 1.5), ("999.999.999.999", 1),
+            [stage.address, 1], (stage.address, -1), (stage.address, 65536), (stage.address, 1.5),
         ):  # fmt: skip
             log.append(await seen(partial(sock.bind, address)))
 

@@ -1179,13 +1179,14 @@ def run_on_terminal(*arguments: str, columns: int = 80, **more: str) -> tuple[in
     return process.wait(TIMEOUT_S), seen.decode()
 
 
-# Half a second of the machine's time, in two parts with a line between.
+# It takes at least two times 0.3 s of the machine's time, by the machine's clock, with a line after each.
 TAKES_ITS_TIME = """
-import asyncio, time
-real = time.perf_counter
+import asyncio
+from weaves.interpose import real_perf_counter
 async def main():
     for part in range(2):
-        for _ in range(40_000):
+        end = real_perf_counter() + 0.3
+        while real_perf_counter() < end:
             await asyncio.sleep(0.001)
         print("part", part)
 """
@@ -1210,10 +1211,9 @@ def test_a_terminal_shows_a_changing_line_and_clears_it() -> None:
         assert re.match(r"virtual \d+\.\d{3} s \| wall \d+\.\d s \| 0 packets \| 1 hosts", line)
         assert len(line) == 59
     assert progress == sorted(progress, key=lambda line: float(line.split()[1]))
-    assert screen(sent).startswith(
-        "[  40.000000 a] part 0\n[  80.000000 a] part 1\n\ntcp      0 connections, 0 segments sent"
-    )
-    assert "virtual 4" not in screen(sent)
+    number = r"\[ *[0-9.]+ a\]"
+    assert re.match(rf"{number} part 0\n{number} part 1\n\ntcp      0 connections, 0 segments", screen(sent))
+    assert "virtual " not in screen(sent).replace("s virtual in", "")
 
 
 def test_a_wide_terminal_shows_all_of_the_line() -> None:
@@ -1231,5 +1231,5 @@ def test_a_terminal_that_cannot_do_it_and_quiet_have_no_changing_line() -> None:
     assert "\x1b[2K" not in sent
     code, sent = run_on_terminal("run", "site.toml", "--quiet")
     assert code == 0
-    assert "virtual 4" not in sent
+    assert "wall" not in sent
     assert "part" not in sent

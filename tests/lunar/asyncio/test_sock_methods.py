@@ -404,6 +404,25 @@ def test_closing_a_socket_ends_who_waits_on_it(hosts: TwoHosts) -> None:
     assert hosts.run(main) == errno.EBADF
 
 
+def test_data_for_a_loop_that_was_closed_wakes_nobody(hosts: TwoHosts) -> None:
+    async def late(sock: socket.socket) -> None:
+        await asyncio.sleep(2)
+        await asyncio.get_running_loop().sock_sendall(sock, b"late")
+
+    hosts.serve(serve, late)
+
+    def main() -> bytes:
+        sock = socket.create_connection((SERVER, 80))
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(loop.sock_recv(sock, 10))
+        loop.run_until_complete(asyncio.sleep(1))
+        loop.close()
+        waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+        return sock.recv(10)
+
+    assert hosts.run(main) == b"late"
+
+
 # Callbacks for descriptors
 
 
