@@ -30,13 +30,15 @@ from lunar.pcap import CaptureDirectory
 from lunar.wire.address import ipv4_text
 from weaves import interpose, seeds, units
 from weaves.clock import EPOCH_NS
-from weaves.realtime import Stalled, drive, drive_blocking
+from weaves.realtime import Stalled, drive, drive_blocking, settle
 from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, STOP, Supervisor
 from weaves.trace import digest
 
 _NS: Final = 1_000_000_000
+# How many events and turns each string may cost when the network is closed.
+_CLOSING_TURNS: Final = 100
 
 
 class StringFailed(RuntimeError):
@@ -377,6 +379,8 @@ class Network:
         self._closed = True
         try:
             self.supervisor.close()
+            # What was cancelled gets its turn, inside, for its `finally` clauses. A bound, because they may not end.
+            settle(self.scheduler, _CLOSING_TURNS * (1 + len(self.supervisor.strings)))
             for host in self.hosts.values():
                 host.close()
         finally:

@@ -526,7 +526,7 @@ class _Links:
         where = source.where("links", number, "ends")
         if len(ends) < 2:
             raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
-        _check_addresses(where, ends)
+        _check_addresses(where, ends, {end for end in ends if self._has_route_to_device(end)})
         return LinkDescription(
             name=self._name(source, number, table.name, list(ends)),
             ends=tuple(ends),
@@ -538,6 +538,14 @@ class _Links:
             queue_limit_bytes=table.queue.limit[1],
             mtu=table.mtu,
             where=source.where("links", number),
+        )
+
+    def _has_route_to_device(self, end: tuple[str, str]) -> bool:
+        """Whether a `net` line of the host sends a network to the device itself: `route add -net ... dev eth0`."""
+        host, device = end
+        return any(
+            (words := line.text.split())[:2] == ["route", "add"] and "gw" not in words and device in words[2:]
+            for line in self._hosts[host][1][0].net
         )
 
     def _name(self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]]) -> str:
@@ -568,9 +576,12 @@ class _Links:
         return [(host, host.devices[position]) for host in hosts]
 
 
-def _check_addresses(where: Where, ends: dict[tuple[str, str], DeviceDescription]) -> None:
-    # Every address must lie in a network of another end, or nobody on this link could answer it. One pass collects the
-    # networks and who has them; there are few, whatever the number of ends.
+def _check_addresses(
+    where: Where, ends: dict[tuple[str, str], DeviceDescription], routed: set[tuple[str, str]]
+) -> None:
+    # Every address must lie in a network of another end, or nobody on this link could answer it; unless a route to the
+    # device says that the other end's network is on this link too (`routed`). One pass collects the networks and who has
+    # them; there are few, whatever the number of ends.
     owners: dict[int, tuple[str, str]] = {}
     networks: dict[tuple[int, int], tuple[str, str] | None] = {}  # (network, prefix) -> its one end, None for several
     for end, device in ends.items():
@@ -582,6 +593,8 @@ def _check_addresses(where: Where, ends: dict[tuple[str, str], DeviceDescription
             networks[network] = end if networks.get(network, end) == end else None
     prefixes = {prefix for _, prefix in networks}
     for end, device in ends.items():
+        if end in routed:
+            continue
         for address, prefix in device.addresses:
             if not any(
                 (key := (_network(address, other_prefix), other_prefix)) in networks and networks[key] != end

@@ -9,12 +9,13 @@ This is the one file, besides the benchmarks, that reads the machine's clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
@@ -42,6 +43,25 @@ class Stalled(RuntimeError):
 
 def run_slice(scheduler: Scheduler, until_ns: int) -> int:
     """Run the scheduler for about SLICE_S. Returns what `Scheduler.run` does."""
+    with _inside():
+        end = perf_counter() + SLICE_S
+        while True:
+            reason = scheduler.run(until_ns, _LOOK_EVERY)
+            _collect(scheduler)
+            if reason != BUDGET_SPENT or perf_counter() >= end:
+                return reason
+
+
+def settle(scheduler: Scheduler, turns: int) -> None:
+    """Let what is ready at this instant run, at most `turns` events and turns: the clock stands still."""
+    scheduler.forget_stop()
+    with _inside():
+        scheduler.run(scheduler.now_ns, turns)
+
+
+@contextlib.contextmanager
+def _inside() -> Iterator[None]:
+    """A context in which the machine's loop, task and hooks are out of sight, and put back afterwards."""
     outer_loop = asyncio._get_running_loop()
     outer_task: Any = None
     swap = getattr(asyncio.tasks, "_swap_current_task", None)  # Python 3.12; the state is the thread's since 3.14
@@ -52,13 +72,8 @@ def run_slice(scheduler: Scheduler, until_ns: int) -> int:
     sys.set_asyncgen_hooks(firstiter=_asyncgen_born, finalizer=_asyncgen_dropped)
     outer_weave, outer_flow = here.weave, here.flow
     here.weave = here.flow = None
-    end = perf_counter() + SLICE_S
     try:
-        while True:
-            reason = scheduler.run(until_ns, _LOOK_EVERY)
-            _collect(scheduler)
-            if reason != BUDGET_SPENT or perf_counter() >= end:
-                return reason
+        yield
     finally:
         here.weave, here.flow = outer_weave, outer_flow
         sys.set_asyncgen_hooks(*outer_hooks)

@@ -18,6 +18,7 @@ from lunar.links.switch import Switch
 from lunar.net import ip_output
 from lunar.net.icmp import ECHO_REPLY
 from lunar.packet import AF_INET, Frame, IcmpMessage
+from lunar.socket import LunarSocket
 from lunar.wire.address import parse_ipv4
 from weaves.strings import ENDED, FAILED, KILLED
 
@@ -740,6 +741,43 @@ def test_closing_before_any_run() -> None:
     string = net.start(net.hosts["a"], forever)
     net.close()
     assert string.state == KILLED
+
+
+def test_close_gives_finally_clauses_their_turn_inside() -> None:
+    net = pair()
+    seen: list[object] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            seen.append((isinstance(socket.socket(), LunarSocket), asyncio.get_running_loop().time()))
+            await asyncio.sleep(0)
+            seen.append("a turn later")
+
+    net.start(net.hosts["a"], waits)
+    net.run(until=2)
+    net.close()
+    assert seen == [(True, 2.0), "a turn later"]
+
+
+def test_close_does_not_wait_for_who_does_not_end() -> None:
+    net = pair()
+    turns = 0
+
+    async def stubborn() -> None:
+        nonlocal turns
+        try:
+            await asyncio.sleep(9)
+        finally:
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+    net.start(net.hosts["a"], stubborn)
+    net.run(until=2)
+    net.close()
+    assert 0 < turns <= 200  # 100 for the string, and 100
 
 
 def test_a_closed_network_does_not_run() -> None:

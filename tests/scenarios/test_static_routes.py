@@ -187,6 +187,13 @@ ON_LINK = {
     "router": "",
     "server_2": "route add -net 10.1.0.0/24 gw 10.4.0.1",
 }
+# Or with no network in common: each end says by a route to its device that the other's network is on the link.
+BY_DEVICE = {
+    "eth2": '"10.3.0.1/24"',
+    "forwarding": FORWARDING,
+    "router": "route add -net 10.4.0.0/24 dev eth2",
+    "server_2": "route add -net 10.3.0.0/24 dev eth0\nroute add -net 10.1.0.0/24 gw 10.3.0.1",
+}
 
 
 class Ran:
@@ -225,8 +232,8 @@ class Ran:
 
 @pytest.mark.parametrize(
     ("second_way", "parts", "hops", "delay_ms"),
-    [(BEHIND_A_ROUTER, ROUTED, 2, 8), (ONE_LINK, ON_LINK, 1, 8)],
-    ids=["behind a router", "two networks on one link"],
+    [(BEHIND_A_ROUTER, ROUTED, 2, 8), (ONE_LINK, ON_LINK, 1, 8), (ONE_LINK, BY_DEVICE, 1, 8)],
+    ids=["behind a router", "two networks on one link", "routes to a device"],
 )
 def test_both_pairs_exchange_data(
     tmp_path: pathlib.Path, second_way: str, parts: dict[str, str], hops: int, delay_ms: int
@@ -248,8 +255,8 @@ def test_both_pairs_exchange_data(
 
 @pytest.mark.parametrize(
     ("second_way", "parts", "hops"),
-    [(BEHIND_A_ROUTER, ROUTED, 2), (ONE_LINK, ON_LINK, 1)],
-    ids=["behind a router", "two networks on one link"],
+    [(BEHIND_A_ROUTER, ROUTED, 2), (ONE_LINK, ON_LINK, 1), (ONE_LINK, BY_DEVICE, 1)],
+    ids=["behind a router", "two networks on one link", "routes to a device"],
 )
 def test_a_datagram_needs_a_ttl_of_one_more_than_the_hops(
     tmp_path: pathlib.Path, second_way: str, parts: dict[str, str], hops: int
