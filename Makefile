@@ -52,6 +52,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/echo.py
 	$(BIN)/python benchmarks/bulk.py
 	$(BIN)/python benchmarks/hosts.py
+	$(BIN)/python benchmarks/heap.py
 
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
 $(VENV)/.installed: $(SOURCES)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -134,14 +133,13 @@ class Flow:
         error: BaseException | None = None
         try:
             result = self._function()
-        except KeyboardInterrupt as interrupt:
+        except KeyboardInterrupt:
             if not self.weave.signals.interrupted:
                 # The person at the machine, not the program: it ends the whole run.
                 self.ended = True
                 asyncio._set_running_loop(None)
                 raise
-            error = SystemExit(128 + signal.SIGINT)
-            error.__cause__ = interrupt
+            error = greenlet.GreenletExit()  # ended by the signal, as by its default action
         except BaseException as exception:  # noqa: BLE001 - whatever it is, it is this string's end, and is reported as such
             error = exception
         self.ended = True

@@ -196,7 +196,7 @@ async def _run_and_report(
             with signals.asking(tapestry.supervisor.scheduler):
                 await tapestry.run(on_slice)
         except KeyboardInterrupt as error:
-            ended_by = _signum(error)
+            ended_by = signals.caught or _signum(error)
         finally:
             told.clear()
         figures = report.figures(tapestry, told.wall_s, bool(ended_by))

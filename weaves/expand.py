@@ -580,8 +580,8 @@ def _check_addresses(
     where: Where, ends: dict[tuple[str, str], DeviceDescription], routed: set[tuple[str, str]]
 ) -> None:
     # Every address must lie in a network of another end, or nobody on this link could answer it; unless a route to the
-    # device says that the other end's network is on this link too (`routed`). One pass collects the networks and who has
-    # them; there are few, whatever the number of ends.
+    # device says that the other end's network is on this link too (`routed`). One pass collects the networks and who
+    # has them; there are few, whatever the number of ends.
     owners: dict[int, tuple[str, str]] = {}
     networks: dict[tuple[int, int], tuple[str, str] | None] = {}  # (network, prefix) -> its one end, None for several
     for end, device in ends.items():

@@ -54,6 +54,11 @@ class HostTask(asyncio.Task[_T]):
             return self._number
 
 
+# Programs see these names, in `repr` and in logs: the ones that asyncio has.
+HostFuture.__name__ = HostFuture.__qualname__ = "Future"
+HostTask.__name__ = HostTask.__qualname__ = "Task"
+
+
 class TimerHandle(asyncio.TimerHandle):
     """A timer and its event on the scheduler's heap."""
 

@@ -73,18 +73,18 @@ class SignalTable:
         handler = self._handlers.get(signum, signal.SIG_DFL)
         if callable(handler):
             call = handler
-            self._weave.spawn(lambda: _handle(call, signum), self._weave.report_helper)
+            self._weave.spawn(lambda: _handle(self._weave, call, signum), self._weave.report_helper)
         elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
             self._weave.kill()
 
 
-def _handle(handler: Callable[[int, Any], object], signum: int) -> None:
+def _handle(weave: Weave, handler: Callable[[int, Any], object], signum: int) -> None:
     try:
         handler(signum, None)
     except KeyboardInterrupt:
         # What signal.default_int_handler raises ends this program; out of a flow it would be taken for the machine's
         # own Ctrl-C, and end the whole run.
-        raise SystemExit(128 + signum) from None
+        weave.kill()
 
 
 def _checked(signum: int) -> int:

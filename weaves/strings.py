@@ -115,14 +115,13 @@ class Weave:
         return flow
 
     def report_helper(self, _result: Any, error: BaseException | None) -> None:
-        """The `on_end` of helpers that nobody waits for: their errors are the weave's."""
-        if isinstance(error, SystemExit):
-            self.kill()
-        elif error is not None and not isinstance(error, greenlet.GreenletExit):
-            for string in self.strings:
-                if not string.over:
-                    string.fail(error)
-                    return
+        """The `on_end` of helpers that nobody waits for: their errors, and their sys.exit, are the weave's."""
+        if error is None or isinstance(error, greenlet.GreenletExit):
+            return
+        for string in self.strings:
+            if not string.over:
+                string.finish(error)
+                return
 
     def exit(self) -> None:
         """The program has ended: its other flows end with it, and its descriptors are closed."""
@@ -247,7 +246,13 @@ class String:
         if error is None:
             self.result = task.result()
             self._settle(ENDED)
-        elif isinstance(error, SystemExit) and error.code in (None, 0):
+        else:
+            self.finish(error)
+
+    def finish(self, error: BaseException) -> None:
+        """The string ends by an exception, which sys.exit may have raised; what still runs of it ends, too."""
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            self._end_task()
             self._settle(ENDED)
         elif isinstance(error, greenlet.GreenletExit):
             self._settle(KILLED)

@@ -119,9 +119,9 @@ def test_a_wrong_number_for_a_link_is_refused(settings: dict[str, Any], message:
 
 def test_a_time_before_now_is_refused() -> None:
     net = network()
-    with pytest.raises(ValueError, match="^until -1: expected seconds of 0 or more$"):
+    with pytest.raises(ValueError, match=r"^until -1: expected seconds of 0 or more$"):
         net.run(until=-1)
-    with pytest.raises(ValueError, match="^at -1: expected seconds of 0 or more$"):
+    with pytest.raises(ValueError, match=r"^at -1: expected seconds of 0 or more$"):
         net.start(net.host("a"), print, at=-1)
 
 

@@ -988,8 +988,8 @@ def test_a_signal_ends_a_run_with_what_happened_so_far(
     assert left == {"site.toml", "echo.py", "captures", "x.json"}
 
 
-def test_a_second_ctrl_c_ends_what_does_not_yield(start: Start, folder: Path) -> None:
-    # The program never waits, so that the first Ctrl-C, which asks for the end between two events, is not heard.
+def test_a_second_signal_ends_what_does_not_yield(start: Start, folder: Path) -> None:
+    # The program never waits, so that the first signal, which asks for the end between two events, is not heard.
     write(
         p__py="import asyncio\n"
         "async def main():\n"
@@ -1006,15 +1006,11 @@ def test_a_second_ctrl_c_ends_what_does_not_yield(start: Start, folder: Path) ->
     two_hosts('{ run = "p.py" }')
     process = start("run", "site.toml", "--pcap", "captures", "--json", "x.json")
     wait_for_file(process, folder / "spins")
+    # Two of one kind could arrive as one.
     process.send_signal(signal.SIGINT)
-    while process.poll() is None:  # the first may come late; one more is the second
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(0.2)
-        except subprocess.TimeoutExpired:
-            continue
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 130
+    assert process.returncode in (130, 143)
     assert "Traceback" not in err
     assert json.loads((folder / "x.json").read_text())["interrupted"] is True
     assert "\ninterrupted" in out

@@ -174,7 +174,20 @@ def test_a_handler_may_block(world: World) -> None:
 
 def test_a_handler_that_exits_ends_the_program(world: World) -> None:
     world.weave.signals.set(signal.SIGTERM, lambda signum, frame: sys.exit(0))
-    assert (world.run(sleep_blocking, signal.SIGTERM).state, world.now) == (KILLED, 3.0)
+    assert (world.run(sleep_blocking, signal.SIGTERM).state, world.now) == (ENDED, 3.0)
+
+
+def test_a_handler_that_exits_with_a_code_fails_the_program(world: World) -> None:
+    world.weave.signals.set(signal.SIGTERM, lambda signum, frame: sys.exit(3))
+    string = world.run(sleep_blocking, signal.SIGTERM)
+    assert (string.state, repr(string.error), world.now) == (FAILED, "SystemExit(3)", 3.0)
+
+
+def test_an_asyncio_program_that_is_interrupted_ends_and_the_run_goes_on(world: World) -> None:
+    def program() -> None:
+        asyncio.run(asyncio.sleep(9))
+
+    assert (world.run(program, signal.SIGINT).state, world.now) == (KILLED, 3.0)
 
 
 def test_a_handler_that_fails_fails_the_string(world: World) -> None:

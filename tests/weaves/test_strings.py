@@ -699,7 +699,7 @@ def test_system_exit_of_a_helper_ends_the_program(world: World) -> None:
     string = world.start(coroutine_function, "x")
     world.at(0.5, lambda: world.weave.spawn(leave_with_3_blocking, world.weave.report_helper))
     world.run()
-    assert string.state == KILLED
+    assert (string.state, repr(string.error)) == (FAILED, "SystemExit(3)")
 
 
 def test_a_helper_may_block(world: World) -> None:
