@@ -9,13 +9,7 @@ types and units of single values were checked in tapestry.py.
 
 from __future__ import annotations
 
-import ast
-import importlib.machinery
-import importlib.util
-import operator
 import re
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -23,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from weaves.programs import Programs, program_of
 from weaves.tapestry import (
     DeviceDescription,
     HostDescription,
@@ -39,28 +34,14 @@ from weaves.tapestry import (
     suggestion,
 )
 from weaves.tapestry_errors import Where
+from weaves.templates import Template
 from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import ADDRESS_EXPECTED, format_address, format_network, parse_address, parse_wait
 
 T = TypeVar("T")
 
-_OPERATORS: Final[dict[type[ast.operator], Callable[[int, int], int]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-_EXPRESSION_EXPECTED: Final = "expected arithmetic over i (+ - * // %), or {host}; a plain brace is doubled"
 
-# The format specs of integers, with a width of at most three digits: a longer one is a mistake that could fill the
-# memory.
-_FORMAT_SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?0?[0-9]{0,3}[,_]?[bdoxX]?")
 
-_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_MODULE: Final = re.compile(_DOTTED)
-_CALL: Final = re.compile(f"({_DOTTED}):({_DOTTED})")
-_PYTHON: Final = re.compile(r"python(?:3(?:\.[0-9]+)?)?")
 
 # RFC 1123, 2.1, with the underscore that people use all the same.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -71,7 +52,7 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
     """The tapestry that `root`, the tables of `source`, describes. Raises `TapestryError`."""
     folder = source.path.absolute().parent
     names = _Names()
-    programs = _Programs(folder)
+    programs = Programs(folder)
     groups = {
         name: _Group(source, name, table, root.tapestry.on_error, names, programs) for name, table in root.hosts.items()
     }
@@ -90,102 +71,6 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
     )
 
 
-_BRACE: Final = re.compile(r"\{\{|\}\}|\{|\}")
-_MARK: Final = re.compile("\0([0-9]+)\0")
-
-
-class Template:
-    """A text with `{expressions}`, parsed once, rendered for each host. Raises `ValueError` for what cannot be parsed.
-
-    An expression is integer arithmetic over `i`, the host's number in its group, with an optional format spec, or
-    `host`, the host's name. `{{` and `}}` are plain braces. Expressions are walked as syntax trees and never given to
-    `eval`.
-    """
-
-    __slots__ = ("_parts", "constant")
-
-    def __init__(self, text: str) -> None:
-        self._parts: list[str | Callable[[int, str], str]] = []
-        self.constant = True
-        if "{" not in text and "}" not in text:
-            self._parts.append(text)
-            return
-        position = 0
-        while position < len(text):
-            brace = _BRACE.search(text, position)
-            literal = text[position : brace.start() if brace else len(text)]
-            if literal:
-                self._parts.append(literal)
-            if brace is None:
-                break
-            position = brace.end()
-            if brace.group() in ("{{", "}}"):
-                self._parts.append(brace.group()[0])
-                continue
-            end = text.find("}", position)
-            if brace.group() == "}" or end < 0:
-                raise ValueError(f'"{text}" has a single "{brace.group()}"; {_EXPRESSION_EXPECTED}')
-            self._parts.append(_expression(text[position:end]))
-            position = end + 1
-        self.constant = all(isinstance(part, str) for part in self._parts)
-
-    def render(self, index: int, host: str) -> str:
-        """The text for the host with this index and name. Raises `ValueError` where the arithmetic fails."""
-        return "".join([part if isinstance(part, str) else part(index, host) for part in self._parts])
-
-    def words(self) -> list[Template]:
-        """The templates of the words that a shell would see in this text. An expression is never cut, quoted or not."""
-        # The shell's rules apply to the text with each expression as one odd character; then the expressions come back.
-        marked = ""
-        for number, part in enumerate(self._parts):
-            if isinstance(part, str) and "\0" in part:
-                raise ValueError("there is a null character")
-            marked += part if isinstance(part, str) else f"\0{number}\0"
-        words = []
-        for word in shlex.split(marked):
-            template = Template("")
-            template._parts = [
-                self._parts[int(piece)] if at % 2 else piece for at, piece in enumerate(_MARK.split(word))
-            ]
-            template.constant = len(template._parts) == 1
-            words.append(template)
-        return words
-
-
-def _expression(text: str) -> Callable[[int, str], str]:
-    if text.strip() == "host":
-        return lambda index, host: host
-    arithmetic, _, spec = text.partition(":")
-    try:
-        evaluate = _evaluator(ast.parse(arithmetic.strip(), mode="eval").body)
-    # ast.parse says MemoryError for what is nested too deeply, and ValueError for a null character.
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f'"{{{text}}}" cannot be computed; {_EXPRESSION_EXPECTED}') from None
-    if not _FORMAT_SPEC.fullmatch(spec):
-        raise ValueError(f'"{{{text}}}" has a bad format; expected the format of an integer, such as "{{i:03}}"')
-
-    def render(index: int, host: str) -> str:
-        try:
-            return format(evaluate(index), spec)
-        except (ZeroDivisionError, ValueError, RecursionError) as error:
-            raise ValueError(f'"{{{text}}}" fails for i = {index}: {error}; {_EXPRESSION_EXPECTED}') from None
-
-    return render
-
-
-def _evaluator(node: ast.expr) -> Callable[[int], int]:
-    match node:
-        case ast.Name(id="i"):
-            return lambda index: index
-        case ast.Constant(value=int(value)) if not isinstance(value, bool):
-            return lambda index: value
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _evaluator(operand)
-            return lambda index: -inner(index)
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
-            apply, first, second = _OPERATORS[type(op)], _evaluator(left), _evaluator(right)
-            return lambda index: apply(first(index), second(index))
-    raise ValueError
 
 
 class _Field(Generic[T]):
@@ -258,7 +143,7 @@ class _Group:
     """The hosts of one table [hosts.NAME], and the names of the devices that each of them has."""
 
     def __init__(
-        self, source: TomlSource, name: str, table: HostTable, on_error: OnError, names: _Names, programs: _Programs
+        self, source: TomlSource, name: str, table: HostTable, on_error: OnError, names: _Names, programs: Programs
     ) -> None:
         path = ("hosts", name)
         self.where = source.where(*path)
@@ -332,7 +217,7 @@ class _String:
     """One entry of `strings`, ready to be described for each host of its group."""
 
     def __init__(
-        self, source: TomlSource, path: TomlPath, table: StringTable, on_error: OnError, programs: _Programs
+        self, source: TomlSource, path: TomlPath, table: StringTable, on_error: OnError, programs: Programs
     ) -> None:
         def place(*key: str | int) -> Where:
             return source.where(*path, *key)
@@ -389,7 +274,7 @@ def _default_name(run: tuple[str, ...] | None, call: str | None) -> str:
     return program.module.rpartition(".")[2] if program.module is not None else Path(program.path or "").stem
 
 
-def _run_field(where: Where, text: str, programs: _Programs) -> _Field[tuple[str, ...]]:
+def _run_field(where: Where, text: str, programs: Programs) -> _Field[tuple[str, ...]]:
     try:
         words = Template(text).words()
     except ValueError as error:
@@ -400,100 +285,6 @@ def _run_field(where: Where, text: str, programs: _Programs) -> _Field[tuple[str
         return programs.checked_run(tuple([word.render(index, host) for word in words]))
 
     return _Field(where, constant, make)
-
-
-@attrs.frozen(slots=True)
-class Program:
-    """What the words of a program line name: a file, or the module after `python -m`; the other is None."""
-
-    path: str | None  # as written: relative to the tapestry's folder
-    module: str | None
-    args: tuple[str, ...]  # sys.argv[1:]
-
-
-def program_of(words: tuple[str, ...]) -> Program:
-    """The program of `StringDescription.run`. Raises `ValueError` for words that name none."""
-    expected = 'expected "apps/site.py ...", "python apps/site.py ..." or "python -m package ..."'
-    rest = words[1:] if words and _PYTHON.fullmatch(words[0]) else words
-    if not rest or not rest[0]:
-        raise ValueError(f"there is no program; {expected}")
-    if rest is words or not rest[0].startswith("-"):
-        return Program(rest[0], None, rest[1:])
-    if rest[0] != "-m" or len(rest) < 2:
-        raise ValueError(f'"{" ".join(words[:2])}" takes an option that a virtual host does not have; {expected}')
-    return Program(None, rest[1], rest[2:])
-
-
-class _Programs:
-    """Looks for programs and modules, once for each name, and imports nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._found: set[tuple[str, str]] = set()
-
-    def checked_run(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        program = program_of(words)
-        if program.module is not None:
-            self._once("module", program.module, lambda: self._check_runnable(str(program.module)))
-        else:
-            self._once("path", str(program.path), lambda: self._check_file(str(program.path)))
-        return words
-
-    def checked_call(self, text: str) -> str:
-        found = _CALL.fullmatch(text)
-        if found is None:
-            raise ValueError(f'"{text}" is not a function; expected "package.module:function"')
-        self._once("call", found[1], lambda: self._check_module(found[1]))
-        return text
-
-    def _once(self, kind: str, name: str, check: Callable[[], object]) -> None:
-        if (kind, name) not in self._found:
-            check()
-            self._found.add((kind, name))
-
-    def _check_file(self, path: str) -> None:
-        program = self._folder / path
-        try:
-            there = program.is_file() or (program / "__main__.py").is_file()
-        except (OSError, ValueError):  # a name too long, or a null character
-            there = False
-        if not there:
-            raise ValueError(f'there is no program "{path}"; expected a Python file, from the tapestry\'s folder')
-
-    def _check_module(self, module: str) -> None:
-        spec = self._spec(module)
-        if spec.origin is None and spec.submodule_search_locations is not None:
-            # A folder without __init__.py: a namespace, which has no code and so no functions.
-            raise ValueError(f'"{module}" is a folder without __init__.py; expected a module with the function')
-
-    def _check_runnable(self, module: str) -> None:
-        spec = self._spec(module)
-        if spec.submodule_search_locations is not None and self._find(spec, "__main__") is None:
-            raise ValueError(f'the package "{module}" has no __main__; expected a module that runs')
-
-    def _spec(self, module: str) -> importlib.machinery.ModuleSpec:
-        spec = None
-        if _MODULE.fullmatch(module):
-            # find_spec of "a.b" would import a. So go down by hand, and ask for each part as if it were a whole name.
-            top = module.partition(".")[0]
-            spec = importlib.machinery.PathFinder.find_spec(top, [str(self._folder), *sys.path]) or _built_in(top)
-            for part in module.split(".")[1:]:
-                spec = self._find(spec, part) if spec else None
-        if spec is None:
-            raise ValueError(f'there is no module "{module}"; expected one in the tapestry\'s folder or installed')
-        return spec
-
-    def _find(self, package: importlib.machinery.ModuleSpec, part: str) -> importlib.machinery.ModuleSpec | None:
-        locations = package.submodule_search_locations
-        return None if locations is None else importlib.machinery.PathFinder.find_spec(part, list(locations))
-
-
-def _built_in(module: str) -> importlib.machinery.ModuleSpec | None:
-    # What is on no path: built-in and frozen modules, and what an import hook brings (editable installs have one).
-    try:
-        return importlib.util.find_spec(module)
-    except ValueError:  # sys.modules has it without a spec: __main__
-        return None
 
 
 class _Links:

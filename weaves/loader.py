@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from weaves.beads import Main
 from weaves.clock import format_duration
-from weaves.expand import Program, program_of
+from weaves.programs import Program, program_of
 from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String, Weave

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from weaves.clock import format_duration
-from weaves.expand import program_of
 from weaves.loader import weave_names
+from weaves.programs import program_of
 from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, StringDescription, Tapestry
 from weaves.units import format_address
 

@@ -74,7 +74,7 @@ class NetLine:
 class StringDescription:
     """A string to start: either `run`, the words of a program line, or `call`, "package.module:function".
 
-    `weaves.expand.program_of` tells what the words of `run` name. Times count from the start of the run.
+    `weaves.programs.program_of` tells what the words of `run` name. Times count from the start of the run.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from weaves.expand import Program, program_of
+from weaves.programs import Program, program_of
 from weaves.tapestry import DeviceDescription, HostDescription, StringDescription, Tapestry, TapestryError, parse, read
 
 # Each entry: a title, a file, and after ">>>" the message with its line; "..." goes on with a message.
