@@ -1,4 +1,4 @@
-"""Runs contestants in turn, several rounds in one session, and prints medians and ratios.
+"""Runs contestants in turn, several rounds in one go, and prints medians and ratios.
 
 A machine's speed drifts; what is measured side by side, A B A B ..., can be compared all the same. Each contestant is a
 process of its own (this interpreter, the benchmark's file, the contestant's name) that prints one number.
