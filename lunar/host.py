@@ -95,9 +95,38 @@ class Host:
         network = address & network_mask(prefix)
         if prefix < 31:
             self.ip.broadcasts[network | (~network_mask(prefix) & 0xFFFF_FFFF)] = device
-        with contextlib.suppress(FileExistsError):  # a second address in the same network
-            self.ip.routes.add(Route(network, prefix, 0, device, 0, address))
+        if device.up:
+            self._add_network_route(device, address, prefix)
         self.network.names.add(self.name, address)
+
+    def replace_address(self, device: Device, address: int, prefix: int) -> None:
+        """Give `device` this address in place of the first that it has; routes that need the old one go with it."""
+        if device.addresses:
+            old, old_prefix = device.addresses.pop(0)
+            del self.ip.local[old]
+            network = old & network_mask(old_prefix)
+            self.ip.broadcasts.pop(network | (~network_mask(old_prefix) & 0xFFFF_FFFF), None)
+            self.ip.routes.remove_network(network, old_prefix, device)
+            self.network.names.remove(self.name, old)
+        others = device.addresses.copy()
+        device.addresses.clear()
+        self.add_address(device, address, prefix)
+        device.addresses.extend(others)
+
+    def set_up(self, device: Device, up: bool) -> None:
+        """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
+        if device.up == up:
+            return
+        device.up = up
+        if up:
+            for address, prefix in device.addresses:
+                self._add_network_route(device, address, prefix)
+        else:
+            self.ip.routes.remove_device(device)
+
+    def _add_network_route(self, device: Device, address: int, prefix: int) -> None:
+        with contextlib.suppress(FileExistsError):  # a second address in the same network
+            self.ip.routes.add(Route(address & network_mask(prefix), prefix, 0, device, 0, address))
 
     @property
     def address(self) -> str:

@@ -49,6 +49,14 @@ class NameTable:
         self._addresses.setdefault(name.lower(), []).append(address)
         self._names.setdefault(address, name)
 
+    def remove(self, name: str, address: int) -> None:
+        """Take `address` from `name`."""
+        known = self._addresses.get(name.lower(), [])
+        if address in known:
+            known.remove(address)
+        if self._names.get(address) == name:
+            del self._names[address]
+
     def lookup(self, name: str) -> list[int]:
         """The addresses of `name`, in the order of their devices; empty if unknown."""
         return self._addresses.get(name.lower().rstrip("."), [])

@@ -146,7 +146,4 @@ class Link(Medium):
 
     def resolve(self, device: Device, next_hop: int) -> int:
         peer = self.b if device is self.a else self.a
-        for address in peer.addresses:
-            if address[0] == next_hop:
-                return int(peer.mac)
-        return -1
+        return int(peer.mac) if peer.has_address(next_hop) else -1

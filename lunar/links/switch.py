@@ -38,7 +38,7 @@ class Switch(Medium):
         self.devices: list[Device] = []
         self.uplinks: dict[int, Wire] = {}  # hardware address -> the wire from that device
         self.downlinks: dict[int, Wire] = {}  # hardware address -> the wire to it
-        self.hardware: dict[int, int] = {}  # network address -> hardware address
+        self.neighbors: dict[int, Device] = {}  # network address -> the device that has, or had it
         self.unknown_destination: int = 0
 
     def plug(self, device: Device, up: Wire, down: Wire) -> None:
@@ -48,23 +48,20 @@ class Switch(Medium):
         self.uplinks[mac] = up
         self.downlinks[mac] = down
         for address in device.addresses:
-            self.hardware[address[0]] = mac
+            self.neighbors[address[0]] = device
 
     def transmit(self, frame: Frame, device: Device) -> None:
         self.uplinks[int(device.mac)].send(frame)
 
     def resolve(self, device: Device, next_hop: int) -> int:
-        mac = self.hardware.get(next_hop, -1)
-        return mac if mac >= 0 else self._look_around(next_hop)
-
-    def _look_around(self, next_hop: int) -> int:
-        # A device may have got its address after it was plugged in (ifconfig).
-        for device in self.devices:
-            for address in device.addresses:
-                if address[0] == next_hop:
-                    mac = int(device.mac)
-                    self.hardware[next_hop] = mac
-                    return mac
+        known = self.neighbors.get(next_hop)
+        if known is not None and known.has_address(next_hop):
+            return int(known.mac)
+        # A device may have got its address, or lost it, after it was plugged in (ifconfig).
+        for other in self.devices:
+            if other.has_address(next_hop):
+                self.neighbors[next_hop] = other
+                return int(other.mac)
         return -1
 
     def forward(self, frame: Frame, came_from: Device) -> None:

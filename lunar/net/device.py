@@ -46,7 +46,8 @@ class Device(Port):
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
         self.addresses: list[tuple[int, int]] = []
-        self.up: bool = True
+        self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes
+        self.plugged: bool = True  # without its cable a device sends into nothing, and its host does not know
         # A capture: called as tap(device, frame) for each frame in and out.
         self.tap: Any = None
         self.rx_packets: i64 = 0
@@ -59,7 +60,7 @@ class Device(Port):
     def transmit(self, frame: Frame) -> None:
         """Send `frame`, whose destination is resolved. A device that is down or unplugged drops and counts."""
         medium = self.medium
-        if medium is None or not self.up:
+        if medium is None or not self.up or not self.plugged:
             self.tx_dropped += 1
             return
         frame.eth_src = self.mac
@@ -70,7 +71,7 @@ class Device(Port):
         medium.transmit(frame, self)
 
     def arrive(self, frame: Frame) -> None:
-        if not self.up:
+        if not self.up or not self.plugged:
             self.rx_dropped += 1
             return
         # A switch floods what it cannot place; a device takes only what is meant for it.
@@ -82,6 +83,13 @@ class Device(Port):
         if self.tap is not None:
             self.tap(self, frame)
         self.receiver.receive_frame(frame, self)
+
+    def has_address(self, address: int) -> bool:
+        """Whether `address` is one of the device's."""
+        for own in self.addresses:  # noqa: SIM110 - asked for each packet; compiled, a loop needs no generator
+            if own[0] == address:
+                return True
+        return False
 
     def primary_address(self) -> int:
         """The first address, 0 if the device has none."""

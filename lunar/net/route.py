@@ -87,6 +87,20 @@ class RouteTable:
                     return
         raise ProcessLookupError(3, "No such process")
 
+    def remove_device(self, device: Device) -> None:
+        """Remove all routes by `device`: it went down."""
+        for table in self._tables:
+            for routes in table.values():
+                routes[:] = [route for route in routes if route.device is not device]
+        self._changed()
+
+    def remove_network(self, network: int, prefix: int, device: Device) -> None:
+        """Remove the route to a network of `device`'s own, and those by gateways that were reached over it."""
+        for table in self._tables:
+            for routes in table.values():
+                routes[:] = [route for route in routes if not _goes_over(route, network, prefix, device)]
+        self._changed()
+
     def _changed(self) -> None:
         self._cache.clear()
         self.generation += 1
@@ -112,6 +126,14 @@ class RouteTable:
     def all(self) -> list[Route]:
         """Every route, longest prefix first."""
         return [route for table in self._tables for routes in table.values() for route in routes]
+
+
+def _goes_over(route: Route, network: int, prefix: int, device: Device) -> bool:
+    if route.device is not device:
+        return False
+    if route.gateway:
+        return prefix == 0 or route.gateway >> (32 - prefix) == network >> (32 - prefix)
+    return route.network == network and route.prefix == prefix
 
 
 def _metric(route: Route) -> int:

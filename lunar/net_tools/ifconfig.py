@@ -53,11 +53,11 @@ def _change(host: Host, device: Device, rest: list[str]) -> None:
         raise CommandError("ifconfig: a netmask without an address")
     # All words are good: only now does anything change.
     if up is not None:
-        device.up = up
+        host.set_up(device, up)
     if mtu is not None:
         device.mtu = mtu
     if address is not None:
-        host.add_address(device, address, class_prefix(address) if prefix is None else prefix)
+        host.replace_address(device, address, class_prefix(address) if prefix is None else prefix)
 
 
 def prefix_length(text: str, tool: str) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 import lunar
 from lunar.names import SERVICES, NameTable
+from lunar.wire.address import parse_ipv4
 
 STREAM = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 DGRAM = (socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
@@ -287,10 +288,10 @@ def test_a_hosts_names_are_those_of_its_network() -> None:
         assert net.run(ask(), on=client) == ["10.0.0.2", "client", "10.0.0.3"]
 
 
-def test_an_address_of_ifconfig_is_a_hosts_too() -> None:
+def test_an_address_that_is_added_is_a_hosts_too() -> None:
     with lunar.Network(seed=1) as net:
         server = net.host("server", "10.0.0.2/24")
-        server.sh("ifconfig eth0 10.0.0.9/24")
+        server.add_address(server.devices["eth0"], parse_ipv4("10.0.0.9"), 24)
         assert [answer[4][0] for answer in server.getaddrinfo("server", 80, type=socket.SOCK_STREAM)] == [
             "10.0.0.2",
             "10.0.0.9",

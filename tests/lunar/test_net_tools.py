@@ -241,19 +241,37 @@ def test_ifconfig_gives_an_address(words: str, address: str, prefix: int) -> Non
     host = router()
     assert host.sh(f"ifconfig eth1 {words}") == ""
     eth1 = host.devices["eth1"]
-    assert eth1.addresses[-1] == (parse_ipv4(address), prefix)
+    assert eth1.addresses == [(parse_ipv4(address), prefix)]  # in place of the one that it had
     assert host.ip.local[parse_ipv4(address)] is eth1
 
 
 def test_an_address_brings_the_route_to_its_network() -> None:
     host = router()
     host.sh("ifconfig eth1 172.20.5.1/20")
-    assert routes(host) == OWN | {"172.20.0.0/20 0.0.0.0 eth1 0"}
+    eth0 = {route for route in OWN if "eth1" not in route}
+    assert routes(host) == eth0 | {"172.20.0.0/20 0.0.0.0 eth1 0"}
+
+
+def test_the_old_address_goes_with_what_needs_it() -> None:
+    host = router()
+    old = host.devices["eth1"].addresses[0][0]
+    gateway = ipv4_text(old + 1)
+    host.sh(f"route add -net 172.30.0.0/16 gw {gateway}")
+    host.sh("ifconfig eth1 172.20.5.1/20")
+    assert old not in host.ip.local
+    assert old not in host.network.names.lookup("r")
+    assert not [route for route in routes(host) if route.startswith("172.30.")]
+
+
+def test_another_address_in_the_same_network_keeps_its_route() -> None:
+    host = router()
+    host.sh("ifconfig eth0 10.0.0.77/24")
+    assert routes(host) == OWN
 
 
 def test_a_second_address_in_a_network_needs_no_route() -> None:
     host = router()
-    host.sh("ifconfig eth0 10.0.0.77/24")
+    host.add_address(host.devices["eth0"], parse_ipv4("10.0.0.77"), 24)
     assert routes(host) == OWN
 
 
@@ -261,7 +279,7 @@ def test_ifconfig_sets_several_things_at_once() -> None:
     host = router()
     host.sh("ifconfig eth1 192.168.7.1 mtu 900 down")
     eth1 = host.devices["eth1"]
-    assert (eth1.mtu, eth1.up, len(eth1.addresses)) == (900, False, 2)
+    assert (eth1.mtu, eth1.up, eth1.addresses) == (900, False, [(parse_ipv4("192.168.7.1"), 24)])
 
 
 def test_down_and_up() -> None:
@@ -270,6 +288,16 @@ def test_down_and_up() -> None:
     assert host.sh("ifconfig eth0").startswith("eth0: flags=<BROADCAST,RUNNING,MULTICAST>  mtu 1500\n")
     host.sh("ifconfig eth0 up")
     assert host.devices["eth0"].up
+
+
+def test_a_device_that_goes_down_loses_its_routes_and_gets_back_those_to_its_networks() -> None:
+    host = router()
+    eth1 = {route for route in OWN if "eth1" in route}
+    host.sh("route add default dev eth1")
+    host.sh("ifconfig eth1 down")
+    assert routes(host) == OWN - eth1
+    host.sh("ifconfig eth1 up")
+    assert routes(host) == OWN
 
 
 @pytest.mark.parametrize("mtu", [68, 65_535])

@@ -227,7 +227,7 @@ def test_to_oneself(address: str, source: str) -> None:
 
 def test_a_bound_address_is_the_source() -> None:
     w = Wire()
-    w.a.sh("ifconfig eth0 10.0.0.11/24")
+    w.a.add_address(w.a.devices["eth0"], parse_ipv4("10.0.0.11"), 24)
     server = udp(w.b, "0.0.0.0", 53)
     sends(udp(w.a, "10.0.0.11", 0), b"x", B, 53)
     w.runs()
@@ -382,7 +382,7 @@ def test_disconnecting_hears_everybody_again() -> None:
 
 def test_the_exact_address_is_preferred() -> None:
     w = Wire()
-    w.a.sh("ifconfig eth0 10.0.0.11/24")
+    w.a.add_address(w.a.devices["eth0"], parse_ipv4("10.0.0.11"), 24)
     # The exact one is bound first, so that it is not preferred for being the last.
     exact, wild = udp(w.a, "10.0.0.11", 53, reuse_addr=True), udp(w.a, "0.0.0.0", 53, reuse_addr=True)
     sender = udp(w.b)

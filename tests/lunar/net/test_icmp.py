@@ -144,7 +144,7 @@ def test_a_port_that_nobody_has() -> None:
 
 def test_the_report_comes_from_the_address_that_was_meant() -> None:
     w = Wire()
-    w.b.sh("ifconfig eth0 10.0.0.22/24")
+    w.b.add_address(w.b.devices["eth0"], parse_ipv4("10.0.0.22"), 24)
     w.sends(datagram(dst="10.0.0.22"))
     w.runs()
     assert ipv4_text(w.messages[0].src) == "10.0.0.22"
@@ -396,7 +396,7 @@ def test_an_error_about_another_flow_is_not_told(field: str, change: int) -> Non
 
 def test_of_two_sockets_with_one_port_the_one_that_sent_is_told() -> None:
     w = Wire()
-    w.a.sh("ifconfig eth0 10.0.0.11/24")
+    w.a.add_address(w.a.devices["eth0"], parse_ipv4("10.0.0.11"), 24)
     socks = []
     for address in (A, "10.0.0.11"):
         sock = w.a.udp.create(AF_INET)

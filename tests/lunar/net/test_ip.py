@@ -141,12 +141,19 @@ def test_lo_has_an_mtu_of_its_own() -> None:
     assert Wire().sends(message("10.0.0.1", size=65_535)) == 0
 
 
-def test_a_device_that_is_down_swallows_without_an_error() -> None:
+def test_a_device_without_its_cable_swallows_without_an_error() -> None:
     w = Wire()
-    w.a.sh("ifconfig eth0 down")
+    w.a.devices["eth0"].plugged = False
     assert w.sends(message("10.0.0.2")) == 0
     assert w.ends() == []
     assert w.a.devices["eth0"].tx_dropped == 1
+
+
+def test_over_a_device_that_is_down_there_is_no_way() -> None:
+    w = Wire()
+    w.a.sh("ifconfig eth0 down")
+    assert w.sends(message("10.0.0.2")) == errno.ENETUNREACH
+    assert w.ends() == []
 
 
 # Broadcasts
