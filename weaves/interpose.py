@@ -19,11 +19,13 @@ import socket
 import sys
 import time
 import types
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from weaves.bridge import current_flow
 from weaves.here import here
+from weaves.loop import WeaveLoop
 
 if TYPE_CHECKING:
     from weaves.strings import Weave
@@ -61,6 +63,7 @@ def install() -> None:
             setattr(module, name, wrapper)
     _replace_captured(replaced)
     _install_random_seed()
+    _install_task_registry()
     _install_socket_class()
     _install_argv()
 
@@ -416,6 +419,43 @@ def _as_completed() -> Callable[..., Any]:
 
     as_completed.__doc__ = real.__doc__
     return as_completed
+
+
+# asyncio.all_tasks: which tasks a loop has
+
+
+def _install_task_registry() -> None:
+    """Let each weave's loop know its own tasks.
+
+    asyncio has one set of the tasks of all loops, and `all_tasks`, which `asyncio.run` asks at its end, goes through
+    it: with a program on each of thousands of hosts that is most of the run. CPython 3.11 to 3.13 add to the set by
+    calling its method, also from C and for tasks that nobody made by `create_task`; so there they can be told apart.
+    """
+    registry: Any = getattr(asyncio.tasks, "_scheduled_tasks", None)  # Python 3.12
+    if registry is None:
+        registry = getattr(asyncio.tasks, "_all_tasks", None)
+    if type(registry) is not weakref.WeakSet:
+        return  # a Python that keeps them in another way; its all_tasks is right, if slow
+    machine_add = registry.add
+
+    def add(task: asyncio.Task[Any]) -> None:
+        loop = task.get_loop()
+        if isinstance(loop, WeaveLoop):
+            loop.tasks.add(task)
+        else:
+            machine_add(task)
+
+    setattr(registry, "add", add)  # noqa: B010 - of this one set, not of the class
+    real_all_tasks = asyncio.tasks.all_tasks
+
+    def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+        asked = asyncio.get_running_loop() if loop is None else loop
+        if isinstance(asked, WeaveLoop):
+            return {task for task in asked.tasks if not task.done()}
+        return real_all_tasks(loop)
+
+    setattr(asyncio.tasks, "all_tasks", all_tasks)  # noqa: B010 - typeshed does not let it be assigned
+    _replace_captured({id(real_all_tasks): (real_all_tasks, all_tasks)})
 
 
 # sys.argv

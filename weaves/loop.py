@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import weakref
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -90,6 +91,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._flow: Flow | None = None
         # In the scheduler's queue, or running: then it must not be put there again.
         self._queued = not direct
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose.py
         self._numbers = 0
         self._task_names = 0
 

@@ -18,6 +18,7 @@ Handler = Callable[[int, Any], object] | int | None
 
 # Signals whose default action is to do nothing (signal(7)); all others end the program.
 _IGNORED_BY_DEFAULT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT}
+_VALID = frozenset(int(number) for number in signal.valid_signals())  # which makes a set anew each time
 _NOT_CATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -90,6 +91,6 @@ def _handle(weave: Weave, handler: Callable[[int, Any], object], signum: int) ->
 def _checked(signum: int) -> int:
     if not isinstance(signum, int):
         raise TypeError(f"sig must be an int, not {signum!r}")
-    if signum not in signal.valid_signals():
+    if signum not in _VALID:
         raise ValueError(f"invalid signal number {signum}")
     return int(signum)

@@ -566,3 +566,55 @@ def test_argparse_reads_the_weaves_argv(world: World) -> None:
 
     world.host.weave.argv = ["program", "--port", "80"]
     assert world.run(main) == 80
+
+
+# asyncio.all_tasks
+
+
+def test_a_loop_knows_its_own_tasks_however_they_were_made(world: World) -> None:
+    seen: list[set[str]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made = [
+            loop.create_task(asyncio.sleep(1), name="created"),
+            asyncio.Task(asyncio.sleep(1), loop=loop, name="by hand"),
+        ]
+        ended = loop.create_task(asyncio.sleep(0), name="ended")
+        await asyncio.sleep(0.5)
+        assert ended.done()
+        seen.append({task.get_name() for task in asyncio.all_tasks()})
+        seen.append({task.get_name() for task in asyncio.all_tasks(loop)})
+        del made
+
+    def program() -> None:
+        asyncio.run(main())
+
+    world.run(program)
+    assert [names & {"created", "by hand", "ended"} for names in seen] == [{"created", "by hand"}] * 2
+
+
+async def test_all_tasks_outside_are_those_of_the_machines_loop(world: World) -> None:
+    await world.net.run_async(asyncio.sleep, 1, on=world.host)
+    outside = asyncio.create_task(asyncio.sleep(0), name="outside")
+    assert outside in asyncio.all_tasks()
+    assert all(task.get_loop() is asyncio.get_running_loop() for task in asyncio.all_tasks())
+    await outside
+
+
+def test_the_end_of_asyncio_run_cancels_what_was_made_by_hand(world: World) -> None:
+    ends: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            ends.append("cancelled")
+
+    async def main() -> None:
+        task = asyncio.Task(waits(), loop=asyncio.get_running_loop())
+        await asyncio.sleep(1)
+        assert not task.done()
+
+    world.run(lambda: asyncio.run(main()))
+    assert (ends, world.net.now) == (["cancelled"], 1.0)
