@@ -10,6 +10,14 @@ import pytest
 
 from weaves.beads import Main
 from weaves.here import here
+from weaves.scheduler import Scheduler
+
+
+class Named(str):
+    """A text that does for a weave, with a clock for whatever may ask for the time inside."""
+
+    scheduler = Scheduler()
+    epoch_ns = 0
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +106,7 @@ def test_imports_happen_outside_of_the_weave(folder: Path, capsys: pytest.Captur
         "try:\n    import no_such_bead\nexcept ImportError:\n    print(weaves.here.here.weave)\n"
     )
     main = Main.of_file(path)
-    here.weave = "a weave"  # type: ignore[assignment]
+    here.weave = Named("a weave")  # type: ignore[assignment]
     try:
         main.run()
     finally:

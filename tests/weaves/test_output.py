@@ -12,12 +12,22 @@ import pytest
 
 from weaves.here import here
 from weaves.output import Streams, WeaveInput, WeaveStream
+from weaves.scheduler import Scheduler
+
+
+class Named(str):
+    """A text that does for a weave. It has a clock, because whatever runs inside may ask for the time: a callback of
+    the garbage collector's, for example, which hypothesis sets.
+    """
+
+    scheduler = Scheduler()
+    epoch_ns = 0
 
 
 @contextlib.contextmanager
 def inside(weave: Any) -> Iterator[None]:
-    """As in a turn of `weave`; a text does for a weave here."""
-    before, here.weave = here.weave, weave
+    """As in a turn of `weave`."""
+    before, here.weave = here.weave, Named(weave)  # type: ignore[assignment]
     try:
         yield
     finally:
