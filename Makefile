@@ -54,6 +54,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/hosts.py
 	$(BIN)/python benchmarks/heap.py
 
+# `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
 $(VENV)/.installed: $(SOURCES)
 	@test -x $(BIN)/python || $(FOUND) -m venv $(VENV)
@@ -66,6 +67,7 @@ $(VENV)/.installed: $(SOURCES)
 $(PURE)/.installed: $(SOURCES)
 	@test -x $(PURE)/bin/python || $(FOUND) -m venv $(PURE)
 	@echo "installing into $(PURE), interpreted ..."
+	@rm -rf build
 	@LUNAR_PURE=1 $(PURE)/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
 	@rm -rf build *.egg-info
 	@touch $@
