@@ -24,7 +24,7 @@ from lunar.tcp.demux import Tcp
 from lunar.udp import Udp
 from lunar.wire.address import ipv4_text, network_mask
 from weaves import seeds
-from weaves.strings import Weave
+from weaves.strings import Weave, free_weave_name
 
 if TYPE_CHECKING:
     from lunar.network import Network
@@ -56,7 +56,7 @@ class Host:
         self.descriptors = FdTable()
         self.devices: dict[str, Device] = {}
         self._weave: Weave | None = None
-        self._weave_names: dict[str, int] = {}
+        self._weave_names: set[str] = set()
         self._loops: list[HostLoop] = []
         lo = Device("lo", 0, LOOPBACK_MTU, self._input)
         lo.medium = Loopback(self.scheduler, self.lane)
@@ -161,9 +161,8 @@ class Host:
 
         A name that is taken gets a number, because seeds go by names.
         """
-        self._weave_names[name] = count = self._weave_names.get(name, 0) + 1
-        if count > 1:
-            name = f"{name} #{count}"
+        name = free_weave_name(name, self._weave_names)
+        self._weave_names.add(name)
         rng = seeds.LazyGenerator(self.network.seed, "weave", f"{self.name}/{name}")
         return Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns, argv is not None)
 

@@ -165,18 +165,6 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
     return description
 
 
-def weave_names(host: HostDescription) -> list[str]:
-    """A name for the weave of each string of `host`: the string's, with a number where that is taken."""
-    names: list[str] = []
-    for string in host.strings:
-        name, number = string.name, 1
-        while name in names:
-            number += 1
-            name = f"{string.name} #{number}"
-        names.append(name)
-    return names
-
-
 def where_of(description: Tapestry, *path: str | int) -> Where:
     """The place of a key, which descriptions do not keep. It is looked up in the file again, now that it is wrong."""
     try:
@@ -212,22 +200,21 @@ class _Strings:
     def start(self, description: HostDescription) -> None:
         """Make the weaves and strings of a host, and let each start at its time."""
         host: LiveHost = self._network.hosts[description.name]
-        for number, name in enumerate(weave_names(description)):
-            string = description.strings[number]
+        for number, string in enumerate(description.strings):
             where = _Place(self._description, description, number)
             if string.env:
                 raise where.error("env", "a program's environment is not here yet; expected arguments in run")
             if string.call is not None:
-                weave = host.new_weave(name)
+                weave = host.new_weave(string.name)
                 function = self._function(string, where)
             else:
                 assert string.run is not None, "a string has one of run and call"
                 program = program_of(string.run)
-                weave = host.new_weave(name, [program.path or str(program.module), *program.args])
+                weave = host.new_weave(string.name, [program.path or str(program.module), *program.args])
                 function = self._main(program, where).run
             live = String(
                 weave,
-                name,
+                weave.name,
                 function,
                 string.args,
                 string.kwargs,
@@ -369,4 +356,4 @@ def _failed_import(module: str, error: BaseException) -> str:
     return f'module "{module}" fails at import: {said}{place}; expected a module that imports'
 
 
-__all__ = ["LiveTapestry", "Stalled", "describe", "load", "weave_names", "where_of"]
+__all__ = ["LiveTapestry", "Stalled", "describe", "load", "where_of"]

@@ -152,8 +152,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        handle = self.call_soon(callback, *args, context=context)
-        return handle
+        return self.call_soon(callback, *args, context=context)
 
     def run_handle(self, handle: asyncio.Handle) -> None:
         """Let `handle` run at the loop's next turn: what a selector would do with the handle of a ready descriptor."""
@@ -246,15 +245,12 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         if self._closed:
             return
         self._discarded = True
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._thread_id = None
         self.close()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        # A task says, when it is destroyed, that it had not ended. To silence all tasks of a loop that is discarded in
-        # advance, one would have to look for them among the tasks of all loops.
-        task = context.get("task")
-        if self._discarded and task is not None and not task.done():
-            return
         # Some errors are noticed only when the collector finds what held them, outside of any turn.
         outer, here.weave = here.weave, self.weave
         try:

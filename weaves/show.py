@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from weaves.clock import format_duration
-from weaves.loader import weave_names
 from weaves.programs import program_of
+from weaves.strings import free_weave_name
 from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, StringDescription, Tapestry
 from weaves.units import format_address
 
@@ -25,6 +25,14 @@ def as_text(tapestry: Tapestry) -> str:
     for link in tapestry.links:
         lines.append(_link(link))
     return "\n".join(lines)
+
+
+def weave_names(host: HostDescription) -> list[str]:
+    """The names that the weaves of the strings of `host` get."""
+    names: list[str] = []
+    for string in host.strings:
+        names.append(free_weave_name(string.name, names))
+    return names
 
 
 def _span(first: str, last: str) -> str:

@@ -15,7 +15,7 @@ import contextvars
 import inspect
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
@@ -358,6 +358,15 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     # An object whose class has an `async def __call__` is one as well.
     call = getattr(type(function), "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def free_weave_name(name: str, taken: Container[str]) -> str:
+    """`name`, with a number where a weave of the same host has it already: "site", "site #2"."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name} #{number}"
+    return free
 
 
 def current_string() -> String | None:

@@ -13,7 +13,8 @@ import uvloop
 
 import weaves
 from weaves import TapestryError
-from weaves.loader import describe, load, weave_names
+from weaves.loader import describe, load
+from weaves.show import weave_names
 from weaves.strings import ENDED, KILLED, RUNNING
 from weaves.tapestry import parse
 
