@@ -116,9 +116,9 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
         rtt.sample_by_timestamp(tcb, segment.ts_ecr)
     if tcb.packets_out == 0:
         # RFC 6298 (5.2), (5.3).
-        timers.disarm_retransmit(tcb)
+        tcb.retransmit_timer.disarm()
     else:
-        timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)
+        tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     recovery.on_ack(tcb, acked, True, False)
 
 
@@ -127,7 +127,7 @@ def _probe_answered(tcb: Tcb) -> None:
     need: i64 = min(max(tcb.unsent.size, 1), tcb.mss)
     if need <= tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt:
         tcb.backoff = 0
-        timers.disarm_retransmit(tcb)
-    elif tcb.retransmit_at_ns != 0:
+        tcb.retransmit_timer.disarm()
+    elif tcb.retransmit_timer.at_ns != 0:
         # Still closed: the peer lives, and the interval goes on growing.
-        timers.arm_retransmit(tcb, timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))
+        tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))

@@ -115,13 +115,13 @@ def _delay(tcb: Tcb) -> None:
         ato = DELAYED_ACK_MIN_NS
     ato = min(ato, DELAYED_ACK_MAX_NS)
     at: i64 = now + ato
-    pending: i64 = tcb.delayed_ack_at_ns
+    pending: i64 = tcb.delayed_ack_timer.at_ns
     if pending != 0:
         if pending <= now + (ato >> 2):
             output.send_ack(tcb)
             return
         at = min(at, pending)
-    timers.arm_delayed_ack(tcb, at)
+    tcb.delayed_ack_timer.arm(timers.DELAYED_ACK, at)
 
 
 def expired(tcb: Tcb) -> None:

@@ -322,4 +322,4 @@ def establish(tcb: Tcb) -> None:
     tcb.set_state(ESTABLISHED)
     tcb.pending_wake |= POLLOUT
     if tcb.keepalive:
-        timers.arm_keepalive(tcb, now + tcb.keepidle_ns)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + tcb.keepidle_ns)

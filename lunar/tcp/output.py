@@ -58,8 +58,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
     tcb.ack_scheduled = False
     tcb.ack_now = False
     tcb.pushed = 0
-    if tcb.delayed_ack_at_ns != 0:
-        timers.disarm_delayed_ack(tcb)
+    if tcb.delayed_ack_timer.at_ns != 0:
+        tcb.delayed_ack_timer.disarm()
     return _hand_down(tcb, segment)
 
 
@@ -242,9 +242,9 @@ def push(tcb: Tcb, more: bool) -> None:
         if not limited_by_cwnd:
             limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
         congestion.validate(tcb, limited_by_cwnd)
-    elif tcb.packets_out == 0 and tcb.retransmit_at_ns == 0 and tcb.has_unsent():
+    elif tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
         # Closed window, or corked: the probe timer sees to it (tcp(7): a cork holds 200 ms at most).
-        timers.arm_retransmit(tcb, timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))
+        tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))
 
 
 def _send_new(tcb: Tcb, size: i64, fin: bool) -> None:
@@ -268,7 +268,7 @@ def _send_new(tcb: Tcb, size: i64, fin: bool) -> None:
     tcb.snd_nxt = end
     tcb.packets_out += 1
     if tcb.packets_out == 1:
-        timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)
+        tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data.
     if now - tcb.last_received_ns < tcb.ato_ns:
         tcb.pingpong = True

@@ -109,7 +109,7 @@ def retransmit_lost(tcb: Tcb, forced: i64) -> None:
                 return
             forced -= 1
             if at == tcb.sent_head:
-                timers.arm_retransmit(tcb, timers.RETRANSMIT, tcb.scheduler.now_ns + tcb.rto_ns)
+                tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + tcb.rto_ns)
         at += 1
 
 

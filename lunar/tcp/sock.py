@@ -192,7 +192,7 @@ class TcpSock(Tcb):
         self.sent.append(Sent(iss, iss + 1, b"", SYN, now))
         self.packets_out = 1
         output.send_syn(self)
-        timers.arm_retransmit(self, timers.RETRANSMIT, now + self.rto_ns)
+        self.retransmit_timer.arm(timers.RETRANSMIT, now + self.rto_ns)
 
     def _reset_for_reuse(self) -> None:
         """A failed connect leaves a socket that can connect again."""
@@ -498,9 +498,9 @@ class TcpSock(Tcb):
             return
         if self.keepalive:
             idle_since: i64 = max(self.last_ack_ns, self.last_received_ns)
-            timers.arm_keepalive(self, max(idle_since + self.keepidle_ns, self.scheduler.now_ns))
+            self.keepalive_timer.arm(timers.KEEPALIVE, max(idle_since + self.keepidle_ns, self.scheduler.now_ns))
         else:
-            timers.disarm_keepalive(self)
+            self.keepalive_timer.disarm()
 
     def timer_fired(self, kind: i64) -> None:
         timeouts.fired(self, kind)

@@ -222,13 +222,9 @@ class Tcb(Sock):
         self.tuning_stamp_ns: i64 = 0
 
         # Timers (timers.py).
-        self.retransmit_kind: i64 = 0
-        self.retransmit_at_ns: i64 = 0
-        self.retransmit_timer: timers.RetransmitTimer | None = None
-        self.delayed_ack_at_ns: i64 = 0
-        self.delayed_ack_timer: timers.DelayedAckTimer | None = None
-        self.keepalive_at_ns: i64 = 0
-        self.keepalive_timer: timers.KeepaliveTimer | None = None
+        self.retransmit_timer: timers.Timer = timers.Timer(self)
+        self.delayed_ack_timer: timers.Timer = timers.Timer(self)
+        self.keepalive_timer: timers.Timer = timers.Timer(self)
 
     # What the layers below call and sock.py answers; so that they need not know it.
 
@@ -305,7 +301,9 @@ class Tcb(Sock):
 
     def done(self) -> None:
         """The connection is over; what was received may still be read."""
-        timers.disarm_all(self)
+        self.retransmit_timer.disarm()
+        self.delayed_ack_timer.disarm()
+        self.keepalive_timer.disarm()
         self.set_state(CLOSED)
         self.read_shut = True
         self.write_shut = True

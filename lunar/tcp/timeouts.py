@@ -97,7 +97,7 @@ def _retransmit(tcb: Tcb) -> None:
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     rtt.back_off(tcb)
-    timers.arm_retransmit(tcb, timers.RETRANSMIT, now + tcb.rto_ns)
+    tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
 
 
 def _probe(tcb: Tcb) -> None:
@@ -115,11 +115,11 @@ def _probe(tcb: Tcb) -> None:
         return
     tcb.probes_out += 1
     if failed != 0:
-        timers.arm_retransmit(tcb, timers.PROBE, tcb.scheduler.now_ns + _NOT_SENT_NS)
+        tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + _NOT_SENT_NS)
         return
     if tcb.backoff < RETRIES:
         tcb.backoff += 1
-    timers.arm_retransmit(tcb, timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))
+    tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))
 
 
 def _keepalive(tcb: Tcb) -> None:
@@ -130,11 +130,11 @@ def _keepalive(tcb: Tcb) -> None:
     idle_ns: i64 = tcb.keepidle_ns
     if tcb.packets_out > 0 or tcb.has_unsent():
         # Retransmissions or probes find out.
-        timers.arm_keepalive(tcb, now + idle_ns)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + idle_ns)
         return
     idle: i64 = now - max(tcb.last_ack_ns, tcb.last_received_ns)
     if idle < idle_ns:
-        timers.arm_keepalive(tcb, now + idle_ns - idle)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + idle_ns - idle)
         return
     if tcb.probes_out >= tcb.keepcnt:
         output.send_reset(tcb)
@@ -142,6 +142,6 @@ def _keepalive(tcb: Tcb) -> None:
         return
     if output.wake_up(tcb) == 0:
         tcb.probes_out += 1
-        timers.arm_keepalive(tcb, now + tcb.keepintvl_ns)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + tcb.keepintvl_ns)
     else:
-        timers.arm_keepalive(tcb, now + _NOT_SENT_NS)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + _NOT_SENT_NS)
