@@ -1,7 +1,7 @@
 """Which weave the code that runs now belongs to.
 
 A turn (of an event loop or of a blocking string) pins its weave here before it runs anything and unpins it afterwards;
-interpose.py asks. The pin is per thread: while a run goes on in one thread, all others are outside.
+the files of interpose/ ask. The pin is per thread: while a run goes on in one thread, all others are outside.
 """
 
 from __future__ import annotations

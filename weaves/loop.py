@@ -91,7 +91,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._flow: Flow | None = None
         # In the scheduler's queue, or running: then it must not be put there again.
         self._queued = not direct
-        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose.py
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose/task_registry.py
         self._numbers = 0
         self._task_names = 0
 

@@ -1,0 +1,32 @@
+"""What the standard library's names mean to code inside a weave: a file a noun.
+
+Interposition is by context, not by replacement: each function here asks whether the caller runs inside a weave, and if
+not does what it always did. So the same shared library serves a virtual host and the test runner outside at once, in
+one process. `install` is called when the first run is made; it can be called again without effect.
+
+Begin with replace.py. Modules' own data is not here, but in beads.py.
+"""
+
+from __future__ import annotations
+
+from weaves.interpose import argv, clocks, policy, randomness, signal_calls, socket_names, task_registry
+from weaves.interpose.clocks import real_perf_counter
+from weaves.interpose.randomness import real_urandom
+from weaves.interpose.replace import Replacements
+from weaves.interpose.signal_calls import real_getsignal, real_signal
+
+__all__ = ["install", "real_getsignal", "real_perf_counter", "real_signal", "real_urandom"]
+
+_installed = False
+
+
+def install() -> None:
+    """Make the standard library's names context-dependent, once per process."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    replacements = Replacements()
+    for noun in (clocks, randomness, socket_names, signal_calls, policy, task_registry, argv):
+        noun.install(replacements)
+    replacements.reach_captured()

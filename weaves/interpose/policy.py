@@ -1,0 +1,82 @@
+"""asyncio's policy inside a weave: which loop a program gets when it makes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from weaves.bridge import current_flow
+from weaves.here import here
+from weaves.interpose.replace import Replacements
+
+if TYPE_CHECKING:
+    from weaves.strings import Weave
+
+
+def install(replacements: Replacements) -> None:
+    """Interpose the functions of asyncio that ask the policy."""
+    replacements.put_all(asyncio.events, _policy_wrappers())
+
+
+class FlowPolicy(asyncio.AbstractEventLoopPolicy):
+    """The policy inside a weave: new loops are the host's, and each flow has one set loop, as a thread."""
+
+    def __init__(self, weave: Weave) -> None:
+        self._weave = weave
+
+    def get_event_loop(self) -> asyncio.AbstractEventLoop:
+        flow = current_flow()
+        if flow.event_loop is None:
+            flow.event_loop = self.new_event_loop()
+        return flow.event_loop
+
+    def set_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        current_flow().event_loop = loop
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return self._weave.host.new_loop(self._weave)
+
+    # Abstract until Python 3.13: who waits for child processes. A virtual host has none.
+
+    def get_child_watcher(self) -> Any:
+        raise NotImplementedError("a virtual host has no child processes")
+
+    def set_child_watcher(self, watcher: Any) -> None:
+        raise NotImplementedError("a virtual host has no child processes")
+
+
+def _policy_wrappers() -> dict[str, Callable[..., Any]]:
+    events: Any = asyncio.events
+    real_get_policy = events.get_event_loop_policy
+    real_set_policy = events.set_event_loop_policy
+    real_get_event_loop = events.get_event_loop
+
+    def get_event_loop_policy() -> Any:
+        weave = here.weave
+        return real_get_policy() if weave is None else FlowPolicy(weave)
+
+    def set_event_loop_policy(policy: Any) -> None:
+        if here.weave is None:
+            real_set_policy(policy)
+
+    def get_event_loop() -> Any:
+        weave = here.weave
+        if weave is None:
+            return real_get_event_loop()
+        running = asyncio._get_running_loop()
+        return FlowPolicy(weave).get_event_loop() if running is None else running
+
+    wrappers: dict[str, Callable[..., Any]] = {
+        "get_event_loop_policy": get_event_loop_policy,
+        "set_event_loop_policy": set_event_loop_policy,
+        "get_event_loop": get_event_loop,
+    }
+    real_quiet_get_event_loop = getattr(events, "_get_event_loop", None)
+    if real_quiet_get_event_loop is not None:  # Python 3.11: what `gather`, `ensure_future` and streams ask
+
+        def quiet_get_event_loop(stacklevel: int = 3) -> Any:
+            return real_quiet_get_event_loop(stacklevel) if here.weave is None else get_event_loop()
+
+        wrappers["_get_event_loop"] = quiet_get_event_loop
+    return wrappers
