@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from weaves.composition import Modules
 from weaves.programs import Programs, program_of
 from weaves.tapestry import (
     DeviceDescription,
@@ -41,8 +42,6 @@ from weaves.units import ADDRESS_EXPECTED, format_address, format_network, parse
 T = TypeVar("T")
 
 
-
-
 # RFC 1123, 2.1, with the underscore that people use all the same.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DEVICE_END: Final = re.compile(r"(.+)\.(eth(?:0|[1-9][0-9]*))")
@@ -57,6 +56,8 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         name: _Group(source, name, table, root.tapestry.on_error, names, programs) for name, table in root.hosts.items()
     }
     links = _Links(groups)
+    modules = Modules()
+    hosts = tuple(host for group in groups.values() for host in group.hosts)
     return Tapestry(
         path=source.path,
         name=source.path.stem if root.tapestry.name is None else root.tapestry.name,
@@ -65,12 +66,11 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         on_error=root.tapestry.on_error,
         epoch_ns=root.tapestry.epoch,
         network=root.tapestry.network,
-        hosts=tuple(host for group in groups.values() for host in group.hosts),
+        hosts=hosts,
         links=tuple(links.link(source, number, table) for number, table in enumerate(root.links)),
+        weaves=tuple(weave for host in hosts for weave in modules.implied_weaves(host)),
         folder=folder,
     )
-
-
 
 
 class _Field(Generic[T]):
@@ -242,6 +242,7 @@ class _String:
         self._env = {key: _text_field(place("env", key), text, str) for key, text in table.env.items()}
         self._start = None if table.start is None else _text_field(place("start"), table.start, parse_wait)
         self._stop = None if table.stop is None else _text_field(place("stop"), table.stop, parse_wait)
+        self._cwd = None if table.cwd is None else _text_field(place("cwd"), table.cwd, _folder)
         self._name = None if table.name is None else _text_field(place("name"), table.name, str)
 
     def description(self, index: int, host: str) -> StringDescription:
@@ -262,6 +263,7 @@ class _String:
             background=self._background,
             on_error=self._on_error,
             env={key: text.of(index, host) for key, text in self._env.items()},
+            cwd=self._cwd.of(index, host) if self._cwd else None,
             where=self.where,
         )
 
@@ -272,6 +274,12 @@ def _default_name(run: tuple[str, ...] | None, call: str | None) -> str:
         return call.rpartition(":")[2].rpartition(".")[2]
     program = program_of(run)
     return program.module.rpartition(".")[2] if program.module is not None else Path(program.path or "").stem
+
+
+def _folder(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("there is no such folder; expected the path of a folder, from the tapestry's folder")
+    return text
 
 
 def _run_field(where: Where, text: str, programs: Programs) -> _Field[tuple[str, ...]]:

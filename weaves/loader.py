@@ -204,6 +204,8 @@ class _Strings:
             where = _Place(self._description, description, number)
             if string.env:
                 raise where.error("env", "a program's environment is not here yet; expected arguments in run")
+            if string.cwd is not None:
+                raise where.error("cwd", "a working directory is not here yet; expected paths in run")
             if string.call is not None:
                 weave = host.new_weave(string.name)
                 function = self._function(string, where)

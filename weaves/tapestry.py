@@ -31,13 +31,16 @@ from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import LIMIT, parse_loss, parse_queue_limit, parse_rate, parse_wait
 
 __all__ = [
+    "BeadDescription",
     "DeviceDescription",
     "HostDescription",
     "LinkDescription",
+    "ModuleDescription",
     "NetLine",
     "StringDescription",
     "Tapestry",
     "TapestryError",
+    "WeaveDescription",
     "Where",
     "parse",
     "read",
@@ -87,12 +90,58 @@ class StringDescription:
     background: bool
     on_error: OnError
     env: dict[str, str]
+    cwd: str | None  # from the tapestry's folder; None: that folder
+    where: Where
+
+
+@attrs.frozen(slots=True)
+class ModuleDescription:
+    """A piece of code: a program, as the words of `run` without arguments, or an importable `module`; one is None.
+
+    `isolate` has the top-level packages that get data of their own in a weave that uses the module; None: the
+    application's code. `share` has the names that all beads of the module share, each NAME or "package.module:NAME".
+    """
+
+    name: str
+    run: tuple[str, ...] | None
+    module: str | None
+    isolate: tuple[str, ...] | None
+    share: tuple[str, ...]
+    where: Where
+
+
+@attrs.frozen(slots=True, eq=False)
+class BeadDescription:
+    """An instance of a module of the application. It is one thing in all weaves that name it, so compare by identity.
+
+    The beads of the string of a host are implied: one a weave, with the weave's name.
+    """
+
+    name: str
+    module: ModuleDescription
+    where: Where
+
+
+@attrs.frozen(slots=True, eq=False)
+class WeaveDescription:
+    """A program: beads of the application, the stack of `host` (its name), and the strings that run in it.
+
+    No two of its beads are instances of the same code.
+    """
+
+    name: str
+    host: str
+    beads: tuple[BeadDescription, ...]
+    strings: tuple[StringDescription, ...]
     where: Where
 
 
 @attrs.frozen(slots=True)
 class HostDescription:
-    """A host. `group` is the NAME of its table [hosts.NAME], `index` its number there, 0 for a host that is alone."""
+    """A host. `group` is the NAME of its table [hosts.NAME], `index` its number there, 0 for a host that is alone.
+
+    `strings` are those of its table, the short hand: each is in a weave of the tapestry, too.
+    """
 
     name: str
     group: str
@@ -137,6 +186,7 @@ class Tapestry:
     network: str
     hosts: tuple[HostDescription, ...]
     links: tuple[LinkDescription, ...]
+    weaves: tuple[WeaveDescription, ...]  # those of the hosts' strings, then the explicit ones
     folder: Path  # absolute: where programs and modules are looked for
 
 
@@ -186,6 +236,7 @@ class StringTable:
     background: bool = False
     on_error: OnError | None = None
     env: dict[str, str] = attrs.field(factory=dict)
+    cwd: str | None = None
 
 
 @attrs.frozen(slots=True)

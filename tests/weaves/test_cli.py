@@ -296,6 +296,12 @@ run = "empty.py"
 env = { X = "1" }
 >>> 3: [[hosts.a.strings]] env: a program's environment is not here yet; expected arguments in run
 
+== a working directory
+[[hosts.a.strings]]
+run = "empty.py"
+cwd = "."
+>>> 3: [[hosts.a.strings]] cwd: a working directory is not here yet; expected paths in run
+
 == nobody to wait for
 [hosts.a]
 [hosts.b]

@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import attrs
 import pytest
 from _pytest.mark import ParameterSet
 
@@ -89,6 +90,11 @@ eth01 = "10.0.0.1/24"
 [hosts.a]
 devices = 1
 >>> 2: [hosts.a] devices: unknown key; expected one of count, eth0, names, net, on_error, strings
+
+== no working directory
+[hosts.a]
+strings = [{ run = "apps/site.py", cwd = "" }]
+>>> 2: [hosts.a] strings[0].cwd: there is no such folder; expected the path of a folder, from the tapestry's folder
 
 == modules are reserved
 [modules.web]
@@ -1185,7 +1191,10 @@ def test_the_example_has_a_link_and_a_switch() -> None:
 
 def test_read_is_parse_of_the_file(folder: Path) -> None:
     (folder / "site.toml").write_text(EXAMPLE)
-    assert read("site.toml") == tapestry(EXAMPLE)
+    from_file, from_text = read("site.toml"), tapestry(EXAMPLE)
+    # Weaves are compared by what they are, and there are two of each here.
+    assert [attrs.asdict(weave) for weave in from_file.weaves] == [attrs.asdict(weave) for weave in from_text.weaves]
+    assert attrs.evolve(from_file, weaves=()) == attrs.evolve(from_text, weaves=())
 
 
 def test_read_takes_a_byte_order_mark(folder: Path) -> None:
@@ -1301,7 +1310,7 @@ def test_i_is_0_on_a_host_alone() -> None:
 def test_the_defaults_of_a_string() -> None:
     plain = string('run = "apps/site.py"')
     assert (plain.start_ns, plain.stop_ns, plain.background, plain.on_error) == (0, None, False, "stop")
-    assert (plain.args, plain.kwargs, plain.env, plain.call) == ((), {}, {}, None)
+    assert (plain.args, plain.kwargs, plain.env, plain.cwd, plain.call) == ((), {}, {}, None, None)
 
 
 @pytest.mark.parametrize(
@@ -1374,6 +1383,10 @@ def test_start_stop_background_and_env() -> None:
     keys = 'run = "apps/site.py", start = "{i*10}ms", stop = "1m", background = true, env = { ID = "{i}" }'
     some = string(keys, 2)
     assert (some.start_ns, some.stop_ns, some.background, some.env) == (20_000_000, 60 * 10**9, True, {"ID": "2"})
+
+
+def test_cwd() -> None:
+    assert string('run = "apps/site.py", cwd = "work/{i}"', 2).cwd == "work/2"
 
 
 def test_stop_at_start_is_no_mistake() -> None:
