@@ -1,0 +1,131 @@
+"""Unmodified programs, a row each: a server on one host, clients on others, over a link that loses a little.
+
+The programs stand in programs/ and know nothing of Lunar: `python programs/use_aiohttp.py server` works on any machine.
+A client checks what it got, raises if that is wrong, and prints a line of facts at its end, which the row expects. So a
+row fails when a string fails, when no such line comes, or when something was logged as an error.
+
+Each row is run in this process, and twice in processes of their own, whose digests must be equal. A row whose library
+draws from OpenSSL's own generator, where that shows on the wire, says in `varies` how, and what is equal all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import weaves
+from weaves.output import Streams
+from weaves.strings import Weave
+from weaves.tapestry import parse
+
+PROGRAMS = Path(__file__).parent / "programs"
+TIMEOUT_S = 120
+
+PAIR = """
+[tapestry]
+seed = 1
+until = "10m"
+
+[hosts.server]
+eth0 = "10.0.0.1/24"
+strings = [{{ run = "{program} server", background = true }}]
+
+[hosts.client]
+eth0 = "10.0.0.2/24"
+strings = [{{ run = "{program} client server", start = "1s" }}]
+
+[[links]]
+ends = ["server", "client"]
+rate = "50mbit"
+delay = "5ms"
+loss = "0.5%"
+"""
+
+
+@attrs.frozen
+class Row:
+    """A program of programs/ and the last line of its clients, as a regular expression."""
+
+    program: str
+    says: str
+    # `{program}` is the program's path. Braces of the tapestry's own templates are doubled.
+    tapestry: str = PAIR
+    clients: int = 1
+    # Why two runs may differ on the wire; empty for a row whose digest is the same in each run.
+    varies: str = ""
+
+    def text(self) -> str:
+        return self.tapestry.format(program=(PROGRAMS / f"{self.program}.py").as_posix())
+
+
+ROWS = [
+    Row("use_aiohttp", r"8 pages, 720000 bytes; upload of 150000; 3 messages"),
+]
+
+
+def by_program(rows: list[Row]) -> list[Any]:
+    return [pytest.param(row, id=row.program.removeprefix("use_")) for row in rows]
+
+
+@pytest.mark.parametrize("row", by_program(ROWS))
+def test_a_program_runs_and_its_data_is_right(
+    row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))  # to which loading adds the folders of tapestry and program
+    printed: list[tuple[str, str]] = []
+    failures: list[str] = []
+
+    def note(weave: Weave, line: str) -> None:
+        printed.append((weave.host.name, line))
+
+    tapestry = weaves.load(parse(row.text(), tmp_path / "row.toml"))
+    try:
+        tapestry.supervisor.on_failure = lambda string: failures.append(string.describe_failure())
+        with caplog.at_level(logging.WARNING), Streams(note, note):
+            tapestry.run_blocking()
+        told = "\n".join(f"{host}: {line}" for host, line in printed)
+        waiting = [f"{string.name} on {string.weave.host.name}" for string in tapestry.supervisor.waiting()]
+    finally:
+        tapestry.close()
+    assert not failures, "\n\n".join([*failures, told])
+    assert not waiting, f"at {tapestry.now_ns / 1e9} s these have not ended: {waiting}\n{told}"
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not errors, "\n".join(logging.Formatter("%(name)s: %(message)s").format(record) for record in errors)
+    facts = [line for _host, line in printed if re.fullmatch(row.says, line)]
+    assert len(facts) == row.clients, told
+
+
+def run(row: Row, folder: Path) -> dict[str, Any]:
+    """The figures of a run in a process of its own."""
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    root = [str(Path(weaves.__file__).parents[1])]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONHASHSEED"}
+    environment["PYTHONPATH"] = os.pathsep.join([*paths, *root])
+    folder.mkdir()
+    (folder / "row.toml").write_text(row.text(), encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "weaves.cli", "run", "row.toml", "--quiet",
+            "--json", "figures.json",
+        ],
+        env=environment, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, Any] = json.loads((folder / "figures.json").read_text())
+    return figures
+
+
+@pytest.mark.parametrize("row", by_program([row for row in ROWS if not row.varies]))
+def test_two_processes_have_one_digest(row: Row, tmp_path: Path) -> None:
+    first, second = run(row, tmp_path / "first"), run(row, tmp_path / "second")
+    assert first["packets"] > 10
+    assert first["digest"] == second["digest"]
