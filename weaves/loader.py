@@ -6,24 +6,29 @@
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import inspect
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from weaves.beads import Main
+import attrs
+
+from weaves.beads import Function, Main, argv0
 from weaves.clock import format_duration
+from weaves.library import Library, Policy, roots_of
+from weaves.modules import Bead, Modules, release
 from weaves.programs import Program, program_of
 from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String, Weave
 from weaves.supervisor import Supervisor
-from weaves.tapestry import HostDescription, StringDescription, Tapestry, read, suggestion
+from weaves.tapestry import BeadDescription, StringDescription, Tapestry, WeaveDescription, read, suggestion
 from weaves.tapestry_errors import TapestryError, Where
 from weaves.toml_source import TomlSource, key_text
+from weaves.trial import Untold, attempt
 
 # The networks that a tapestry can name. By name, because this package knows no network.
 _BUILDERS: Final = {"lunar": "lunar.builder"}
@@ -69,8 +74,11 @@ class LiveNetwork(Protocol):
 class LiveTapestry:
     """A tapestry whose hosts, links and strings exist. Run it once, then close it."""
 
-    def __init__(self, description: Tapestry, network: LiveNetwork, until_ns: int | None) -> None:
+    def __init__(
+        self, description: Tapestry, network: LiveNetwork, until_ns: int | None, library: Library
+    ) -> None:
         self.description = description
+        self._library = library
         self.network = network
         self.supervisor = network.supervisor
         self.until_ns = until_ns
@@ -129,7 +137,10 @@ class LiveTapestry:
 
     def close(self) -> None:
         """End what still runs and close the captures."""
-        self.network.close()
+        try:
+            self.network.close()
+        finally:
+            release(self._library)
 
 
 def load(
@@ -143,14 +154,16 @@ def load(
     network: LiveNetwork = builder.build(
         description, seed=description.seed if seed is None else seed, through_bytes=through_bytes
     )
+    library = Library()
     try:
-        strings = _Strings(description, network)
-        for host in description.hosts:
-            strings.start(host)
+        weaves = _Weaves(description, network, library)
+        for weave in description.weaves:
+            weaves.start(weave)
     except BaseException:
         network.close()
+        release(library)
         raise
-    return LiveTapestry(description, network, until_ns)
+    return LiveTapestry(description, network, until_ns, library)
 
 
 def describe(source: str | Path | Tapestry) -> Tapestry:
@@ -174,115 +187,159 @@ def where_of(description: Tapestry, *path: str | int) -> Where:
 
 
 def _check_ends(description: Tapestry, until_ns: int | None) -> None:
-    strings = [string for host in description.hosts for string in host.strings]
+    strings = [string for weave in description.weaves for string in weave.strings]
     if until_ns is None and strings and all(string.background for string in strings):
-        group = next(host.group for host in description.hosts if host.strings)
         message = "every string is in the background, so that the run would be over at once"
-        where = where_of(description, "hosts", group, "strings", 0, "background")
-        raise where.error(f"{message}; expected one that is not, or [tapestry] until")
+        raise _Place(description, next(weave for weave in description.weaves if weave.strings)).error(
+            strings[0], "background", f"{message}; expected one that is not, or [tapestry] until")
 
 
-class _Strings:
-    """Makes the weaves and strings of a tapestry. Each program is compiled once, each function imported once."""
+class _Weaves:
+    """Makes the weaves and strings of a tapestry. Each module is found and compiled once, whatever number of beads."""
 
-    def __init__(self, description: Tapestry, network: LiveNetwork) -> None:
+    def __init__(self, description: Tapestry, network: LiveNetwork, library: Library) -> None:
         self._description = description
         self._network = network
+        self._library = library
         self._folder = description.folder.resolve()
-        self._functions: dict[str, Callable[..., Any]] = {}
         self._mains: dict[Program, Main] = {}
+        self._functions: dict[tuple[str, Policy], Callable[..., Any] | None] = {}
         self._fitting: set[tuple[Any, ...]] = set()
+        self._named_by = Counter(id(bead) for weave in description.weaves for bead in weave.beads)
+        self._beads: dict[int, Bead] = {}
         # Files may have come since the import system looked into their folders.
         importlib.invalidate_caches()
-        if str(self._folder) not in sys.path:
-            sys.path.insert(0, str(self._folder))
 
-    def start(self, description: HostDescription) -> None:
-        """Make the weaves and strings of a host, and let each start at its time."""
-        host: LiveHost = self._network.hosts[description.name]
-        for number, string in enumerate(description.strings):
-            where = _Place(self._description, description, number)
+    def start(self, description: WeaveDescription) -> None:
+        """Make the weave, and let each of its strings start at its time. Raises `TapestryError`."""
+        host: LiveHost = self._network.hosts[description.host]
+        where = _Place(self._description, description)
+        main: Main | None = None
+        argv = [description.name]
+        folder: Path | None = None
+        for string in description.strings:
             if string.env:
-                raise where.error("env", "a program's environment is not here yet; expected arguments in run")
+                raise where.error(string, "env", "a program's environment is not here yet; expected arguments in run")
             if string.cwd is not None:
-                raise where.error("cwd", "a working directory is not here yet; expected paths in run")
-            if string.call is not None:
-                weave = host.new_weave(string.name)
-                function = self._function(string, where)
-            else:
-                assert string.run is not None, "a string has one of run and call"
+                raise where.error(string, "cwd", "a working directory is not here yet; expected paths in run")
+            if string.run is not None:
                 program = program_of(string.run)
-                weave = host.new_weave(string.name, [program.path or str(program.module), *program.args])
-                function = self._main(program, where).run
+                main = self._main(program, string, where)
+                argv = [argv0(main, program.path), *program.args]
+                folder = None if program.path is None else Path(str(main.file)).parent
+        policy = self._policy(description, folder)
+        weave = host.new_weave(description.name, argv)
+        weave.modules = Modules(weave, self._library, policy, [self._bead(bead) for bead in description.beads])
+        for string in description.strings:
+            function: Any
+            if string.call is not None:
+                self._check_call(string, description.host, policy, where)
+                function = Function(string.call)
+            else:
+                assert main is not None, "a string has one of run and call"
+                function = main.run
             live = String(
                 weave,
-                weave.name,
+                weave.name if len(description.strings) == 1 else string.name,
                 function,
                 string.args,
                 string.kwargs,
                 background=string.background,
                 on_error=string.on_error,
             )
-            self._network.supervisor.start(live, string.start_ns)
+            now_ns = int(self._network.supervisor.scheduler.now_ns)
+            self._network.supervisor.start(live, now_ns + string.start_ns)
             if string.stop_ns is not None:
-                self._network.supervisor.stop_at(live, string.stop_ns)
+                self._network.supervisor.stop_at(live, now_ns + string.stop_ns)
+
+    # Beads
+
+    def _policy(self, description: WeaveDescription, folder: Path | None) -> Policy:
+        """What the weave isolates: all that its modules name, and the application's code if one names nothing."""
+        modules = [bead.module for bead in description.beads]
+        named = {top for module in modules for top in module.isolate or ()}
+        if any(module.isolate is None for module in modules):
+            names = None
+            named |= {top for bead in description.beads for top in self._tops(bead)}
+        else:
+            names = tuple(sorted(named))
+        share = [
+            entry if ":" in entry else f"{module.module or '__main__'}:{entry}"
+            for module in modules for entry in module.share
+        ]  # fmt: skip
+        return self._library.policy(roots_of(folder, self._folder), names, tuple(sorted(named)), tuple(share))
+
+    def _tops(self, bead: BeadDescription) -> tuple[str, ...]:
+        """The top-level packages that a bead which several weaves name consists of."""
+        if self._named_by[id(bead)] < 2:
+            return ()
+        module = bead.module
+        own = () if module.module is None else (module.module.partition(".")[0],)
+        return tuple(dict.fromkeys((*own, *(module.isolate or ()))))
+
+    def _bead(self, description: BeadDescription) -> Bead:
+        if id(description) not in self._beads:
+            self._beads[id(description)] = Bead(description.name, self._tops(description))
+        return self._beads[id(description)]
 
     # Programs
 
-    def _main(self, program: Program, where: _Place) -> Main:
-        if program not in self._mains:
-            self._mains[program] = self._loaded(program, where)
-        return self._mains[program]
+    def _main(self, program: Program, string: StringDescription, where: _Place) -> Main:
+        code = attrs.evolve(program, args=())
+        if code not in self._mains:
+            self._mains[code] = self._loaded(code, string, where)
+        return self._mains[code]
 
-    def _loaded(self, program: Program, where: _Place) -> Main:
+    def _loaded(self, program: Program, string: StringDescription, where: _Place) -> Main:
         name = str(program.module if program.path is None else program.path)
         try:
             if program.path is None:
-                self._check_not_another(name, where, "run")
-                return Main.of_module(name)
-            path = (self._folder / program.path).resolve()
-            # As `python FILE` does, which puts the program's folder first. Here several programs share the path.
-            folder = str(path if path.is_dir() else path.parent)
-            if folder not in sys.path:
-                sys.path.append(folder)
-            return Main.of_file(path)
+                return Main.of_module(name, self._library, [str(self._folder), *sys.path])
+            return Main.of_file((self._folder / program.path).resolve())
         except SyntaxError as error:
             at = f"{Path(error.filename or name).name}, line {error.lineno}" if error.lineno else name
             message = f'"{name}" does not compile: {error.msg} ({at}); expected a Python program'
-            raise where.error("run", message) from None
+            raise where.error(string, "run", message) from None
         except OSError as error:
-            raise where.error("run", f'"{name}" cannot be read: {error.strerror}; expected a Python program') from None
-        except TapestryError:
-            raise
-        # Whatever a package's own code raises is what the user has to hear.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            raise where.error("run", _failed_import(name, error)) from None
+            message = f'"{name}" cannot be read: {error.strerror}; expected a Python program'
+            raise where.error(string, "run", message) from None
+        except (ImportError, ValueError) as error:  # ValueError: a null character in the source
+            raise where.error(string, "run", _failed_import(name, error)) from None
 
     # Functions
 
-    def _function(self, string: StringDescription, where: _Place) -> Callable[..., Any]:
-        call = string.call
-        assert call is not None, "a string has one of run and call"
-        if call not in self._functions:
-            self._functions[call] = self._imported(call, where)
-        function = self._functions[call]
+    def _check_call(self, string: StringDescription, host: str, policy: Policy, where: _Place) -> None:
+        """Find out now, not when the string starts, that there is no such function or that it takes other arguments."""
+        assert string.call is not None, "a string has one of run and call"
+        known = (string.call, policy)
+        if known not in self._functions:
+            named = Function(string.call)
+            try:
+                self._functions[known] = attempt(
+                    lambda modules: self._imported(named, modules, string, where),
+                    host, self._network.seed, self._library, policy,
+                )  # fmt: skip
+            except Untold:
+                self._functions[known] = None
         # The arguments' values differ from host to host, their number and names do not.
-        shape = (call, len(string.args), *string.kwargs)
-        if shape not in self._fitting:
+        shape = (string.call, policy, len(string.args), *string.kwargs)
+        function = self._functions[known]
+        if function is not None and shape not in self._fitting:
             _check_fits(function, string, where)
             self._fitting.add(shape)
-        return function
 
-    def _imported(self, call: str, where: _Place) -> Callable[..., Any]:
-        module_name, _, path = call.partition(":")
-        self._check_not_another(module_name, where, "call")
+    def _imported(
+        self, named: Function, modules: Modules, string: StringDescription, where: _Place
+    ) -> Callable[..., Any]:
         try:
-            module = importlib.import_module(module_name)
+            module = modules.import_module(named.module)
+        except Untold:
+            raise
         # Whatever the module's own code raises is what the user has to hear.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            raise where.error("call", _failed_import(module_name, error)) from None
+        except (Exception, SystemExit) as error:
+            raise where.error(string, "call", _failed_import(named.module, error)) from error
         found: Any = module
-        for part in path.split("."):
+        for part in named.path.split("."):
             owner = found
             try:
                 found = getattr(owner, part)
@@ -290,43 +347,32 @@ class _Strings:
                 # What it has to offer, if it is the module itself that lacks it.
                 names = [name for name in dir(module) if name[0] != "_" and callable(getattr(module, name))]
                 advice = suggestion(part, names) if names and owner is module else "expected a function of it"
-                raise where.error("call", f'module "{module_name}" has no "{path}"; {advice}') from None
+                message = f'module "{named.module}" has no "{named.path}"; {advice}'
+                raise where.error(string, "call", message) from None
         if not callable(found):
-            raise where.error("call", f'"{call}" is not a function but {type(found).__name__}; expected a function')
+            message = f'"{named.text}" is not a function but {type(found).__name__}; expected a function'
+            raise where.error(string, "call", message)
         if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
-            message = f'"{call}" is a generator, which nobody would iterate over; expected a function or async function'
-            raise where.error("call", message)
+            what = "is a generator, which nobody would iterate over; expected a function or async function"
+            raise where.error(string, "call", f'"{named.text}" {what}')
         function: Callable[..., Any] = found
         return function
 
-    def _check_not_another(self, module: str, where: _Place, key: str) -> None:
-        """A module of this name may be loaded already: by another tapestry of this process, or by Python itself."""
-        loaded = getattr(sys.modules.get(module), "__file__", None)
-        search = [str(self._folder)]
-        spec = None
-        for part in module.split("."):
-            spec = importlib.machinery.PathFinder.find_spec(part, search)
-            if spec is None:
-                return
-            search = list(spec.submodule_search_locations or [])
-        ours = None if spec is None else spec.origin
-        if loaded is not None and ours is not None and not Path(loaded).samefile(ours):
-            message = f'a module "{module}" is loaded already, from {loaded}; expected another name than that'
-            raise where.error(key, message)
-
 
 class _Place:
-    """A string of a tapestry, for messages."""
+    """A weave of a tapestry, for messages."""
 
-    def __init__(self, description: Tapestry, host: HostDescription, number: int) -> None:
+    def __init__(self, description: Tapestry, weave: WeaveDescription) -> None:
         self._description = description
-        self._host = host
-        self._number = number
+        self._weave = weave
 
-    def error(self, key: str, message: str) -> TapestryError:
-        """A mistake in `key` of the string."""
-        path = ("hosts", self._host.group, "strings", self._number, key)
-        return where_of(self._description, *path).error(message)
+    def error(self, string: StringDescription, key: str, message: str) -> TapestryError:
+        """A mistake in `key` of one of its strings."""
+        for host in self._description.hosts:
+            if host.name == self._weave.host and string in host.strings:
+                number = next(at for at, known in enumerate(host.strings) if known is string)
+                return where_of(self._description, "hosts", host.group, "strings", number, key).error(message)
+        return string.where.error(message)
 
 
 def _check_fits(function: Callable[..., Any], string: StringDescription, where: _Place) -> None:
@@ -339,7 +385,8 @@ def _check_fits(function: Callable[..., Any], string: StringDescription, where: 
     except TypeError as error:
         key = "args" if string.args else "kwargs" if string.kwargs else "call"
         name = str(string.call).rpartition(":")[2]
-        raise where.error(key, f'"{string.call}" cannot be called so: {error}; expected {name}{signature}') from None
+        message = f'"{string.call}" cannot be called so: {error}; expected {name}{signature}'
+        raise where.error(string, key, message) from None
 
 
 def _failed_import(module: str, error: BaseException) -> str:

@@ -38,6 +38,7 @@ TABLE_LINKS: Final = 20
 _LABEL_WIDTH: Final = 24
 
 _PACKAGE: Final = str(Path(__file__).parent)
+_IMPORTS: Final = str(Path(__file__).with_name("modules.py"))
 
 
 class Report:
@@ -184,9 +185,10 @@ def _first_line(text: str) -> str:
 
 def _traceback(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)
-    # How this package called the program says nothing to the program's author.
+    # How this package called the program, and what it did for an import, says nothing to the program's author.
     while told.stack and os.path.dirname(told.stack[0].filename) == _PACKAGE:
         del told.stack[0]
+    told.stack[:] = [frame for frame in told.stack if frame.filename != _IMPORTS]
     return "".join(told.format()).rstrip()
 
 

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
 
+from weaves.beads import Function
 from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.here import here
+from weaves.modules import Modules
 from weaves.scheduler import Call, Lane, Scheduler
 from weaves.seeds import LazyGenerator
 from weaves.signals import SignalTable
@@ -85,6 +87,11 @@ class Weave:
         # What os.urandom draws from. Apart, because a program may seed `random`, on every host with the same number.
         self.entropy: Any = LazyGenerator(supervisor.seed, "entropy", f"{host.name}/{name}")
         self.argv = [name] if argv is None else argv
+        self._first_argv = list(self.argv)
+        # Instances of modules of its own; None: those of the machine, as for functions that a test starts.
+        self.modules: Modules | None = None
+        # What its code has set of `sys`: streams, hooks.
+        self.sys_names: dict[str, Any] = {}
         self.epoch_ns = epoch_ns
         self.signals = SignalTable(self)
         self._loop: WeaveLoop | None = None
@@ -123,6 +130,14 @@ class Weave:
                 string.finish(error)
                 return
 
+    def renew(self) -> None:
+        """Its program is to start again, as a new process does: with none of the data that the last one left."""
+        if self.modules is not None:
+            self.modules = self.modules.fresh()
+        self.sys_names.clear()
+        self.argv = list(self._first_argv)
+        self.signals = SignalTable(self)
+
     def exit(self) -> None:
         """The program has ended: its other flows end with it, and its descriptors are closed."""
         for flow in list(self.helpers):
@@ -139,7 +154,7 @@ class Weave:
 
 
 class String:
-    """One flow of control. `function` is a coroutine function or a blocking one.
+    """One flow of control. `function` is a coroutine function or a blocking one, or names one (`beads.Function`).
 
     `state` is one of the constants above; `result` or `error` is set when it has ended.
     """
@@ -148,7 +163,7 @@ class String:
         self,
         weave: Weave,
         name: str,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | Function,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
         *,
@@ -192,12 +207,14 @@ class String:
         refused: TypeError | None = None
         try:
             loop = self.weave.loop
-            if inspect.iscoroutine(self._function):
-                coroutine: Any = self._function
+            if isinstance(self._function, Function):
+                coroutine: Any = self._run_named(self._function)
+            elif inspect.iscoroutine(self._function):
+                coroutine = self._function
             elif _is_coroutine_function(self._function):
                 coroutine = self._function(*self._args, **self._kwargs)
             else:
-                coroutine = self._run_blocking()
+                coroutine = self._run_blocking(self._function, *self._args, **self._kwargs)
             self.task = loop.create_task(coroutine, name=self.name, context=context)
             self.task.add_done_callback(self._task_done, context=context)
         except TypeError as error:  # a coroutine function refuses wrong arguments before there is a task
@@ -207,7 +224,16 @@ class String:
         if refused is not None:
             self.fail(refused)
 
-    async def _run_blocking(self) -> Any:
+    async def _run_named(self, named: Function) -> Any:
+        modules = self.weave.modules
+        assert modules is not None, "a function is named in a weave that has modules"
+        # In a flow of its own, because a module may do anything when it is executed, and wait, too.
+        function = await self._run_blocking(named.resolve, modules)
+        if _is_coroutine_function(function):
+            return await function(*self._args, **self._kwargs)
+        return await self._run_blocking(function, *self._args, **self._kwargs)
+
+    async def _run_blocking(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[Any] = loop.create_future()
 
@@ -222,7 +248,7 @@ class String:
             else:
                 over.set_exception(error)
 
-        self.flow = Flow(self.weave, lambda: self._function(*self._args, **self._kwargs), ended)
+        self.flow = Flow(self.weave, lambda: function(*args, **kwargs), ended)
         self.flow.start()
         try:
             result = await over

@@ -22,6 +22,8 @@ class Named(str):
 
     scheduler = Scheduler()
     epoch_ns = 0
+    modules = None
+    sys_names: dict[str, object] = {}  # noqa: RUF012 - nothing is put there
 
 
 @contextlib.contextmanager

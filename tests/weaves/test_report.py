@@ -14,9 +14,10 @@ from typing import Any, cast
 import pytest
 
 from weaves import report
-from weaves.loader import LiveTapestry
+from weaves.loader import LiveTapestry, load
 from weaves.report import Report, failure_text, print_summary, write_json
 from weaves.strings import ENDED, RUNNING, String, Weave
+from weaves.tapestry import parse
 
 
 def raised(error: BaseException) -> BaseException:
@@ -95,18 +96,18 @@ def test_a_failure_has_host_weave_string_and_the_programs_traceback() -> None:
 
 
 def test_frames_of_this_package_are_left_out(tmp_path: Path) -> None:
-    from weaves.beads import Main
-
-    path = tmp_path / "p.py"
-    path.write_text("1 // 0\n")
-    with pytest.raises(ZeroDivisionError) as caught:
-        Main.of_file(path).run()
-    error = caught.value
-    assert error.__traceback__ is not None
-    error.__traceback__ = error.__traceback__.tb_next  # this test's own frame
-    text = failure_text(string(error), full=True)
-    assert "beads.py" not in text
-    assert f'last):\n  File "{path}", line 1, in <module>\n    1 // 0\n' in text
+    (tmp_path / "p.py").write_text("import q\n")
+    (tmp_path / "q.py").write_text("1 // 0\n")
+    live = load(parse('[hosts.a]\nstrings = [{ run = "p.py" }]\n', tmp_path / "site.toml"))
+    live.supervisor.on_failure = lambda string: None
+    live.run_blocking()
+    text = failure_text(live.supervisor.strings[0], full=True)
+    live.close()
+    assert text.endswith(
+        f'last):\n  File "{tmp_path}/p.py", line 1, in <module>\n    import q\n'
+        f'  File "{tmp_path}/q.py", line 1, in <module>\n    1 // 0\n    ~~^^~~\n'
+        "ZeroDivisionError: integer division or modulo by zero"
+    )
 
 
 def test_causes_are_told() -> None:

@@ -4,12 +4,13 @@ Interposition is by context, not by replacement: each function here asks whether
 not does what it always did. So the same shared library serves a virtual host and the test runner outside at once, in
 one process. `install` is called when the first run is made; it can be called again without effect.
 
-Begin with replace.py. Modules' own data is not here, but in beads.py.
+Begin with replace.py. Modules' own data is not here, but in weaves/modules.py.
 """
 
 from __future__ import annotations
 
-from weaves.interpose import argv, clocks, policy, randomness, signal_calls, socket_names, task_registry
+from weaves import modules
+from weaves.interpose import clocks, policy, randomness, signal_calls, socket_names, sys_module, task_registry
 from weaves.interpose.clocks import real_perf_counter
 from weaves.interpose.randomness import real_urandom
 from weaves.interpose.replace import Replacements
@@ -27,6 +28,7 @@ def install() -> None:
         return
     _installed = True
     replacements = Replacements()
-    for noun in (clocks, randomness, socket_names, signal_calls, policy, task_registry, argv):
+    for noun in (clocks, randomness, socket_names, signal_calls, policy, task_registry, sys_module):
         noun.install(replacements)
     replacements.reach_captured()
+    modules.install()

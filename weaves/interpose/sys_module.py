@@ -1,0 +1,136 @@
+"""`sys` inside a weave: arguments, modules, path, streams and hooks of its own.
+
+They become properties of the module's class: a data descriptor comes before the module's dictionary, so that one module
+object serves every weave and the code outside. C code does not ask the class but reads the dictionary: `print` finds
+its stream there. So where a program replaces a stream by its own, the dictionary gets a stream that asks whose turn it
+is.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import types
+from typing import Any, Final, TextIO
+
+from weaves.here import here
+from weaves.interpose.replace import Replacements
+
+STREAMS: Final = ("stdin", "stdout", "stderr")
+# What a program may replace for itself. sys.excepthook is called for it by beads.py.
+HOOKS: Final = ("excepthook", "displayhook")
+
+
+class Sys(types.ModuleType):
+    """The class of the module `sys`."""
+
+    @property
+    def argv(self) -> list[str]:
+        weave = here.weave
+        found: list[str] = vars(sys)["argv"] if weave is None else weave.argv
+        return found
+
+    @argv.setter
+    def argv(self, value: list[str]) -> None:
+        weave = here.weave
+        if weave is None:
+            vars(sys)["argv"] = value
+        else:
+            weave.argv = value
+
+    @property
+    def modules(self) -> Any:
+        weave = here.weave
+        modules = None if weave is None else weave.modules
+        return vars(sys)["modules"] if modules is None else modules.view
+
+    @modules.setter
+    def modules(self, value: Any) -> None:
+        weave = here.weave
+        if weave is None or weave.modules is None:
+            vars(sys)["modules"] = value
+        elif value is not weave.modules.view:
+            raise TypeError("sys.modules of a program on a virtual host cannot be replaced; change what is in it")
+
+    @property
+    def path(self) -> list[str]:
+        weave = here.weave
+        modules = None if weave is None else weave.modules
+        found: list[str] = vars(sys)["path"] if modules is None else modules.path
+        return found
+
+    @path.setter
+    def path(self, value: list[str]) -> None:
+        weave = here.weave
+        modules = None if weave is None else weave.modules
+        if modules is None:
+            vars(sys)["path"] = value
+        else:
+            modules.path = value
+
+
+def _own(name: str) -> property:
+    def get(_self: Any) -> Any:
+        weave = here.weave
+        if weave is not None and name in weave.sys_names:
+            return weave.sys_names[name]
+        return vars(sys)[name]
+
+    def set_(_self: Any, value: Any) -> None:
+        weave = here.weave
+        if weave is None:
+            vars(sys)[name] = value
+            return
+        outer = vars(sys)[name]
+        if value is outer:
+            weave.sys_names.pop(name, None)
+            return
+        weave.sys_names[name] = value
+        if name in STREAMS and type(outer) is not StreamByContext:
+            vars(sys)[name] = StreamByContext(name, outer)
+
+    return property(get, set_)
+
+
+for _name in (*STREAMS, *HOOKS):
+    setattr(Sys, _name, _own(_name))
+
+
+class StreamByContext(io.TextIOBase):
+    """What C code finds as `sys.stdout` once a program has replaced its own: that of the weave that runs, or `outer`.
+    """
+
+    def __init__(self, name: str, outer: TextIO) -> None:
+        super().__init__()
+        self._name = name
+        self._outer = outer
+
+    def _stream(self) -> Any:
+        weave = here.weave
+        return self._outer if weave is None else weave.sys_names.get(self._name, self._outer)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("_name", "_outer", "_stream", "__class__"):
+            return super().__getattribute__(name)
+        return getattr(self._stream(), name)
+
+    def write(self, text: str, /) -> int:
+        count: int = self._stream().write(text)
+        return count
+
+    def flush(self) -> None:
+        self._stream().flush()
+
+    def __iter__(self) -> Any:
+        return iter(self._stream())
+
+    def __next__(self) -> Any:
+        return next(self._stream())
+
+    def __repr__(self) -> str:
+        return repr(self._stream())
+
+
+def install(_replacements: Replacements) -> None:
+    """Interpose what `sys` has of its own inside a weave."""
+    sys.__class__ = Sys
