@@ -97,8 +97,7 @@ for _name in (*STREAMS, *HOOKS):
 
 
 class StreamByContext(io.TextIOBase):
-    """What C code finds as `sys.stdout` once a program has replaced its own: that of the weave that runs, or `outer`.
-    """
+    """What C code finds as `sys.stdout` once a program has replaced its own: the weave's that runs, or `outer`."""
 
     def __init__(self, name: str, outer: TextIO) -> None:
         super().__init__()
