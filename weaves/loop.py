@@ -76,6 +76,8 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     """An event loop of `weave`. `direct`: the scheduler runs it from the start, without `run_forever`."""
 
     _direct = False  # BaseEventLoop.__init__ asks already whether the loop runs
+    # The class that the program named when it made the loop; set by interpose/loop_classes.py.
+    stands_for: type[asyncio.AbstractEventLoop] | None = None
 
     def __init__(self, weave: Weave, direct: bool = False) -> None:
         super().__init__()
@@ -94,6 +96,11 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose/task_registry.py
         self._numbers = 0
         self._task_names = 0
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        # `isinstance` asks an object for it besides its type: uvloop.run checks that it got a loop of uvloop's.
+        return self.stands_for or type(self)
 
     # Time
 

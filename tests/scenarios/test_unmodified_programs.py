@@ -50,6 +50,36 @@ delay = "5ms"
 loss = "0.5%"
 """
 
+# A hundred nodes: the first is known to all, 97 join it one after the other, one stores and one finds.
+NODES = """
+[tapestry]
+seed = 1
+until = "5m"
+
+[hosts.server]
+eth0 = "10.0.0.1/24"
+strings = [{{ run = "{program} server", background = true }}]
+
+[hosts.node]
+count = 97
+eth0 = "10.0.0.{{i+2}}/24"
+strings = [{{ run = "{program} node server", start = "{{100 + i*50}}ms", background = true }}]
+
+[hosts.store]
+eth0 = "10.0.0.201/24"
+strings = [{{ run = "{program} store server 10", start = "20s" }}]
+
+[hosts.find]
+eth0 = "10.0.0.202/24"
+strings = [{{ run = "{program} find server 10", start = "60s" }}]
+
+[[links]]
+ends = ["server", "node", "store", "find"]
+rate = "50mbit"
+delay = "5ms"
+loss = "0.1%"
+"""
+
 
 @attrs.frozen
 class Row:
@@ -60,6 +90,8 @@ class Row:
     # `{program}` is the program's path. Braces of the tapestry's own templates are doubled.
     tapestry: str = PAIR
     clients: int = 1
+    # Messages that the library logs as errors though they are part of its work, as a regular expression.
+    logs: str = "never"
     # Why two runs may differ on the wire; empty for a row whose digest is the same in each run.
     varies: str = ""
 
@@ -69,6 +101,24 @@ class Row:
 
 ROWS = [
     Row("use_aiohttp", r"8 pages, 720000 bytes; upload of 150000; 3 messages"),
+    Row("use_hypercorn", r"HTTP/2 says 2, HTTP/1\.1 says 1\.1, echoed 415100 bytes, listed 20000 numbers"),
+    Row("use_uvicorn", r"kept 371001 bytes in 4 files, missing 404, shouted 3, CLOSE"),
+    Row("use_tornado", r"uploaded 200000 bytes twice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
+    Row(
+        "use_grpclib",
+        r"digests of 130001 bytes, counted 100, echoed 100000 bytes, late, PERMISSION_DENIED: not you",
+    ),
+    Row("use_aiocoap", r"kept 120000 bytes, observed 5, at last, 4\.04 Not Found, NetworkError"),
+    Row("use_amqtt", r"heard 30 of 3 sensors, retained 150000 bytes"),
+    Row(
+        "use_kademlia",
+        r"stored 10, knows \d+|found 10, and None",
+        tapestry=NODES,
+        clients=2,
+        logs="Did not receive reply for msg id",  # the datagrams that the link lost
+    ),
+    Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
+    Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
 ]
 
 
@@ -94,11 +144,15 @@ def test_a_program_runs_and_its_data_is_right(
             tapestry.run_blocking()
         told = "\n".join(f"{host}: {line}" for host, line in printed)
         waiting = [f"{string.name} on {string.weave.host.name}" for string in tapestry.supervisor.waiting()]
+        # Before the end of the run kills the servers, about which some of them complain.
+        errors = [
+            record for record in caplog.records
+            if record.levelno >= logging.ERROR and not re.match(row.logs, record.getMessage())
+        ]  # fmt: skip
     finally:
         tapestry.close()
     assert not failures, "\n\n".join([*failures, told])
     assert not waiting, f"at {tapestry.now_ns / 1e9} s these have not ended: {waiting}\n{told}"
-    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert not errors, "\n".join(logging.Formatter("%(name)s: %(message)s").format(record) for record in errors)
     facts = [line for _host, line in printed if re.fullmatch(row.says, line)]
     assert len(facts) == row.clients, told

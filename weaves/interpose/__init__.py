@@ -10,7 +10,16 @@ Begin with replace.py. Modules' own data is not here, but in weaves/modules.py.
 from __future__ import annotations
 
 from weaves import modules
-from weaves.interpose import clocks, policy, randomness, signal_calls, socket_names, sys_module, task_registry
+from weaves.interpose import (
+    clocks,
+    loop_classes,
+    policy,
+    randomness,
+    signal_calls,
+    socket_names,
+    sys_module,
+    task_registry,
+)
 from weaves.interpose.clocks import real_perf_counter
 from weaves.interpose.randomness import real_urandom
 from weaves.interpose.replace import Replacements
@@ -28,7 +37,7 @@ def install() -> None:
         return
     _installed = True
     replacements = Replacements()
-    for noun in (clocks, randomness, socket_names, signal_calls, policy, task_registry, sys_module):
+    for noun in (clocks, randomness, socket_names, signal_calls, policy, loop_classes, task_registry, sys_module):
         noun.install(replacements)
     replacements.reach_captured()
     modules.install()
