@@ -25,8 +25,8 @@ from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String, Weave
 from weaves.supervisor import Supervisor
-from weaves.tapestry import BeadDescription, StringDescription, Tapestry, WeaveDescription, read, suggestion
-from weaves.tapestry_errors import TapestryError, Where
+from weaves.tapestry import BeadDescription, StringDescription, Tapestry, WeaveDescription, read
+from weaves.tapestry_errors import TapestryError, Where, suggestion
 from weaves.toml_source import TomlSource, key_text
 from weaves.trial import Untold, attempt
 

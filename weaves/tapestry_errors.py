@@ -7,6 +7,7 @@ where.error(...)`.
 
 from __future__ import annotations
 
+import difflib
 from typing import Final
 
 import attrs
@@ -63,3 +64,11 @@ class Where:
     def error(self, message: str) -> TapestryError:
         """The error to raise: `message` says what is wrong, then, if there is more to say, "; expected ..."."""
         return TapestryError(self.file, self.line, self.table, self.key, message)
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """What to say after an unknown `word`: the near miss, or what there is."""
+    if near := difflib.get_close_matches(word, known, 1):
+        return f'did you mean "{near[0]}"?'
+    shown = sorted(known)[:12]
+    return f"expected one of {', '.join(shown)}{' ...' if len(known) > len(shown) else ''}"

@@ -1,0 +1,114 @@
+"""The hosts of a table: a host alone, or a group of them with `{i}` in their texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from weaves.fields import Field, text_field
+from weaves.programs import Programs
+from weaves.string_entry import StringEntry
+from weaves.tables import HostTable, OneOrMore
+from weaves.tapestry import DeviceDescription, HostDescription, NetLine, OnError
+from weaves.tapestry_errors import Where
+from weaves.toml_source import TomlPath, TomlSource
+from weaves.units import ADDRESS_EXPECTED, format_address, parse_address
+
+# RFC 1123, 2.1, with the underscore that people use all the same.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+DEVICE_END: Final = re.compile(r"(.+)\.(eth(?:0|[1-9][0-9]*))")
+
+
+class Names:
+    """The names of hosts, of groups, and the aliases: each means one thing."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Where] = {}
+
+    def take(self, name: str, where: Where) -> None:
+        """Keep `name` for what stands at `where`. Raises `TapestryError` if it is none, or taken."""
+        if not _HOST_NAME.fullmatch(name) or DEVICE_END.fullmatch(name):
+            what = "ends like a device" if _HOST_NAME.fullmatch(name) else "is not a host name"
+            raise where.error(f'"{name}" {what}; expected letters, digits, "-", "." and "_", such as "client-0"')
+        if (other := self._taken.get(name)) is not None:
+            at = f", first in line {other.line}" if other.line != where.line else ""
+            raise where.error(f'two hosts have the name "{name}"{at}; expected a name of its own for each host')
+        self._taken[name] = where
+
+
+class Group:
+    """The hosts of one table [hosts.NAME], and the names of the devices that each of them has."""
+
+    def __init__(
+        self, source: TomlSource, name: str, table: HostTable, on_error: OnError, names: Names, programs: Programs
+    ) -> None:
+        path = ("hosts", name)
+        self.where = source.where(*path)
+        self.devices = sorted(table.devices, key=lambda device: int(device[3:]))
+        addresses = [_address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
+        net = list(_net_fields(source, (*path, "net"), table.net))
+        aliases = [
+            text_field(source.where(*path, "names", number), alias, str) for number, alias in enumerate(table.names)
+        ]
+        strings = [
+            StringEntry(source, (*path, "strings", number), string, table.on_error or on_error, programs)
+            for number, string in enumerate(table.strings)
+        ]
+        if table.count is not None:
+            names.take(name, self.where)  # links name the group by it
+        self.hosts: list[HostDescription] = []
+        for index in range(table.count or 1):
+            host = name if table.count is None else f"{name}-{index}"
+            names.take(host, self.where)
+            own_names = tuple([alias.of(index, host) for alias in aliases])
+            for alias, own_name in zip(aliases, own_names, strict=True):
+                names.take(own_name, alias.where)
+            self.hosts.append(
+                HostDescription(
+                    name=host,
+                    group=name,
+                    index=index,
+                    devices=tuple(
+                        [
+                            DeviceDescription(device, _addresses(fields, index, host))
+                            for device, fields in zip(self.devices, addresses, strict=True)
+                        ]
+                    ),
+                    net=tuple([line.of(index, host) for line in net]),
+                    names=own_names,
+                    strings=tuple([string.description(index, host) for string in strings]),
+                    where=self.where,
+                )
+            )
+
+
+def _address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[Field[tuple[int, int]]]:
+    if not texts:
+        raise source.where(*path).error(f"no address; {ADDRESS_EXPECTED}")
+    if isinstance(texts, str):
+        return [text_field(source.where(*path), texts, parse_address)]
+    return [text_field(source.where(*path, number), text, parse_address) for number, text in enumerate(texts)]
+
+
+def _addresses(fields: list[Field[tuple[int, int]]], index: int, host: str) -> tuple[tuple[int, int], ...]:
+    addresses = tuple([field.of(index, host) for field in fields])
+    if len(addresses) > 1:
+        for number, (address, _) in enumerate(addresses):
+            if any(address == earlier for earlier, _ in addresses[:number]):
+                message = f"{format_address(address)} is there twice; expected each address once on a device"
+                raise fields[number].where.error(message)
+    return addresses
+
+
+def _net_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> Iterable[Field[NetLine]]:
+    entries = [(path, texts)] if isinstance(texts, str) else [((*path, at), text) for at, text in enumerate(texts)]
+    for entry, text in entries:
+        for row, line in enumerate(text.split("\n")):
+            # As in a shell: blank lines and comments say nothing.
+            if line.strip() and not line.lstrip().startswith("#"):
+                where = attrs.evolve(source.where(*entry), line=source.line_of_row(row, *entry))
+                yield text_field(where, line.strip(), partial(NetLine, where=where))

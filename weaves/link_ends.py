@@ -1,0 +1,124 @@
+"""The ends of links: which devices a link joins, and whether their addresses can meet on it."""
+
+from __future__ import annotations
+
+from weaves.host_groups import DEVICE_END, Group
+from weaves.tables import LinkTable
+from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription
+from weaves.tapestry_errors import Where, suggestion
+from weaves.toml_source import TomlSource
+from weaves.units import format_address, format_network
+
+
+class Links:
+    """Resolves the ends of links, and remembers which names and devices are taken."""
+
+    def __init__(self, groups: dict[str, Group]) -> None:
+        self._known = list(groups)
+        self._hosts: dict[str, tuple[Group, list[HostDescription]]] = {}
+        for name, group in groups.items():
+            for host in group.hosts:
+                self._hosts[host.name] = (group, [host])
+            self._hosts[name] = (group, group.hosts)
+        self._names: dict[str, Where] = {}
+        self._used: dict[tuple[str, str], Where] = {}  # device -> the end that it is on
+
+    def link(self, source: TomlSource, number: int, table: LinkTable) -> LinkDescription:
+        """The description of the link that stands at `number`, from 0, in the file."""
+        ends: dict[tuple[str, str], DeviceDescription] = {}
+        for at, text in enumerate(table.ends):
+            where = source.where("links", number, "ends", at)
+            for host, device in self._resolve(where, text):
+                end = (host.name, device.name)
+                if end in ends:
+                    message = f"{'.'.join(end)} is on this link twice; expected a link between different devices"
+                    raise where.error(message)
+                if (other := self._used.setdefault(end, where)) is not where:
+                    message = f"{'.'.join(end)} is on another link already, in line {other.line}"
+                    raise where.error(f"{message}; expected each device on one link")
+                ends[end] = device
+        where = source.where("links", number, "ends")
+        if len(ends) < 2:
+            raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
+        _check_addresses(where, ends, {end for end in ends if self._has_route_to_device(end)})
+        return LinkDescription(
+            name=self._name(source, number, table.name, list(ends)),
+            ends=tuple(ends),
+            rate_bps=table.rate,
+            delay_ns=table.delay,
+            loss=table.loss,
+            queue_kind=table.queue.kind,
+            queue_limit_packets=table.queue.limit[0],
+            queue_limit_bytes=table.queue.limit[1],
+            mtu=table.mtu,
+            where=source.where("links", number),
+        )
+
+    def _has_route_to_device(self, end: tuple[str, str]) -> bool:
+        """Whether a `net` line of the host sends a network to the device itself: `route add -net ... dev eth0`."""
+        host, device = end
+        return any(
+            (words := line.text.split())[:2] == ["route", "add"] and "gw" not in words and device in words[2:]
+            for line in self._hosts[host][1][0].net
+        )
+
+    def _name(self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]]) -> str:
+        name = given
+        if name is None:
+            name = " - ".join(f"{host}.{device}" for host, device in ends) if len(ends) == 2 else f"switch-{number + 1}"
+        where = source.where("links", number, "name")
+        if (other := self._names.setdefault(name, where)) is not where:
+            message = f'two links have the name "{name}", first in line {other.line}'
+            raise where.error(f"{message}; expected a name of its own for each link")
+        return name
+
+    def _resolve(self, where: Where, text: str) -> list[tuple[HostDescription, DeviceDescription]]:
+        name, device = text, ""
+        if text not in self._hosts and (split := DEVICE_END.fullmatch(text)) is not None:
+            name, device = split[1], split[2]
+        if name not in self._hosts:
+            raise where.error(f'there is no host "{name}"; {suggestion(name, self._known)}')
+        group, hosts = self._hosts[name]
+        there = ", ".join(group.devices)
+        if not group.devices:
+            raise where.error(f'{name} has no device; expected eth0 = "ADDRESS/PREFIX" in {group.where.table}')
+        if device and device not in group.devices:
+            raise where.error(f"{name} has no {device}; expected one of {there}")
+        if not device and len(group.devices) > 1:
+            raise where.error(f'{name} has several devices ({there}); expected one named, as in "{name}.{there[:4]}"')
+        position = group.devices.index(device) if device else 0
+        return [(host, host.devices[position]) for host in hosts]
+
+
+def _check_addresses(
+    where: Where, ends: dict[tuple[str, str], DeviceDescription], routed: set[tuple[str, str]]
+) -> None:
+    # Every address must lie in a network of another end, or nobody on this link could answer it; unless a route to the
+    # device says that the other end's network is on this link too (`routed`). One pass collects the networks and who
+    # has them; there are few, whatever the number of ends.
+    owners: dict[int, tuple[str, str]] = {}
+    networks: dict[tuple[int, int], tuple[str, str] | None] = {}  # (network, prefix) -> its one end, None for several
+    for end, device in ends.items():
+        for address, prefix in device.addresses:
+            if (other := owners.setdefault(address, end)) != end:
+                message = f"{'.'.join(other)} and {'.'.join(end)} both have {format_address(address)}"
+                raise where.error(f"{message}; expected each address once on a link")
+            network = (_network(address, prefix), prefix)
+            networks[network] = end if networks.get(network, end) == end else None
+    prefixes = {prefix for _, prefix in networks}
+    for end, device in ends.items():
+        if end in routed:
+            continue
+        for address, prefix in device.addresses:
+            if not any(
+                (key := (_network(address, other_prefix), other_prefix)) in networks and networks[key] != end
+                for other_prefix in prefixes
+            ):
+                others = [format_network(*network) for network, owner in networks.items() if owner != end]
+                shown = " or ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+                message = f"{format_address(address)}/{prefix} of {'.'.join(end)} is in no network of this link"
+                raise where.error(f"{message}; expected an address in {shown}")
+
+
+def _network(address: int, prefix: int) -> int:
+    return address >> (32 - prefix) << (32 - prefix)

@@ -1,0 +1,217 @@
+"""The tables of a tapestry as they are written, one class for each, and how they are read: `structure()`.
+
+Each key is known and each value of its type (readers.py) when that is done. What takes more than one key to see is
+checked in expand.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from types import GenericAlias
+from typing import Any, Final, NewType, TypeAlias
+
+import attrs
+from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
+from cattrs.cols import list_structure_factory
+from cattrs.errors import AttributeValidationNote, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
+
+from weaves import readers
+from weaves.clock import EPOCH_NS
+from weaves.tapestry import OnError, QueueKind
+from weaves.tapestry_errors import TapestryError, suggestion
+from weaves.toml_source import TomlPath, TomlSource
+
+_DEVICE: Final = re.compile(r"eth(?:0|[1-9][0-9]*)")
+
+# A type names how a value is read; `_READERS` has the function for each.
+Count = NewType("Count", int)
+Duration = NewType("Duration", int)
+DurationText = NewType("DurationText", str)
+EpochNs = NewType("EpochNs", int)
+Loss = NewType("Loss", float)
+Mtu = NewType("Mtu", int)
+QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
+Rate = NewType("Rate", int)
+OneOrMore: TypeAlias = str | tuple[str, ...]
+
+
+@attrs.frozen(slots=True)
+class StringTable:
+    run: str | None = None
+    call: str | None = None
+    args: list[Any] = attrs.field(factory=list)
+    kwargs: dict[str, Any] = attrs.field(factory=dict)
+    start: DurationText | None = None
+    stop: DurationText | None = None
+    name: str | None = None
+    background: bool = False
+    on_error: OnError | None = None
+    env: dict[str, str] = attrs.field(factory=dict)
+    cwd: str | None = None
+
+
+@attrs.frozen(slots=True)
+class HostTable:
+    count: Count | None = None
+    net: OneOrMore = ()
+    strings: tuple[StringTable, ...] = ()
+    on_error: OnError | None = None
+    names: tuple[str, ...] = ()
+    devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # no key of the file: it gathers eth0, eth1 ...
+
+
+@attrs.frozen(slots=True)
+class QueueTable:
+    kind: QueueKind = "fifo"
+    limit: QueueLimit = QueueLimit((1000, None))
+
+
+@attrs.frozen(slots=True)
+class LinkTable:
+    name: str | None = None
+    ends: tuple[str, ...] = ()
+    rate: Rate | None = None
+    delay: Duration = Duration(0)
+    loss: Loss = Loss(0.0)
+    queue: QueueTable = QueueTable()
+    mtu: Mtu = Mtu(1500)
+
+
+@attrs.frozen(slots=True)
+class TapestryTable:
+    name: str | None = None
+    seed: int = 1
+    until: Duration | None = None
+    on_error: OnError = "stop"
+    network: str = "lunar"
+    epoch: EpochNs = EpochNs(EPOCH_NS)
+
+
+@attrs.frozen(slots=True)
+class RootTable:
+    tapestry: TapestryTable = TapestryTable()
+    hosts: dict[str, HostTable] = attrs.field(factory=dict)
+    links: tuple[LinkTable, ...] = ()
+
+
+# The explicit form of a tapestry. Its words are taken, so that a file that uses them is not told of unknown keys.
+_RESERVED: Final = {"modules": "[modules]", "beads": "[[beads]]", "weaves": "[[weaves]]"}
+
+
+def structure(source: TomlSource) -> RootTable:
+    """The tables of `source`, each key known, each value of its type. Raises `TapestryError` for the first mistake."""
+    for key, header in _RESERVED.items():
+        if key in source.data:
+            message = f"the explicit form with {header} is not there yet; expected hosts described by [hosts.NAME]"
+            raise TapestryError(str(source.path), source.line(key), header, "", message)
+    try:
+        return _CONVERTER.structure(source.data, RootTable)
+    except BaseValidationError as error:
+        # The first in the file, where there are several: cattrs gathers by class, and has unknown keys in a set.
+        mistakes = sorted(_mistakes(error, ()), key=lambda mistake: (source.line(*mistake[0]), str(mistake[0])))
+        path, message = mistakes[0]
+        raise source.where(*path).error(message) from None
+
+
+def _mistakes(error: Exception, path: TomlPath) -> Iterator[tuple[TomlPath, str]]:
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            path = (*path, note.name)
+        elif isinstance(note, IterableValidationNote):
+            path = (*path, note.index)
+    if isinstance(error, BaseValidationError):
+        for inner in error.exceptions:
+            yield from _mistakes(inner, path)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        for key in error.extra_fields:
+            yield (*path, key), "unknown key; " + suggestion(key, _keys_of(error.cl))
+    else:
+        yield path, str(error)
+
+
+def _keys_of(table: type) -> list[str]:
+    keys = [field.name for field in attrs.fields(table)]
+    return ["eth0" if key == "devices" else key for key in keys]
+
+
+_READERS: Final[dict[Any, Callable[[Any], Any]]] = {
+    str: readers.string,
+    int: readers.integer,
+    bool: readers.boolean,
+    list[Any]: lambda value: readers.expect(value, list, "an array"),
+    OneOrMore: readers.one_or_more,
+    OnError: readers.one_of("stop", "continue", "restart"),
+    QueueKind: readers.one_of("fifo", "red"),
+    Count: readers.count,
+    Duration: readers.duration,
+    DurationText: readers.duration_text,
+    EpochNs: readers.epoch,
+    Loss: readers.loss,
+    Mtu: readers.mtu,
+    QueueLimit: readers.queue_limit,
+    Rate: readers.rate,
+}
+
+
+_Hook: TypeAlias = Callable[[Any, Any], Any]
+
+
+def _is_tuple(kind: Any) -> bool:
+    return isinstance(kind, GenericAlias) and kind.__origin__ is tuple
+
+
+def _is_dict(kind: Any) -> bool:
+    return isinstance(kind, GenericAlias) and kind.__origin__ is dict
+
+
+def _converter() -> Converter:
+    # cattrs converts where it can ("5" to 5, a text to a tuple of its characters). A file should say what it means,
+    # so every kind of value has its check in front. The hook registered last is tried first.
+    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+
+    converter.register_structure_hook_factory(
+        lambda kind: kind in _READERS, lambda kind: lambda value, _: _READERS[kind](value)
+    )
+    for plain in (str, int, bool):
+        converter.register_structure_hook(plain, lambda value, kind: _READERS[kind](value))
+
+    def tuple_hook(kind: Any, converter: Converter) -> _Hook:
+        inner = list_structure_factory(kind, converter)
+        what = "an array of tables" if attrs.has(kind.__args__[0]) else "an array of strings"
+        return lambda value, _: tuple(inner(readers.expect(value, list, what), kind))
+
+    def mapping_hook(kind: Any, converter: Converter) -> _Hook:
+        inner = mapping_structure_factory(kind, converter)
+        return lambda value, _: inner(readers.expect(value, dict, "a table"), kind)
+
+    def table_hook(kind: Any, converter: Converter) -> _Hook:
+        fields = make_dict_structure_fn(kind, converter, devices=override(omit=True))
+        return lambda value, _: fields(readers.expect(value, dict, "a table"), kind)
+
+    converter.register_structure_hook_factory(_is_tuple, tuple_hook)
+    converter.register_structure_hook_factory(_is_dict, mapping_hook)
+    converter.register_structure_hook_factory(attrs.has, table_hook)
+    host_fields = table_hook(HostTable, converter)
+    queue_fields = table_hook(QueueTable, converter)
+
+    def host_hook(value: Any, _: Any) -> HostTable:
+        devices = {key: text for key, text in readers.expect(value, dict, "a table").items() if _DEVICE.fullmatch(key)}
+        rest = {key: item for key, item in value.items() if key not in devices}
+        fields: HostTable = host_fields(rest, HostTable)
+        return attrs.evolve(fields, devices=converter.structure(devices, dict[str, OneOrMore]))
+
+    def queue_hook(value: Any, _: Any) -> QueueTable:
+        if isinstance(value, str):  # short for { limit = "..." }
+            return QueueTable(limit=QueueLimit(readers.queue_limit(value)))
+        table = readers.expect(value, dict, 'a limit such as "100 packets", or a table')
+        fields: QueueTable = queue_fields(table, QueueTable)
+        return fields
+
+    converter.register_structure_hook(HostTable, host_hook)
+    converter.register_structure_hook(QueueTable, queue_hook)
+    return converter
+
+
+_CONVERTER: Final = _converter()
