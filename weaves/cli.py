@@ -24,6 +24,7 @@ import uvloop
 import weaves
 from weaves import report, show
 from weaves.loader import LiveTapestry, describe, load
+from weaves.logs import LogDirectory
 from weaves.output import Streams
 from weaves.report import Report
 from weaves.scheduler import Scheduler
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=_integer, metavar="N", help="use this seed in place of the tapestry's")
     run.add_argument("--until", type=_duration, metavar="TIME", help='stop at this virtual time ("90s")')
     run.add_argument("--pcap", type=Path, metavar="DIR", help="write one capture a device to this folder")
+    run.add_argument("--logs", type=Path, metavar="DIR", help="write what each weave prints to a file in this folder")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, for programs")
     run.add_argument(
         "--through-bytes",
@@ -161,8 +163,9 @@ def _run(options: argparse.Namespace) -> int:
             )
             try:
                 capture = None if options.pcap is None else tapestry.network.capture(options.pcap)
+                logs = None if options.logs is None else LogDirectory(options.logs)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    return runner.run(_run_and_report(tapestry, options, capture, signals))
+                    return runner.run(_run_and_report(tapestry, options, capture, logs, signals))
             finally:
                 tapestry.close()
         except BrokenPipeError:
@@ -175,15 +178,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _run_and_report(
-    tapestry: LiveTapestry, options: argparse.Namespace, capture: Any, signals: _Signals
+    tapestry: LiveTapestry, options: argparse.Namespace, capture: Any, logs: LogDirectory | None, signals: _Signals
 ) -> int:
-    told = Report(tapestry, options.quiet)
+    told = Report(tapestry, options.quiet, logs)
     tapestry.supervisor.on_failure = told.failure
 
     def on_slice() -> None:
         told.on_slice()
-        if capture is not None and capture.error is not None:
-            raise capture.error
+        for files in (capture, logs):
+            if files is not None and files.error is not None:
+                raise files.error
         if signals.caught or told.broken is not None:
             raise _Signalled(signals.caught or signal.SIGPIPE)
 
@@ -204,6 +208,11 @@ async def _run_and_report(
             tapestry.close()  # what programs say in their `finally` clauses still belongs to the run
         except OSError as error:
             unwritten = error
+    try:
+        if logs is not None:
+            logs.close()
+    except OSError as error:
+        unwritten = unwritten or error
     told.flush()
     try:
         if options.json is not None:

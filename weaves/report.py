@@ -21,6 +21,7 @@ from rich.text import Text
 
 from weaves.clock import format_duration
 from weaves.loader import LiveTapestry
+from weaves.logs import LogDirectory
 from weaves.realtime import perf_counter
 from weaves.strings import ENDED, FAILED, KILLED, String, Weave
 
@@ -48,9 +49,10 @@ class Report:
     output takes no more; nobody is told of that here, because the caller may be a program inside a weave.
     """
 
-    def __init__(self, tapestry: LiveTapestry, quiet: bool) -> None:
+    def __init__(self, tapestry: LiveTapestry, quiet: bool, logs: LogDirectory | None = None) -> None:
         self._tapestry = tapestry
         self._quiet = quiet
+        self._logs = logs
         self._output: Final[TextIO] = sys.stdout
         self._errors: Final[TextIO] = sys.stderr
         self._on_terminal = self._errors.isatty() and os.environ.get("TERM") != "dumb"
@@ -79,8 +81,10 @@ class Report:
         self._program_line(self._errors, weave, text)
 
     def _program_line(self, stream: TextIO, weave: Weave, text: str) -> None:
+        if self._logs is not None:
+            self._logs.write(weave, self._tapestry.now_ns, "out" if stream is self._output else "err", text)
         if not self._quiet:
-            label = self._labels.get(weave, weave.host.name)
+            label = self._labels.get((weave.host.name, weave.name), weave.host.name)
             self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {label:<{self._width}}] {text}\n")
 
     def failure(self, string: String) -> None:
@@ -153,13 +157,11 @@ class Report:
                 self.broken = error
 
 
-def _labels(strings: list[String]) -> dict[Weave, str]:
-    """Whose line it is: the host's name, with the weave's where the host has several."""
-    weaves = dict.fromkeys(string.weave for string in strings)
-    on_host = Counter(weave.host.name for weave in weaves)
-    return {
-        weave: host if on_host[host := weave.host.name] == 1 else f"{host}/{weave.name}" for weave in weaves
-    }
+def _labels(strings: list[String]) -> dict[tuple[str, str], str]:
+    """Whose line it is, by host and weave: the host's name, with the weave's where the host has several."""
+    weaves = dict.fromkeys((string.weave.host.name, string.weave.name) for string in strings)
+    on_host = Counter(host for host, _ in weaves)
+    return {(host, weave): host if on_host[host] == 1 else f"{host}/{weave}" for host, weave in weaves}
 
 
 def failure_text(string: String, full: bool) -> str:

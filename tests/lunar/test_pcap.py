@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from dpkt.pcap import Reader
 
-from lunar import pcap
 from lunar.packet import (
     ACK,
     AF_INET,
@@ -29,6 +28,7 @@ from lunar.packet import (
 )
 from lunar.pcap import CaptureDirectory
 from lunar.wire import ethernet, ipv4
+from weaves import file_set
 from weaves.clock import EPOCH_NS, NS_PER_MS, NS_PER_S
 
 SRC, DST = 0x0A00_0002, 0x0A00_0003
@@ -140,7 +140,7 @@ def test_what_is_on_disk_is_whole_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_all_buffers_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pcap, "TOTAL_BUFFER_BYTES", 10_000)
+    monkeypatch.setattr(file_set, "TOTAL_BUFFER_BYTES", 10_000)
     frame = datagram(bytes(942))  # 1000 bytes a record
     with CaptureDirectory(tmp_path) as captures:
         for number in range(10):
@@ -194,16 +194,16 @@ def test_close_may_be_repeated_and_is_final(tmp_path: Path) -> None:
     ],
 )
 def test_names_are_made_safe(tmp_path: Path, host: str, device: str, name: str) -> None:
-    assert pcap.file_name(host, device) == name
+    assert file_set.file_name(host, device, "pcap") == name
     with CaptureDirectory(tmp_path) as captures:
         captures.record(host, device, 0, datagram())
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_different_devices_never_share_a_file() -> None:
-    assert pcap.file_name("a-b", "c") != pcap.file_name("a", "b-c")
-    assert pcap.file_name("a/b", "c") != pcap.file_name("a_b", "c")
-    assert pcap.file_name("a", "br-lan") == "a-br%2Dlan.pcap"
+    assert file_set.file_name("a-b", "c", "pcap") != file_set.file_name("a", "b-c", "pcap")
+    assert file_set.file_name("a/b", "c", "pcap") != file_set.file_name("a_b", "c", "pcap")
+    assert file_set.file_name("a", "br-lan", "pcap") == "a-br%2Dlan.pcap"
 
 
 def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def read_only(directory: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), directory)
 
-    monkeypatch.setattr(pcap, "_try_to_write", read_only)
+    monkeypatch.setattr(file_set, "_try_to_write", read_only)
     with pytest.raises(OSError, match="cannot write captures to this directory: Read-only") as caught:
         CaptureDirectory(tmp_path)
     assert caught.value.errno == errno.EROFS
