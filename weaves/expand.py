@@ -6,11 +6,13 @@ types and units of single values were checked in tables.py.
 
 from __future__ import annotations
 
-from weaves.composition import Modules
+from weaves.composition import Beads, explicit_weaves, implied_weaves
 from weaves.host_groups import Group, Names
 from weaves.link_ends import Links
+from weaves.named_modules import Modules
 from weaves.programs import Programs
-from weaves.tables import RootTable
+from weaves.string_entry import StringEntry
+from weaves.tables import HostTable, RootTable
 from weaves.tapestry import Tapestry
 from weaves.toml_source import TomlSource
 
@@ -21,11 +23,15 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
     names = Names()
     programs = Programs(folder)
     groups = {
-        name: Group(source, name, table, root.tapestry.on_error, names, programs) for name, table in root.hosts.items()
+        name: Group(source, ("hosts", name), name, table, names, _strings(source, root, name, table, programs))
+        for name, table in root.hosts.items()
     }
-    links = Links(groups)
-    modules = Modules()
+    modules = Modules(source, root, programs)
+    beads = Beads(source, root, modules, names)
+    beads.add_hosts(groups)
+    groups |= beads.groups
     hosts = tuple(host for group in groups.values() for host in group.hosts)
+    links = Links(groups)
     return Tapestry(
         path=source.path,
         name=source.path.stem if root.tapestry.name is None else root.tapestry.name,
@@ -36,6 +42,18 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         network=root.tapestry.network,
         hosts=hosts,
         links=tuple(links.link(source, number, table) for number, table in enumerate(root.links)),
-        weaves=tuple(weave for host in hosts for weave in modules.implied_weaves(host)),
+        weaves=(
+            *(weave for host in hosts for weave in implied_weaves(host, modules)),
+            *explicit_weaves(source, root, beads, hosts, programs),
+        ),
+        simulator=beads.simulator,
         folder=folder,
     )
+
+
+def _strings(source: TomlSource, root: RootTable, host: str, table: HostTable, programs: Programs) -> list[StringEntry]:
+    on_error = table.on_error or root.tapestry.on_error
+    return [
+        StringEntry(source, ("hosts", host, "strings", number), string, on_error, programs)
+        for number, string in enumerate(table.strings)
+    ]

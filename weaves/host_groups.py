@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
 import attrs
 
 from weaves.fields import Field, text_field
-from weaves.programs import Programs
 from weaves.string_entry import StringEntry
-from weaves.tables import HostTable, OneOrMore
-from weaves.tapestry import DeviceDescription, HostDescription, NetLine, OnError
+from weaves.tables import BeadTable, HostTable, OneOrMore
+from weaves.tapestry import DeviceDescription, HostDescription, NetLine
 from weaves.tapestry_errors import Where
 from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import ADDRESS_EXPECTED, format_address, parse_address
@@ -24,29 +23,35 @@ DEVICE_END: Final = re.compile(r"(.+)\.(eth(?:0|[1-9][0-9]*))")
 
 
 class Names:
-    """The names of hosts, of groups, and the aliases: each means one thing."""
+    """The names of hosts, of groups, of beads, and the aliases: each means one thing."""
 
     def __init__(self) -> None:
         self._taken: dict[str, Where] = {}
 
-    def take(self, name: str, where: Where) -> None:
-        """Keep `name` for what stands at `where`. Raises `TapestryError` if it is none, or taken."""
+    def take(self, name: str, where: Where, what: str = "host") -> None:
+        """Keep `name` for the `what` that stands at `where`. Raises `TapestryError` if it is none, or taken."""
         if not _HOST_NAME.fullmatch(name) or DEVICE_END.fullmatch(name):
-            what = "ends like a device" if _HOST_NAME.fullmatch(name) else "is not a host name"
-            raise where.error(f'"{name}" {what}; expected letters, digits, "-", "." and "_", such as "client-0"')
+            wrong = "ends like a device" if _HOST_NAME.fullmatch(name) else f"is not a {what} name"
+            raise where.error(f'"{name}" {wrong}; expected letters, digits, "-", "." and "_", such as "client-0"')
         if (other := self._taken.get(name)) is not None:
             at = f", first in line {other.line}" if other.line != where.line else ""
-            raise where.error(f'two hosts have the name "{name}"{at}; expected a name of its own for each host')
+            raise where.error(f'two {what}s have the name "{name}"{at}; expected a name of its own for each {what}')
         self._taken[name] = where
 
 
 class Group:
-    """The hosts of one table [hosts.NAME], and the names of the devices that each of them has."""
+    """The hosts of one table, [hosts.NAME] or a Lunar bead's, and the names of the devices that each of them has."""
 
     def __init__(
-        self, source: TomlSource, name: str, table: HostTable, on_error: OnError, names: Names, programs: Programs
+        self,
+        source: TomlSource,
+        path: TomlPath,
+        name: str,
+        table: HostTable | BeadTable,
+        names: Names,
+        strings: Sequence[StringEntry] = (),
     ) -> None:
-        path = ("hosts", name)
+        what = "host" if isinstance(table, HostTable) else "bead"
         self.where = source.where(*path)
         self.devices = sorted(table.devices, key=lambda device: int(device[3:]))
         addresses = [_address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
@@ -54,16 +59,13 @@ class Group:
         aliases = [
             text_field(source.where(*path, "names", number), alias, str) for number, alias in enumerate(table.names)
         ]
-        strings = [
-            StringEntry(source, (*path, "strings", number), string, table.on_error or on_error, programs)
-            for number, string in enumerate(table.strings)
-        ]
         if table.count is not None:
-            names.take(name, self.where)  # links name the group by it
+            names.take(name, self.where, what)  # links name the group by it
+        self.is_group = table.count is not None
         self.hosts: list[HostDescription] = []
         for index in range(table.count or 1):
             host = name if table.count is None else f"{name}-{index}"
-            names.take(host, self.where)
+            names.take(host, self.where, what)
             own_names = tuple([alias.of(index, host) for alias in aliases])
             for alias, own_name in zip(aliases, own_names, strict=True):
                 names.take(own_name, alias.where)

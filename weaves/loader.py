@@ -174,7 +174,8 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
         where = where_of(description, "tapestry", "network")
         raise where.error(f'"{description.network}" is not known; expected {known}')
     if not description.hosts:
-        raise TapestryError(str(description.path), None, "", "", "there are no hosts; expected a table [hosts.NAME]")
+        expected = f'expected a table [hosts.NAME], or one of [[beads]] with module = "{description.network}"'
+        raise TapestryError(str(description.path), None, "", "", f"there are no hosts; {expected}")
     return description
 
 
@@ -190,8 +191,8 @@ def _check_ends(description: Tapestry, until_ns: int | None) -> None:
     strings = [string for weave in description.weaves for string in weave.strings]
     if until_ns is None and strings and all(string.background for string in strings):
         message = "every string is in the background, so that the run would be over at once"
-        raise _Place(description, next(weave for weave in description.weaves if weave.strings)).error(
-            strings[0], "background", f"{message}; expected one that is not, or [tapestry] until")
+        where = where_of(description, *strings[0].path, "background")
+        raise where.error(f"{message}; expected one that is not, or [tapestry] until")
 
 
 class _Weaves:
@@ -213,7 +214,7 @@ class _Weaves:
     def start(self, description: WeaveDescription) -> None:
         """Make the weave, and let each of its strings start at its time. Raises `TapestryError`."""
         host: LiveHost = self._network.hosts[description.host]
-        where = _Place(self._description, description)
+        where = _Place(self._description)
         main: Main | None = None
         argv = [description.name]
         folder: Path | None = None
@@ -360,19 +361,14 @@ class _Weaves:
 
 
 class _Place:
-    """A weave of a tapestry, for messages."""
+    """The file of a tapestry, for messages."""
 
-    def __init__(self, description: Tapestry, weave: WeaveDescription) -> None:
+    def __init__(self, description: Tapestry) -> None:
         self._description = description
-        self._weave = weave
 
     def error(self, string: StringDescription, key: str, message: str) -> TapestryError:
-        """A mistake in `key` of one of its strings."""
-        for host in self._description.hosts:
-            if host.name == self._weave.host and string in host.strings:
-                number = next(at for at, known in enumerate(host.strings) if known is string)
-                return where_of(self._description, "hosts", host.group, "strings", number, key).error(message)
-        return string.where.error(message)
+        """A mistake in `key` of a string."""
+        return where_of(self._description, *string.path, key).error(message)
 
 
 def _check_fits(function: Callable[..., Any], string: StringDescription, where: _Place) -> None:

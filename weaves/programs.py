@@ -53,16 +53,29 @@ class Programs:
     def checked_run(self, words: tuple[str, ...]) -> tuple[str, ...]:
         program = program_of(words)
         if program.module is not None:
-            self._once("module", program.module, lambda: self._check_runnable(str(program.module)))
+            self._once("runs", program.module, lambda: self._check_runnable(str(program.module)))
         else:
             self._once("path", str(program.path), lambda: self._check_file(str(program.path)))
         return words
+
+    def checked_module(self, name: str) -> str:
+        """`name`, if it is that of a module with code. Raises `ValueError`."""
+        self._once("module", name, lambda: self._check_module(name, "a module"))
+        return name
+
+    def checked_package(self, name: str) -> str:
+        """`name`, if it is that of a package or module which is not in a package. Raises `ValueError`."""
+        top, _, inner = name.partition(".")
+        if inner:
+            raise ValueError(f'"{name}" is in the package "{top}"; expected whole packages')
+        self._once("package", name, lambda: self._spec(name))
+        return name
 
     def checked_call(self, text: str) -> str:
         found = _CALL.fullmatch(text)
         if found is None:
             raise ValueError(f'"{text}" is not a function; expected "package.module:function"')
-        self._once("call", found[1], lambda: self._check_module(found[1]))
+        self._once("module", found[1], lambda: self._check_module(found[1], "a module with the function"))
         return text
 
     def _once(self, kind: str, name: str, check: Callable[[], object]) -> None:
@@ -79,11 +92,11 @@ class Programs:
         if not there:
             raise ValueError(f'there is no program "{path}"; expected a Python file, from the tapestry\'s folder')
 
-    def _check_module(self, module: str) -> None:
+    def _check_module(self, module: str, expected: str) -> None:
         spec = self._spec(module)
         if spec.origin is None and spec.submodule_search_locations is not None:
             # A folder without __init__.py: a namespace, which has no code and so no functions.
-            raise ValueError(f'"{module}" is a folder without __init__.py; expected a module with the function')
+            raise ValueError(f'"{module}" is a folder without __init__.py; expected {expected}')
 
     def _check_runnable(self, module: str) -> None:
         spec = self._spec(module)

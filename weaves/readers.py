@@ -65,6 +65,11 @@ def one_or_more(value: Any) -> str | tuple[str, ...]:
     return value if isinstance(value, str) else tuple(value)
 
 
+def arguments(value: Any) -> str | list[Any]:
+    """Arguments: an array, or where a program gets them the text of its line."""
+    return expect(value, (str, list), "an array")  # type: ignore[no-any-return]
+
+
 def duration_text(value: Any) -> str:
     """The text of a duration, not parsed: it may hold `{i}`."""
     if value == 0 and type(value) is int:  # zero needs no unit

@@ -20,7 +20,7 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 from weaves import readers
 from weaves.clock import EPOCH_NS
 from weaves.tapestry import OnError, QueueKind
-from weaves.tapestry_errors import TapestryError, suggestion
+from weaves.tapestry_errors import suggestion
 from weaves.toml_source import TomlPath, TomlSource
 
 _DEVICE: Final = re.compile(r"eth(?:0|[1-9][0-9]*)")
@@ -35,13 +35,14 @@ Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
 OneOrMore: TypeAlias = str | tuple[str, ...]
+Arguments: TypeAlias = str | list[Any]
 
 
 @attrs.frozen(slots=True)
 class StringTable:
     run: str | None = None
     call: str | None = None
-    args: list[Any] = attrs.field(factory=list)
+    args: Arguments = attrs.field(factory=list)
     kwargs: dict[str, Any] = attrs.field(factory=dict)
     start: DurationText | None = None
     stop: DurationText | None = None
@@ -60,6 +61,33 @@ class HostTable:
     on_error: OnError | None = None
     names: tuple[str, ...] = ()
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # no key of the file: it gathers eth0, eth1 ...
+
+
+@attrs.frozen(slots=True)
+class ModuleTable:
+    run: str | None = None
+    module: str | None = None
+    isolate: tuple[str, ...] | None = None
+    share: tuple[str, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class BeadTable:
+    name: str | None = None
+    module: str | None = None
+    count: Count | None = None
+    net: OneOrMore = ()
+    names: tuple[str, ...] = ()
+    devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # as in HostTable
+
+
+@attrs.frozen(slots=True)
+class WeaveTable:
+    name: str | None = None
+    count: Count | None = None
+    beads: tuple[str, ...] = ()
+    strings: tuple[StringTable, ...] = ()
+    on_error: OnError | None = None
 
 
 @attrs.frozen(slots=True)
@@ -87,25 +115,36 @@ class TapestryTable:
     on_error: OnError = "stop"
     network: str = "lunar"
     epoch: EpochNs = EpochNs(EPOCH_NS)
+    isolate: tuple[str, ...] | None = None
 
 
 @attrs.frozen(slots=True)
 class RootTable:
     tapestry: TapestryTable = TapestryTable()
     hosts: dict[str, HostTable] = attrs.field(factory=dict)
+    modules: dict[str, ModuleTable] = attrs.field(factory=dict)
+    beads: tuple[BeadTable, ...] = ()
+    weaves: tuple[WeaveTable, ...] = ()
     links: tuple[LinkTable, ...] = ()
 
 
-# The explicit form of a tapestry. Its words are taken, so that a file that uses them is not told of unknown keys.
-_RESERVED: Final = {"modules": "[modules]", "beads": "[[beads]]", "weaves": "[[weaves]]"}
+# Keys that are right in one table and often looked for in another.
+_ELSEWHERE: Final[dict[tuple[type, str], str]] = {
+    (BeadTable, "isolate"): "expected it in the [modules.NAME] that the bead is an instance of",
+    (BeadTable, "share"): "expected it in the [modules.NAME] that the bead is an instance of",
+    (BeadTable, "run"): "expected it in the [modules.NAME] that the bead is an instance of",
+    (BeadTable, "strings"): "expected them in a [[weaves]] that has this bead",
+    (ModuleTable, "args"): "expected them in the strings of [[weaves]]",
+    (ModuleTable, "strings"): "expected them in [[weaves]]",
+    (HostTable, "isolate"): "expected it in [modules.NAME] or [tapestry]",
+    (HostTable, "share"): "expected it in [modules.NAME]",
+    (StringTable, "isolate"): "expected it in [modules.NAME] or [tapestry]",
+    (StringTable, "share"): "expected it in [modules.NAME]",
+}
 
 
 def structure(source: TomlSource) -> RootTable:
     """The tables of `source`, each key known, each value of its type. Raises `TapestryError` for the first mistake."""
-    for key, header in _RESERVED.items():
-        if key in source.data:
-            message = f"the explicit form with {header} is not there yet; expected hosts described by [hosts.NAME]"
-            raise TapestryError(str(source.path), source.line(key), header, "", message)
     try:
         return _CONVERTER.structure(source.data, RootTable)
     except BaseValidationError as error:
@@ -126,7 +165,8 @@ def _mistakes(error: Exception, path: TomlPath) -> Iterator[tuple[TomlPath, str]
             yield from _mistakes(inner, path)
     elif isinstance(error, ForbiddenExtraKeysError):
         for key in error.extra_fields:
-            yield (*path, key), "unknown key; " + suggestion(key, _keys_of(error.cl))
+            elsewhere = _ELSEWHERE.get((error.cl, key))
+            yield (*path, key), f"unknown key; {elsewhere or suggestion(key, _keys_of(error.cl))}"
     else:
         yield path, str(error)
 
@@ -140,7 +180,7 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     str: readers.string,
     int: readers.integer,
     bool: readers.boolean,
-    list[Any]: lambda value: readers.expect(value, list, "an array"),
+    Arguments: readers.arguments,
     OneOrMore: readers.one_or_more,
     OnError: readers.one_of("stop", "continue", "restart"),
     QueueKind: readers.one_of("fifo", "red"),
@@ -193,14 +233,19 @@ def _converter() -> Converter:
     converter.register_structure_hook_factory(_is_tuple, tuple_hook)
     converter.register_structure_hook_factory(_is_dict, mapping_hook)
     converter.register_structure_hook_factory(attrs.has, table_hook)
-    host_fields = table_hook(HostTable, converter)
     queue_fields = table_hook(QueueTable, converter)
 
-    def host_hook(value: Any, _: Any) -> HostTable:
-        devices = {key: text for key, text in readers.expect(value, dict, "a table").items() if _DEVICE.fullmatch(key)}
-        rest = {key: item for key, item in value.items() if key not in devices}
-        fields: HostTable = host_fields(rest, HostTable)
-        return attrs.evolve(fields, devices=converter.structure(devices, dict[str, OneOrMore]))
+    def devices_hook(kind: Any) -> _Hook:
+        """For a table that gathers eth0, eth1 ... in `devices`."""
+        other_fields = table_hook(kind, converter)
+
+        def hook(value: Any, _: Any) -> Any:
+            table = readers.expect(value, dict, "a table")
+            devices = {key: text for key, text in table.items() if _DEVICE.fullmatch(key)}
+            fields = other_fields({key: item for key, item in table.items() if key not in devices}, kind)
+            return attrs.evolve(fields, devices=converter.structure(devices, dict[str, OneOrMore]))
+
+        return hook
 
     def queue_hook(value: Any, _: Any) -> QueueTable:
         if isinstance(value, str):  # short for { limit = "..." }
@@ -209,7 +254,8 @@ def _converter() -> Converter:
         fields: QueueTable = queue_fields(table, QueueTable)
         return fields
 
-    converter.register_structure_hook(HostTable, host_hook)
+    for kind in (HostTable, BeadTable):
+        converter.register_structure_hook(kind, devices_hook(kind))
     converter.register_structure_hook(QueueTable, queue_hook)
     return converter
 

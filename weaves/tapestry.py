@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from weaves.tapestry_errors import TapestryError, Where
-from weaves.toml_source import TomlSource
+from weaves.toml_source import TomlPath, TomlSource
 
 __all__ = [
     "BeadDescription",
@@ -74,6 +74,7 @@ class StringDescription:
     env: dict[str, str]
     cwd: str | None  # from the tapestry's folder; None: that folder
     where: Where
+    path: TomlPath  # of its entry in the file, for the places of its keys
 
 
 @attrs.frozen(slots=True)
@@ -169,6 +170,7 @@ class Tapestry:
     hosts: tuple[HostDescription, ...]
     links: tuple[LinkDescription, ...]
     weaves: tuple[WeaveDescription, ...]  # those of the hosts' strings, then the explicit ones
+    simulator: str  # the name of the simulator's bead, of which a run has one
     folder: Path  # absolute: where programs and modules are looked for
 
 

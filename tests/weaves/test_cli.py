@@ -146,7 +146,7 @@ strings = [{ run = "nowhere.py" }]
 == no hosts
 [tapestry]
 seed = 1
->>> 0: there are no hosts; expected a table [hosts.NAME]
+>>> 0: there are no hosts; expected a table [hosts.NAME], or one of [[beads]] with module = "lunar"
 
 == an unknown network
 [tapestry]

@@ -42,7 +42,7 @@ net = ""
 
 == unknown key, nothing near
 zzz = 1
->>> 1: zzz: unknown key; expected one of hosts, links, tapestry
+>>> 1: zzz: unknown key; expected one of beads, hosts, links, modules, tapestry, weaves
 
 == unknown key of tapestry
 [tapestry]
@@ -95,20 +95,6 @@ devices = 1
 [hosts.a]
 strings = [{ run = "apps/site.py", cwd = "" }]
 >>> 2: [hosts.a] strings[0].cwd: there is no such folder; expected the path of a folder, from the tapestry's folder
-
-== modules are reserved
-[modules.web]
-path = "x"
->>> 1: [modules]: the explicit form with [modules] is not there yet; expected hosts described by [hosts.NAME]
-
-== beads are reserved
-
-[[beads]]
->>> 2: [[beads]]: the explicit form with [[beads]] is not there yet; expected hosts described by [hosts.NAME]
-
-== weaves are reserved
-[[weaves]]
->>> 1: [[weaves]]: the explicit form with [[weaves]] is not there yet; expected hosts described by [hosts.NAME]
 
 == seed of a wrong type
 [tapestry]
@@ -1089,7 +1075,7 @@ def test_an_error_survives_pickling() -> None:
 
 def test_an_error_is_one_line_whatever_the_file_holds() -> None:
     assert str(mistake('"a\\nb\\u001b" = 1')) == (
-        r'site.toml:1: "a\nb\x1b": unknown key; expected one of hosts, links, tapestry'
+        r'site.toml:1: "a\nb\x1b": unknown key; expected one of beads, hosts, links, modules, tapestry, weaves'
     )
 
 
