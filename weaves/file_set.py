@@ -42,7 +42,7 @@ class FileSet:
 
     def begin(self, name: str, data: bytes = b"") -> None:
         """Make the file `name` anew, with `data` at its start. Raises `OSError`."""
-        _write_whole(os.path.join(self._folder, name), "wb", data)
+        self._write(name, "wb", data)
         self._gathered[name] = bytearray()
 
     def append(self, name: str, data: bytes) -> None:
@@ -69,9 +69,16 @@ class FileSet:
     def _write_out(self, name: str) -> None:
         gathered = self._gathered[name]
         if gathered:
-            _write_whole(os.path.join(self._folder, name), "ab", bytes(gathered))
+            self._write(name, "ab", bytes(gathered))
             self._gathered_bytes -= len(gathered)
             gathered.clear()
+
+    def _write(self, name: str, mode: str, data: bytes) -> None:
+        try:
+            _write_whole(os.path.join(self._folder, name), mode, data)
+        except OSError as error:
+            error.filename = os.path.join(self.directory, name)
+            raise
 
 
 def file_name(host: str, part: str, suffix: str) -> str:
@@ -89,22 +96,17 @@ def _quoted(name: str) -> str:
 
 def _write_whole(path: str, mode: str, data: bytes) -> None:
     """Write all of `data`, or nothing: a disk that fills up must not leave half a record behind."""
-    try:
-        with open(path, mode, buffering=0) as file:
-            descriptor = file.fileno()
-            start = os.fstat(descriptor).st_size
-            rest = data
-            try:
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            except BaseException:
-                with suppress(OSError):  # the first error is the one to tell
-                    os.ftruncate(descriptor, start)
-                raise
-    except OSError as error:
-        if error.filename is None:  # as of a full disk
-            error.filename = path
-        raise
+    with open(path, mode, buffering=0) as file:
+        descriptor = file.fileno()
+        start = os.fstat(descriptor).st_size
+        rest = data
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                os.ftruncate(descriptor, start)
+            raise
 
 
 def _try_to_write(directory: str) -> None:

@@ -81,7 +81,7 @@ class Supervisor:
         self.trace.string_event(now, string, string.state)
         if self.closing:
             return
-        if string.weave.is_program:
+        if string.weave.is_program and all(other.over for other in string.weave.strings):
             string.weave.exit()
         policy = string.on_error or self.on_error
         if policy == RETURN:

@@ -277,6 +277,53 @@ def test_shared_names_are_one_object_in_all_beads(folder: Path) -> None:
     assert run(folder, 'call = "store:main", args = ["{host}"]', count=1, share=("CACHE",)) == [(1, 1)]
 
 
+def test_weaves_that_name_one_bead_share_its_data_and_nothing_else(folder: Path) -> None:
+    write(folder, cache="entries = {}\n", own="""
+import cache
+count = 0
+def put(name):
+    global count
+    count += 1
+    cache.entries[name] = count
+def get():
+    return sorted(cache.entries), count
+""")
+    text = """
+[modules.cache]
+module = "cache"
+[modules.own]
+module = "own"
+[[beads]]
+name = "stack"
+module = "lunar"
+[[beads]]
+name = "cache-1"
+module = "cache"
+[[beads]]
+name = "own"
+module = "own"
+count = 3
+[[weaves]]
+name = "left"
+beads = ["own-0", "cache-1", "stack"]
+strings = [{ call = "own:put", args = ["left"] }, { call = "own:get", start = "1s" }]
+[[weaves]]
+name = "right"
+beads = ["own-1", "cache-1", "stack"]
+strings = [{ call = "own:put", args = ["right"] }, { call = "own:get", start = "1s" }]
+[[weaves]]
+name = "alone"
+beads = ["own-2", "stack"]
+strings = [{ call = "own:get", start = "1s" }]
+"""
+    live = load(parse(text, folder / "site.toml"))
+    live.run_blocking()
+    results = {string.weave.name: string.result for string in live.supervisor.strings if string.result is not None}
+    live.close()
+    # Two strings of one weave are in one bead: `count` is 1 in both. `alone` names no cache, so it has one of its own.
+    assert results == {"left": (["left", "right"], 1), "right": (["left", "right"], 1), "alone": ([], 0)}
+
+
 def test_two_programs_have_folders_of_their_own(folder: Path) -> None:
     for side in ("left", "right"):
         (folder / side).mkdir()
