@@ -53,6 +53,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bulk.py
 	$(BIN)/python benchmarks/hosts.py
 	$(BIN)/python benchmarks/heap.py
+	$(BIN)/python benchmarks/beads.py --most 100
 
 # `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
