@@ -44,6 +44,7 @@ lint: $(VENV)/.checkers
 
 types: $(VENV)/.checkers
 	$(BIN)/mypy --strict
+	$(BIN)/mypy --strict tests/lunar/asyncio/test_typed_program.py
 
 contract: $(VENV)/.checkers
 	PYTHONPATH=. $(BIN)/lint-imports

@@ -1,6 +1,6 @@
 """Lunar: a Linux-like TCP/IP stack for each of thousands of virtual hosts in one process.
 
-Start with `Network` (network.py). To follow a packet: asyncio/transports.py, sockets/, tcp/, net/ip_output.py,
+Start with `Network` (network.py). To follow a packet: asyncio/socket_transports.py, sockets/, tcp/, net/ip_output.py,
 links/link.py, net/ip_input.py, tcp/input.py.
 """
 

@@ -82,6 +82,8 @@ class LunarSocket(socket.socket):
         assert weave is not None, "a virtual host's socket was made outside of its weaves"
         host: Any = weave.host
         if fileno is not None:
+            if fileno < 0:
+                raise ValueError("negative file descriptor")
             known = host.descriptors.get(fileno)
             if known is None:
                 raise error(errno.EBADF)
@@ -342,8 +344,8 @@ class LunarSocket(socket.socket):
         return self.send(data, flags) if address is None else self.sendto(data, flags, address)
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        data, address = self.recvfrom(bufsize, flags)
-        return data, [], 0, address
+        got = self._receive(bufsize, flags)
+        return got.data, [], socket.MSG_TRUNC if got.truncated else 0, sender(got)
 
     # Options and the end
 
@@ -364,6 +366,8 @@ class LunarSocket(socket.socket):
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
         sock = self._open()
+        if not 0 <= buflen <= 1024:
+            raise OSError("getsockopt buflen out of range")
         if level == options.SOL_SOCKET and optname == options.SO_LINGER:
             packed = struct.pack("ii", int(sock.linger_on), int(sock.linger_s))
             return packed[:buflen] if buflen else struct.unpack_from("i", packed)[0]
@@ -427,6 +431,8 @@ def sender(got: syscalls.Received) -> Address | None:
 def _room(buffer: Any, nbytes: int) -> memoryview:
     """The first `nbytes` of `buffer`, all of it for 0."""
     view = memoryview(buffer).cast("B")
+    if view.readonly:
+        raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
     if nbytes < 0:
         raise ValueError("negative buffersize in recv_into")
     if nbytes > len(view):

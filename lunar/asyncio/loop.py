@@ -2,7 +2,7 @@
 
 The standard library's BaseEventLoop does name lookup, `create_connection`, `create_server`, datagram endpoints and TLS
 on top of the few methods here, exactly as it does for its own selector loop. Streams' and datagrams' transports are in
-transports.py; this file has what makes them, and the `sock_*` methods.
+socket_transports.py; this file has what makes them, and the `sock_*` methods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from asyncio import base_events, events, sslproto
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar.asyncio.transports import DatagramTransport, StreamTransport
+from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.socket import LunarSocket, error, parse_address, sender
 from lunar.sockets import syscalls

@@ -38,6 +38,7 @@ class Received:
         self.addr: int = addr
         self.port: i64 = port
         self.errno: i64 = errno
+        self.truncated: bool = False  # of a datagram there was more than was asked for
 
 
 def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | None:
@@ -131,7 +132,9 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         if packet is None:
             return Received(b"", 0, 0, sock.recv_errno)
         payload = packet.payload
-        return Received(payload if len(payload) <= size else payload[:size], packet.src, packet.sport, 0)
+        got = Received(payload if len(payload) <= size else payload[:size], packet.src, packet.sport, 0)
+        got.truncated = len(payload) > size
+        return got
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio as standard
 import errno
+import importlib
+import re
 import socket as standard_socket
+import ssl
+import types
 from typing import Any
 
 import pytest
@@ -37,13 +41,29 @@ async def connected() -> asyncio.socket:
 
 
 def test_it_is_asyncio_and_more() -> None:
-    for name in standard.__all__:
-        assert getattr(asyncio, name) is getattr(standard, name), name
-    assert asyncio.tasks is standard.tasks
+    for name in {*standard.__all__, *dir(standard)}:
+        if not name.startswith("__"):
+            assert getattr(asyncio, name) is getattr(standard, name), name
     assert asyncio.AF_INET is standard_socket.AF_INET and asyncio.SOCK_DGRAM is standard_socket.SOCK_DGRAM
-    assert "socket" in asyncio.__all__
+    assert {"socket", "create_task", "TaskGroup", "SO_REUSEADDR"} <= set(asyncio.__all__)
+    assert all(hasattr(asyncio, name) for name in asyncio.__all__)
     with pytest.raises(AttributeError):
         _ = asyncio.no_such_name
+
+
+def test_the_modules_of_asyncio_are_its_own() -> None:
+    importlib.import_module("lunar.asyncio.loop")  # our own modules do not get in the way
+    for name, value in vars(standard).items():
+        if isinstance(value, types.ModuleType) and value.__name__.startswith("asyncio."):
+            assert getattr(asyncio, name) is value, name
+    assert asyncio._get_running_loop is standard._get_running_loop
+
+
+def test_the_constants_of_sockets_are_the_standard_librarys() -> None:
+    for name, value in vars(standard_socket).items():
+        if re.match(r"(AF|SOCK|IPPROTO|SOL|SO|TCP|MSG|SHUT|AI|NI|EAI|IP|IPV6|INADDR)_|SOMAXCONN", name):
+            assert getattr(asyncio, name) is value, name
+    assert asyncio.gaierror is standard_socket.gaierror
 
 
 def test_the_readmes_lines(hosts: TwoHosts) -> None:
@@ -159,7 +179,7 @@ def test_half_close_and_the_end_of_the_stream(hosts: TwoHosts) -> None:
     async def main() -> Any:
         sock = await connected()
         await sock.sendall(b"half")
-        sock.shutdown(standard_socket.SHUT_WR)
+        await sock.shutdown(standard_socket.SHUT_WR)
         return await sock.recv(10), await sock.recv(10), await sock.recv(10)
 
     assert hosts.run(main) == (b"half", b"", b"")
@@ -220,6 +240,99 @@ def test_cancelling_leaves_the_socket_usable(hosts: TwoHosts, what: str) -> None
     assert hosts.run(main) == b"usable"
 
 
+def test_a_cancelled_connect_goes_on_and_the_next_one_waits_for_its_end(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        sock = asyncio.socket()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(ROUND_TRIP / 4):
+                    await sock.connect((SERVER, 80))
+        await sock.connect((SERVER, 80))
+        at = loop.time()  # the SYN of the first call was answered after one round trip
+        await sock.sendall(b"hello")
+        return at, await sock.recv(10)
+
+    assert hosts.run(main) == (ROUND_TRIP, b"hello")
+
+
+def test_a_cancelled_connect_that_fails_meanwhile_tells_the_next_one(hosts: TwoHosts) -> None:
+    async def main() -> Any:
+        sock = asyncio.socket()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(ROUND_TRIP / 4):
+                await sock.connect((SERVER, 80))
+        await asyncio.sleep(ROUND_TRIP)
+        start = asyncio.get_running_loop().time()
+        for wait in (0.0, ROUND_TRIP):  # the old attempt's end is known at once; then a new attempt is made
+            with pytest.raises(ConnectionRefusedError):
+                await sock.connect((SERVER, 80))
+            assert round(asyncio.get_running_loop().time() - start, 9) == wait
+
+    hosts.run(main)
+
+
+def test_a_timeout_lands_on_its_deadline(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        sock = await connected()
+        start = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await sock.recv(1)
+        return loop.time() - start
+
+    assert hosts.run(main) == 2.5
+
+
+def test_shutdown_waits_for_the_sends_before_it_and_not_for_their_acknowledgment(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        sock = await connected()
+        await sock.sendall(bytes(10_000))  # fits the send buffer
+        start = loop.time()
+        await sock.shutdown(asyncio.SHUT_WR)
+        done = loop.time() - start
+        size = 0
+        while data := await sock.recv(1 << 16):
+            size += len(data)
+        return done, size
+
+    assert hosts.run(main) == (0.0, 10_000)
+
+
+def test_names_are_looked_up(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
+
+    async def main() -> Any:
+        async with await asyncio.create_connection(("server", 80)) as sock:
+            assert sock.getpeername() == (SERVER, 80)
+        assert asyncio.gethostname() == "client"
+        assert await asyncio.getnameinfo((SERVER, 80)) == ("server", "http")
+        with asyncio.socket() as stream, asyncio.socket(type=asyncio.SOCK_DGRAM) as datagram:
+            for call in (
+                stream.connect(("nobody", 80)), datagram.sendto(b"x", ("nobody", 80)),
+                datagram.sendmsg([b"x"], (), 0, ("nobody", 80)), asyncio.create_connection(("nobody", 80)),
+            ):  # fmt: skip
+                with pytest.raises(asyncio.gaierror):
+                    await call
+
+    hosts.run(main)
+
+
+def test_a_tls_socket_is_refused() -> None:
+    with standard_socket.socket() as plain:
+        tls = ssl.create_default_context().wrap_socket(plain, server_hostname="server")
+        with tls, pytest.raises(TypeError, match="SSLSocket"):
+            asyncio.socket(sock=tls)
+
+
 def test_outside_a_weave_it_is_a_socket_of_the_machine() -> None:
     async def serve(listener: asyncio.socket) -> None:
         sock, _address = await listener.accept()
@@ -235,7 +348,7 @@ def test_outside_a_weave_it_is_a_socket_of_the_machine() -> None:
             await sock.connect(listener.getsockname())
             assert await sock.send(b"re") == 2
             await sock.sendall(b"al")
-            sock.shutdown(standard_socket.SHUT_WR)
+            await sock.shutdown(standard_socket.SHUT_WR)
             got = b""
             while data := await sock.recv(10):
                 got += data
