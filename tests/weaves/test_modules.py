@@ -5,6 +5,7 @@ Each program asserts for itself; a string that ended well is one whose assertion
 
 from __future__ import annotations
 
+import bdb
 import importlib
 import pickle
 import sys
@@ -418,3 +419,31 @@ def test_a_thousand_weaves_of_one_module_see_nothing_of_each_other(folder: Path)
 def test_an_unknown_module_is_a_mistake_of_the_tapestry(folder: Path) -> None:
     with pytest.raises(weaves.TapestryError, match="no module"):
         load(parse('[hosts.a]\nstrings = [{ call = "nowhere:main" }]\n', folder / "site.toml"))
+
+
+class Stops(bdb.Bdb):
+    """A debugger that notes where it stops, and whose data it sees there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, Any]] = []
+
+    def user_line(self, frame: Any) -> None:
+        if self.break_here(frame):
+            self.seen.append((frame.f_globals["__name__"], frame.f_globals["count"]))
+        self.set_continue()
+
+
+def test_a_debugger_stops_in_every_instance(folder: Path) -> None:
+    write(
+        folder,
+        traced="count = 0\ndef step():\n    global count\n    count += 1\n    return count\n",
+        q="import time, traced\ntraced.step()\ntime.sleep(1)\ntraced.step()\n",
+    )
+    live = load(parse(HOSTS.format(count=2, string='run = "q.py"'), folder / "site.toml"))
+    debugger = Stops()
+    debugger.set_break(str(folder / "traced.py"), 5)
+    debugger.runcall(live.run_blocking)
+    live.close()
+    assert live.ok
+    assert debugger.seen == [("traced", 1), ("traced", 1), ("traced", 2), ("traced", 2)]
