@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar import socket as lunar_socket
 from lunar.asyncio.loop import HostLoop
+from lunar.files import Files
 from lunar.links.loopback import Loopback
 from lunar.net.device import LOOPBACK_MTU, Device
 from lunar.net.icmp import Icmp
@@ -55,6 +56,7 @@ class Host:
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()
         self.devices: dict[str, Device] = {}
+        self._files: Files | None = None
         self._weave: Weave | None = None
         self._weave_names: set[str] = set()
         self._loops: list[HostLoop] = []
@@ -176,10 +178,20 @@ class Host:
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return lunar_socket.new_socket(cls, args, kwargs)
 
+    def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
+        return lunar_socket.socketpair(self, family, type, proto)
+
+    @property
+    def files(self) -> Files:
+        """The calls on descriptors, for programs that hold their numbers."""
+        if self._files is None:
+            self._files = Files(self)
+        return self._files
+
     def close_descriptors(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:
             sock = self.descriptors.remove(descriptor)
-            if sock is not None:
+            if sock is not None and not sock.descriptors:
                 syscalls.close(sock)
 
     def getaddrinfo(

@@ -1,8 +1,8 @@
 """`socket.socket` on a virtual host: the class that code inside a weave gets, blocking and non-blocking.
 
 It is a subclass of the standard library's class, so `isinstance` holds, and what that class does in Python (`makefile`,
-context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). Unix
-sockets, raw sockets and ancillary data are not here yet.
+context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). Of
+Unix sockets there are pairs only; raw sockets and ancillary data are not here yet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.unix import SOCK_DGRAM, UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.wire.address import ipv4_text, parse_ipv4
 from weaves.bridge import current_flow
@@ -87,6 +89,8 @@ class LunarSocket(socket.socket):
             known = host.descriptors.get(fileno)
             if known is None:
                 raise error(errno.EBADF)
+            if isinstance(known, PipeEnd):
+                raise error(errno.ENOTSOCK)
             self._adopt(host, known, fileno, int(known.protocol) if proto == -1 else proto)
             return
         flags = 0 if type == -1 else type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -101,7 +105,7 @@ class LunarSocket(socket.socket):
             raise error(descriptor)
         self._adopt(host, sock, descriptor, protocol)
         if flags & socket.SOCK_NONBLOCK:
-            self._timeout_s = 0.0
+            self.settimeout(0.0)
 
     def _adopt(self, host: Host, sock: Sock, descriptor: int, protocol: int) -> None:
         self._io_refs = 0
@@ -114,6 +118,8 @@ class LunarSocket(socket.socket):
         self._protocol = protocol
         self._descriptor = descriptor
         self._timeout_s = socket.getdefaulttimeout()
+        if self._timeout_s is not None:
+            sock.nonblocking = True
 
     @classmethod
     def of(cls, host: Host, sock: Sock, protocol: int) -> LunarSocket:
@@ -123,7 +129,8 @@ class LunarSocket(socket.socket):
         """
         descriptor = host.descriptors.install(sock)
         if descriptor < 0:
-            syscalls.close(sock)
+            if not sock.descriptors:
+                syscalls.close(sock)
             raise error(descriptor)
         made: LunarSocket = _socket.socket.__new__(cls)
         made._adopt(host, sock, descriptor, protocol)
@@ -150,12 +157,16 @@ class LunarSocket(socket.socket):
     def fileno(self) -> int:
         return self._descriptor
 
-    def getsockname(self) -> Address:
+    def getsockname(self) -> Address | str:
         self._open()
+        if isinstance(self.sock, UnixSock):
+            return ""  # what Python says of one without a name
         return ipv4_text(self.sock.local_addr), int(self.sock.local_port)
 
-    def getpeername(self) -> Address:
+    def getpeername(self) -> Address | str:
         self._open()
+        if isinstance(self.sock, UnixSock):
+            return ""
         if not _has_peer(self.sock):
             raise error(errno.ENOTCONN)
         return ipv4_text(self.sock.remote_addr), int(self.sock.remote_port)
@@ -168,19 +179,20 @@ class LunarSocket(socket.socket):
     # Blocking
 
     def setblocking(self, flag: bool) -> None:
-        self._open()
-        self._timeout_s = None if flag else 0.0
+        self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         return self._timeout_s is None or self._timeout_s > 0
 
     def settimeout(self, value: float | None) -> None:
-        self._open()
+        sock = self._open()
         if value is not None:
             value = value if isinstance(value, float) else float(operator.index(value))
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self._timeout_s = value
+        # With a timeout, too: as CPython does, whose method waits by poll(2) then.
+        sock.nonblocking = value is not None
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
@@ -191,10 +203,10 @@ class LunarSocket(socket.socket):
 
     def _wait(self, mask: int, deadline_ns: int | None) -> None:
         """Park until one of `mask` may hold. BlockingIOError if it must not, TimeoutError at the deadline."""
-        if self._timeout_s == 0.0:
+        sock = self.sock
+        if self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             raise error(errno.EAGAIN)
         flow = current_flow()
-        sock = self.sock
 
         def waiter(happened: int) -> None:
             if happened & (mask | POLLERR | POLLHUP):
@@ -216,6 +228,8 @@ class LunarSocket(socket.socket):
 
     def bind(self, address: Any) -> None:
         sock = self._open()
+        if isinstance(sock, UnixSock):
+            raise error(errno.EOPNOTSUPP)
         result = syscalls.bind(sock, *parse_address(self.host, address))
         if result < 0:
             raise error(result)
@@ -234,8 +248,10 @@ class LunarSocket(socket.socket):
 
     def connect_ex(self, address: Any) -> int:
         sock = self._open()
+        if isinstance(sock, UnixSock):
+            return errno.ENOENT  # no other has a name
         result = -syscalls.connect(sock, *parse_address(self.host, address))
-        if result != errno.EINPROGRESS or self._timeout_s == 0.0:
+        if result != errno.EINPROGRESS or self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             return result
         deadline = self._deadline()
         while True:
@@ -293,6 +309,8 @@ class LunarSocket(socket.socket):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
         _check_flags(flags)
         sock = self._open()
+        if isinstance(sock, UnixSock):
+            raise error(errno.ENOENT if sock.type == SOCK_DGRAM else errno.EISCONN)
         addr, port = parse_address(self.host, address)
         payload = bytes(memoryview(data))
         deadline = self._deadline()
@@ -385,12 +403,11 @@ class LunarSocket(socket.socket):
         descriptor, self._descriptor = self._descriptor, -1
         # The number may be somebody else's by now, if the program that opened it has ended.
         if descriptor >= 0 and self.host.descriptors.get(descriptor) is self.sock:
-            self.host.descriptors.remove(descriptor)
             if self.weave is not None:
                 self.weave.descriptors.discard(descriptor)
             # Whoever is parked on the socket finds it closed when it goes on.
             self.sock.wake(POLLERR | POLLHUP)
-            syscalls.close(self.sock)
+            self.host.close_descriptors([descriptor])
 
     def detach(self) -> int:
         self._closed = True
@@ -398,7 +415,10 @@ class LunarSocket(socket.socket):
         return descriptor
 
     def dup(self) -> LunarSocket:
-        raise error(errno.EOPNOTSUPP)
+        """Another object and descriptor of the same socket."""
+        made = type(self).of(self.host, self._open(), self._protocol)
+        made.settimeout(self._timeout_s)
+        return made
 
     def get_inheritable(self) -> bool:
         return False
@@ -414,6 +434,19 @@ class LunarSocket(socket.socket):
     def __repr__(self) -> str:
         state = f"fd={self._descriptor}" if self._descriptor >= 0 else "closed"
         return f"<lunar socket {state}, host={self.host.name!r}, type={self.type!r}>"
+
+
+def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[LunarSocket, LunarSocket]:
+    """socket.socketpair: two connected Unix sockets. Raises what socketpair(2) fails with."""
+    flags = type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    made = syscalls.socketpair(int(family), int(type & ~flags), int(protocol))
+    if made is None:
+        raise error(syscalls.socketpair_errno(int(family), int(type & ~flags), int(protocol)))
+    first, second = LunarSocket.of(host, made[0], protocol), LunarSocket.of(host, made[1], protocol)
+    if flags & socket.SOCK_NONBLOCK:
+        first.setblocking(False)
+        second.setblocking(False)
+    return first, second
 
 
 def _has_peer(sock: Sock) -> bool:

@@ -55,6 +55,13 @@ class Stack(Protocol):
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An uninitialized object for `socket.socket(...)` inside the weave."""
 
+    def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
+        """socket.socketpair on this host."""
+
+    @property
+    def files(self) -> Any:
+        """The calls of `os` and `fcntl` on this host's descriptors, by their names, and `has` to tell them."""
+
     def close_descriptors(self, descriptors: list[int]) -> None:
         """Close those that are still open."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from asyncio import base_events, events, sslproto
+from asyncio import base_events, events, sslproto, unix_events
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Private to asyncio, and without types.
 _check_ssl_socket: Any = getattr(base_events, "_check_ssl_socket")  # noqa: B009
 _ssl_protocol: Any = sslproto.SSLProtocol
+_read_pipe_transport: Any = getattr(unix_events, "_UnixReadPipeTransport")  # noqa: B009
+_write_pipe_transport: Any = getattr(unix_events, "_UnixWritePipeTransport")  # noqa: B009
 
 _READABLE: Final = POLLIN | POLLERR | POLLHUP | POLLRDHUP
 _WRITABLE: Final = POLLOUT | POLLERR | POLLHUP
@@ -173,6 +175,22 @@ class HostLoop(WeaveLoop):
         self.remove_reader(sock)
         sock.close()
 
+    # Pipes: asyncio's own transports, on this host's descriptors (weaves/interpose/descriptors.py)
+
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> asyncio.ReadTransport:
+        self._sock_of(pipe)
+        made: asyncio.ReadTransport = _read_pipe_transport(self, pipe, protocol, waiter, extra)
+        return made
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> asyncio.WriteTransport:
+        self._sock_of(pipe)
+        made: asyncio.WriteTransport = _write_pipe_transport(self, pipe, protocol, waiter, extra)
+        return made
+
     # Descriptors
 
     def _sock_of(self, fd: Any) -> tuple[int, Sock]:
@@ -207,6 +225,12 @@ class HostLoop(WeaveLoop):
         if watch is not None:
             watch.end()
         return watch is not None
+
+    # What asyncio's transports of pipes call; programs are kept from touching a transport's descriptor by the above.
+    _add_reader = add_reader
+    _remove_reader = remove_reader
+    _add_writer = add_writer
+    _remove_writer = remove_writer
 
     # sock_*: low-level socket operations
 
@@ -325,12 +349,6 @@ class HostLoop(WeaveLoop):
 
     async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
         raise OSError(errno.ENOSYS, "a virtual host has no subprocesses")
-
-    def _make_read_pipe_transport(self, *args: Any, **kwargs: Any) -> Any:
-        raise OSError(errno.ENOSYS, "a virtual host has no pipes")
-
-    def _make_write_pipe_transport(self, *args: Any, **kwargs: Any) -> Any:
-        raise OSError(errno.ENOSYS, "a virtual host has no pipes")
 
 
 def _ours(sock: Any) -> LunarSocket:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.socket import LunarSocket, error, parse_address
 from lunar.sockets import syscalls
+from lunar.sockets.unix import UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 from lunar.wire.address import ipv4_text
@@ -87,7 +88,7 @@ class _SocketTransport(_FlowControl):  # type: ignore[misc]
 
 
 class StreamTransport(_SocketTransport):
-    """A TCP connection as an asyncio transport."""
+    """A TCP connection, or a Unix one, as an asyncio transport."""
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK
@@ -98,8 +99,8 @@ class StreamTransport(_SocketTransport):
     ) -> None:
         super().__init__(loop, sock, protocol, extra)
         kernel = sock.sock
-        assert isinstance(kernel, TcpSock), "a stream transport needs a TCP socket"
-        self._sock = kernel
+        assert isinstance(kernel, (TcpSock, UnixSock)), "a stream transport needs a stream socket"
+        self._sock: TcpSock | UnixSock = kernel
         self._server = server
         self._eof = False  # write_eof was called
         self._paused = False
@@ -113,7 +114,8 @@ class StreamTransport(_SocketTransport):
         self._buffered_protocol = isinstance(protocol, asyncio.BufferedProtocol)
         kernel.waiters.append(self._woken)
         # asyncio's own transports turn Nagle's algorithm off.
-        kernel.set_nodelay(True)
+        if isinstance(kernel, TcpSock):
+            kernel.set_nodelay(True)
         if server is not None:
             _attach(server, self)
         loop.call_soon(protocol.connection_made, self)

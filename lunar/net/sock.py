@@ -45,6 +45,8 @@ class Sock:
         self.linger_on: bool = False
         self.linger_s: i64 = 0
         self.bound_device: str = ""
+        self.nonblocking: bool = False  # O_NONBLOCK; obeyed by the faces, because no call of the stack blocks
+        self.descriptors: i64 = 0  # how many of the host's name it; the last one's end closes it
         # Called as waiter(mask) at each wake; a list, because poll and a reader may wait at once. Each waiter judges
         # by itself whether the mask concerns it.
         self.waiters: list[Any] = []

@@ -1,4 +1,7 @@
-"""The descriptors of a host. They start above any that the machine can give, so that a number tells whose it is."""
+"""The descriptors of a host: of sockets, and of pipes' ends, which here are sockets of a kind.
+
+They start above any that the machine can give, so that a number tells whose it is.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ class FdTable:
             return -errno.EMFILE
         self._lowest = number + 1
         self._socks[int(FD_BASE + number)] = sock
+        sock.descriptors += 1
         return FD_BASE + number
 
     def get(self, fd: int) -> Sock | None:
@@ -41,8 +45,10 @@ class FdTable:
     def remove(self, fd: int) -> Sock | None:
         """Free `fd`; its socket, None if it was not open."""
         sock = self._socks.pop(fd, None)
-        if sock is not None and fd - FD_BASE < self._lowest:
-            self._lowest = fd - FD_BASE
+        if sock is not None:
+            sock.descriptors -= 1
+            if fd - FD_BASE < self._lowest:
+                self._lowest = fd - FD_BASE
         return sock
 
     def all(self) -> list[Sock]:

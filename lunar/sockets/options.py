@@ -14,6 +14,7 @@ from mypy_extensions import i64
 
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import Sock
+from lunar.sockets.unix import AF_UNIX
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
 from lunar.udp import UdpSock
@@ -57,7 +58,9 @@ _NS_PER_S: Final = 1_000_000_000
 
 
 def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
-    """Set an integer option. 0 or -errno (ENOPROTOOPT, EINVAL)."""
+    """Set an integer option. 0 or -errno (ENOPROTOOPT, EINVAL, EOPNOTSUPP)."""
+    if sock.family == AF_UNIX and level != SOL_SOCKET:
+        return -errno.EOPNOTSUPP
     if level == SOL_SOCKET:
         return _set_socket(sock, name, value)
     if level == IPPROTO_IP:
@@ -162,6 +165,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     SO_ERROR clears the error that it reports.
     """
     found: i64 = -errno.ENOPROTOOPT
+    if sock.family == AF_UNIX and level != SOL_SOCKET:
+        return -errno.EOPNOTSUPP
     if level not in (SOL_SOCKET, IPPROTO_IP) and level != sock.protocol:
         found = -errno.EOPNOTSUPP
     if level == SOL_SOCKET:

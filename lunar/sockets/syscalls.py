@@ -1,4 +1,4 @@
-"""The system calls on sockets, non-blocking: what all faces (asyncio, blocking sockets) are built on.
+"""The system calls on sockets and pipes, non-blocking: what all faces (asyncio, blocking sockets) are built on.
 
 Each takes a socket, returns a result or a negative errno, and says EAGAIN or EINPROGRESS where the real one would
 block. Addresses are an int and a port. Read bind(2), connect(2), listen(2), accept(2), send(2), recv(2), shutdown(2).
@@ -13,6 +13,9 @@ from mypy_extensions import i64
 
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET, TCP, UDP
+from lunar.sockets import unix
+from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.udp import Udp, UdpSock
@@ -63,6 +66,27 @@ def socket_errno(family: int, type: int, protocol: int) -> int:
     return errno.ESOCKTNOSUPPORT
 
 
+def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSock] | None:
+    """Two connected sockets; None when there are none such (see `socketpair_errno`)."""
+    if socketpair_errno(family, type, protocol):
+        return None
+    return unix.pair(type)
+
+
+def socketpair_errno(family: int, type: int, protocol: int) -> int:
+    """0 if there is such a pair, otherwise what socketpair(2) would fail with."""
+    if family == AF_INET:
+        found = socket_errno(family, type, protocol)
+        return found if found else errno.EOPNOTSUPP  # Linux has pairs of Unix sockets only
+    if family != AF_UNIX:
+        return errno.EAFNOSUPPORT
+    if type < 0 or type >= SOCK_MAX:
+        return errno.EINVAL
+    if type not in (SOCK_STREAM, SOCK_DGRAM, unix.SOCK_SEQPACKET):
+        return errno.ESOCKTNOSUPPORT
+    return 0 if protocol == 0 or protocol == AF_UNIX else errno.EPROTONOSUPPORT
+
+
 def bind(sock: Sock, addr: int, port: int) -> int:
     if port < 0 or port > 65535:
         return -errno.EINVAL
@@ -97,6 +121,8 @@ def accept(sock: Sock) -> TcpSock | None:
 
 def accept_errno(sock: Sock) -> int:
     """Why `accept` gave nothing."""
+    if isinstance(sock, UnixSock):
+        return errno.EOPNOTSUPP if sock.type == SOCK_DGRAM else errno.EINVAL
     if not isinstance(sock, TcpSock):
         return errno.EOPNOTSUPP
     return errno.EAGAIN if sock.is_listening() else errno.EINVAL
@@ -108,6 +134,8 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
         return int(sock.send(data, (flags & MSG_MORE) != 0))
     if isinstance(sock, UdpSock):
         return int(sock.send(data, 0, 0))
+    if isinstance(sock, UnixSock):
+        return int(sock.send(data, False))
     return -errno.EOPNOTSUPP
 
 
@@ -135,7 +163,31 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         got = Received(payload if len(payload) <= size else payload[:size], packet.src, packet.sport, 0)
         got.truncated = len(payload) > size
         return got
+    if isinstance(sock, UnixSock):
+        data = sock.recv(size, (flags & MSG_PEEK) != 0)
+        if data is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        got = Received(data if len(data) <= size else data[:size], 0, 0, 0)
+        got.truncated = len(data) > size and sock.type != SOCK_STREAM
+        return got
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def read(sock: Sock, size: int) -> Received:
+    """read(2) of a socket or a pipe's end."""
+    if isinstance(sock, PipeEnd):
+        data = sock.read(size)
+        if data is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        return Received(data, 0, 0, 0)
+    return recvfrom(sock, size, 0)
+
+
+def write(sock: Sock, data: bytes) -> int:
+    """write(2) to a socket or a pipe's end: the count of bytes taken, or -errno."""
+    if isinstance(sock, PipeEnd):
+        return int(sock.write(data))
+    return send(sock, data, 0)
 
 
 def shutdown(sock: Sock, how: int) -> int:
@@ -144,6 +196,8 @@ def shutdown(sock: Sock, how: int) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.shutdown(how))
     if isinstance(sock, UdpSock):
+        return int(sock.shutdown(how))
+    if isinstance(sock, UnixSock):
         return int(sock.shutdown(how))
     return -errno.EOPNOTSUPP
 
@@ -154,4 +208,8 @@ def close(sock: Sock) -> None:
     if isinstance(sock, TcpSock):
         sock.close()
     elif isinstance(sock, UdpSock):
+        sock.close()
+    elif isinstance(sock, UnixSock):
+        sock.close()
+    elif isinstance(sock, PipeEnd):
         sock.close()

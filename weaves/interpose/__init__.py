@@ -12,6 +12,7 @@ from __future__ import annotations
 from weaves import modules
 from weaves.interpose import (
     clocks,
+    descriptors,
     loop_classes,
     policy,
     randomness,
@@ -37,7 +38,17 @@ def install() -> None:
         return
     _installed = True
     replacements = Replacements()
-    for noun in (clocks, randomness, socket_names, signal_calls, policy, loop_classes, task_registry, sys_module):
+    for noun in (
+        clocks,
+        randomness,
+        socket_names,
+        descriptors,
+        signal_calls,
+        policy,
+        loop_classes,
+        task_registry,
+        sys_module,
+    ):
         noun.install(replacements)
     replacements.reach_captured()
     modules.install()

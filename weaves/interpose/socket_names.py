@@ -7,7 +7,6 @@ captured early, `isinstance` and subclasses hold.
 from __future__ import annotations
 
 import _socket
-import errno
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -87,10 +86,11 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
         number = gethostbyname(address)
         return weave.host.getnameinfo((number, 0), socket.NI_NAMEREQD)[0], [], [number]
 
-    def socketpair(*args: Any, **kwargs: Any) -> Any:
-        if here.weave is None:
-            return real_socketpair(*args, **kwargs)
-        raise OSError(errno.EOPNOTSUPP, "a virtual host has no Unix sockets yet")
+    def socketpair(family: int | None = None, type: int = socket.SOCK_STREAM, proto: int = 0) -> Any:
+        weave = here.weave
+        if weave is None:
+            return real_socketpair(family, type, proto)
+        return weave.host.new_socketpair(socket.AF_UNIX if family is None else family, type, proto)
 
     return {
         "gethostbyname_ex": gethostbyname_ex,

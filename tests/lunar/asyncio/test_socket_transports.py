@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import os
 import socket
 import sys
 from typing import Any
@@ -873,17 +874,32 @@ def test_cancelling_create_connection_and_serve_forever(hosts: TwoHosts) -> None
 
 def test_what_a_virtual_host_does_not_have_says_so(hosts: TwoHosts) -> None:
     async def main() -> list[int | None]:
-        loop = asyncio.get_running_loop()
         numbers = []
         for attempt in (
             asyncio.create_subprocess_exec("true"),
             asyncio.create_subprocess_shell("true"),
-            loop.connect_read_pipe(asyncio.Protocol, io.BytesIO()),
-            loop.connect_write_pipe(asyncio.BaseProtocol, io.BytesIO()),
         ):
             with pytest.raises(OSError) as caught:
                 await attempt
             numbers.append(caught.value.errno)
         return numbers
 
-    assert hosts.run(main) == [errno.ENOSYS] * 4
+    assert hosts.run(main) == [errno.ENOSYS] * 2
+
+
+def test_a_pipe_of_the_machine_is_no_descriptor_of_the_host(hosts: TwoHosts) -> None:
+    reading, writing = os.pipe()
+
+    async def main() -> list[int | None]:
+        loop = asyncio.get_running_loop()
+        numbers = []
+        for attempt in (
+            loop.connect_read_pipe(asyncio.Protocol, os.fdopen(reading, "rb", 0)),
+            loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(writing, "wb", 0)),
+        ):
+            with pytest.raises(OSError) as caught:
+                await attempt
+            numbers.append(caught.value.errno)
+        return numbers
+
+    assert hosts.run(main) == [errno.EBADF] * 2

@@ -1,0 +1,278 @@
+"""The calls on descriptors of a virtual host: read(2), write(2), close(2), pipe(2), dup(2), fcntl(2), fstat(2), fdopen.
+
+They are what `os` and `fcntl` mean to code inside a weave (weaves/interpose/descriptors.py) where the descriptor is the
+host's: a socket, or the end of a pipe. Files stay the machine's. A blocking call parks the string, as that of a socket
+does (lunar/socket.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import stat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
+from lunar.socket import error
+from lunar.sockets import syscalls
+from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.pipe import PipeEnd, pipe
+from weaves.bridge import current_flow
+from weaves.here import here
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+# What fstat(2) says besides the kind: read and write for the owner of a pipe, everything for sockets, as on Linux.
+_PIPE_MODE: Final = stat.S_IFIFO | 0o600
+_SOCKET_MODE: Final = stat.S_IFSOCK | 0o777
+# What a blocking write hands over at once.
+_WRITE_BYTES: Final = 262_144
+
+
+class Files:
+    """The descriptors of `host`, for programs that hold numbers. Methods are as in `os` and raise what those raise."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def has(self, fd: int) -> bool:
+        """Whether `fd` is a number of a virtual host's and not of the machine's, open or not."""
+        return is_virtual(fd)
+
+    def _sock(self, fd: int) -> Sock:
+        sock = self._host.descriptors.get(fd)
+        if sock is None:
+            raise error(errno.EBADF)
+        return sock
+
+    def _install(self, sock: Sock) -> int:
+        fd = int(self._host.descriptors.install(sock))
+        if fd < 0:
+            raise error(fd)
+        if here.weave is not None:
+            here.weave.descriptors.add(fd)
+        return fd
+
+    def _wait(self, fd: int, sock: Sock, mask: int) -> None:
+        """Park until one of `mask` may hold. BlockingIOError if the descriptor is not to block."""
+        if sock.nonblocking:
+            raise error(errno.EAGAIN)
+        flow = current_flow()
+
+        def waiter(happened: int) -> None:
+            if happened & (mask | POLLERR | POLLHUP):
+                flow.wake()
+
+        sock.waiters.append(waiter)
+        try:
+            flow.park()
+        finally:
+            if waiter in sock.waiters:
+                sock.waiters.remove(waiter)
+        if self._host.descriptors.get(fd) is not sock:
+            raise error(errno.EBADF)
+
+    # Making and ending
+
+    def pipe(self) -> tuple[int, int]:
+        """The descriptors of a new pipe: for reading, for writing."""
+        return self.pipe2(0)
+
+    def pipe2(self, flags: int) -> tuple[int, int]:
+        """As `pipe`, with O_NONBLOCK or O_CLOEXEC."""
+        if flags & ~(os.O_NONBLOCK | os.O_CLOEXEC):
+            raise error(errno.EINVAL)
+        reading, writing = pipe()
+        reading.nonblocking = writing.nonblocking = bool(flags & os.O_NONBLOCK)
+        first = self._install(reading)
+        try:
+            return first, self._install(writing)
+        except OSError:
+            self.close(first)
+            raise
+
+    def dup(self, fd: int) -> int:
+        """Another descriptor of what `fd` names."""
+        return self._install(self._sock(fd))
+
+    def close(self, fd: int) -> None:
+        sock = self._sock(fd)
+        if here.weave is not None:
+            here.weave.descriptors.discard(fd)
+        # Whoever is parked on it finds it closed when it goes on.
+        sock.wake(POLLERR | POLLHUP)
+        self._host.close_descriptors([fd])
+
+    # Data
+
+    def read(self, fd: int, length: int) -> bytes:
+        if length < 0:
+            raise error(errno.EINVAL)
+        sock = self._sock(fd)
+        while True:
+            got = syscalls.read(sock, length)
+            if got.errno == 0:
+                return got.data
+            if got.errno != errno.EAGAIN:
+                raise error(int(got.errno))
+            self._wait(fd, sock, POLLIN)
+
+    def readv(self, fd: int, buffers: Sequence[Any]) -> int:
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        data = self.read(fd, sum(map(len, views)))
+        at = 0
+        for view in views:
+            part = data[at : at + len(view)]
+            view[: len(part)] = part
+            at += len(part)
+        return len(data)
+
+    def write(self, fd: int, data: Any) -> int:
+        """The count of bytes written: all, unless the descriptor is not to block."""
+        sock = self._sock(fd)
+        rest = bytes(memoryview(data))
+        at = 0
+        while True:
+            count = syscalls.write(sock, rest[at : at + _WRITE_BYTES])
+            if count >= 0:
+                at += count
+                if at >= len(rest):
+                    return at
+            elif at and (count != -errno.EAGAIN or sock.nonblocking):
+                return at  # the error is told by the next call
+            elif count != -errno.EAGAIN:
+                raise error(count)
+            else:
+                self._wait(fd, sock, POLLOUT)
+
+    def writev(self, fd: int, buffers: Sequence[Any]) -> int:
+        return self.write(fd, b"".join(bytes(memoryview(buffer)) for buffer in buffers))
+
+    def fdopen(
+        self, fd: int, mode: str = "r", buffering: int = -1, encoding: str | None = None, errors: str | None = None,
+        newline: str | None = None, closefd: bool = True, opener: Any = None,
+    ) -> Any:
+        """A file object on `fd`, as `open` makes one: raw, buffered or text."""
+        kind = mode.replace("b", "").replace("t", "")
+        if kind not in ("r", "w", "a", "r+", "w+", "a+") or ("b" in mode and "t" in mode):
+            raise ValueError(f"invalid mode: {mode!r}")
+        raw = DescriptorFile(self, fd, kind, closefd)
+        if buffering == 0:
+            if "b" not in mode:
+                raise ValueError("can't have unbuffered text I/O")
+            return raw
+        size = io.DEFAULT_BUFFER_SIZE if buffering in (-1, 1) else buffering
+        buffered: Any
+        if "+" in kind:
+            buffered = io.BufferedRWPair(raw, raw, size)
+        else:
+            buffered = io.BufferedReader(raw, size) if kind == "r" else io.BufferedWriter(raw, size)
+        if "b" in mode:
+            return buffered
+        return io.TextIOWrapper(buffered, encoding, errors, newline, line_buffering=buffering == 1)
+
+    # What it is
+
+    def fstat(self, fd: int) -> os.stat_result:
+        mode = _PIPE_MODE if isinstance(self._sock(fd), PipeEnd) else _SOCKET_MODE
+        return os.stat_result((mode, fd, 0, 1, 0, 0, 0, 0, 0, 0))
+
+    def isatty(self, fd: int) -> bool:
+        return False
+
+    def get_blocking(self, fd: int) -> bool:
+        return not self._sock(fd).nonblocking
+
+    def set_blocking(self, fd: int, blocking: bool) -> None:
+        self._sock(fd).nonblocking = not blocking
+
+    def get_inheritable(self, fd: int) -> bool:
+        self._sock(fd)
+        return False
+
+    def set_inheritable(self, fd: int, inheritable: bool) -> None:
+        """Nothing to do for an open descriptor: there are no child processes on a virtual host."""
+        self._sock(fd)
+
+    def fcntl(self, fd: int, cmd: int, arg: Any = 0) -> int:
+        """F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_DUPFD_CLOEXEC, F_DUPFD; EINVAL for others."""
+        sock = self._sock(fd)
+        if cmd == fcntl.F_GETFL:
+            access = os.O_RDWR
+            if isinstance(sock, PipeEnd):
+                access = os.O_WRONLY if sock.writing else os.O_RDONLY
+            return access | (os.O_NONBLOCK if sock.nonblocking else 0)
+        if cmd == fcntl.F_SETFL:
+            sock.nonblocking = bool(arg & os.O_NONBLOCK)
+            return 0
+        if cmd == fcntl.F_GETFD:
+            return fcntl.FD_CLOEXEC
+        if cmd == fcntl.F_SETFD:
+            return 0  # there is no exec on a virtual host
+        if cmd in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC):
+            return self.dup(fd)
+        raise error(errno.EINVAL)
+
+
+class DescriptorFile(io.RawIOBase):
+    """A raw file object on a descriptor: io.FileIO, for which the number must be the machine's."""
+
+    def __init__(self, files: Files, fd: int, mode: str, closefd: bool) -> None:
+        files.fstat(fd)  # EBADF
+        self._files = files
+        self._fd = fd
+        self._mode = mode
+        self._closefd = closefd
+
+    @property
+    def mode(self) -> str:
+        return f"{self._mode[0]}b{self._mode[1:]}"
+
+    @property
+    def name(self) -> int:
+        return self._fd
+
+    def fileno(self) -> int:
+        self._check()
+        return self._fd
+
+    def readable(self) -> bool:
+        self._check()
+        return self._mode[0] == "r" or "+" in self._mode
+
+    def writable(self) -> bool:
+        self._check()
+        return self._mode[0] != "r" or "+" in self._mode
+
+    def readinto(self, buffer: Any) -> int | None:
+        if not self.readable():
+            raise io.UnsupportedOperation("not readable")
+        try:
+            return self._files.readv(self._fd, [buffer])
+        except BlockingIOError:
+            return None
+
+    def write(self, data: Any) -> int | None:
+        if not self.writable():
+            raise io.UnsupportedOperation("not writable")
+        try:
+            return self._files.write(self._fd, data)
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            super().close()  # which flushes
+        finally:
+            if self._closefd:
+                self._files.close(self._fd)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")

@@ -1,0 +1,96 @@
+"""What lies between two descriptors of one host: pieces of data in order, with a bound, from one writer to one reader.
+
+pipe.py and unix.py build on it; both decide by themselves what their ends may do, this only keeps. Nothing here meets
+a network, a route or a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import final
+
+from mypy_extensions import i64
+
+from lunar.net.sock import Sock
+
+
+@final
+class Channel:
+    """A queue of pieces. Each is charged its length and `overhead` more, and `charged` is what all of them are."""
+
+    def __init__(self, overhead: i64) -> None:
+        self._overhead: i64 = overhead
+        self._pieces: deque[bytes] = deque()
+        self._at: i64 = 0  # how far into the first piece
+        self.charged: i64 = 0
+        self.ended: bool = False  # nothing more will be put in
+        self.deaf: bool = False  # nobody will take anything out
+        self.reader: Sock | None = None
+        self.writer: Sock | None = None
+
+    def is_empty(self) -> bool:
+        return not self._pieces
+
+    def put(self, piece: bytes) -> None:
+        """Add a piece. The caller has looked for room."""
+        self._pieces.append(piece)
+        self.charged += len(piece) + self._overhead
+
+    def take_message(self, peek: bool) -> bytes:
+        """The first piece as it was put in. The caller has looked that there is one."""
+        piece = self._pieces[0]
+        if not peek:
+            self._drop(piece)
+        return piece
+
+    def take(self, size: i64, peek: bool) -> bytes:
+        """Up to `size` bytes, across pieces."""
+        if size <= 0:
+            return b""
+        if peek:
+            return self._peek(size)
+        parts: list[bytes] = []
+        left: i64 = size
+        while left > 0 and self._pieces:
+            piece = self._pieces[0]
+            have: i64 = len(piece) - self._at
+            if have > left:
+                parts.append(piece[self._at : self._at + left])
+                self._at += left
+                left = 0
+            else:
+                parts.append(piece if self._at == 0 else piece[self._at :])
+                left -= have
+                self._at = 0
+                self._drop(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _peek(self, size: i64) -> bytes:
+        parts: list[bytes] = []
+        left: i64 = size
+        at: i64 = self._at
+        for piece in self._pieces:
+            part = piece[at : at + left]
+            parts.append(part)
+            left -= len(part)
+            at = 0
+            if left == 0:
+                break
+        return b"".join(parts)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self._at = 0
+        self.charged = 0
+
+    def wake_reader(self, mask: i64) -> None:
+        if self.reader is not None:
+            self.reader.wake(mask)
+
+    def wake_writer(self, mask: i64) -> None:
+        if self.writer is not None:
+            self.writer.wake(mask)
+
+    def _drop(self, piece: bytes) -> None:
+        self._pieces.popleft()
+        self.charged -= len(piece) + self._overhead

@@ -1,0 +1,218 @@
+"""Descriptors by their numbers inside a weave: what blocks and for how long, whose a number is, what the end closes.
+
+That results and errors are the machine's is shown in tests/parity/test_descriptor_parity.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunar.net.sock import Sock
+from lunar.network import Network
+from lunar.sockets.fdtable import FD_BASE, FD_LIMIT
+
+
+@pytest.fixture
+def net() -> Iterator[Network]:
+    with Network(seed=1) as made:
+        made.host("alpha", "10.0.0.1/24")
+        yield made
+
+
+def on_alpha(net: Network, function: Any, *args: Any) -> Any:
+    return net.run(function, *args, on=net.hosts["alpha"])
+
+
+def test_a_read_waits_for_the_writer_in_virtual_time(net: Network) -> None:
+    def write_later(writing: int) -> None:
+        for piece in (b"one", b"two"):
+            time.sleep(1)
+            os.write(writing, piece)
+        time.sleep(1)
+        os.close(writing)
+
+    async def main() -> list[tuple[bytes, float]]:
+        reading, writing = os.pipe()
+        helper = asyncio.create_task(asyncio.to_thread(write_later, writing))
+
+        def read() -> list[tuple[bytes, float]]:
+            return [(os.read(reading, 100), time.monotonic()) for _ in range(3)]
+
+        got = await asyncio.to_thread(read)
+        await helper
+        os.close(reading)
+        return got
+
+    assert on_alpha(net, main) == [(b"one", 1.0), (b"two", 2.0), (b"", 3.0)]
+
+
+def test_a_write_waits_for_room_and_writes_all(net: Network) -> None:
+    async def main() -> tuple[int, float]:
+        reading, writing = os.pipe()
+        written = asyncio.create_task(asyncio.to_thread(os.write, writing, bytes(200_000)))
+        got = 0
+        while got < 200_000:
+            await asyncio.sleep(1)
+            got += len(os.read(reading, 65536))
+        os.close(reading)
+        os.close(writing)
+        # 65536 at each of three seconds, the rest at the fourth.
+        return await written, asyncio.get_running_loop().time()
+
+    assert on_alpha(net, main) == (200_000, 4.0)
+
+
+def test_a_write_that_waits_breaks_when_the_reader_goes(net: Network) -> None:
+    async def main() -> Any:
+        reading, writing = os.pipe()
+        full = asyncio.create_task(asyncio.to_thread(os.write, writing, bytes(100_000)))
+        exact = bytes(65536)
+        await asyncio.sleep(1)
+        os.close(reading)
+        # A part was taken: that is told first.
+        first = await full
+        with pytest.raises(BrokenPipeError):
+            os.write(writing, exact)
+        os.close(writing)
+        return first
+
+    assert on_alpha(net, main) == 65536
+
+
+def test_closing_under_a_reader_is_told_to_it(net: Network) -> None:
+    async def main() -> Any:
+        reading, writing = os.pipe()
+        waiting = asyncio.create_task(asyncio.to_thread(os.read, reading, 1))
+        await asyncio.sleep(1)
+        os.close(reading)
+        with pytest.raises(OSError) as caught:
+            await waiting
+        os.close(writing)
+        return caught.value.errno
+
+    assert on_alpha(net, main) == errno.EBADF
+
+
+def test_a_blocking_read_in_a_coroutine_string_is_refused(net: Network) -> None:
+    async def main() -> None:
+        reading, writing = os.pipe()
+        try:
+            with pytest.raises(RuntimeError, match="a blocking call in a coroutine string"):
+                os.read(reading, 1)
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    on_alpha(net, main)
+
+
+def test_a_number_tells_whose_it_is(net: Network, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"of the machine")
+
+    def main() -> bytes:
+        reading, writing = os.pipe()
+        assert min(reading, writing) >= FD_BASE
+        machine = os.open(file, os.O_RDONLY)
+        assert machine < FD_BASE
+        content = os.read(machine, 100)
+        os.close(machine)
+        os.close(reading)
+        os.close(writing)
+        return content
+
+    assert on_alpha(net, main) == b"of the machine"
+    reading, writing = os.pipe()
+    assert max(reading, writing) < FD_BASE
+    os.close(reading)
+    os.close(writing)
+
+
+def test_outside_a_hosts_number_is_nobodys(net: Network) -> None:
+    reading, writing = on_alpha(net, os.pipe)
+    with pytest.raises(OSError) as caught:
+        os.read(reading, 1)
+    assert caught.value.errno == errno.EBADF
+    on_alpha(net, lambda: [os.close(fd) for fd in (reading, writing)])
+
+
+def test_a_full_table_makes_no_half_a_pipe(net: Network) -> None:
+    def main() -> list[Any]:
+        with pytest.raises(OSError) as pipe:
+            os.pipe()
+        with pytest.raises(OSError) as pair:
+            socket.socketpair()
+        one = socket.socket()  # its number is free again
+        with pytest.raises(OSError) as dup:
+            one.dup()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # and it is open still
+        one.close()
+        return [pipe.value.errno, pair.value.errno, dup.value.errno]
+
+    table, filler = net.hosts["alpha"].descriptors, Sock(2, 2, 17)
+    for _ in range(FD_LIMIT - 1):
+        table.install(filler)
+    assert on_alpha(net, main) == [errno.EMFILE] * 3
+    assert table.all() == [filler] * (FD_LIMIT - 1)
+
+
+def test_the_last_of_two_descriptors_ends_a_connection(net: Network) -> None:
+    def main() -> list[Any]:
+        listener = socket.create_server(("127.0.0.1", 80))
+        client = socket.create_connection(("127.0.0.1", 80))
+        accepted, _ = listener.accept()
+        copy = client.dup()
+        assert copy.getpeername() == ("127.0.0.1", 80)
+        client.close()
+        accepted.settimeout(1)
+        with pytest.raises(TimeoutError):
+            accepted.recv(1)
+        copy.sendall(b"still here")
+        seen = [accepted.recv(100)]
+        copy.close()
+        seen.append(accepted.recv(100))
+        accepted.close()
+        listener.close()
+        return seen
+
+    assert on_alpha(net, main) == [b"still here", b""]
+
+
+def test_descriptor_files_know_their_mode(net: Network) -> None:
+    def main() -> list[Any]:
+        reading, writing = os.pipe2(os.O_NONBLOCK)
+        seen: list[Any] = []
+        with os.fdopen(reading, "rb", 0) as into, os.fdopen(writing, "wb", 0) as out:
+            seen += [into.mode, out.mode, into.name == reading]
+            seen.append(into.read(1))  # nothing yet, as None says
+            while out.write(bytes(4096)) is not None:
+                pass
+            with pytest.raises(OSError, match="not writable"):
+                into.write(b"x")
+            with pytest.raises(OSError, match="not readable"):
+                out.read(1)
+        with pytest.raises(ValueError, match="closed file"):
+            into.fileno()
+        first, second = os.pipe()
+        for mode in ("rw", "rbt", "x"):
+            with pytest.raises(ValueError, match="mode"):
+                os.fdopen(first, mode)
+        with pytest.raises(ValueError, match="unbuffered"):
+            os.fdopen(os.dup(first), "r", 0)  # which closes it
+        with os.fdopen(second, "w", 1, closefd=False) as lines:
+            lines.write("a line\n")
+            seen.append(os.read(first, 100))
+        os.close(second)
+        os.close(first)
+        return seen
+
+    assert on_alpha(net, main) == ["rb", "wb", True, None, b"a line\n"]

@@ -1,0 +1,72 @@
+"""Numbers of descriptors inside a weave: `os.pipe` makes the host's; `os.read`, `os.close`, `fcntl.fcntl` know them.
+
+A number tells whose it is. Calls on the machine's descriptors (files, the terminal) go to the machine, from inside a
+weave too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from weaves.here import here
+from weaves.interpose.replace import Replacements
+
+# Those whose first argument is a descriptor.
+_CALLS: Final = (
+    "close", "dup", "fdopen", "fstat", "get_blocking", "get_inheritable", "isatty", "read", "readv", "set_blocking",
+    "set_inheritable", "write", "writev",
+)  # fmt: skip
+
+
+def install(replacements: Replacements) -> None:
+    """Interpose `os`, `fcntl`, and what `socket` does to numbers."""
+    for name in _CALLS:
+        replacements.put(os, name, _on_descriptor(getattr(os, name), name))
+    for name in ("pipe", "pipe2"):
+        replacements.put(os, name, _making(getattr(os, name), name))
+    replacements.put(socket, "dup", _on_descriptor(socket.dup, "dup"))
+    replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
+    replacements.put(fcntl, "fcntl", _fcntl())
+
+
+def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def call(fd: Any, *args: Any, **kwargs: Any) -> Any:
+        weave = here.weave
+        if weave is None or not isinstance(fd, int) or not weave.host.files.has(fd):
+            return real(fd, *args, **kwargs)
+        return getattr(weave.host.files, name)(fd, *args, **kwargs)
+
+    return _like(call, real)
+
+
+def _making(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        weave = here.weave
+        return real(*args) if weave is None else getattr(weave.host.files, name)(*args)
+
+    return _like(call, real)
+
+
+def _fcntl() -> Callable[..., Any]:
+    real = fcntl.fcntl
+
+    def call(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
+        weave = here.weave
+        if weave is not None:
+            number = fd if isinstance(fd, int) else fd.fileno()
+            if weave.host.files.has(number):
+                return weave.host.files.fcntl(number, cmd, arg)
+        return real(fd, cmd, arg)
+
+    return _like(call, real)
+
+
+def _like(call: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    call.__name__ = call.__qualname__ = real.__name__
+    call.__module__ = real.__module__
+    call.__doc__ = real.__doc__
+    return call
