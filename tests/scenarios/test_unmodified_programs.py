@@ -80,6 +80,9 @@ delay = "5ms"
 loss = "0.1%"
 """
 
+# Twisted has one reactor a process, so each program has a Twisted of its own.
+TWISTED = PAIR.replace('until = "10m"', 'until = "10m"\nisolate = ["twisted"]')
+
 
 @attrs.frozen
 class Row:
@@ -116,6 +119,11 @@ ROWS = [
         tapestry=NODES,
         clients=2,
         logs="Did not receive reply for msg id",  # the datagrams that the link lost
+    ),
+    Row(
+        "use_twisted",
+        r"50 lines, 250010 bytes posted, counted 100, a datagram, ConnectionRefusedError",
+        tapestry=TWISTED,
     ),
     Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
     Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bdb
 import importlib
+import importlib.util
 import pickle
 import sys
 from pathlib import Path
@@ -205,6 +206,25 @@ def test_sys_modules_and_sys_path_are_the_weaves(folder: Path) -> None:
     assert not {"app", "fake_one", "extra"} & set(sys.modules)
     assert "json" in sys.modules
     assert str(folder / "more") not in sys.path
+
+
+def test_a_module_has_names_of_its_own_that_sys_has_too(folder: Path) -> None:
+    # importlib makes modules by `type(sys)`, which is a class of ours.
+    write(folder, **{"named/__init__": "argv = 1\npath = 2\nstdout = 3\n", "named/modules": "excepthook = 4\n"})
+    program(
+        folder,
+        "import sys, types\n"
+        "import named.modules\n"
+        "assert (named.argv, named.path, named.stdout, named.modules.excepthook) == (1, 2, 3, 4)\n"
+        "assert named.modules is sys.modules['named.modules']\n"
+        "assert type(named) is type(named.modules) is types.ModuleType\n"
+        "assert type(sys)('made').__name__ == 'made'\n",
+    )
+    spec = importlib.util.spec_from_file_location("outside", folder / "named" / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    outside = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(outside)
+    assert (outside.argv, outside.path, outside.stdout) == (1, 2, 3)
 
 
 def test_a_module_that_replaces_itself_is_replaced(folder: Path) -> None:

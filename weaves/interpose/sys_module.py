@@ -24,6 +24,10 @@ HOOKS: Final = ("excepthook", "displayhook")
 class Sys(types.ModuleType):
     """The class of the module `sys`."""
 
+    def __new__(cls, name: str, doc: str | None = None) -> Any:
+        # importlib makes every module by `type(sys)(name)`; none of them has anything of sys'.
+        return types.ModuleType(name, doc)
+
     @property
     def argv(self) -> list[str]:
         weave = here.weave
