@@ -30,17 +30,34 @@ class Untold(Exception):
     """The trial cannot tell."""
 
 
+class _NoFiles:
+    """The calls on descriptors where there are none but the machine's."""
+
+    def has(self, fd: int) -> bool:
+        return False
+
+    def pipe(self) -> NoReturn:
+        raise Untold
+
+    def pipe2(self, flags: int) -> NoReturn:
+        raise Untold
+
+
 class _NoStack:
     """A host without a network."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lane = Lane(0)
+        self.files = _NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)
 
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        raise Untold
+
+    def new_socketpair(self, family: int, type: int, proto: int) -> NoReturn:
         raise Untold
 
     def close_descriptors(self, descriptors: list[int]) -> None:
