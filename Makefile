@@ -12,6 +12,7 @@ $(error $(PYTHON) is older than Python 3.11; set PYTHON to a later one, as in: m
 endif
 VENV := .venv/$(TAG)
 PURE := .venv/$(TAG)-pure
+APPS := .venv/$(TAG)-apps
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py README.md LICENSE $(shell find weaves lunar -name '*.py')
 # The checkers, as pyproject.toml names them.
@@ -19,7 +20,7 @@ CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.lo
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
-.PHONY: all demo test test-compiled test-pure check lint types contract bench clean
+.PHONY: all demo test test-compiled test-pure check lint types contract bench conformance-apps clean
 
 all: demo
 
@@ -56,6 +57,11 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/heap.py
 	$(BIN)/python benchmarks/beads.py --most 100
 
+# The tests of other people's packages, on a virtual host (docs/conformance.md). Fetches; not part of `test`.
+conformance-apps: $(APPS)/.installed
+	@$(APPS)/bin/weave --version
+	$(APPS)/bin/python -P tests/conformance/run.py $(ARGS)
+
 # `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
 $(VENV)/.installed: $(SOURCES)
@@ -74,9 +80,17 @@ $(PURE)/.installed: $(SOURCES)
 	@rm -rf build *.egg-info
 	@touch $@
 
+$(APPS)/.installed: $(SOURCES) tests/conformance/packages.toml
+	@test -x $(APPS)/bin/python || $(FOUND) -m venv $(APPS)
+	@echo "installing into $(APPS), compiling the hot path (a minute or two) ..."
+	@$(APPS)/bin/python tests/conformance/run.py --requirements > $(APPS)/requirements.txt
+	@$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(APPS)/requirements.txt .
+	@rm -rf build *.egg-info
+	@touch $@
+
 $(VENV)/.checkers: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CHECKERS)
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .conformance

@@ -1,0 +1,168 @@
+"""Runs the tests of other people's packages on a virtual host and on the machine, and prints both results.
+
+    python tests/conformance/run.py [--cache DIR] [--only PACKAGE ...] [--file PART] [--inside-only]
+
+pytest itself is the program: `python -m pytest` in a tapestry of one host, as anybody would write it. What a test needs
+and a virtual host does not have is in expected.toml with its reason. The exit code is 0 when exactly those tests fail
+that are expected to, of those that the machine passes; 1 otherwise; 2 when the sources could not be fetched.
+
+A process that dies, stalls or hangs is begun again behind the test at which it did; that test has failed (recorder.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import verdict
+from recorder import read
+from sources import HERE, NotFetched, Package, fetched, packages
+
+# Seconds of the machine's clock without a word from a test until it counts as hanging. The slowest test that is known
+# takes 10 s outside.
+HANG_S = 60.0
+# How often the record is looked at, in seconds.
+POLL_S = 0.2
+
+_TAPESTRY = """\
+[tapestry]
+name = "conformance of {name}"
+
+[hosts.machine]
+eth0 = "10.0.0.1/24"
+strings = [{{ run = {command} }}]
+"""
+
+
+class Outcome(NamedTuple):
+    """How a test ended: passed, failed or skipped, and why if not passed."""
+
+    state: str
+    reason: str
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Run the tests of aiohttp, anyio and websockets on a virtual host.")
+    parser.add_argument("--cache", type=Path, default=Path(".conformance"), help="where sources and results are kept")
+    parser.add_argument("--only", nargs="+", metavar="PACKAGE", help="these packages alone")
+    parser.add_argument("--file", default="", metavar="PART", help="only files whose names have this in them")
+    parser.add_argument("--inside-only", action="store_true", help="take the machine's results of the last run")
+    parser.add_argument("--requirements", action="store_true", help="print what the tests need, for pip, and end")
+    arguments = parser.parse_args()
+    chosen = [package for package in packages() if not arguments.only or package.name in arguments.only]
+    if arguments.requirements:
+        for package in chosen:
+            print(f"{package.name}=={package.version}", *package.requires, sep="\n")
+        return 0
+    results = []
+    try:
+        for package in chosen:
+            folder = fetched(package, arguments.cache)
+            files = [name for name in package.files if arguments.file in name]
+            if files:
+                outside = _record(package, arguments.cache, "machine", keep=arguments.inside_only)
+                inside = _record(package, arguments.cache, "virtual", keep=False)
+                _run_all(package, folder, files, outside, inside=False)
+                _run_all(package, folder, files, inside, inside=True)
+                results.append(verdict.Result(package, files, _outcomes(inside), _outcomes(outside)))
+    except NotFetched as error:
+        print(f"not fetched: {error}", file=sys.stderr)
+        return 2
+    expected = verdict.expectations(HERE / "expected.toml", [result.package.name for result in results])
+    return verdict.show(results, expected, partial=bool(arguments.file))
+
+
+def _record(package: Package, cache: Path, where: str, keep: bool) -> Path:
+    path = (cache / f"{package.name}-{package.version}.{where}.jsonl").absolute()
+    if not keep:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _run_all(package: Package, folder: Path, files: list[str], record: Path, inside: bool) -> None:
+    """Run pytest until it has come to its end, from where it stopped if it did not."""
+    while ["over"] not in read(record):
+        known = len(read(record))
+        end = _run_once(package, folder, files, record, inside)
+        lines = read(record)
+        begun = [line[1] for line in lines if line[0] == "begun"]
+        ended = {line[1] for line in lines if line[0] == "ended"}
+        left = [test for test in begun if test not in ended]
+        with record.open("a") as file:
+            for test in left:
+                file.write(json.dumps(["ended", test, "failed", end]) + "\n")
+            if len(lines) == known and not left:
+                # It could not even begin: the reason is in its output, and it would be the same again.
+                for name in files:
+                    file.write(json.dumps(["ended", name, "failed", f"pytest did not run: {end}"]) + "\n")
+                file.write(json.dumps(["over"]) + "\n")
+
+
+def _run_once(package: Package, folder: Path, files: list[str], record: Path, inside: bool) -> str:
+    """Run one process; how it ended, in a line."""
+    command = [
+        sys.executable, "-P", "-m", "pytest", "-p", "recorder", "-p", "no:cacheprovider",
+        "--continue-on-collection-errors", "--record", str(record), "--leave-out", json.dumps(package.leave_out),
+        *package.options, *files,
+    ]
+    where = "on a virtual host" if inside else "on the machine"
+    print(f"{package.name} {package.version} {where} ...", file=sys.stderr, flush=True)
+    if inside:
+        tapestry = record.with_suffix(".toml")
+        program = shlex.join(["python", *command[2:]]).replace("{", "{{").replace("}", "}}")  # no templates
+        tapestry.write_text(_TAPESTRY.format(name=package.name, command=json.dumps(program)))
+        command = [sys.executable, "-P", "-m", "weaves.cli", "run", str(tapestry)]
+    # The package's own folder is on the path for the helpers that its tests import, ours for the recorder.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder.absolute()), str(HERE.absolute())])}
+    log = record.with_suffix(".log")
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )
+        try:
+            return _watch(process, record)
+        finally:
+            _end(process)
+
+
+def _watch(process: subprocess.Popen[bytes], record: Path) -> str:
+    size, changed = -1, time.monotonic()
+    while True:
+        try:
+            code = process.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            now = record.stat().st_size if record.exists() else 0
+            if now != size:
+                size, changed = now, time.monotonic()
+            elif time.monotonic() - changed > HANG_S:
+                return f"hung: no end after {HANG_S:.0f} s"
+        else:
+            return f"the process exited with {code}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and those that its tests started."""
+    with contextlib.suppress(ProcessLookupError):  # all have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _outcomes(record: Path) -> dict[str, Outcome]:
+    return {line[1]: Outcome(line[2], line[3]) for line in read(record) if line[0] == "ended"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
