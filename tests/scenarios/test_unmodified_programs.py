@@ -47,7 +47,7 @@ strings = [{{ run = "{program} client server", start = "1s" }}]
 ends = ["server", "client"]
 rate = "50mbit"
 delay = "5ms"
-loss = "0.5%"
+loss = "1%"
 """
 
 # A hundred nodes: the first is known to all, 97 join it one after the other, one stores and one finds.
@@ -103,16 +103,20 @@ class Row:
 
 
 ROWS = [
+    Row("use_aiocoap", r"kept 120000 bytes, observed 5, at last, 4\.04 Not Found, NetworkError"),
+    Row("use_aioftp", r"4 files, 440000 bytes up and down; 1 resumed, 1 appended, 1 tree, 2 refusals"),
     Row("use_aiohttp", r"8 pages, 720000 bytes; upload of 150000; 3 messages"),
-    Row("use_hypercorn", r"HTTP/2 says 2, HTTP/1\.1 says 1\.1, echoed 415100 bytes, listed 20000 numbers"),
-    Row("use_uvicorn", r"kept 371001 bytes in 4 files, missing 404, shouted 3, CLOSE"),
-    Row("use_tornado", r"uploaded 200000 bytes twice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
+    Row("use_aiosmtpd", r"4 letters with 2 attachments each, 3 in one session, 2 refusals"),
+    Row("use_amqtt", r"heard 30 of 3 sensors, retained 150000 bytes"),
+    Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
+    Row("use_asyncssh", r"4 commands, a terminal, a forwarded port, 5 times 400000 bytes by SFTP and SCP"),
+    Row("use_dnspython", r"40 lookups at once, an alias, 3000 bytes by TCP and TLS, a zone of 1506 names"),
     Row(
         "use_grpclib",
         r"digests of 130001 bytes, counted 100, echoed 100000 bytes, late, PERMISSION_DENIED: not you",
     ),
-    Row("use_aiocoap", r"kept 120000 bytes, observed 5, at last, 4\.04 Not Found, NetworkError"),
-    Row("use_amqtt", r"heard 30 of 3 sensors, retained 150000 bytes"),
+    Row("use_httpx", r"HTTP/2, HTTP/1.1 with and without TLS: 1080000 bytes of pages"),
+    Row("use_hypercorn", r"HTTP/2 says 2, HTTP/1\.1 says 1\.1, echoed 415100 bytes, listed 20000 numbers"),
     Row(
         "use_kademlia",
         r"stored 10, knows \d+|found 10, and None",
@@ -126,7 +130,10 @@ ROWS = [
         tapestry=TWISTED,
     ),
     Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
-    Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
+    Row("use_telnetlib3", r"3 terminals, 360000 characters"),
+    Row("use_tornado", r"uploaded 200000 bytes twice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
+    Row("use_uvicorn", r"kept 371001 bytes in 4 files, missing 404, shouted 3, CLOSE"),
+    Row("use_websockets", r"3 echoes of 7 messages; 5 heard 5 messages each"),
 ]
 
 
