@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,25 +44,38 @@ class Policy:
         decided = self._decided.get(name)
         if decided is None:
             top = name.partition(".")[0]
-            decided = self._decides(top) if top == name else self.isolates(top)
-            self._decided[name] = decided
-        return decided
+            if top != name:
+                return self.isolates(top)
+            decided = self._decides(top)
+            if decided is not None:
+                self._decided[top] = decided
+        return decided is True
 
-    def _decides(self, top: str) -> bool:
+    def _decides(self, top: str) -> bool | None:
+        """None: the module is nowhere, so far; a program may be about to write it."""
         if self._names is not None:
             return top in self._names
-        # As for a program that runs alone: what the interpreter has built in comes before the application's folder.
+        # As for a program that runs alone: what the interpreter has built in comes before the application's folder, and
+        # a folder without code (a namespace package) comes last.
         if top in sys.builtin_module_names or importlib.machinery.FrozenImporter.find_spec(top) is not None:
             return False
-        return importlib.machinery.PathFinder.find_spec(top, list(self.roots)) is not None
+        of_application = importlib.machinery.PathFinder.find_spec(top, list(self.roots))
+        if of_application is not None and of_application.origin is not None:
+            return True
+        of_machine = importlib.machinery.PathFinder.find_spec(top, vars(sys)["path"])
+        if of_machine is not None and of_machine.origin is not None:
+            return False
+        if of_application is not None:
+            return True
+        return None if of_machine is None else False
 
 
 class Library:
     """Finds modules and compiles them, each once. `shared` holds the objects that instances have in common."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, tuple[str, ...]], importlib.machinery.ModuleSpec | None] = {}
-        self._codes: dict[str, types.CodeType | None] = {}
+        self._found: dict[tuple[str, tuple[str, ...]], importlib.machinery.ModuleSpec] = {}
+        self._codes: dict[tuple[str, str | None, tuple[int, int]], types.CodeType | None] = {}
         self._policies: dict[Any, Policy] = {}
         # By file and name. The first instance makes them.
         self.shared: dict[tuple[str, str], Any] = {}
@@ -84,9 +98,12 @@ class Library:
     def find(self, name: str, path: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
         """Where the module `name` is on `path`, for a submodule its package's; None if it is not there."""
         key = (name, tuple(path))
-        if key not in self._found:
-            self._found[key] = importlib.machinery.PathFinder.find_spec(name, list(path))
-        return self._found[key]
+        found = self._found.get(key)
+        if found is None:
+            found = importlib.machinery.PathFinder.find_spec(name, list(path))
+            if found is not None:
+                self._found[key] = found
+        return found
 
     def find_dotted(self, name: str, path: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
         """As `find`, from the top down, without importing the packages above."""
@@ -101,7 +118,7 @@ class Library:
 
     def code(self, spec: importlib.machinery.ModuleSpec) -> types.CodeType | None:
         """The compiled module of a spec that `find` gave; None if its loader knows none. Raises as `compile`."""
-        key = f"{spec.name}\0{spec.origin}"
+        key = (spec.name, spec.origin, _version(spec.origin))
         if key not in self._codes:
             get_code = getattr(spec.loader, "get_code", None)
             self._codes[key] = None if get_code is None else get_code(spec.name)
@@ -115,7 +132,7 @@ class Library:
             return None if found is None else importlib.machinery.PathFinder.find_spec(name, list(path))
         loader: Any
         if isinstance(found.loader, importlib.machinery.ExtensionFileLoader):
-            loader = ExtensionLoader(name)
+            loader = ExtensionLoader(found)
         elif isinstance(found.loader, importlib.machinery.SourceFileLoader):
             loader = SourceLoader(name, found.origin, found, modules)
         else:
@@ -172,6 +189,15 @@ class _Sharing(dict[str, Any]):
         return name in self._namespace
 
 
+def _version(file: str | None) -> tuple[int, int]:
+    """What changes when a file does."""
+    try:
+        found = os.stat(file or "")
+    except OSError:  # a name inside a zip file
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 class SourceLoader(importlib.machinery.SourceFileLoader):
     """Loads an instance of a source file. What asks a loader for source, data or resources finds the file's."""
 
@@ -215,14 +241,14 @@ class ExtensionLoader:
     It is imported as from outside, with the packages that it is in; so it knows the machine's instances of them.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, found: importlib.machinery.ModuleSpec) -> None:
+        self._found = found
         self._spec: Any = None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        from weaves.modules import import_outside  # which imports this file
+        from weaves.modules import extension  # which imports this file
 
-        module: types.ModuleType = import_outside(self._name)
+        module = extension(self._found)
         self._spec = module.__spec__
         return module
 

@@ -20,6 +20,7 @@ import builtins
 import contextlib
 import importlib
 import importlib.machinery
+import importlib.util
 import sys
 import types
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -184,7 +185,7 @@ class Modules:
                 return self.builtins
             # The common case by a short way: it is loaded, and no submodule is asked for.
             found = self.find(name)
-            if found is not _MISSING and not _is_initializing(found):
+            if found is not _MISSING and found is not None and not _is_initializing(found):
                 if not fromlist:
                     top = name.partition(".")[0]
                     return found if top == name else self.find(top)
@@ -375,6 +376,26 @@ def import_outside(name: str) -> Any:
     """The machine's module `name`, as code outside of any weave imports it."""
     with unpinned():
         return importlib.import_module(name)
+
+
+# Modules in C that are on none of the machine's paths, by their files: each is loaded once in the process.
+_extensions: dict[str, types.ModuleType] = {}
+
+
+def extension(found: importlib.machinery.ModuleSpec) -> types.ModuleType:
+    """The machine's instance of a module in C. Raises what its import raises."""
+    top = found.name.partition(".")[0]
+    if importlib.machinery.PathFinder.find_spec(top, vars(sys)["path"]) is not None:
+        module: types.ModuleType = import_outside(found.name)
+        return module
+    file = str(found.origin)
+    if file not in _extensions:
+        assert found.loader is not None, "a module in C has a loader"
+        with unpinned():
+            module = importlib.util.module_from_spec(found)
+            found.loader.exec_module(module)
+        _extensions[file] = module
+    return _extensions[file]
 
 
 # The libraries that need each proxy.

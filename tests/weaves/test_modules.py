@@ -274,6 +274,58 @@ def test_a_zip_file_is_a_place_for_modules_too(folder: Path) -> None:
     )
 
 
+def test_a_module_in_c_of_the_application_is_one_for_all(folder: Path) -> None:
+    # There is no compiler in this test: a module in C of the standard library stands in for the application's.
+    import _bisect
+
+    if not getattr(_bisect, "__file__", None):
+        pytest.skip("this Python has _bisect built in, not as a file")
+    (folder / "app" / Path(_bisect.__file__).name).write_bytes(Path(_bisect.__file__).read_bytes())
+    program(
+        folder,
+        "import app._bisect as ours, app, sys\n"
+        "assert ours.bisect_right([1, 2, 3], 2) == 2 and app._bisect is ours is sys.modules['app._bisect']\n"
+        "app.counter += 1\n"
+        "assert app.counter == 1\n",
+    )
+
+
+def test_a_folder_without_code_does_not_hide_an_installed_package(folder: Path) -> None:
+    (folder / "aiohttp").mkdir()
+    program(folder, "import sys, aiohttp\nassert aiohttp.__file__ and 'aiohttp' in sys.modules\n")
+    aiohttp = importlib.import_module("aiohttp")
+    assert type(aiohttp.__spec__.loader).__module__ != "weaves.library"
+
+
+def test_a_module_that_a_program_writes_is_found_and_read_anew(folder: Path) -> None:
+    program(
+        folder,
+        "import importlib, pathlib, sys\n"
+        "name = f'made_{len(list(pathlib.Path(sys.path[0]).glob(\"made_*\")))}'\n"
+        "try:\n    importlib.import_module(name)\nexcept ImportError: pass\nelse: raise AssertionError\n"
+        "file = pathlib.Path(sys.path[0], f'{name}.py')\n"
+        "file.write_text('x = 1\\n')\n"
+        "importlib.invalidate_caches()\n"
+        "made = importlib.import_module(name)\n"
+        "assert made.x == 1\n"
+        "file.write_text('x = 1000\\n')\n"
+        "assert importlib.reload(made).x == 1000\n",
+    )
+
+
+def test_none_in_sys_modules_halts_an_import(folder: Path) -> None:
+    program(
+        folder,
+        "import sys, app\n"
+        "for name in ('app', 'json'):\n"
+        "    sys.modules[name] = None\n"
+        "    try:\n        __import__(name)\n    except ModuleNotFoundError as error:\n"
+        "        assert 'None in sys.modules' in str(error)\n"
+        "    else:\n        raise AssertionError\n",
+    )
+    assert sys.modules["json"] is not None
+
+
 def test_what_is_named_is_isolated_and_nothing_else(folder: Path) -> None:
     write(
         folder,
