@@ -9,6 +9,6 @@ from __future__ import annotations
 from lunar.host import Host
 from lunar.network import Network, StringFailed
 from weaves.realtime import Stalled
-from weaves.strings import schedule
+from weaves.strings import String, schedule
 
-__all__ = ["Host", "Network", "Stalled", "StringFailed", "schedule"]
+__all__ = ["Host", "Network", "Stalled", "String", "StringFailed", "schedule"]

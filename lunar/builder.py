@@ -20,9 +20,7 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
         if host_description.names and not any(device.addresses for device in host_description.devices):
             raise host_description.where.error("names without an address to stand for; expected an ethN with one")
         for name in host_description.names:
-            for device in host_description.devices:
-                for address, _prefix in device.addresses:
-                    network.names.add(name, address)
+            host.add_name(name)
     for number, link in enumerate(description.links):
         if link.queue_kind != "fifo":
             # Refused rather than ignored: whoever asks for it would measure something else.

@@ -36,9 +36,10 @@ _MAC_BASE: Final = 0x0200_0000_0000
 
 
 class Host:
-    """One virtual host with `lo` and no other device; `add_device` gives it more.
+    """One virtual host with `lo` and no other device; `add_device` gives it more. Made by `Network.host`.
 
-    A `weaves.strings.Stack`. Made by `Network.host`.
+    `name` is what others find it by. `devices` are its devices by their names ("lo", "eth0" ...); one that is not
+    `plugged` neither sends nor receives, as with its cable out. A `weaves.strings.Stack`.
     """
 
     def __init__(self, network: Network, name: str) -> None:
@@ -100,6 +101,13 @@ class Host:
         if device.up:
             self._add_network_route(device, address, prefix)
         self.network.names.add(self.name, address)
+
+    def add_name(self, name: str) -> None:
+        """Let others find the host by `name` ("www.example.org") besides its own, at the addresses that it has now."""
+        for device in self.devices.values():
+            if device.name != "lo":
+                for address, _prefix in device.addresses:
+                    self.network.names.add(name, address)
 
     def replace_address(self, device: Device, address: int, prefix: int) -> None:
         """Give `device` this address in place of the first that it has; routes that need the old one go with it."""

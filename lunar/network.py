@@ -50,7 +50,11 @@ class StringFailed(RuntimeError):
 
 
 class Network:
-    """A virtual network. `seed` fixes everything that is random; `epoch_ns` is the hosts' wall clock at time 0 (Unix).
+    """A virtual network. `seed` fixes everything that is random; `epoch_ns` is the hosts' wall clock at time 0 (Unix
+    time in nanoseconds; by default the beginning of the year 2000).
+
+    `on_error` says what a failed string does to the run: "stop", "continue" or "restart". `hosts` are the hosts by
+    their names. Used as a context manager, it is closed at the end.
 
     `through_bytes` makes and parses the bytes of each packet on each hop, for tests of the wire formats.
     """
@@ -243,7 +247,8 @@ class Network:
     ) -> String:
         """Start a string on `host`: a coroutine function, a coroutine, or a blocking function with its arguments.
 
-        `at` is a duration ("5ms") or seconds from now. A `background` string does not keep the run going.
+        `at` is a duration ("5ms") or seconds from now. A `background` string does not keep the run going. `on_error` is
+        as the network's, for this string. `name` is for messages; by default the function's.
         """
         delay_ns = _span("at", at)
         string = String(
@@ -361,15 +366,15 @@ class Network:
         return digest(self.lanes())
 
     def totals(self) -> dict[str, int]:
-        """See `lunar.stats.totals`."""
+        """`hosts`, and `packets`: the frames that links took so far, counted at each hop."""
         return stats.totals(self.hosts.values(), self.wires)
 
     def link_figures(self) -> list[dict[str, Any]]:
-        """See `lunar.stats.links`."""
+        """A dictionary for each link, with the fields of `links[]` in the JSON figures of `weave run`."""
         return stats.links(self.wires)
 
     def tcp_figures(self) -> dict[str, int]:
-        """See `lunar.stats.tcp`."""
+        """What TCP did on all hosts: the fields of `tcp` in the JSON figures of `weave run`."""
         return stats.tcp(self.hosts.values())
 
     def close(self) -> None:

@@ -2,19 +2,24 @@
 
 The first line of a block says what is done with it:
 
-    ```python run      run as a program; if the next block is "text output", that is what it prints
+    ```python echo.py  a file, which the blocks below it on the page find in their folder; so `toml site.toml`
+    ```python run      run as a program; if the next block is "text output", that is what it prints; if "text
+                       about", numbers of more than one digit may be others, since they change with the stack
     ```python test     run by pytest
+    ```console run     a command, `weave` or `python`, and about what it prints, where "..." stands for any lines
     ```toml check      loaded as a tapestry that stands in tapestries/
     ```toml error      loaded so too; the next block, "text output", is the error
     ```console hello   a command beside the README's hello.toml, and what it prints
 
-Other blocks are for reading only. Each program runs in a process of its own, in an empty folder.
+Other blocks are for reading only. Each program runs in a process of its own, in a folder with the page's files above it
+and nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +45,8 @@ class Block(NamedTuple):
     kind: str
     text: str
     output: str | None  # the text of the next block, if that is "text output"
+    files: dict[str, str]  # the page's files so far
+    about: bool  # the output is "text about"
 
 
 def blocks(kind: str) -> list[Block]:
@@ -47,14 +54,25 @@ def blocks(kind: str) -> list[Block]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
+        files: dict[str, str] = {}
         fences = list(re.finditer(r"^```([^\n]+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
         for fence, after in zip(fences, [*fences[1:], None], strict=False):
+            if file := re.fullmatch(r"\w+ ([\w/]+\.(?:py|toml))", fence[1]):
+                files[file[1]] = fence[2]
             if fence[1] == kind:
-                output = after[2] if after is not None and after[1] == "text output" else None
+                output = after[2] if after is not None and after[1] in ("text output", "text about") else None
+                about = after is not None and after[1] == "text about"
                 line = text.count("\n", 0, fence.start()) + 1
-                found.append(Block(page.name, line, kind, fence[2], output))
+                found.append(Block(page.name, line, kind, fence[2], output, dict(files), about))
     assert found, f"no page has a block that is marked {kind}"
     return found
+
+
+def lay_out(block: Block, folder: Path) -> None:
+    """Write the files that the page has shown before the block."""
+    for name, text in block.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def place(block: Block) -> str:
@@ -63,24 +81,32 @@ def place(block: Block) -> str:
 
 @pytest.mark.parametrize("block", blocks("python run"), ids=place)
 def test_a_program_runs_and_prints_what_is_shown(block: Block, tmp_path: Path) -> None:
+    lay_out(block, tmp_path)
     program = tmp_path / "example.py"
     program.write_text(block.text, encoding="utf-8")
     done = subprocess.run(
         [*PYTHON, str(program)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == (block.output or "")
+    if block.about:
+        shown = (block.output or "").splitlines()
+        assert [shape(line) for line in done.stdout.splitlines()] == [shape(line) for line in shown]
+    else:
+        assert done.stdout == (block.output or "")
 
 
 @pytest.mark.parametrize("block", blocks("python test"), ids=place)
 def test_a_test_passes(block: Block, tmp_path: Path) -> None:
+    lay_out(block, tmp_path)
     (tmp_path / "test_example.py").write_text(block.text, encoding="utf-8")
+    # -P keeps the checkout off the path, and with it the folder in which the test's own files are.
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(tmp_path)])}
     done = subprocess.run(
         [*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert re.search(r"^[1-9]\d* passed in", done.stdout, re.MULTILINE), done.stdout  # and nothing else than passed
 
 
 @pytest.mark.parametrize("block", blocks("toml check"), ids=place)
@@ -109,6 +135,29 @@ def test_a_command_prints_what_is_shown(block: Block, tmp_path: Path) -> None:
         cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.stdout == output, done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("console run"), ids=place)
+def test_a_command_prints_about_what_is_shown(block: Block, tmp_path: Path) -> None:
+    lay_out(block, tmp_path)
+    command, _, output = block.text.partition("\n")
+    words = shlex.split(command.removeprefix("$ "))
+    module = {"weave": ["-m", "weaves.cli"], "python": []}[words[0]]
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(tmp_path)])}
+    done = subprocess.run(
+        [*PYTHON, *module, *words[1:]],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "..." else re.escape(shape(line)) + r"\n" for line in output.splitlines()
+    )
+    printed = "".join(shape(line) + "\n" for line in done.stdout.splitlines())
+    assert re.fullmatch(pattern, printed), done.stdout + done.stderr
+
+
+def shape(line: str) -> str:
+    """A line without what differs from machine to machine, and without its padding."""
+    return re.sub(r"\b[0-9a-f]{32}\b|\d[\d,.]+", "#", " ".join(line.replace("]", " ]").split()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -144,6 +193,13 @@ def test_functions_that_design_names_are_in_their_files() -> None:
         for name in names.split(", "):
             for part in name.split("."):
                 assert re.search(rf"^\s*(?:async )?(?:def|class) {part}\b", source, re.MULTILINE), f"{path}: {name}"
+
+
+def test_the_reference_is_made_of_the_docstrings() -> None:
+    done = subprocess.run(
+        [*PYTHON, str(ROOT / "docs" / "make_reference.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stderr}a docstring has changed: run `python docs/make_reference.py`"
 
 
 def test_every_figure_is_documented() -> None:

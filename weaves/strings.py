@@ -163,7 +163,8 @@ class Weave:
 class String:
     """One flow of control. `function` is a coroutine function or a blocking one, or names one (`beads.Function`).
 
-    `state` is one of the constants above; `result` or `error` is set when it has ended.
+    `state` is "waiting to start", "running", "ended", "failed" or "killed"; `result` or `error` is set when it has
+    ended.
     """
 
     def __init__(

@@ -73,6 +73,15 @@ def test_hardware_addresses_differ() -> None:
     assert macs == [0x0200_0000_0000 + i for i in range(1, 7)]
 
 
+def test_a_host_can_have_more_names() -> None:
+    with lunar.Network() as net:
+        server, client = net.host("server", "10.0.0.1/24", "10.1.0.1/24"), net.host("client", "10.0.0.2/24")
+        server.add_name("www.example.org")
+        found = client.getaddrinfo("WWW.example.org", 80, type=socket.SOCK_STREAM)
+        assert [entry[4] for entry in found] == [("10.0.0.1", 80), ("10.1.0.1", 80)]
+        assert client.getnameinfo(("10.0.0.1", 80))[0] == "server"  # its own name comes first
+
+
 def test_a_name_is_taken_once() -> None:
     net = network()
     net.host("a")
