@@ -27,6 +27,8 @@ PAGES: Final = (
         "lunar.asyncio", "asyncio.", "lunar/asyncio/sockets.py",
         ("socket", "create_connection", "create_server", "getaddrinfo", "getnameinfo", "gethostname"),
     ),
+    ("weaves", "weaves.", "weaves/loader.py", ("load", "LiveTapestry")),
+    ("", "weaves.", "weaves/output.py", ("Output",)),
     ("Parts to replace", "lunar.links.impairments.", "lunar/links/impairments.py", ("Impairment",)),
     ("", "lunar.tcp.congestion.", "lunar/tcp/congestion.py", ("CongestionControl",)),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from weaves import scheduler as _scheduler
 from weaves.loader import LiveTapestry, load
+from weaves.output import Output
 from weaves.realtime import Stalled
 from weaves.strings import String, Weave, current_string, schedule
 from weaves.tapestry_errors import TapestryError
@@ -23,6 +24,7 @@ COMPILED = not str(_scheduler.__file__).endswith(".py")
 __all__ = [
     "COMPILED",
     "LiveTapestry",
+    "Output",
     "Stalled",
     "String",
     "TapestryError",

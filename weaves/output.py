@@ -1,6 +1,6 @@
 """What strings print and read: whole lines with the weave that wrote them, and an input that is at its end.
 
-Installed for a run of the command line. Outside any weave the streams are what they were.
+Installed for a run of the command line, or by a test (`Output`). Outside any weave the streams are what they were.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import codecs
 import io
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from functools import partial
+from typing import Any, Self, TextIO
 
 from weaves.here import here
 from weaves.strings import Weave
@@ -160,7 +161,7 @@ class Streams:
         self._outer: tuple[TextIO, TextIO, TextIO] | None = None
         self._inner: list[WeaveStream] = []
 
-    def __enter__(self) -> Streams:
+    def __enter__(self) -> Self:
         self._outer = (sys.stdin, sys.stdout, sys.stderr)
         self._inner = [WeaveStream(outer, emit) for outer, emit in zip(self._outer[1:], self._emits, strict=True)]
         sys.stdin = WeaveInput(sys.stdin)
@@ -177,3 +178,28 @@ class Streams:
         """Emit what `weave` has written without a newline at its end; it has ended."""
         for stream in self._inner:
             stream.finish(weave)
+
+
+class Output(Streams):
+    """A context that keeps what weaves print, for tests; nothing of it reaches the machine's streams.
+
+        with weaves.Output() as output:
+            tapestry.run_blocking()
+        assert output.text("client-0") == "hello\\n"
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str, str], list[str]] = {}
+        super().__init__(partial(self._keep, "out"), partial(self._keep, "err"))
+
+    def _keep(self, stream: str, weave: Weave, line: str) -> None:
+        self._lines.setdefault((weave.host.name, weave.name, stream), []).append(line)
+
+    def text(self, host: str, weave: str | None = None, stream: str = "out") -> str:
+        """What `weave` of `host` has written to `stream`, "out" or "err"; of all its weaves for None, one by one."""
+        return "".join(
+            f"{line}\n"
+            for (of_host, of_weave, of_stream), lines in self._lines.items()
+            if of_host == host and weave in (None, of_weave) and of_stream == stream
+            for line in lines
+        )

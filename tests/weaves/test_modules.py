@@ -403,13 +403,10 @@ def test_two_programs_have_folders_of_their_own(folder: Path) -> None:
         write(folder, **{f"{side}/util": f"side = {side!r}\n", f"{side}/p": "import util, sys\nprint(util.side)\n"})
     text = '[hosts.a]\nstrings = [{ run = "left/p.py" }, { run = "right/p.py" }]\n'
     live = load(parse(text, folder / "site.toml"))
-    printed: list[str] = []
-    from weaves.output import Streams
-
-    with Streams(lambda _weave, line: printed.append(line), lambda _weave, line: printed.append(line)):
+    with weaves.Output() as output:
         live.run_blocking()
     live.close()
-    assert printed == ["left", "right"]
+    assert output.text("a") == "left\nright\n"
 
 
 def test_outside_has_its_own_at_the_same_moment(folder: Path) -> None:

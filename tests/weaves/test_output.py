@@ -6,13 +6,16 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import weaves
 from weaves.here import here
 from weaves.output import Streams, WeaveInput, WeaveStream
 from weaves.scheduler import Scheduler
+from weaves.tapestry import parse
 
 
 class Named(str):
@@ -289,3 +292,18 @@ def test_outside_print_is_what_it_was(capsys: pytest.CaptureFixture[str]) -> Non
         print("err", file=sys.stderr)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("out\n", "err\n")
+
+
+def test_output_of_a_run_is_kept_by_host_weave_and_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.py").write_text("import sys\nprint(sys.argv[1])\nprint('no end', file=sys.stderr, end='')\n")
+    strings = '[{ run = "p.py one", name = "first" }, { run = "p.py two", name = "second" }]'
+    live = weaves.load(parse(f"[hosts.a]\nstrings = {strings}\n[hosts.b]\n", tmp_path / "site.toml"))
+    with weaves.Output() as output:
+        print("outside")
+        live.run_blocking()
+    live.close()
+    assert capsys.readouterr() == ("outside\n", "")
+    assert output.text("a") == "one\ntwo\n"
+    assert output.text("a", "second") == "two\n"
+    assert output.text("a", "second", "err") == "no end\n"
+    assert output.text("b") == output.text("a", "third") == ""
