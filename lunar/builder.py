@@ -41,7 +41,7 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
         host = network.hosts[host_description.name]
         for line in host_description.net:
             try:
-                host.sh(line.text)
+                host.sh(line.text, each_boot=True)
             except CommandError as error:
                 raise line.where.error(str(error)) from None
     return network

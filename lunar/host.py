@@ -1,31 +1,39 @@
 """A virtual host: the one place where a stack's parts are put together.
 
-A host owns its devices, tables, descriptors, counters and event loops; there is no state outside of it. An idle host is
-small: its loop and its generator are made when they are first used.
+A host owns its devices, tables, descriptors, counters and weaves; there is no state outside of it. An idle host is
+small: its loop and its generator are made when they are first used. Its devices last as long as the run. The stack over
+them lasts from a boot to the crash that ends it, and so do its weaves.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar import socket as lunar_socket
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
-from lunar.net.device import LOOPBACK_MTU, Device
+from lunar.net.device import LOOPBACK_MTU, Device, Nobody
 from lunar.net.icmp import Icmp
-from lunar.net.ip import Ip
+from lunar.net.ip import Counters, Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
+from lunar.net.sock import Sock
 from lunar.packet import ICMP, TCP, UDP
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.tcp.demux import Tcp
+from lunar.tcp.sock import TcpSock
+from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp
 from lunar.wire.address import ipv4_text, network_mask
-from weaves import seeds
-from weaves.strings import Weave, free_weave_name
+from weaves import seeds, units
+from weaves.here import here
+from weaves.scheduler import Call, Event
+from weaves.strings import WAITING_TO_START, String, Weave, free_weave_name
 
 if TYPE_CHECKING:
     from lunar.network import Network
@@ -35,11 +43,34 @@ _LOOPBACK_ADDRESS: Final = 0x7F00_0001
 _MAC_BASE: Final = 0x0200_0000_0000
 
 
+_NOBODY: Final = Nobody()
+
+# What a host is doing.
+UP: Final = "up"
+PAUSED: Final = "paused"
+DOWN: Final = "down"
+
+# How long programs have to end at a shutdown, as docker stop gives them.
+_GRACE_S: Final = 10
+_COUNTERS: Final = [name for name in dir(Counters()) if name[0] != "_"]
+
+# What a host's lane folds when the host changes so.
+_FOLDED: Final = {"crash": 11, "boot": 12, "pause": 13, "resume": 14}
+
+
+class _Change:
+    """A turn of the scheduler's: what a host's own program did to it happens as soon as the program's turn is over."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self.turn = change
+
+
 class Host:
     """One virtual host with `lo` and no other device; `add_device` gives it more. Made by `Network.host`.
 
     `name` is what others find it by. `devices` are its devices by their names ("lo", "eth0" ...); one that is not
-    `plugged` neither sends nor receives, as with its cable out. A `weaves.strings.Stack`.
+    `plugged` neither sends nor receives, as with its cable out. `state` is "up", "paused" or "down". `launches` are
+    called at each boot but the first, and start the host's programs; `boots` counts them. A `weaves.strings.Stack`.
     """
 
     def __init__(self, network: Network, name: str) -> None:
@@ -47,7 +78,32 @@ class Host:
         self.name = name
         self.scheduler = network.supervisor.scheduler
         self.lane = network.supervisor.new_lane()
-        self.ip = Ip(self.scheduler, self.lane, seeds.LazyGenerator(network.seed, "host", name))
+        self.state = UP
+        self.boots = 0
+        self.launches: list[Callable[[], None]] = []
+        self.devices: dict[str, Device] = {}
+        # What each boot starts from: the addresses that devices were made with, and the commands that configure.
+        self._addresses: dict[str, list[tuple[int, int]]] = {}
+        self._commands: list[str] = []
+        self._weave: Weave | None = None
+        self._weaves: dict[str, Weave] = {}
+        # While it is paused: events, turns and signals that wait until it goes on.
+        self._held_events: list[Event] = []
+        self._held: list[Any] | None = None
+        self._held_signals: list[tuple[Weave, int]] = []
+        self._later: list[String] = []  # to be started at their time, after a crash that came before it
+        self.past_counters = Counters()  # the sums over the stacks before this one
+        lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
+        lo.medium = Loopback(self.scheduler, self.lane)
+        self.devices["lo"] = lo
+        self._make_stack()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name!r}>"
+
+    def _make_stack(self) -> None:
+        """A stack that knows no device but `lo`: tables, counters and secrets of its own."""
+        self.ip = Ip(self.scheduler, self.lane, seeds.LazyGenerator(self.network.seed, "host", self._drawn(self.name)))
         self._input = IpInput(self.ip)
         self.icmp = Icmp(self.ip)
         self.udp = Udp(self.ip)
@@ -56,22 +112,207 @@ class Host:
         self.ip.handlers[UDP] = self.udp
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()
-        self.devices: dict[str, Device] = {}
         self._files: Files | None = None
-        self._weave: Weave | None = None
-        self._weave_names: set[str] = set()
-        self._loops: list[HostLoop] = []
-        lo = Device("lo", 0, LOOPBACK_MTU, self._input)
-        lo.medium = Loopback(self.scheduler, self.lane)
-        self.devices["lo"] = lo
+        lo = self.devices["lo"]
+        lo.receiver = self._input
+        lo.addresses[:] = [(_LOOPBACK_ADDRESS, 8)]
+        lo.up = True
         self.ip.devices.append(lo)
-        lo.addresses.append((_LOOPBACK_ADDRESS, 8))
         self.ip.local[_LOOPBACK_ADDRESS] = lo
         self.ip.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
         self.ip.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
 
-    def __repr__(self) -> str:
-        return f"<Host {self.name!r}>"
+    def _drawn(self, name: str) -> str:
+        """What a generator of this boot is seeded with: a host that boots again draws other numbers."""
+        return name if self.boots == 0 else f"{name}, boot {self.boots}"
+
+    # Its life
+
+    def crash(self) -> None:
+        """The host loses its power: everything in it is gone at once, and none of its code runs any more.
+
+        Its peers find out as on a network. Frames on their way to it are dropped at its devices, frames that it had
+        not sent wholly are lost. Nothing happens to a host that is down. Called by the host's own programs, it happens
+        when their turn is over.
+        """
+        if self.state == DOWN or self._put_off(self.crash):
+            return
+        self._change(DOWN, "crash")
+        for device in self.devices.values():
+            device.power_off()
+        self.scheduler.drop_lane(self.lane, -1)
+        self._held, self._held_events = None, []
+        self._held_signals.clear()
+        # From here on whoever closes a descriptor finds that it is not open.
+        open_then, self.descriptors = self.descriptors.all(), FdTable()
+        weaves, self._weaves = list(self._weaves.values()), {}
+        own, self._weave = self._weave, None
+        if own is not None:
+            # Programs that are to be started later, from outside, are not in the host yet.
+            self._later += [string for string in own.strings if _is_to_come(string)]
+            own.strings[:] = [string for string in own.strings if not _is_to_come(string)]
+        for string in self._later:
+            self._post_late(string)
+        for weave in weaves:
+            weave.held = None
+            weave.on_exit = None
+            weave.vanish()
+        self._drop_stack(open_then)
+        for weave in weaves:
+            self.network.supervisor.forget(weave)
+
+    def _post_late(self, string: String) -> None:
+        self.scheduler.post(Call(self._begin_late, string), self.lane, string.start_ns)
+
+    def _begin_late(self, string: String) -> None:
+        """The time has come to start a string that was given to the host before it crashed."""
+        self._later.remove(string)
+        if self.state == DOWN:
+            string.kill()  # there is no host to start it
+        elif not string.over:
+            string.move(self.weave)
+            self.network.supervisor.begin(string)
+
+    def boot(self) -> None:
+        """A host that is down boots: a new stack with the same addresses, and its programs from their beginning.
+
+        Nothing happens to a host that is up or paused.
+        """
+        if self.state != DOWN:
+            return
+        self.boots += 1
+        self._make_stack()
+        for device in self.devices.values():
+            device.running = True
+            if device.name != "lo":
+                self._configure(device)
+        self._change(UP, "boot")
+        commands, self._commands = self._commands, []
+        for command in commands:
+            self.sh(command, each_boot=True)
+        for launch in self.launches:
+            launch()
+
+    def pause(self) -> None:
+        """The host stands still, as a virtual machine that is paused: no program runs, no timer fires, and what arrives
+        waits in its devices' rings, of 256 frames each, or is dropped. Its clocks go on.
+
+        Nothing happens to a host that is down or paused. Called by the host's own programs, it happens when their turn
+        is over.
+        """
+        if self.state != UP or self._put_off(self.pause):
+            return
+        self._change(PAUSED, "pause")
+        for device in self.devices.values():
+            device.hold()
+        self._held = []
+        for weave in self._weaves.values():
+            weave.held = self._held
+        self._held_events = self.scheduler.hold_lane(self.lane)
+
+    def resume(self) -> None:
+        """A paused host goes on: what its devices kept arrives, then the timers fire that are late, in their order.
+
+        Nothing happens to a host that is not paused.
+        """
+        if self.state != PAUSED:
+            return
+        self._change(UP, "resume")
+        held, self._held = self._held, None
+        for weave in self._weaves.values():
+            weave.held = None
+        self.scheduler.turns.extend(held or [])
+        events, self._held_events = self._held_events, []
+        self.scheduler.release(events, self.lane)
+        for device in self.devices.values():
+            device.go_on()
+        signals, self._held_signals = self._held_signals, []
+        for weave, signum in signals:
+            weave.signals.deliver(signum)
+
+    def kill(self, signum: int, weave: str | None = None) -> None:
+        """Deliver a signal to the weave of this name, or to all of the host. On a paused host when it goes on.
+
+        Raises `ValueError` for a number that is no signal's, and for a name that no weave here has.
+        """
+        signum = signal.Signals(signum)
+        if weave is not None and weave not in self._weaves:
+            known = ", ".join(self._weaves) or "none"
+            raise ValueError(f"host {self.name} has no weave {weave}; it has {known}")
+        for found in list(self._weaves.values()) if weave is None else [self._weaves[weave]]:
+            if self.state == PAUSED:
+                self._held_signals.append((found, signum))
+            else:
+                found.signals.deliver(signum)
+
+    def shutdown(self, grace: str | float = _GRACE_S) -> None:
+        """SIGTERM to all programs, and when they have ended, at the latest after `grace`, the power goes off.
+
+        `grace` is a duration ("10s") or seconds. Nothing happens to a host that is not up.
+        """
+        self._shut_down(grace, self.crash)
+
+    def reboot(self, grace: str | float = _GRACE_S) -> None:
+        """As `shutdown`, and `boot` at once. A host that is down boots."""
+        if self.state == DOWN:
+            self.boot()
+        self._shut_down(grace, self._power_cycle)
+
+    def _shut_down(self, grace: str | float, power: Callable[[], None]) -> None:
+        if self.state != UP:
+            return
+        supervisor = self.network.supervisor
+        weaves = list(self._weaves.values())
+        deadline: list[Call] = []
+
+        def check() -> None:
+            if deadline and all(string.over for weave in weaves for string in weave.strings):
+                supervisor.take_back(deadline.pop())
+                supervisor.at(self.scheduler.now_ns, power)
+
+        for weave in weaves:
+            weave.on_exit = check
+            for string in weave.strings:
+                string.stopped = True
+            weave.signals.deliver(signal.SIGTERM)
+        deadline.append(supervisor.at(self.scheduler.now_ns + units.parse_span("grace", grace), power))
+        check()
+
+    def _power_cycle(self) -> None:
+        self.crash()
+        self.boot()
+
+    def _put_off(self, change: Callable[[], None]) -> bool:
+        """Whether one of the host's own programs asks, which cannot vanish while it runs; then later."""
+        asking = here.weave
+        if asking is None or asking.host is not self:
+            return False
+        self.scheduler.turns.appendleft(_Change(change))
+        return True
+
+    def _change(self, state: str, what: str) -> None:
+        self.state = state
+        self.lane.fold(self.scheduler.now_ns)
+        self.lane.fold(_FOLDED[what])
+        self.network.supervisor.trace.host_event(self.scheduler.now_ns, self.name, what)
+
+    def _drop_stack(self, open_then: list[Sock]) -> None:
+        """Let go of the stack. Whoever outside the host holds a part of it must find it without any way out."""
+        for sock in open_then:
+            sock.waiters.clear()
+            if isinstance(sock, TcpSock):
+                sock.state = CLOSED
+        for name in _COUNTERS:
+            setattr(self.past_counters, name, getattr(self.past_counters, name) + getattr(self.ip.counters, name))
+        self.ip.counters = Counters()
+        self.ip.local.clear()
+        self.ip.broadcasts.clear()
+        self.ip.handlers.clear()
+        self.ip.loopback_route = None
+        for device in self.ip.devices:
+            self.ip.routes.remove_device(device)
+        for device in self.devices.values():
+            device.receiver = _NOBODY
 
     # Devices
 
@@ -86,10 +327,22 @@ class Host:
             raise ValueError(f"host {self.name} has a device {name} already")
         device = Device(name, _MAC_BASE + self.network.next_device_number(), mtu, self._input)
         self.devices[name] = device
+        self._addresses[name] = addresses.copy()
         self.ip.devices.append(device)
         for address, prefix in addresses:
             self.add_address(device, address, prefix)
         return device
+
+    def _configure(self, device: Device) -> None:
+        """As a boot finds it: up, with the addresses that it was made with."""
+        for address, _prefix in device.addresses:
+            self.network.names.remove(self.name, address)
+        device.addresses.clear()
+        device.up = True
+        device.receiver = self._input
+        self.ip.devices.append(device)
+        for address, prefix in self._addresses[device.name]:
+            self.add_address(device, address, prefix)
 
     def add_address(self, device: Device, address: int, prefix: int) -> None:
         """Give `device` an address, with the route to its network, and the host's name to the address."""
@@ -148,14 +401,18 @@ class Host:
 
     # Commands
 
-    def sh(self, command: str) -> str:
+    def sh(self, command: str, *, each_boot: bool = False) -> str:
         """Run one command line of the real tools' (`route add ...`, `sysctl -w ...`) on this host.
 
-        Returns what it prints. Raises `lunar.net_tools.CommandError` with what is wrong.
+        With `each_boot` it is run again at each boot, as the `net` lines of a tapestry are. Returns what it prints.
+        Raises `lunar.net_tools.CommandError` with what is wrong.
         """
         from lunar import net_tools
 
-        return net_tools.run(self, command)
+        printed = net_tools.run(self, command)
+        if each_boot:
+            self._commands.append(command)
+        return printed
 
     # What a weave asks of its host (weaves.strings.Stack)
 
@@ -169,19 +426,20 @@ class Host:
     def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
         """A new weave on this host; with `argv` it is a program's, whose end closes what it has open.
 
-        A name that is taken gets a number, because seeds go by names.
+        A name that is taken gets a number, because seeds go by names. Raises `RuntimeError` while the host is down.
         """
-        name = free_weave_name(name, self._weave_names)
-        self._weave_names.add(name)
-        rng = seeds.LazyGenerator(self.network.seed, "weave", f"{self.name}/{name}")
-        return Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns, argv is not None)
+        if self.state == DOWN:
+            raise RuntimeError(f"host {self.name} is down: it starts programs after it has booted")
+        name = free_weave_name(name, self._weaves)
+        rng = seeds.LazyGenerator(self.network.seed, "weave", self._drawn(f"{self.name}/{name}"))
+        weave = Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns, argv is not None)
+        weave.held = self._held
+        self._weaves[name] = weave
+        return weave
 
     def new_loop(self, weave: Weave, direct: bool = False) -> HostLoop:
         """A loop for a program that makes its own, or the `direct` one of a weave."""
-        loop = HostLoop(weave, self, direct)
-        self._loops = [known for known in self._loops if not known.is_closed()]
-        self._loops.append(loop)
-        return loop
+        return HostLoop(weave, self, direct)
 
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return lunar_socket.new_socket(cls, args, kwargs)
@@ -212,9 +470,12 @@ class Host:
 
     def close(self) -> None:
         """The end of the run: close the loops; nothing runs any more."""
-        for loop in self._loops:
-            loop.discard()
+        for weave in self._weaves.values():
+            for loop in list(weave.loops):
+                loop.discard()
         # A socket that the program never closed would send a FIN when the collector finds it.
         self.descriptors = FdTable()
 
 
+def _is_to_come(string: String) -> bool:
+    return string.state == WAITING_TO_START and not string.restarts

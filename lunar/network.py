@@ -31,6 +31,7 @@ from lunar.wire.address import ipv4_text
 from weaves import interpose, seeds, units
 from weaves.clock import EPOCH_NS
 from weaves.realtime import Stalled, drive, drive_blocking, settle
+from weaves.restart import RestartPolicy
 from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, STOP, Supervisor
@@ -243,19 +244,33 @@ class Network:
         name: str | None = None,
         background: bool = False,
         on_error: str | None = None,
+        restart: RestartPolicy | None = None,
         **kwargs: Any,
     ) -> String:
         """Start a string on `host`: a coroutine function, a coroutine, or a blocking function with its arguments.
 
         `at` is a duration ("5ms") or seconds from now. A `background` string does not keep the run going. `on_error` is
-        as the network's, for this string. `name` is for messages; by default the function's.
+        as the network's, for this string; `restart` says when it is started again. `name` is for messages; by default
+        the function's. Raises `RuntimeError` while the host is down.
         """
-        delay_ns = _span("at", at)
+        delay_ns = units.parse_span("at", at)
         string = String(
-            host.weave, name or _name_of(function), function, args, kwargs, background=background, on_error=on_error
+            host.weave, name or _name_of(function), function, args, kwargs, background=background, on_error=on_error,
+            restart=restart,
         )
         self.supervisor.start(string, self.scheduler.now_ns + delay_ns)
         return string
+
+    def at(self, when: str | float, function: Callable[..., object], *args: Any) -> None:
+        """Call `function` with `args` at the virtual time `when`, a duration from the start of the run or seconds.
+
+        It is called outside of all hosts, before everything else that happens at that time: `net.at("5s", host.crash)`.
+        A run without an `until` goes on at least until then. Raises `ValueError` for a time that has gone by.
+        """
+        at_ns = units.parse_span("at", when)
+        if at_ns < self.scheduler.now_ns:
+            raise ValueError(f"at {when!r}: it is {self.now} s already; expected a time to come")
+        self.supervisor.at(at_ns, lambda: function(*args))
 
     def run(
         self, main: Any = None, *args: Any, on: Host | None = None, until: str | float | None = None
@@ -296,7 +311,7 @@ class Network:
         try:
             if self._closed:
                 raise RuntimeError("the network was closed")
-            until_ns = None if until is None else _span("until", until)
+            until_ns = None if until is None else units.parse_span("until", until)
             if main is None:
                 return None, until_ns
             if on is None:
@@ -415,15 +430,6 @@ def _whole(what: str, value: int | None, smallest: int, largest: int = units.LIM
         return value
     limits = f"from {smallest} to {largest}" if largest < units.LIMIT else f"of {smallest} or more"
     raise ValueError(f"{what} {value!r}: expected a whole number {limits}")
-
-
-def _span(what: str, value: str | float) -> int:
-    """The nanoseconds of a duration ("5ms") or of seconds. Raises `ValueError`."""
-    if isinstance(value, str):
-        return units.parse_wait(value)
-    if not 0 <= value < units.LIMIT / _NS:  # also false for nan
-        raise ValueError(f"{what} {value!r}: expected seconds of 0 or more")
-    return round(value * _NS)
 
 
 def _queue_limit(queue: str | int) -> tuple[int | None, int | None]:

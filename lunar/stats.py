@@ -38,7 +38,7 @@ def _link(name: str, wires: list[Wire]) -> dict[str, Any]:
 
 def tcp(hosts: Iterable[Host]) -> dict[str, int]:
     """TCP of all hosts. A connection is counted where it was opened (RFC 1213, tcpActiveOpens)."""
-    counters = [host.ip.counters for host in hosts]
+    counters = [one for host in hosts for one in (host.past_counters, host.ip.counters)]
     return {
         "connections": sum(int(one.tcp_active_opens) for one in counters),
         "attempts_failed": sum(int(one.tcp_attempt_fails) for one in counters),

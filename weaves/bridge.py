@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from weaves import unwinding
 from weaves.here import here
 from weaves.scheduler import Call
 
@@ -36,6 +37,8 @@ class Flow:
         self.queued = False  # waits for its turn
         self._timed_out = False
         self._doomed = False  # it killed itself, and ends where it parks next
+        self._vanishing = False  # its host crashed, and it runs no more
+        self._left: list[Any] = []  # the frames of it that were left so
         self._greenlet: greenlet.greenlet | None = None
         self.ended = False
         # The loop that asyncio.set_event_loop named, for this flow (a flow is what a thread would be).
@@ -45,6 +48,7 @@ class Flow:
         """Let the code begin at its turn, in a copy of the caller's context."""
         self._greenlet = greenlet.greenlet(self._main)
         self._greenlet.gr_context = contextvars.copy_context()
+        self.weave.flows[self] = None
         self.wake()
 
     def wake(self) -> None:
@@ -55,6 +59,10 @@ class Flow:
 
     def turn(self) -> None:
         """Run the code until it parks or ends; only the scheduler calls this."""
+        held = self.weave.held
+        if held is not None:
+            held.append(self)
+            return
         self.queued = False
         if self.ended:
             return
@@ -86,6 +94,8 @@ class Flow:
         finally:
             # `turn`, or `kill`, has pinned the weave again.
             asyncio._set_running_loop(loop)
+        if self._vanishing:
+            unwinding.leave(Flow._main.__code__, self._left)
 
     def park_for(self, duration_ns: int) -> bool:
         """Park for `duration_ns` at most. True when it was woken before."""
@@ -106,6 +116,7 @@ class Flow:
             return
         if not flow:  # it never began
             self.ended = True
+            self.weave.flows.pop(self, None)
             self._on_end(None, greenlet.GreenletExit())
             return
         current = greenlet.getcurrent()
@@ -124,6 +135,23 @@ class Flow:
             here.weave, here.flow = outer_weave, outer_flow
             asyncio._set_running_loop(outer_loop)
 
+    def vanish(self) -> None:
+        """Let the flow go where it is parked, without running any more of it: no handler, and no `on_end`."""
+        flow = self._greenlet
+        self.weave.flows.pop(self, None)
+        if not self.ended and flow:
+            assert flow is not greenlet.getcurrent(), "a flow cannot vanish while it runs"
+            self._vanishing = True
+            flow.parent = greenlet.getcurrent()
+            outer_loop = asyncio._get_running_loop()
+            unwinding.discard_flow(flow.switch, self._left)
+            asyncio._set_running_loop(outer_loop)
+        self.ended = True
+        self._greenlet = None
+        self._function = _nothing
+        self._on_end = _nothing
+        self.event_loop = None
+
     def _time_is_up(self, _argument: object) -> None:
         self._timed_out = True
         self.wake()
@@ -138,13 +166,22 @@ class Flow:
                 # The person at the machine, not the program: it ends the whole run.
                 self.ended = True
                 asyncio._set_running_loop(None)
+                self.weave.flows.pop(self, None)
                 raise
             error = greenlet.GreenletExit()  # ended by the signal, as by its default action
         except BaseException as exception:  # noqa: BLE001 - whatever it is, it is this string's end, and is reported as such
             error = exception
+        if self._vanishing:
+            return
         self.ended = True
         asyncio._set_running_loop(None)
+        self.weave.flows.pop(self, None)
         self._on_end(result, error)
+        self.weave.close_loops()
+
+
+def _nothing(*_args: Any) -> None:
+    """What is left of the code of a flow that has vanished."""
 
 
 def current_flow() -> Flow:

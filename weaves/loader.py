@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -40,6 +41,8 @@ class LiveHost(Protocol):
     """What the loader needs of a host."""
 
     name: str
+    boots: int
+    launches: list[Callable[[], None]]
 
     def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
         """A weave for a program on this host."""
@@ -92,7 +95,10 @@ class LiveTapestry:
     @property
     def ok(self) -> bool:
         """Whether no string failed for good, and none waits for what cannot come."""
-        return not self.stalled and not any(string.state == FAILED for string in self.supervisor.strings)
+        failed = self.supervisor.forgotten[FAILED] or any(
+            string.state == FAILED for string in self.supervisor.strings
+        )
+        return not self.stalled and not failed
 
     async def run(self, on_slice: Callable[[], None] | None = None) -> None:
         """Run until every string that is not in the background has ended, or until `until`, whichever comes first.
@@ -159,6 +165,7 @@ def load(
         weaves = _Weaves(description, network, library)
         for weave in description.weaves:
             weaves.start(weave)
+            network.hosts[weave.host].launches.append(partial(weaves.start, weave))
     except BaseException:
         network.close()
         release(library)
@@ -207,7 +214,12 @@ class _Weaves:
         self._functions: dict[tuple[str, Policy], Callable[..., Any] | None] = {}
         self._fitting: set[tuple[Any, ...]] = set()
         self._named_by = Counter(id(bead) for weave in description.weaves for bead in weave.beads)
-        self._beads: dict[int, Bead] = {}
+        self._beads: dict[tuple[int, int], Bead] = {}
+        self._hosts_of: dict[int, set[str]] = {}
+        for weave in description.weaves:
+            for bead in weave.beads:
+                if self._named_by[id(bead)] > 1:
+                    self._hosts_of.setdefault(id(bead), set()).add(weave.host)
         # Files may have come since the import system looked into their folders.
         importlib.invalidate_caches()
 
@@ -230,7 +242,7 @@ class _Weaves:
                 folder = None if program.path is None else Path(str(main.file)).parent
         policy = self._policy(description, folder)
         weave = host.new_weave(description.name, argv)
-        weave.modules = Modules(weave, self._library, policy, [self._bead(bead) for bead in description.beads])
+        weave.modules = Modules(weave, self._library, policy, [self._bead(bead, host) for bead in description.beads])
         for string in description.strings:
             function: Any
             if string.call is not None:
@@ -278,10 +290,14 @@ class _Weaves:
         own = () if module.module is None else (module.module.partition(".")[0],)
         return tuple(dict.fromkeys((*own, *(module.isolate or ()))))
 
-    def _bead(self, description: BeadDescription) -> Bead:
-        if id(description) not in self._beads:
-            self._beads[id(description)] = Bead(description.name, self._tops(description))
-        return self._beads[id(description)]
+    def _bead(self, description: BeadDescription, host: LiveHost) -> Bead:
+        # One that all weaves of one host have in common goes with the host; one of several hosts outlives each of them.
+        boots = 0 if len(self._hosts_of.get(id(description), ())) > 1 else host.boots
+        key = (id(description), boots)
+        if key not in self._beads:
+            self._beads.pop((id(description), boots - 1), None)
+            self._beads[key] = Bead(description.name, self._tops(description))
+        return self._beads[key]
 
     # Programs
 

@@ -14,12 +14,14 @@ import contextvars
 import threading
 import weakref
 from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from weaves.bridge import Flow, current_flow
 from weaves.here import here
 from weaves.scheduler import FOREVER, Call
+from weaves.unwinding import discard_coroutines
 
 if TYPE_CHECKING:
     from weaves.strings import Weave
@@ -96,6 +98,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose/task_registry.py
         self._numbers = 0
         self._task_names = 0
+        weave.loops[self] = None
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -123,7 +126,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._check_closed()
         timer = TimerHandle(when, callback, args, self, context)
         event = timer.event = Call(self._timer_fired, timer)
-        if when < _NEVER_S:
+        if when < _NEVER_S and not self._closed:  # closed and yet called: see HostLoop._check_closed
             now = int(self._scheduler.now_ns)
             # The nearest nanosecond, because sums of decimal fractions miss by less than one. A timer that lies ahead
             # at all, in the program's seconds, moves the clock, or waiting out a rounding error would never end.
@@ -172,6 +175,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def turn(self) -> None:
         """Run what is ready now; what that makes ready runs at the next turn. Only the scheduler calls this."""
+        held = self.weave.held
+        if held is not None:
+            held.append(self)
+            return
         if not self._direct:
             # Its own flow runs it, unless it has gone on already, or the loop was stopped since.
             flow = self._flow
@@ -246,6 +253,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             self._direct = False
         super().close()
         self._queued = True
+        self.weave.loops.pop(self, None)
 
     def discard(self) -> None:
         """Close the loop at the end of the run, whatever is left in it: its tasks will not run again."""
@@ -257,7 +265,26 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._thread_id = None
         self.close()
 
+    def vanish(self) -> None:
+        """Let the loop go with its tasks, without running any more of them."""
+        coroutines: list[Any] = []
+        task: asyncio.Task[Any] | None = None
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutines.append(task.get_coro())
+        del task
+        ready = self._ready
+        # `close` would let go of what is ready where its destructors could run.
+        self._ready: deque[asyncio.Handle] = deque()
+        self._thread_id = None
+        self._discarded = True
+        if not self._closed:
+            self.close()
+        discard_coroutines(coroutines, [ready.clear])
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._discarded and self.weave.gone:
+            return
         # Some errors are noticed only when the collector finds what held them, outside of any turn.
         outer, here.weave = here.weave, self.weave
         try:

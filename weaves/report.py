@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -62,7 +63,7 @@ class Report:
         self._line_open = False
         self._failures = 0
         self.broken: OSError | None = None
-        self._labels = _labels(tapestry.supervisor.strings)
+        self._labels = _labels(string.weave for string in tapestry.supervisor.strings)
         self._width = min(_LABEL_WIDTH, max(map(len, self._labels.values()), default=0))
 
     @property
@@ -157,11 +158,13 @@ class Report:
                 self.broken = error
 
 
-def _labels(strings: list[String]) -> dict[tuple[str, str], str]:
-    """Whose line it is, by host and weave: the host's name, with the weave's where the host has several."""
-    weaves = dict.fromkeys((string.weave.host.name, string.weave.name) for string in strings)
-    on_host = Counter(host for host, _ in weaves)
-    return {(host, weave): host if on_host[host] == 1 else f"{host}/{weave}" for host, weave in weaves}
+def _labels(weaves: Iterable[Weave]) -> dict[tuple[str, str], str]:
+    """Whose line it is: the host's name, with the weave's where the host has several. By names: a host that boots again
+    has other weaves of the same names.
+    """
+    named = dict.fromkeys((weave.host.name, weave.name) for weave in weaves)
+    on_host = Counter(host for host, _ in named)
+    return {(host, name): host if on_host[host] == 1 else f"{host}/{name}" for host, name in named}
 
 
 def failure_text(string: String, full: bool) -> str:
@@ -200,7 +203,9 @@ def _traceback(error: BaseException) -> str:
 def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[str, Any]:
     """Everything that the summary says, for `--json`. Times in seconds, sizes in bytes."""
     strings = tapestry.supervisor.strings
-    states = [string.state for string in strings]
+    past = tapestry.supervisor.forgotten
+    states = Counter(string.state for string in strings)
+    states.update({state: past[state] for state in (ENDED, FAILED, KILLED)})
     network = tapestry.network
     return {
         "tapestry": tapestry.description.name,
@@ -213,13 +218,13 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
         "events": int(tapestry.supervisor.scheduler.fired),
         **network.totals(),
         "strings": {
-            "total": len(states),
-            "ended": states.count(ENDED),
-            "failed": states.count(FAILED),
-            "killed": states.count(KILLED),
+            "total": states.total(),
+            "ended": states[ENDED],
+            "failed": states[FAILED],
+            "killed": states[KILLED],
             "running": sum(1 for string in strings if not string.over),
             "stalled": len(tapestry.stalled),
-            "restarts": sum(string.restarts for string in strings),
+            "restarts": past["restarts"] + sum(string.restarts for string in strings),
         },
         "links": network.link_figures(),
         "tcp": network.tcp_figures(),

@@ -128,6 +128,48 @@ class Scheduler:
             if self._cancelled > _COMPACT_FROM and self._cancelled * 2 > len(self._heap):
                 self._compact()
 
+    def drop_lane(self, lane: Lane, after_ns: i64) -> int:
+        """Take back all events of `lane` later than `after_ns`, whoever holds them: what made them is gone.
+
+        Returns their number. Looks through the whole heap, and lets go of what it takes back.
+        """
+        taken = self._take(lane.id, after_ns)
+        for event in taken:
+            event.queued = False
+        return len(taken)
+
+    def hold_lane(self, lane: Lane) -> list[Event]:
+        """Take all events of `lane` off the heap, in their order, until `release`: what made them stands still.
+
+        They count as queued; one that is cancelled meanwhile will not happen.
+        """
+        taken = self._take(lane.id, -1)
+        taken.sort(key=_place)
+        return taken
+
+    def release(self, held: list[Event], lane: Lane) -> None:
+        """Let the events of `hold_lane` happen, at their time or now if that has gone by, in their order."""
+        for event in held:
+            if event.queued:
+                event.queued = False
+                self.post(event, lane, max(event.at_ns, self.now_ns))
+            elif self._cancelled > 0:
+                self._cancelled -= 1  # `cancel` believed it to be in the heap
+
+    def _take(self, lane_id: i64, after_ns: i64) -> list[Event]:
+        taken: list[Event] = []
+        for event in self._heap:
+            if event.queued and event.lane_id == lane_id and event.at_ns > after_ns:
+                taken.append(event)
+        if taken:
+            self._heap[:] = [
+                event
+                for event in self._heap
+                if event.queued and not (event.lane_id == lane_id and event.at_ns > after_ns)
+            ]
+            self._build()
+        return taken
+
     def advance(self, to_ns: i64) -> None:
         """Move the clock on where no event lies before `to_ns`."""
         self._drop_cancelled()
@@ -233,11 +275,19 @@ class Scheduler:
     def _compact(self) -> None:
         # Slice assignment keeps the list object, which `run` holds.
         self._heap[:] = [event for event in self._heap if event.queued]
+        self._build()
+
+    def _build(self) -> None:
+        """Make a heap of events in any order, none of which is cancelled."""
         self._cancelled = 0
         index: i64 = (len(self._heap) >> 1) - 1
         while index >= 0:
             self._sift_down(index)
             index -= 1
+
+
+def _place(event: Event) -> tuple[int, int]:
+    return int(event.at_ns), int(event.number)
 
 
 def _before(a: Event, b: Event) -> bool:

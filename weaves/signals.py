@@ -31,6 +31,8 @@ class SignalTable:
         self._loop_handlers: dict[int, asyncio.Handle] = {}
         # SIGINT was delivered: a KeyboardInterrupt in this weave is its own, not the machine's Ctrl-C.
         self.interrupted = False
+        # The signal whose default action has ended the weave.
+        self.killed_by: int | None = None
 
     def get(self, signum: int) -> Handler:
         """What signal.getsignal would say."""
@@ -76,6 +78,7 @@ class SignalTable:
             call = handler
             self._weave.spawn(lambda: _handle(self._weave, call, signum), self._weave.report_helper)
         elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
+            self.killed_by = signum
             self._weave.kill()
 
 

@@ -25,6 +25,7 @@ from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.here import here
 from weaves.modules import Modules
+from weaves.restart import RestartPolicy
 from weaves.scheduler import Call, Lane, Scheduler
 from weaves.seeds import LazyGenerator
 from weaves.signals import SignalTable
@@ -102,6 +103,15 @@ class Weave:
         self.epoch_ns = epoch_ns
         self.signals = SignalTable(self)
         self._loop: WeaveLoop | None = None
+        # The loops that are not closed, its own and those that the program made; the flows that have not ended.
+        self.loops: dict[WeaveLoop, None] = {}
+        self.flows: dict[Flow, None] = {}
+        # While the host is paused: where its turns wait.
+        self.held: list[Any] | None = None
+        # Called when one of its strings is over.
+        self.on_exit: Callable[[], None] | None = None
+        # The host has crashed: what is left of the weave has no effect.
+        self.gone = False
         self.strings: list[String] = []
         # Blocking flows besides the strings': executors' functions, signal handlers.
         self.helpers: list[Flow] = []
@@ -138,19 +148,56 @@ class Weave:
                 return
 
     def renew(self) -> None:
-        """Its program is to start again, as a new process does: with none of the data that the last one left."""
+        """Its program is to start again, as a new process does: with none of the data that the last one left.
+
+        What still runs of the last one is gone without a handler. Not from inside a turn.
+        """
+        self._drop()
         if self.modules is not None:
             self.modules = self.modules.fresh()
         self.sys_names.clear()
         self.argv = list(self._first_argv)
         self.signals = SignalTable(self)
 
+    @property
+    def over(self) -> bool:
+        """Whether all its strings have ended."""
+        return all(string.over for string in self.strings)
+
     def exit(self) -> None:
         """The program has ended: its other flows end with it, and its descriptors are closed."""
         for flow in list(self.helpers):
             flow.kill()
-        self.host.close_descriptors(sorted(self.descriptors))
+        if self.descriptors:
+            self.host.close_descriptors(sorted(self.descriptors))
+            self.descriptors.clear()
+        self.close_loops()
+
+    def close_loops(self) -> None:
+        """Once nothing of the program runs any more: close the loops that it made and left open."""
+        if self.is_program and self.over and not self.flows:
+            for loop in list(self.loops):
+                if loop is not self._loop:
+                    loop.discard()
+
+    def vanish(self) -> None:
+        """The host has lost its power: everything of the weave is gone, and no more code of it runs.
+
+        Not from inside a turn of the weave. Its strings count as killed.
+        """
+        self.gone = True
+        self._drop()
         self.descriptors.clear()
+        for string in list(self.strings):
+            string.vanish()
+
+    def _drop(self) -> None:
+        for flow in list(self.flows):
+            flow.vanish()
+        for loop in list(self.loops):
+            loop.vanish()
+        self._loop = None
+        self.helpers.clear()
 
     def kill(self) -> None:
         """End all strings of the weave now."""
@@ -177,6 +224,7 @@ class String:
         *,
         background: bool = False,
         on_error: str | None = None,
+        restart: RestartPolicy | None = None,
     ) -> None:
         self.weave = weave
         self.name = name
@@ -185,10 +233,13 @@ class String:
         self._kwargs = kwargs or {}
         self.background = background
         self.on_error = on_error
+        self.restart = restart  # None: as the run's `on_error` says
         self.state = WAITING_TO_START
         self.result: Any = None
         self.error: BaseException | None = None
         self.restarts = 0
+        self.start_ns = 0  # set when it is given to the supervisor
+        self.stopped = False  # it was told to end: if it does, it is not to start again
         self.task: asyncio.Task[Any] | None = None
         self.flow: Flow | None = None
         # Set while the string waits in `schedule`.
@@ -313,6 +364,16 @@ class String:
         self.task = None
         self.restarts += 1
 
+    def move(self, weave: Weave) -> None:
+        """Before its start: let it be a string of `weave`; its own has gone."""
+        self.weave = weave
+        weave.strings.append(self)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is all of its weave, so that its end is the end of the process."""
+        return self.weave.strings == [self]
+
     @property
     def can_restart(self) -> bool:
         """Whether it was given as a function, which can be called again."""
@@ -341,6 +402,18 @@ class String:
         if self.task is None and inspect.iscoroutine(self._function):
             self._function.close()
         self._end_task()
+        self.weave.supervisor.string_over(self)
+
+    def vanish(self) -> None:
+        """It is gone with its host, whose loops and flows have gone already."""
+        self._sleeper = None
+        self.flow = None
+        if self.over:
+            return
+        self.state = KILLED
+        if self.task is None and inspect.iscoroutine(self._function):
+            self._function.close()  # it has not begun, and runs nothing
+        self.task = None
         self.weave.supervisor.string_over(self)
 
     def _end_task(self) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from weaves.restart import AFTER_FAILURES, NEVER
 from weaves.scheduler import Call, Lane, Scheduler
-from weaves.strings import ENDED, FAILED, KILLED, String
+from weaves.strings import ENDED, FAILED, KILLED, String, Weave
 from weaves.trace import Trace
 
 STOP: Final = "stop"
@@ -20,10 +22,6 @@ CONTINUE: Final = "continue"
 RESTART: Final = "restart"
 # Not for tapestries: the failure is handed to whoever runs the string (Network.run), and its end stops the scheduler.
 RETURN: Final = "return"
-
-# How long a string that failed is dead before it is started again. Longer than an instant, so that a program which
-# fails at once does not keep the clock from moving; as systemd's RestartSec, a second is easy to reckon with.
-RESTART_DELAY_NS: Final = 1_000_000_000
 
 
 class Supervisor:
@@ -34,14 +32,24 @@ class Supervisor:
         self.on_error = on_error
         self.scheduler = Scheduler()
         self.trace = Trace()
-        self.strings: list[String] = []
+        self._strings: dict[String, None] = {}
+        # The states of those that went with a host that crashed (`forget`), and how often they were started again.
+        self.forgotten: Counter[str] = Counter()
         self.failures: list[String] = []
         self.on_failure: Callable[[String], None] = _print_failure
-        # Strings, not in the background, that have not ended; the run waits for them.
+        # Strings, not in the background, that have not ended, and plans that are to come; the run waits for them.
         self.awaited = 0
+        self._anything = False  # was ever there to wait for
+        # What is planned from outside of all hosts (`at`) comes before everything else of its time.
+        self._plans = Lane(0)
         self.stopped_by: String | None = None
         self.closing = False
         self._next_lane = 0
+
+    @property
+    def strings(self) -> list[String]:
+        """All strings, in the order in which they were given, without those that went with a host that crashed."""
+        return list(self._strings)
 
     def new_lane(self) -> Lane:
         """The next lane; hosts and links take theirs in the order of the tapestry."""
@@ -50,13 +58,49 @@ class Supervisor:
 
     def start(self, string: String, at_ns: int) -> None:
         """Let `string` begin at `at_ns` of virtual time."""
-        self.strings.append(string)
+        self._strings[string] = None
+        self._anything = True
         if not string.background:
             self.awaited += 1
+        string.start_ns = max(at_ns, self.scheduler.now_ns)
         self._post_begin(string, at_ns)
 
+    def at(self, at_ns: int, function: Callable[[], object]) -> Call:
+        """Call `function` at `at_ns`, outside of all hosts and before all else of that time. The run waits for it."""
+        self.awaited += 1
+        self._anything = True
+        plan = Call(self._carry_out, function)
+        self.scheduler.post(plan, self._plans, max(at_ns, self.scheduler.now_ns))
+        return plan
+
+    def take_back(self, plan: Call) -> None:
+        """The same will not happen, if it has not yet."""
+        if plan.queued:
+            self.scheduler.cancel(plan)
+            self._awaits_one_less()
+
+    def _carry_out(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        finally:
+            self._awaits_one_less()
+
+    def _awaits_one_less(self) -> None:
+        self.awaited -= 1
+        if self.awaited == 0:
+            self.scheduler.stop()
+
+    def forget(self, weave: Weave) -> None:
+        """Count the strings of `weave`, which are over, and let go of them."""
+        for string in weave.strings:
+            if string in self._strings:
+                del self._strings[string]
+                self.forgotten[string.state] += 1
+                self.forgotten["restarts"] += string.restarts
+        weave.strings.clear()
+
     def _post_begin(self, string: String, at_ns: int) -> None:
-        self.scheduler.post(Call(self._begin, string), string.weave.lane, max(at_ns, self.scheduler.now_ns))
+        self.scheduler.post(Call(self.begin, string), string.weave.lane, max(at_ns, self.scheduler.now_ns))
 
     def stop_at(self, string: String, at_ns: int) -> None:
         """End `string` at `at_ns` as SIGTERM would: its handlers run, without one it is killed."""
@@ -64,11 +108,15 @@ class Supervisor:
 
     def _stop_string(self, string: String) -> None:
         if not string.over:
+            string.stopped = True
             string.weave.signals.deliver(signal.SIGTERM)
 
-    def _begin(self, string: String) -> None:
+    def begin(self, string: String) -> None:
+        """Let `string` begin now, unless it is over."""
         if string.over:
             return
+        if string.restarts and string.is_alone:
+            string.weave.renew()
         self.trace.string_event(self.scheduler.now_ns, string, "started")
         string.begin()
 
@@ -81,30 +129,44 @@ class Supervisor:
         self.trace.string_event(now, string, string.state)
         if self.closing:
             return
-        if string.weave.is_program and all(other.over for other in string.weave.strings):
-            string.weave.exit()
         policy = string.on_error or self.on_error
+        weave = string.weave
+        again = policy != RETURN and not weave.gone and self._starts_again(string, policy)
+        if not weave.gone and ((weave.is_program and weave.over) or (again and string.is_alone)):
+            weave.exit()
+        if weave.on_exit is not None:
+            weave.on_exit()
         if policy == RETURN:
             self.scheduler.stop()
         elif string.state == FAILED:
             self.failures.append(string)
             self.on_failure(string)
-            if policy == RESTART and string.can_restart:
-                string.prepare_restart()
-                self._post_begin(string, now + RESTART_DELAY_NS)
-                return
-            if policy == STOP:
+            if policy == STOP and not again:
                 self.stopped_by = string
                 self.scheduler.stop()
-        if not string.background:
-            self.awaited -= 1
-            if self.awaited == 0:
-                self.scheduler.stop()
+        if again:
+            string.prepare_restart()
+            self._post_begin(string, now + (string.restart or AFTER_FAILURES).delay_ns)
+        elif not string.background:
+            self._awaits_one_less()
+
+    def _starts_again(self, string: String, on_error: str) -> bool:
+        restart = string.restart or (AFTER_FAILURES if on_error == RESTART else NEVER)
+        if not string.can_restart:
+            return False
+        if string.state == FAILED:
+            return restart.after_failure(string.restarts)
+        if string.stopped:
+            return False
+        if string.state == ENDED:
+            return restart.after_end(string.restarts)
+        signum = string.weave.signals.killed_by
+        return signum is not None and restart.after_signal(signum, string.restarts)
 
     @property
     def over(self) -> bool:
         """Whether the run is at its end by itself: nobody is left to wait for, or a failure stopped it."""
-        return self.stopped_by is not None or (self.awaited == 0 and bool(self.strings))
+        return self.stopped_by is not None or (self.awaited == 0 and self._anything)
 
     def waiting(self) -> list[String]:
         """The awaited strings that have not ended."""
@@ -125,7 +187,7 @@ def _print_failure(string: String) -> None:
     print(string.describe_failure(), file=sys.stderr)
 
 
-def counts(strings: list[String]) -> dict[str, Any]:
+def counts(strings: Iterable[String]) -> dict[str, Any]:
     """How many strings are in which state."""
     totals: dict[str, int] = {}
     for string in strings:

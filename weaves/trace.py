@@ -1,8 +1,9 @@
 """The stream of events of a run, and its digest.
 
 Hot events (a frame on a wire) are not sent here one by one: each wire folds them into its lane's digest, and a device
-calls its tap. What is rare (strings that start and end) goes to the subscribers. The digest of a run is made of the
-lanes' digests in the order of the lanes, which does not depend on how hosts are spread over processes.
+calls its tap. What is rare (strings that start and end, hosts that crash and boot) goes to the subscribers. The digest
+of a run is made of the lanes' digests in the order of the lanes, which does not depend on how hosts are spread over
+processes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from weaves.strings import String
 
 StringSubscriber = Callable[[int, "String", str], None]
+HostSubscriber = Callable[[int, str, str], None]
 
 
 class Trace:
@@ -24,6 +26,7 @@ class Trace:
 
     def __init__(self) -> None:
         self._string_subscribers: list[StringSubscriber] = []
+        self._host_subscribers: list[HostSubscriber] = []
 
     def subscribe_strings(self, subscriber: StringSubscriber) -> None:
         """Call `subscriber(time_ns, string, what)` when a string starts or ends."""
@@ -33,6 +36,15 @@ class Trace:
         """A string started or ended."""
         for subscriber in self._string_subscribers:
             subscriber(time_ns, string, what)
+
+    def subscribe_hosts(self, subscriber: HostSubscriber) -> None:
+        """Call `subscriber(time_ns, host, what)` when a host crashes, boots, is paused or goes on."""
+        self._host_subscribers.append(subscriber)
+
+    def host_event(self, time_ns: int, host: str, what: str) -> None:
+        """Something happened to a host."""
+        for subscriber in self._host_subscribers:
+            subscriber(time_ns, host, what)
 
 
 def digest(lanes: Iterable[Lane]) -> str:

@@ -78,6 +78,15 @@ def parse_queue_limit(text: str) -> tuple[int | None, int | None]:
     return (int(limit), None) if packets is not None else (None, int(limit))
 
 
+def parse_span(what: str, value: str | float) -> int:
+    """The nanoseconds of `value`, a duration ("5ms") or seconds; `what` it is. Raises `ValueError`."""
+    if isinstance(value, str):
+        return parse_wait(value)
+    if not 0 <= value < LIMIT / 1_000_000_000:  # also false for nan
+        raise ValueError(f"{what} {value!r}: expected seconds of 0 or more")
+    return round(value * 1_000_000_000)
+
+
 def parse_loss(value: str | float) -> float:
     """The probability, 0 to 1, of "1%" or of a number from 0 to 1."""
     if isinstance(value, str):

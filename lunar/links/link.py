@@ -95,6 +95,20 @@ class Wire:
         frame.target = self.target
         scheduler.post(frame, self.lane, departure + self.delay_ns)
 
+    def cut(self) -> None:
+        """The sender has lost its power: what has not left it wholly is gone."""
+        now: i64 = self.scheduler.now_ns
+        if self.busy_until_ns <= now:
+            return
+        # A frame on the heap left its sender a delay before it arrives.
+        lost: i64 = self.scheduler.drop_lane(self.lane, now + self.delay_ns)
+        self.dropped_queue += lost
+        self.busy_until_ns = now
+        self._departures.clear()
+        self._backlog_bytes = 0
+        self.lane.fold(now)
+        self.lane.fold((lost << 2) | 3)
+
     def _room(self, now: i64, size: i64) -> bool:
         """Whether a packet of `size` bytes fits behind those whose departure lies ahead."""
         departures = self._departures
@@ -143,6 +157,12 @@ class Link(Medium):
             self.a_to_b.send(frame)
         else:
             self.b_to_a.send(frame)
+
+    def cut(self, device: Device) -> None:
+        if device is self.a:
+            self.a_to_b.cut()
+        else:
+            self.b_to_a.cut()
 
     def resolve(self, device: Device, next_hop: int) -> int:
         peer = self.b if device is self.a else self.a

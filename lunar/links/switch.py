@@ -53,6 +53,9 @@ class Switch(Medium):
     def transmit(self, frame: Frame, device: Device) -> None:
         self.uplinks[int(device.mac)].send(frame)
 
+    def cut(self, device: Device) -> None:
+        self.uplinks[int(device.mac)].cut()
+
     def resolve(self, device: Device, next_hop: int) -> int:
         known = self.neighbors.get(next_hop)
         if known is not None and known.has_address(next_hop):

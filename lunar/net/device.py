@@ -6,6 +6,7 @@ calls `arrive`, which hands it to the host's `receiver` (net/ip_input.py). A cap
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final, final
 
 from mypy_extensions import i64
@@ -14,6 +15,8 @@ from lunar.packet import BROADCAST_MAC, Frame, Port
 
 DEFAULT_MTU: Final = 1500
 LOOPBACK_MTU: Final = 65536  # as Linux' lo
+# How many frames a device takes in while its host stands still: the receive ring of Linux' e1000 by default.
+RING_FRAMES: Final = 256
 
 
 class Medium:
@@ -22,6 +25,9 @@ class Medium:
     def transmit(self, frame: Frame, device: Device) -> None:
         """Take the frame over; deliver, delay or drop it."""
         raise NotImplementedError
+
+    def cut(self, device: Device) -> None:
+        """The host of `device` has lost its power: what it has not sent wholly is gone."""
 
     def resolve(self, device: Device, next_hop: int) -> int:
         """The hardware address of the neighbour of `device` that has `next_hop`; -1 when nobody here has it."""
@@ -33,6 +39,14 @@ class Receiver:
 
     def receive_frame(self, frame: Frame, device: Device) -> None:
         raise NotImplementedError
+
+
+@final
+class Nobody(Receiver):
+    """The receiver of a host without a stack: its devices have dropped everything before."""
+
+    def receive_frame(self, frame: Frame, device: Device) -> None:
+        raise AssertionError("a frame came through to a host that is down")
 
 
 @final
@@ -48,6 +62,9 @@ class Device(Port):
         self.addresses: list[tuple[int, int]] = []
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes
         self.plugged: bool = True  # without its cable a device sends into nothing, and its host does not know
+        # Without power a device takes and sends nothing. On a host that stands still (`hold`) it fills its ring.
+        self.running: bool = True
+        self._ring: deque[Frame] | None = None
         # A capture: called as tap(device, frame) for each frame in and out.
         self.tap: Any = None
         self.rx_packets: i64 = 0
@@ -60,7 +77,7 @@ class Device(Port):
     def transmit(self, frame: Frame) -> None:
         """Send `frame`, whose destination is resolved. A device that is down or unplugged drops and counts."""
         medium = self.medium
-        if medium is None or not self.up or not self.plugged:
+        if medium is None or not self.up or not self.plugged or not self.running:
             self.tx_dropped += 1
             return
         frame.eth_src = self.mac
@@ -78,11 +95,42 @@ class Device(Port):
         if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC:
             self.rx_dropped += 1
             return
+        if not self.running:
+            self._store(frame)
+            return
         self.rx_packets += 1
         self.rx_bytes += frame.size_bytes
         if self.tap is not None:
             self.tap(self, frame)
         self.receiver.receive_frame(frame, self)
+
+    def _store(self, frame: Frame) -> None:
+        ring = self._ring
+        if ring is None or len(ring) >= RING_FRAMES:
+            self.rx_dropped += 1
+        else:
+            ring.append(frame)
+
+    def hold(self) -> None:
+        """The host stands still: keep what arrives, as much as the ring has room for, and drop the rest."""
+        self.running = False
+        self._ring = deque()
+
+    def go_on(self) -> None:
+        """The host goes on: hand it what the ring kept, in order."""
+        ring = self._ring
+        self._ring = None
+        self.running = True
+        if ring is not None:
+            for frame in ring:
+                self.arrive(frame)
+
+    def power_off(self) -> None:
+        """The host is off: what arrives is dropped, what the ring and the queue towards the link held is gone."""
+        self.running = False
+        self._ring = None
+        if self.medium is not None:
+            self.medium.cut(self)
 
     def has_address(self, address: int) -> bool:
         """Whether `address` is one of the device's."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -68,7 +69,7 @@ class Network:
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
-    supervisor = SimpleNamespace(strings=strings, scheduler=SimpleNamespace(fired=5))
+    supervisor = SimpleNamespace(strings=strings, forgotten=Counter(), scheduler=SimpleNamespace(fired=5))
     return cast(
         LiveTapestry,
         SimpleNamespace(
