@@ -88,6 +88,13 @@ class NameTable:
             number = SERVICES[str(service)]
         if text is not None and ":" in text:
             found = self._ipv6_literal(text, number, family)
+        elif family == socket.AF_INET6 and text is None:
+            found = [(socket.AF_INET6, ("::" if flags & socket.AI_PASSIVE else "::1", number, 0, 0))]
+        elif family == socket.AF_INET6 and flags & socket.AI_V4MAPPED:
+            found = [
+                (socket.AF_INET6, (f"::ffff:{ipv4_text(address)}", number, 0, 0))
+                for address in self._resolve(own_name, text, socket.AF_INET, flags)
+            ]
         else:
             found = [
                 (socket.AF_INET, (ipv4_text(address), number))
@@ -104,7 +111,7 @@ class NameTable:
         return answer
 
     def _ipv6_literal(self, text: str, number: int, family: int) -> list[tuple[Any, Any]]:
-        # The literal is good; that no host has IPv6 yet shows when a socket is made.
+        # The literal is good; that no host has IPv6 yet shows when a socket is bound or connected to it.
         try:
             packed = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
         except OSError:
@@ -144,6 +151,12 @@ class NameTable:
         if number is None or number < 0:
             raise _failed(socket.EAI_SERVICE)
         port = number
+        if ":" in sockaddr[0]:
+            # No name has an IPv6 address; a mapped one stays as it is, too.
+            text = str(self._ipv6_literal(sockaddr[0], port, socket.AF_INET6)[0][1][0])
+            if flags & socket.NI_NAMEREQD:
+                raise _failed(socket.EAI_NONAME)
+            return text, self._service_name(port, flags)
         found = _number(sockaddr[0])
         if not found:
             raise _failed(socket.EAI_NONAME)
@@ -155,8 +168,10 @@ class NameTable:
             if flags & socket.NI_NAMEREQD:
                 raise _failed(socket.EAI_NONAME)
             host = ipv4_text(address)
-        service = str(port) if flags & socket.NI_NUMERICSERV else _PORT_NAMES.get(port, str(port))
-        return host, service
+        return host, self._service_name(port, flags)
+
+    def _service_name(self, port: int, flags: int) -> str:
+        return str(port) if flags & socket.NI_NUMERICSERV else _PORT_NAMES.get(port, str(port))
 
 
 def _failed(code: int) -> socket.gaierror:

@@ -17,12 +17,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
+from lunar.socket_address import Address, own_address, parse_address, shown
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import SOCK_DGRAM, UnixSock
 from lunar.tcp.sock import TcpSock
-from lunar.wire.address import ipv4_text, parse_ipv4
 from weaves.bridge import current_flow
 from weaves.here import here
 
@@ -30,37 +30,11 @@ if TYPE_CHECKING:
     from lunar.host import Host
     from weaves.strings import Weave
 
-Address = tuple[str, int]
-
 
 def error(number: int) -> OSError:
     """The OSError of `number`, positive or negative, in the subclass that Python gives it."""
     number = abs(number)
     return OSError(number, os.strerror(number))
-
-
-def parse_address(host: Host, address: Any) -> tuple[int, int]:
-    """(address, port) of what programs pass: a tuple of a name or dotted quad and a port."""
-    if not isinstance(address, tuple) or len(address) != 2:
-        raise TypeError(f"AF_INET address must be a pair (host, port), not {address!r}")
-    name, port = address
-    if not isinstance(port, int):
-        raise TypeError(f"'{type(port).__name__}' object cannot be interpreted as an integer")
-    if not 0 <= port <= 65535:
-        raise OverflowError("port must be 0-65535.")
-    if isinstance(name, (bytes, bytearray)):
-        name = bytes(name).decode("ascii")
-    if not isinstance(name, str):
-        raise TypeError(f"str, bytes or bytearray expected, not {type(name).__name__}")
-    if name == "":
-        return 0, port
-    if name == "<broadcast>":
-        return 0xFFFF_FFFF, port
-    try:
-        return parse_ipv4(name), port
-    except ValueError:
-        found = host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
-        return parse_ipv4(found[0][4][0]), port
 
 
 class LunarSocket(socket.socket):
@@ -140,7 +114,7 @@ class LunarSocket(socket.socket):
 
     @property
     def family(self) -> socket.AddressFamily:
-        return socket.AddressFamily(self.sock.family)
+        return socket.AddressFamily(self.sock.domain)
 
     @property
     def type(self) -> socket.SocketKind:
@@ -161,7 +135,7 @@ class LunarSocket(socket.socket):
         self._open()
         if isinstance(self.sock, UnixSock):
             return ""  # what Python says of one without a name
-        return ipv4_text(self.sock.local_addr), int(self.sock.local_port)
+        return own_address(self.sock)
 
     def getpeername(self) -> Address | str:
         self._open()
@@ -169,7 +143,7 @@ class LunarSocket(socket.socket):
             return ""
         if not _has_peer(self.sock):
             raise error(errno.ENOTCONN)
-        return ipv4_text(self.sock.remote_addr), int(self.sock.remote_port)
+        return shown(self.sock, self.sock.remote_addr, int(self.sock.remote_port))
 
     def _open(self) -> Sock:
         if self._descriptor < 0:
@@ -230,7 +204,7 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             raise error(errno.EOPNOTSUPP)
-        result = syscalls.bind(sock, *parse_address(self.host, address))
+        result = syscalls.bind(sock, *parse_address(self.host, sock, address))
         if result < 0:
             raise error(result)
 
@@ -250,7 +224,7 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return errno.ENOENT  # no other has a name
-        result = -syscalls.connect(sock, *parse_address(self.host, address))
+        result = -syscalls.connect(sock, *parse_address(self.host, sock, address))
         if result != errno.EINPROGRESS or self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             return result
         deadline = self._deadline()
@@ -273,7 +247,7 @@ class LunarSocket(socket.socket):
                 raise error(syscalls.accept_errno(sock))
             self._wait(POLLIN, deadline)
         made = LunarSocket.of(self.host, child, self._protocol)
-        return made, (ipv4_text(child.remote_addr), int(child.remote_port))
+        return made, shown(child, child.remote_addr, int(child.remote_port))
 
     # Data
 
@@ -311,7 +285,7 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             raise error(errno.ENOENT if sock.type == SOCK_DGRAM else errno.EISCONN)
-        addr, port = parse_address(self.host, address)
+        addr, port = parse_address(self.host, sock, address)
         payload = bytes(memoryview(data))
         deadline = self._deadline()
         while True:
@@ -343,7 +317,7 @@ class LunarSocket(socket.socket):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         got = self._receive(bufsize, flags)
-        return got.data, sender(got)
+        return got.data, sender(self.sock, got)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = _room(buffer, nbytes)
@@ -353,7 +327,7 @@ class LunarSocket(socket.socket):
         view = _room(buffer, nbytes)
         got = self._receive(len(view), flags)
         view[: len(got.data)] = got.data
-        return len(got.data), sender(got)
+        return len(got.data), sender(self.sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         if list(ancdata):
@@ -363,7 +337,7 @@ class LunarSocket(socket.socket):
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         got = self._receive(bufsize, flags)
-        return got.data, [], socket.MSG_TRUNC if got.truncated else 0, sender(got)
+        return got.data, [], socket.MSG_TRUNC if got.truncated else 0, sender(self.sock, got)
 
     # Options and the end
 
@@ -456,9 +430,9 @@ def _has_peer(sock: Sock) -> bool:
     return sock.remote_port != 0
 
 
-def sender(got: syscalls.Received) -> Address | None:
+def sender(sock: Sock, got: syscalls.Received) -> Address | None:
     """Who sent a datagram; None for what came over a connection."""
-    return (ipv4_text(got.addr), int(got.port)) if got.port else None
+    return shown(sock, got.addr, int(got.port)) if got.port else None
 
 
 def _room(buffer: Any, nbytes: int) -> memoryview:

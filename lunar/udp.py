@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import route_for, send, source_for
 from lunar.net.route import Route
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
 
 SOCK_DGRAM: Final = 2
@@ -103,6 +103,8 @@ class Udp(Handler):
 
 def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
     """How exactly `sock` matches the packet's addresses; -1 for not at all. Linux prefers the most exact."""
+    if not sock.covers & COVERS_IPV4:
+        return -1
     score: i64 = 0
     if sock.local_addr:
         if sock.local_addr != packet.dst:
@@ -144,7 +146,7 @@ class UdpSock(Sock):
             if port < 0:
                 return -errno.EADDRINUSE
         for other in self.udp.ports.get(int(port), []):
-            if addr and other.local_addr and other.local_addr != addr:
+            if (addr and other.local_addr and other.local_addr != addr) or not self.covers & other.covers:
                 continue
             if (self.reuse_addr and other.reuse_addr) or (self.reuse_port and other.reuse_port):
                 continue

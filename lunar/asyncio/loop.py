@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
-from lunar.socket import LunarSocket, error, parse_address, sender
+from lunar.socket import LunarSocket, error, sender
+from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
-from lunar.wire.address import ipv4_text
 from weaves.loop import HostFuture, WeaveLoop
 
 if TYPE_CHECKING:
@@ -261,13 +261,13 @@ class HostLoop(WeaveLoop):
 
     async def sock_recvfrom(self, sock: Any, bufsize: int) -> tuple[bytes, Any]:
         got = await self._sock_receive(sock, bufsize)
-        return got.data, sender(got)
+        return got.data, sender(_ours(sock).sock, got)
 
     async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         view = memoryview(buf).cast("B")
         got = await self._sock_receive(sock, nbytes or len(view))
         view[: len(got.data)] = got.data
-        return len(got.data), sender(got)
+        return len(got.data), sender(_ours(sock).sock, got)
 
     async def _sock_receive(self, sock: Any, nbytes: int) -> syscalls.Received:
         ours = self._checked(sock)
@@ -296,7 +296,7 @@ class HostLoop(WeaveLoop):
 
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> int:
         ours = self._checked(sock)
-        addr, port = parse_address(self.host, address)
+        addr, port = parse_address(self.host, ours.sock, address)
         payload = bytes(memoryview(data))
         while True:
             count = syscalls.sendto(ours.sock, payload, 0, addr, port)
@@ -309,7 +309,7 @@ class HostLoop(WeaveLoop):
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         ours = self._checked(sock)
-        result = -syscalls.connect(ours.sock, *parse_address(self.host, address))
+        result = -syscalls.connect(ours.sock, *parse_address(self.host, ours.sock, address))
         while result == errno.EINPROGRESS:
             await self.wait_for(ours.sock, _WRITABLE)
             self._still_open(ours)
@@ -325,7 +325,7 @@ class HostLoop(WeaveLoop):
             if child is not None:
                 made = LunarSocket.of(self.host, child, ours.proto)
                 made.setblocking(False)
-                return made, (ipv4_text(child.remote_addr), int(child.remote_port))
+                return made, shown(child, child.remote_addr, int(child.remote_port))
             number = syscalls.accept_errno(ours.sock)
             if number != errno.EAGAIN:
                 raise error(number)

@@ -14,12 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.socket import LunarSocket, error, parse_address
+from lunar.socket import LunarSocket, error
+from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
 from lunar.sockets.unix import UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
-from lunar.wire.address import ipv4_text
 
 if TYPE_CHECKING:
     from lunar.asyncio.loop import HostLoop
@@ -360,7 +360,7 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
             if number not in (0, errno.EAGAIN):
                 self._protocol.error_received(error(number))
         else:
-            self._protocol.datagram_received(packet.payload, (ipv4_text(packet.src), int(packet.sport)))
+            self._protocol.datagram_received(packet.payload, shown(self._sock, packet.src, int(packet.sport)))
         if self._sock.queue and not self._closing:
             self._woken(POLLIN)
 
@@ -379,7 +379,7 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
         else:
             known = self._names.get(addr)
             if known is None:
-                known = self._names[addr] = parse_address(self._loop.host, tuple(addr[:2]))
+                known = self._names[addr] = parse_address(self._loop.host, self._sock, addr)
             count = syscalls.sendto(self._sock, payload, 0, *known)
         if count < 0:
             self._protocol.error_received(OSError(-count, os.strerror(-count)))

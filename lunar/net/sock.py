@@ -19,11 +19,23 @@ POLLHUP: Final = 0x010
 POLLRDHUP: Final = 0x2000
 
 
+# Which families' addresses a binding takes (`Sock.covers`).
+COVERS_IPV4: Final = 1
+COVERS_IPV6: Final = 2
+
+
 class Sock:
-    """One socket. `error` is a pending errno (SO_ERROR), 0 if there is none."""
+    """One socket. `error` is a pending errno (SO_ERROR), 0 if there is none.
+
+    `family` is that of its packets and of its addresses here; `domain` is that of the addresses that its program sees.
+    They differ for an AF_INET6 socket, which reaches IPv4 by mapped addresses (RFC 4291 section 2.5.5.2).
+    """
 
     def __init__(self, family: i64, type: i64, protocol: i64) -> None:
         self.family: i64 = family
+        self.domain: i64 = family
+        self.v6only: bool = False  # IPV6_V6ONLY
+        self.covers: i64 = COVERS_IPV4
         self.type: i64 = type
         self.protocol: i64 = protocol
         self.local_addr: int = 0

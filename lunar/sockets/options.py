@@ -13,7 +13,8 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.ip import DEFAULT_TTL
-from lunar.net.sock import Sock
+from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
+from lunar.packet import AF_INET6
 from lunar.sockets.unix import AF_UNIX
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
@@ -54,6 +55,9 @@ _BUFFER_MAX: Final = 212_992
 _SNDBUF_MIN: Final = 4608
 _RCVBUF_MIN: Final = 2304
 
+IPPROTO_IPV6: Final = 41
+IPV6_V6ONLY: Final = 26
+
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -73,6 +77,12 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
                 return -errno.EINVAL
             sock.ttl = _default_ttl(sock) if value == -1 else value
             return 0
+    if level == IPPROTO_IPV6 and sock.domain == AF_INET6 and name == IPV6_V6ONLY:
+        if sock.local_port:
+            return -errno.EINVAL  # what is bound has taken its port from one family or both
+        sock.v6only = value != 0
+        sock.covers = COVERS_IPV6 if sock.v6only else COVERS_IPV4 | COVERS_IPV6
+        return 0
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         return _set_tcp(sock, name, value)
     return -errno.ENOPROTOOPT
@@ -167,7 +177,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     found: i64 = -errno.ENOPROTOOPT
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
-    if level not in (SOL_SOCKET, IPPROTO_IP) and level != sock.protocol:
+    if level not in (SOL_SOCKET, IPPROTO_IP, sock.protocol) and not (
+        level == IPPROTO_IPV6 and sock.domain == AF_INET6
+    ):
         found = -errno.EOPNOTSUPP
     if level == SOL_SOCKET:
         if name == SO_ERROR:
@@ -175,7 +187,7 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         if name == SO_TYPE:
             found = sock.type
         elif name == SO_DOMAIN:
-            found = sock.family
+            found = sock.domain
         elif name == SO_PROTOCOL:
             found = sock.protocol
         elif name == SO_REUSEADDR:
@@ -201,6 +213,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.tos
         elif name == IP_TTL:
             found = sock.ttl
+    elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:
+        if name == IPV6_V6ONLY:
+            found = int(sock.v6only)
     elif level == IPPROTO_TCP and isinstance(sock, TcpSock):
         if name == TCP_NODELAY:
             found = int(sock.nodelay)

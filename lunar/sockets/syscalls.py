@@ -1,7 +1,8 @@
 """The system calls on sockets and pipes, non-blocking: what all faces (asyncio, blocking sockets) are built on.
 
 Each takes a socket, returns a result or a negative errno, and says EAGAIN or EINPROGRESS where the real one would
-block. Addresses are an int and a port. Read bind(2), connect(2), listen(2), accept(2), send(2), recv(2), shutdown(2).
+block. Addresses are an int, in the family of the socket's domain, and a port. Read bind(2), connect(2), listen(2),
+accept(2), send(2), recv(2), shutdown(2); for AF_INET6 ipv6(7), and lunar/socket_address.py for what it is here.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net.sock import Sock
-from lunar.packet import AF_INET, TCP, UDP
+from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
+from lunar.packet import AF_INET, AF_INET6, TCP, UDP
 from lunar.sockets import unix
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import AF_UNIX, UnixSock
@@ -24,6 +25,10 @@ SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
 SOCK_MAX: Final = 11
 
+# fe80::/10 and ff00::/8 (RFC 4291 section 2.4), their leading bits.
+_LINK_LOCAL: Final = 0x3FA
+_MULTICAST: Final = 0xFF
+
 MSG_PEEK: Final = 0x02
 MSG_DONTWAIT: Final = 0x40
 MSG_NOSIGNAL: Final = 0x4000
@@ -34,7 +39,10 @@ KNOWN_FLAGS: Final = 0x02 | 0x40 | 0x4000 | 0x8000
 
 @final
 class Received:
-    """What recvfrom gives: the data and who sent it (address 0, port 0 on a connected stream), or an errno."""
+    """What recvfrom gives: the data and who sent it (address 0, port 0 on a connected stream), or an errno.
+
+    The address is the packet's: IPv4 on an AF_INET6 socket, too.
+    """
 
     def __init__(self, data: bytes, addr: int, port: i64, errno: i64) -> None:
         self.data: bytes = data
@@ -48,14 +56,16 @@ def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | 
     """A new socket; None when this family, type and protocol do not go together (see `socket_errno`)."""
     if socket_errno(family, type, protocol):
         return None
-    if type == SOCK_STREAM:
-        return tcp.create(family)
-    return udp.create(family)
+    made: Sock = tcp.create(AF_INET) if type == SOCK_STREAM else udp.create(AF_INET)
+    if family == AF_INET6:
+        made.domain = AF_INET6
+        made.covers = COVERS_IPV4 | COVERS_IPV6
+    return made
 
 
 def socket_errno(family: int, type: int, protocol: int) -> int:
     """0 if there is such a socket, otherwise what socket(2) would fail with."""
-    if family != AF_INET:
+    if family not in (AF_INET, AF_INET6):
         return errno.EAFNOSUPPORT
     if type < 0 or type >= SOCK_MAX:
         return errno.EINVAL
@@ -75,7 +85,7 @@ def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSoc
 
 def socketpair_errno(family: int, type: int, protocol: int) -> int:
     """0 if there is such a pair, otherwise what socketpair(2) would fail with."""
-    if family == AF_INET:
+    if family in (AF_INET, AF_INET6):
         found = socket_errno(family, type, protocol)
         return found if found else errno.EOPNOTSUPP  # Linux has pairs of Unix sockets only
     if family != AF_UNIX:
@@ -87,9 +97,29 @@ def socketpair_errno(family: int, type: int, protocol: int) -> int:
     return 0 if protocol == 0 or protocol == AF_UNIX else errno.EPROTONOSUPPORT
 
 
+def is_mapped(addr: int) -> bool:
+    """Whether an IPv6 address stands for an IPv4 address, its last 32 bits."""
+    return addr >> 32 == 0xFFFF
+
+
 def bind(sock: Sock, addr: int, port: int) -> int:
     if port < 0 or port > 65535:
         return -errno.EINVAL
+    if sock.domain != AF_INET6:
+        return _bind(sock, addr, port)
+    if not is_mapped(addr):
+        return -errno.EADDRNOTAVAIL if addr else _bind(sock, 0, port)
+    if sock.v6only:
+        return -errno.EINVAL
+    before: i64 = sock.covers
+    sock.covers = COVERS_IPV4
+    result = _bind(sock, addr & 0xFFFF_FFFF, port)
+    if result < 0:
+        sock.covers = before
+    return result
+
+
+def _bind(sock: Sock, addr: int, port: int) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.bind(addr, port))
     if isinstance(sock, UdpSock):
@@ -99,6 +129,14 @@ def bind(sock: Sock, addr: int, port: int) -> int:
 
 def connect(sock: Sock, addr: int, port: int) -> int:
     """-EINPROGRESS for a stream, whose end `poll` (POLLOUT) and SO_ERROR tell; 0 for a datagram socket."""
+    if sock.domain == AF_INET6:
+        if not is_mapped(addr):
+            if addr >> 118 == _LINK_LOCAL or (addr >> 120 == _MULTICAST and sock.type == SOCK_DGRAM):
+                return -errno.EINVAL  # such an address needs a device beside it
+            return -errno.ENETUNREACH if addr >> 120 == _MULTICAST else -errno.EADDRNOTAVAIL
+        if sock.v6only:
+            return -errno.ENETUNREACH
+        addr &= 0xFFFF_FFFF
     if isinstance(sock, TcpSock):
         return int(sock.connect(addr, port))
     if isinstance(sock, UdpSock):
@@ -144,6 +182,12 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
     if isinstance(sock, UdpSock):
         if port <= 0 or port > 65535:
             return -errno.EINVAL
+        if sock.domain == AF_INET6:
+            if not is_mapped(addr):
+                return -errno.EADDRNOTAVAIL  # there is no IPv6 address to send from
+            if sock.v6only:
+                return -errno.ENETUNREACH
+            addr &= 0xFFFF_FFFF
         return int(sock.send(data, addr, port))
     return send(sock, data, flags)
 

@@ -15,7 +15,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
-from lunar.net.sock import POLLIN
+from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
 from lunar.tcp import input as arrival
 from lunar.tcp import output, rtt, window
@@ -242,7 +242,9 @@ def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
     request.drop()
     tcb.state = SYN_RECEIVED
     tcb.hash()
-    tcb.bound = tcb.tables.bind(tcb.local_addr, tcb.local_port, tcb.reuse_addr, tcb.reuse_port, False)
+    tcb.bound = tcb.tables.bind(
+        tcb.local_addr, tcb.local_port, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port, False
+    )
     tcb.iss = request.iss
     tcb.snd_una = request.iss + 1
     tcb.snd_nxt = request.iss + 1

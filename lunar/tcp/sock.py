@@ -12,7 +12,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import SYN
 from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, window
 from lunar.tcp.congestion import CongestionControl
@@ -108,9 +108,9 @@ class TcpSock(Tcb):
             port = tables.free_port()
             if port < 0:
                 return -errno.EADDRINUSE
-        elif tables.conflicts(addr, port, self.reuse_addr, self.reuse_port, None):
+        elif tables.conflicts(addr, port, self.covers, self.reuse_addr, self.reuse_port, None):
             return -errno.EADDRINUSE
-        self.bound = tables.bind(addr, port, self.reuse_addr, self.reuse_port, False)
+        self.bound = tables.bind(addr, port, self.covers, self.reuse_addr, self.reuse_port, False)
         self.local_addr = addr
         self.local_port = port
         self.port_locked = True
@@ -154,7 +154,7 @@ class TcpSock(Tcb):
             chosen: i64 = tables.port_for(local, addr, port)
             if chosen < 0:
                 return -errno.EADDRNOTAVAIL
-            self.bound = tables.bind(local, chosen, self.reuse_addr, self.reuse_port, True)
+            self.bound = tables.bind(local, chosen, COVERS_IPV4, self.reuse_addr, self.reuse_port, True)
             self.local_port = chosen
         elif tables.find(local, self.local_port, addr, port) is not None:
             return -errno.EADDRNOTAVAIL
@@ -229,9 +229,11 @@ class TcpSock(Tcb):
             port: i64 = tables.free_port()
             if port < 0:
                 return -errno.EADDRINUSE
-            self.bound = tables.bind(self.local_addr, port, self.reuse_addr, self.reuse_port, False)
+            self.bound = tables.bind(self.local_addr, port, self.covers, self.reuse_addr, self.reuse_port, False)
             self.local_port = port
-        elif tables.conflicts(self.local_addr, self.local_port, self.reuse_addr, self.reuse_port, self.bound):
+        elif tables.conflicts(
+            self.local_addr, self.local_port, self.covers, self.reuse_addr, self.reuse_port, self.bound
+        ):
             return -errno.EADDRINUSE
         if self.bound is not None:
             self.bound.listening = True
@@ -257,6 +259,7 @@ class TcpSock(Tcb):
 
     def spawn(self) -> Tcb:
         child = TcpSock(self.tables, self.family, type(self.congestion)())
+        child.domain = self.domain
         child.reuse_addr = self.reuse_addr
         child.reuse_port = self.reuse_port
         child.keepalive = self.keepalive

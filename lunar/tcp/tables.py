@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from lunar.net.ip import Ip
+from lunar.net.sock import COVERS_IPV4
 
 if TYPE_CHECKING:
     from lunar.tcp.tcb import Tcb
@@ -24,12 +25,18 @@ _SPAN: Final = 28232
 
 @final
 class Bound:
-    """One use of a port. `auto` is a port that `connect` chose: connections to other peers may share it."""
+    """One use of a port. `auto` is a port that `connect` chose: connections to other peers may share it.
 
-    def __init__(self, serial: i64, addr: int, port: i64, reuse_addr: bool, reuse_port: bool, auto: bool) -> None:
+    `covers` is that of the socket: :: without IPV6_V6ONLY takes the port of both families.
+    """
+
+    def __init__(
+        self, serial: i64, addr: int, port: i64, covers: i64, reuse_addr: bool, reuse_port: bool, auto: bool
+    ) -> None:
         self.serial: i64 = serial
         self.addr: int = addr
         self.port: i64 = port
+        self.covers: i64 = covers
         self.reuse_addr: bool = reuse_addr
         self.reuse_port: bool = reuse_port
         self.auto: bool = auto
@@ -108,10 +115,10 @@ class Tables:
             return None
         if len(row) == 1:
             only = row[0]
-            return only if only.local_addr in (0, addr) else None
+            return only if only.local_addr in (0, addr) and only.covers & COVERS_IPV4 else None
         exact = [tcb for tcb in row if tcb.local_addr == addr]
         if not exact:
-            exact = [tcb for tcb in row if tcb.local_addr == 0]
+            exact = [tcb for tcb in row if tcb.local_addr == 0 and tcb.covers & COVERS_IPV4]
             if not exact:
                 return None
         return exact[int(hash) % len(exact)]
@@ -132,10 +139,10 @@ class Tables:
 
     # Ports.
 
-    def bind(self, addr: int, port: i64, reuse_addr: bool, reuse_port: bool, auto: bool) -> Bound:
+    def bind(self, addr: int, port: i64, covers: i64, reuse_addr: bool, reuse_port: bool, auto: bool) -> Bound:
         """Note a use of `port`; the caller has looked for conflicts."""
         self.next_serial += 1
-        bound = Bound(self.next_serial, addr, port, reuse_addr, reuse_port, auto)
+        bound = Bound(self.next_serial, addr, port, covers, reuse_addr, reuse_port, auto)
         uses = self.ports.get(int(port))
         if uses is None:
             uses = {}
@@ -150,7 +157,9 @@ class Tables:
             if not uses:
                 del self.ports[int(bound.port)]
 
-    def conflicts(self, addr: int, port: i64, reuse_addr: bool, reuse_port: bool, own: Bound | None) -> bool:
+    def conflicts(
+        self, addr: int, port: i64, covers: i64, reuse_addr: bool, reuse_port: bool, own: Bound | None
+    ) -> bool:
         """Whether somebody else's use of `port` forbids one at `addr`.
 
         Linux' rule, socket(7): addresses that overlap conflict, unless both have SO_REUSEADDR and the other does not
@@ -160,7 +169,7 @@ class Tables:
         if uses is None:
             return False
         for other in uses.values():
-            if other is own:
+            if other is own or not covers & other.covers:
                 continue
             if addr and other.addr and other.addr != addr:
                 continue

@@ -11,6 +11,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net.sock import COVERS_IPV4
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
 from lunar.tcp import output
 from lunar.tcp.seq import before, unwrap
@@ -77,7 +78,8 @@ def enter(tcb: Tcb, substate: i64) -> None:
     tables = tcb.tables
     own = tcb.bound
     waiting.bound = tables.bind(
-        tcb.local_addr, tcb.local_port, tcb.reuse_addr, tcb.reuse_port, own.auto if own is not None else False
+        tcb.local_addr, tcb.local_port, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port,
+        own.auto if own is not None else False,
     )
     waiting.until_ns = tcb.scheduler.now_ns + TIME_WAIT_NS
     tables.ip.scheduler.post(waiting, tables.ip.lane, waiting.until_ns)

@@ -103,6 +103,11 @@ def test_no_host_has_ipv6() -> None:
     assert refused("server", 80, family=socket.AF_INET6) == expected
 
 
+def test_but_a_mapped_address_for_who_asks() -> None:
+    found = getaddrinfo("server", 80, family=socket.AF_INET6, type=socket.SOCK_STREAM, flags=socket.AI_V4MAPPED)
+    assert [answer[4] for answer in found] == [("::ffff:10.0.0.2", 80, 0, 0), ("::ffff:10.1.0.2", 80, 0, 0)]
+
+
 def test_an_unknown_name_has_no_family() -> None:
     assert refused("nobody", 80, family=socket.AF_INET6)[0] == socket.EAI_NONAME
 
@@ -175,7 +180,7 @@ PORTS = [
     80, 0, None, "80", "", "0", " 80", "+80", "080", "8x", "80 ", -1, "-1", "--1", 70_000, 2**31, 2**31 - 1,
     "99999999999", "no such service", b"80", True, 1.5,
 ]  # fmt: skip
-FLAGS = [0, socket.AI_PASSIVE, socket.AI_CANONNAME, socket.AI_NUMERICSERV, 1 << 30]
+FLAGS = [0, socket.AI_PASSIVE, socket.AI_V4MAPPED, socket.AI_CANONNAME, socket.AI_NUMERICSERV, 1 << 30]
 FAMILIES = [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]
 TYPES = [0, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, 7]
 PROTOCOLS = [0, socket.IPPROTO_TCP, socket.IPPROTO_UDP, 99]
@@ -207,7 +212,7 @@ def test_numeric_hosts_are_as_on_this_machine(host: Any) -> None:
 
 
 def test_no_host_is_as_on_this_machine() -> None:
-    assert differences([None, "*"], PORTS, [socket.AF_INET, socket.AF_UNIX])[:3] == []
+    assert differences([None, "*"], PORTS, [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])[:3] == []
 
 
 # getnameinfo
@@ -262,6 +267,7 @@ NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
     [
         ("10.9.9.9", 80), ("127.1", 80), ("10.9.9.9", 0), ("10.9.9.9", 65_535), ("10.9.9.9", 70_000), ("10.9.9.9", -1),
         ("nobody", 80), ("10.9.9.9",), "10.9.9.9", ("10.9.9.9", "80"), (1, 80),
+        ("::ffff:10.9.9.9", 80, 0, 0), ("::", 80, 0, 0), ("fd00::1", 80), ("fd00::x", 80, 0, 0),
     ],
     ids=repr,
 )  # fmt: skip

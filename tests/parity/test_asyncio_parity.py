@@ -1191,6 +1191,155 @@ async def timeouts_and_modes(stage: Stage) -> None:
         log.append((sock.gettimeout(), sock.type))
 
 
+# AF_INET6 sockets, which reach IPv4 by mapped addresses. A machine may have no such sockets (ipv6.disable=1).
+
+
+def shape(address: Any) -> Any:
+    """A socket address without its port."""
+    return (address[0], *address[2:])
+
+
+def six(kind: int = socket.SOCK_STREAM, only: int | None = None) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, kind)
+    sock.setblocking(False)
+    if only is not None:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    return sock
+
+
+if socket.has_dualstack_ipv6():
+
+    @program(nobody)
+    async def mapped_streams(stage: Stage) -> None:
+        """One listener for both families, and callers of either."""
+        loop = asyncio.get_running_loop()
+        log = stage.log["client"]
+        with six() as listener, non_blocking() as four, six() as mapped:
+            listener.bind(("::", 0))
+            listener.listen()
+            port = listener.getsockname()[1]
+            log += [shape(listener.getsockname()), listener.family]
+            await loop.sock_connect(four, ("127.0.0.1", port))
+            await loop.sock_connect(mapped, ("::ffff:127.0.0.1", port, 0, 0))
+            log += [shape(mapped.getsockname()), shape(mapped.getpeername())]
+            for caller in (four, mapped):
+                sock, address = await loop.sock_accept(listener)
+                log += [sock.family, shape(address), shape(sock.getsockname()), shape(sock.getpeername())]
+                await loop.sock_sendall(sock, b"hello")
+                log.append(await loop.sock_recv(caller, 100))
+                sock.close()
+        with six() as sock:
+            log.append(await seen(loop.sock_connect(sock, ("::ffff:127.0.0.1", port))))  # refused: it is closed
+
+    @program(nobody)
+    async def mapped_datagrams(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        log = stage.log["client"]
+        datagram = socket.SOCK_DGRAM
+        with six(datagram) as both, non_blocking(datagram) as four, six(datagram) as mapped:
+            both.bind(("::", 0))
+            four.bind(("127.0.0.1", 0))
+            port = both.getsockname()[1]
+            await loop.sock_sendto(four, b"a", ("127.0.0.1", port))
+            data, address = await loop.sock_recvfrom(both, 100)
+            log += [data, shape(address), address[1] == four.getsockname()[1]]
+            await loop.sock_sendto(both, b"b", address)
+            log.append(shape((await loop.sock_recvfrom(four, 100))[1]))
+            mapped.connect(("::ffff:127.0.0.1", port, 0, 0))
+            log += [shape(mapped.getsockname()), shape(mapped.getpeername())]
+            await loop.sock_sendall(mapped, b"c")
+            log.append(shape((await loop.sock_recvfrom(both, 100))[1]))
+
+    @program(nobody)
+    async def ports_of_both_families(stage: Stage) -> None:
+        """Which binding forbids which."""
+        log = stage.log["client"]
+        ways: list[tuple[int, str, int | None]] = [
+            (socket.AF_INET, "0.0.0.0", None), (socket.AF_INET, "127.0.0.1", None), (socket.AF_INET6, "::", 0),
+            (socket.AF_INET6, "::", 1), (socket.AF_INET6, "::ffff:127.0.0.1", 0),
+            (socket.AF_INET6, "::ffff:0.0.0.0", 0), (socket.AF_INET6, "::ffff:127.0.0.1", 1),
+        ]  # fmt: skip
+
+        def made(kind: int, way: tuple[int, str, int | None], port: int) -> socket.socket:
+            family, address, only = way
+            sock = non_blocking(kind) if family == socket.AF_INET else six(kind, only)
+            try:
+                sock.bind((address, port))
+            except OSError:
+                sock.close()
+                raise
+            return sock
+
+        async def second(kind: int, first: socket.socket, way: tuple[int, str, int | None]) -> Any:
+            sock = await seen(lambda: made(kind, way, first.getsockname()[1]))
+            if not isinstance(sock, socket.socket):
+                return sock
+            name = shape(sock.getsockname())
+            sock.close()
+            return name
+
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for way in ways[:-1]:
+                with made(kind, way, 0) as first:
+                    log += [(way, other, await second(kind, first, other)) for other in ways]
+
+    @program(nobody)
+    async def a_listener_of_ipv6_alone_hears_no_ipv4(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        log = stage.log["client"]
+        for only in (1, 0):
+            with six(only=only) as listener, non_blocking() as four:
+                listener.bind(("::", 0))
+                listener.listen()
+                log.append(await seen(loop.sock_connect(four, ("127.0.0.1", listener.getsockname()[1]))))
+        with six(only=1) as sock:
+            log.append(await seen(loop.sock_connect(sock, ("::ffff:127.0.0.1", 9))))
+            log.append(await seen(lambda: sock.bind(("::ffff:127.0.0.1", 0))))
+
+    @program(nobody)
+    async def what_an_ipv6_socket_refuses(stage: Stage) -> None:
+        log = stage.log["client"]
+        level, only = socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with six(kind) as sock:
+                log += [sock.family, sock.getsockopt(level, only), sock.getsockname()]
+                log.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN))
+                for address in (
+                    "::", ("::",), ("::", 0, 0, 0, 0), ("::", 70_000), ("::", "x"), ("::", 0, 1 << 20), (1, 0),
+                    ("127.0.0.1", 0), ("<broadcast>", 0), ("::ffff:203.0.113.9", 0), ("2001:db8::1", 0), ("fd00::", 0),
+                ):  # fmt: skip
+                    log.append((address, await seen(lambda: sock.bind(address))))  # noqa: B023
+                sock.bind(("", 0))
+                log.append(shape(sock.getsockname()))
+                for value in (0, 1):
+                    log.append(await seen(lambda: sock.setsockopt(level, only, value)))  # noqa: B023
+            with non_blocking(kind) as sock:
+                log.append(await seen(lambda: sock.setsockopt(level, only, 1)))
+                log.append(await seen(lambda: sock.getsockopt(level, only)))
+        log.append(await seen(lambda: socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_UDP)))
+        log.append(await seen(lambda: socket.socket(socket.AF_INET6, socket.SOCK_SEQPACKET)))
+
+    @program(nobody)
+    async def an_asyncio_server_for_both_families(stage: Stage) -> None:
+        log = stage.log["client"]
+        loop = asyncio.get_running_loop()
+        listening = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        port = listening.getsockname()[1]
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(repr([shape(writer.get_extra_info(name)) for name in ("peername", "sockname")]).encode())
+            writer.close()
+
+        async with await asyncio.start_server(answer, sock=listening):
+            for host in ("127.0.0.1", "::ffff:127.0.0.1"):
+                reader, writer = await asyncio.open_connection(host, port)
+                log += [await reader.read(), shape(writer.get_extra_info("peername"))]
+                writer.close()
+        transport, _protocol = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("::", 0))
+        log.append(shape(transport.get_extra_info("sockname")))
+        transport.close()
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_same_is_seen_on_the_machine_and_between_virtual_hosts(name: str) -> None:
     played = PROGRAMS[name]

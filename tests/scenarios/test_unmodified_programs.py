@@ -106,6 +106,7 @@ ROWS = [
     Row("use_aiocoap", r"kept 120000 bytes, observed 5, at last, 4\.04 Not Found, NetworkError"),
     Row("use_aioftp", r"4 files, 440000 bytes up and down; 1 resumed, 1 appended, 1 tree, 2 refusals"),
     Row("use_aiohttp", r"8 pages, 720000 bytes; upload of 150000; 3 messages"),
+    Row("use_aioquic", r"HTTP/3: 4 pages, 360000 bytes, an upload of 150000; 2 echoes over QUIC"),
     Row("use_aiosmtpd", r"4 letters with 2 attachments each, 3 in one session, 2 refusals"),
     Row("use_amqtt", r"heard 30 of 3 sensors, retained 150000 bytes"),
     Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
