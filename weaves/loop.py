@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
+# A timer that is due when it is set fires at this very instant. Where one leads to the next so often, the clock goes on
+# by a nanosecond: a machine's always goes on, and some programs wait for that. aioquic's loss detection does: by
+# rounding, a packet that is lost at `sent + delay` is not yet lost at that time by `sent <= now - delay`.
+_ROUNDS_OF_AN_INSTANT: Final = 100
 # A timer for later than this, or for infinity, needs no event: no run goes on for so long.
 _NEVER_S: Final = FOREVER / _NS
 
@@ -65,8 +69,9 @@ HostTask.__name__ = HostTask.__qualname__ = "Task"
 class TimerHandle(asyncio.TimerHandle):
     """A timer and its event on the scheduler's heap."""
 
-    __slots__ = ("event",)
+    __slots__ = ("event", "round")
     event: Call
+    round: int  # how many due timers led to this one within its instant
 
 
 # typeshed leaves out what a loop's author needs of BaseEventLoop (_ready, _closed, _stopping ...): to the type checker
@@ -99,6 +104,8 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._numbers = 0
         self._task_names = 0
         weave.loops[self] = None
+        self._fired_ns = -1  # when the last timer fired, and its round
+        self._fired_round = 0
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -126,19 +133,23 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._check_closed()
         timer = TimerHandle(when, callback, args, self, context)
         event = timer.event = Call(self._timer_fired, timer)
+        timer.round = 0
         if when < _NEVER_S and not self._closed:  # closed and yet called: see HostLoop._check_closed
             now = int(self._scheduler.now_ns)
             # The nearest nanosecond, because sums of decimal fractions miss by less than one. A timer that lies ahead
             # at all, in the program's seconds, moves the clock, or waiting out a rounding error would never end.
             at_ns = round(when * _NS)
             if at_ns <= now:
-                at_ns = now if when <= self.time() else now + 1
+                timer.round = self._fired_round + 1 if self._fired_ns == now else 1
+                at_ns = now if when <= self.time() and timer.round <= _ROUNDS_OF_AN_INSTANT else now + 1
             self._scheduler.post(event, self._lane, at_ns)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def _timer_fired(self, timer: TimerHandle) -> None:
         timer._scheduled = False  # type: ignore[attr-defined]
+        self._fired_ns = int(self._scheduler.now_ns)
+        self._fired_round = timer.round
         self.run_handle(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

@@ -294,6 +294,58 @@ def test_waiting_out_the_rest_of_a_rounding_error_ends(world: World, start_ns: i
     world.run(main)
 
 
+def test_timers_that_are_due_lead_to_the_next_without_the_clock_a_hundred_times(world: World) -> None:
+    """The 101st goes on by a nanosecond, and so does each after it: what waits for the clock to move ends."""
+    times: list[int] = []
+
+    def again(loop: asyncio.AbstractEventLoop) -> None:
+        times.append(world.scheduler.now_ns)
+        if len(times) < 104:
+            loop.call_at(loop.time(), again, loop)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(1, again, loop)  # not due when it was set: round 0
+        await asyncio.sleep(2)
+
+    world.run(main)
+    assert times == [S] * 101 + [S + 1, S + 2, S + 3]
+
+
+def test_many_timers_that_are_due_are_one_round(world: World) -> None:
+    times: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(300):
+            loop.call_later(0, lambda: loop.call_later(0, lambda: times.append(world.scheduler.now_ns)))
+        await asyncio.sleep(1)
+
+    world.run(main)
+    assert times == [0] * 300
+
+
+def test_a_program_that_compares_a_deadline_by_another_sum_ends(world: World) -> None:
+    """As aioquic: lost at `sent + delay`, but not lost before `sent <= now - delay`, which rounding makes later."""
+    sent, delay = 1.430817065, 0.005946224
+    assert not sent <= (sent + delay) - delay
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[None] = loop.create_future()
+
+        def look() -> None:
+            if sent <= loop.time() - delay:
+                lost.set_result(None)
+            else:
+                loop.call_at(sent + delay, look)
+
+        loop.call_at(sent + delay, look)
+        await lost
+
+    world.run(main)
+
+
 def test_an_infinite_sleep_is_no_event(world: World) -> None:
     async def main() -> None:
         await asyncio.sleep(math.inf)
