@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -23,11 +24,14 @@ import uvloop
 
 import weaves
 from weaves import report, show
+from weaves.figure import in_ascii
 from weaves.loader import LiveTapestry, describe, load
 from weaves.logs import LogDirectory
 from weaves.output import Streams
+from weaves.picture import picture
 from weaves.report import Report
 from weaves.scheduler import Scheduler
+from weaves.svg import svg
 from weaves.tapestry_errors import TapestryError
 from weaves.units import parse_wait
 
@@ -35,6 +39,9 @@ OK: Final = 0
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
 BY_SIGNAL: Final = 128
+
+# In characters, for `weave show` where no terminal tells its width.
+_PICTURE_WIDTH: Final = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,8 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     shown = commands.add_parser(
         "show",
         help="print what a tapestry makes",
-        description="Print the hosts, beads, weaves, strings and links of a tapestry. Nothing of it is imported.",
+        description="Print a picture of the beads, weaves and strings of a tapestry, and what they are. Nothing of it "
+        "is imported.",
     )
+    shown.add_argument("--svg", type=Path, metavar="FILE", help="write the picture to this file, and print nothing")
     shown.set_defaults(action=_show)
     for command in (run, check, shown):
         command.add_argument("tapestry", type=Path, help="the TOML file")
@@ -139,7 +148,7 @@ def _check(options: argparse.Namespace) -> int:
     counts = (
         _count(len(description.hosts), "host"),
         _count(len(description.links), "link"),
-        _count(sum(len(host.strings) for host in description.hosts), "string"),
+        _count(sum(len(weave.strings) for weave in description.weaves), "string"),
     )
     print(f"{options.tapestry}: {', '.join(counts)}: no mistake found")
     return OK
@@ -150,7 +159,21 @@ def _count(number: int, what: str) -> str:
 
 
 def _show(options: argparse.Namespace) -> int:
-    print(show.as_text(describe(options.tapestry)))
+    description = describe(options.tapestry)
+    if options.svg is not None:
+        try:
+            options.svg.write_text(svg(description, picture(description)), encoding="utf-8")
+        except OSError as error:
+            print(f"weave show: {options.svg}: {error.strerror}", file=sys.stderr)
+            return WRONG_INPUT
+        return OK
+    text = show.as_text(description, shutil.get_terminal_size((_PICTURE_WIDTH, 0)).columns)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        # What a tapestry's own texts hold is escaped, as in its errors.
+        text = in_ascii(text).encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
+    print(text)
     return OK
 
 

@@ -1,25 +1,27 @@
-"""`weave show`: a tapestry as text: hosts with their devices, the weaves, beads and strings on them, and the links."""
+"""`weave show`: a tapestry as text: its picture, then its hosts with their weaves, beads and strings, and the links."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from weaves.clock import format_duration
+from weaves.figure import figure
+from weaves.picture import Bead, Column, HostEntry, picture, span
 from weaves.programs import program_of
-from weaves.strings import free_weave_name
-from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, StringDescription, Tapestry
+from weaves.tapestry import DeviceDescription, LinkDescription, ModuleDescription, StringDescription, Tapestry
 from weaves.units import format_address
 
 
-def as_text(tapestry: Tapestry) -> str:
-    """What `tapestry` makes. A group of hosts is one entry: its first member, and its last where that differs."""
+def as_text(tapestry: Tapestry, width: int) -> str:
+    """What `tapestry` makes, with a picture of `width` characters. A group is one entry: its first and its last."""
     until = "every string has ended" if tapestry.until_ns is None else format_duration(tapestry.until_ns)
     lines = [f"tapestry {tapestry.name}: seed {tapestry.seed}, until {until}, on error {tapestry.on_error}", ""]
-    groups: dict[str, list[HostDescription]] = {}
-    for host in tapestry.hosts:
-        groups.setdefault(host.group, []).append(host)
-    for members in groups.values():
-        lines += _hosts(members, tapestry.on_error)
+    hosts = picture(tapestry)
+    lines += figure(tapestry, hosts, width)
+    lines.append("")
+    for host in hosts:
+        lines += _host(host, tapestry)
     if tapestry.links:
         lines.append("")
     for link in tapestry.links:
@@ -27,60 +29,64 @@ def as_text(tapestry: Tapestry) -> str:
     return "\n".join(lines)
 
 
-def weave_names(host: HostDescription) -> list[str]:
-    """The names that the weaves of the strings of `host` get."""
-    names: list[str] = []
-    for string in host.strings:
-        names.append(free_weave_name(string.name, names))
-    return names
-
-
-def _span(first: str, last: str) -> str:
-    return first if first == last else f"{first} ... {last}"
-
-
-def _hosts(members: list[HostDescription], on_error: str) -> list[str]:
-    first, last = members[0], members[-1]
-    if len(members) == 1:
-        lines = [f"host {first.name}"]
-    else:
-        lines = [f"hosts {first.name} ... {last.name} ({len(members):,})"]
+def _host(host: HostEntry, tapestry: Tapestry) -> Iterator[str]:
+    first, last, count = host.hosts.first, host.hosts.last, host.hosts.count
+    yield f"host {first.name}" if count == 1 else f"hosts {host.name} ({count:,})"
     if first.names:
-        lines.append(f"  names  {_span(', '.join(first.names), ', '.join(last.names))}")
+        yield f"  names  {span(', '.join(first.names), ', '.join(last.names))}"
     for device, other in zip(first.devices, last.devices, strict=True):
-        lines.append(f"  {device.name:<6} {_span(_addresses(device), _addresses(other))}")
+        yield f"  {device.name:<6} {span(_addresses(device), _addresses(other))}"
     for line, other_line in zip(first.net, last.net, strict=True):
-        lines.append(f"  net    {_span(line.text, other_line.text)}")
-    weaves = zip(weave_names(first), first.strings, last.strings, strict=True)
-    for name, string, other_string in weaves:
-        lines.append(f"  weave {name}")
-        lines.append(f"    bead   {_bead(string)}")
-        lines.append(f"    bead   lunar of {first.name if len(members) == 1 else 'each host'}")
-        policy = "" if string.on_error == on_error else f", on error {string.on_error}"
-        lines.append(f"    string {_string(string, other_string)}{policy}")
-    return lines
+        yield f"  net    {span(line.text, other_line.text)}"
+    for column in host.columns:
+        several = f" ({column.weaves.count:,})" if column.weaves.count != count else ""
+        yield f"  weave {column.name}{several}"
+        for bead in column.beads:
+            yield f"    bead   {_bead(bead)}"
+        yield f"    bead   {tapestry.network} of {_stack(column, host)}"
+        for string, other_string in column.strings:
+            policy = "" if string.on_error == tapestry.on_error else f", on error {string.on_error}"
+            yield f"    string {string_text(string, other_string)}{policy}"
+
+
+def _stack(column: Column, host: HostEntry) -> str:
+    first, last = column.weaves.first.host, column.weaves.last.host
+    everywhere = (first, last) == (host.hosts.first.name, host.hosts.last.name)
+    return "each host" if everywhere and first != last else span(first, last)
 
 
 def _addresses(device: DeviceDescription) -> str:
     return ", ".join(f"{format_address(address)}/{prefix}" for address, prefix in device.addresses)
 
 
-def _bead(string: StringDescription) -> str:
-    """The module that the weave has an instance of."""
-    if string.call is not None:
-        return string.call.partition(":")[0]
-    assert string.run is not None, "a string has one of run and call"
-    program = program_of(string.run)
+def _bead(bead: Bead) -> str:
+    module = bead.beads.first.module
+    text = _module(module)
+    if bead.explicit:
+        count = f" ({bead.beads.count:,})" if bead.beads.count > 1 else ""
+        text = f"{span(bead.beads.first.name, bead.beads.last.name)}{count}: {text}"
+    if module.isolate is not None:
+        text += f", isolates {' '.join(module.isolate) or 'nothing'}"
+    if module.share:
+        text += f", shares {' '.join(module.share)}"
+    return text
+
+
+def _module(module: ModuleDescription) -> str:
+    if module.run is None:
+        return str(module.module)
+    program = program_of(module.run)
     return f"__main__ of {program.module if program.path is None else program.path}"
 
 
-def _string(string: StringDescription, last: StringDescription) -> str:
+def string_text(string: StringDescription, last: StringDescription) -> str:
+    """What a string does and when; where it is one of a group, with the values of the group's last."""
     words = [
-        _span(_what(string), _what(last)),
-        f"starts at {_span(format_duration(string.start_ns), format_duration(last.start_ns))}",
+        span(_what(string), _what(last)),
+        f"starts at {span(format_duration(string.start_ns), format_duration(last.start_ns))}",
     ]
     if string.stop_ns is not None and last.stop_ns is not None:
-        words.append(f"is stopped at {_span(format_duration(string.stop_ns), format_duration(last.stop_ns))}")
+        words.append(f"is stopped at {span(format_duration(string.stop_ns), format_duration(last.stop_ns))}")
     if string.background:
         words.append("in the background")
     return ", ".join(words)
@@ -98,7 +104,7 @@ def _what(string: StringDescription) -> str:
 def _link(link: LinkDescription) -> str:
     ends = [f"{host}.{device}" for host, device in link.ends]
     shown = ", ".join(ends) if len(ends) <= 4 else f"{', '.join(ends[:2])} ... {ends[-1]} ({len(ends):,} devices)"
-    rate = "unlimited" if link.rate_bps is None else _rate(link.rate_bps)
+    rate = "unlimited" if link.rate_bps is None else rate_text(link.rate_bps)
     if link.queue_limit_packets is not None:
         limit = f"{link.queue_limit_packets:,} packets"
     else:
@@ -110,7 +116,8 @@ def _link(link: LinkDescription) -> str:
     )
 
 
-def _rate(bps: int) -> str:
+def rate_text(bps: int) -> str:
+    """A rate in its largest unit."""
     for unit, factor in (("tbit", 10**12), ("gbit", 10**9), ("mbit", 10**6), ("kbit", 10**3)):
         if bps >= factor:
             return f"{bps / factor:g}{unit}"

@@ -6,6 +6,7 @@ the machine's clock: they wait for lines, with a timeout that only a hanging pro
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from dpkt.pcap import Reader
@@ -789,6 +791,50 @@ def test_check_and_show_take_the_quickstart(capsys: Captured) -> None:
     assert capsys.readouterr().out.startswith("tapestry quickstart: seed 1, until every string has ended")
 
 
+def test_show_writes_an_svg(folder: Path, capsys: Captured) -> None:
+    write(p__py="print('must not run')\n")
+    one_host('{ run = "p.py" }')
+    assert main(["show", "site.toml", "--svg", "site.svg"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert ElementTree.parse(folder / "site.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_show_says_that_it_cannot_write_an_svg(capsys: Captured) -> None:
+    write(p__py="")
+    one_host('{ run = "p.py" }')
+    assert main(["show", "site.toml", "--svg", "no/site.svg"]) == 2
+    assert capsys.readouterr() == ("", "weave show: no/site.svg: No such file or directory\n")
+
+
+@pytest.mark.parametrize(("encoding", "corner"), [("ascii", "+"), ("latin-1", "+"), ("utf-8", "┌")])
+def test_show_draws_with_what_the_terminal_has(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, encoding: str, corner: str
+) -> None:
+    write(p__py="")
+    (folder / "ä.py").touch()
+    (folder / "site.toml").write_text('[hosts.a]\nstrings = [{ run = "ä.py" }]\n', encoding="utf-8")
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["show", "site.toml"]) == 0
+    out.flush()
+    text = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert f"  {corner}" in text
+    assert ("ä.py" if encoding != "ascii" else "\\xe4.py") in text
+
+
+def test_the_picture_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    write(p__py="")
+    one_host(", ".join(["{ run = 'p.py' }"] * 12))
+    widths = []
+    for columns in ("60", "150"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["show", "site.toml"]) == 0
+        picture = capsys.readouterr().out.partition("host a")[0]
+        widths.append(max(map(len, picture.splitlines()[1:])))
+    assert 50 < widths[0] <= 60
+    assert 140 < widths[1] <= 150
+
+
 def test_a_seed_on_the_command_line_replaces_the_tapestrys(capsys: Captured) -> None:
     two_hosts('{ call = "echo:talk", args = ["b", 5] }', "[tapestry]\nseed = 7", 'loss = "20%"\n')
     digests = {}
@@ -848,7 +894,7 @@ def test_json_replaces_a_file_through_a_link_and_leaves_devices_be(folder: Path,
         ([], ["--version", "run", "check", "show", "130", "143"]),
         (["run"], ["--seed", "--until", "--pcap", "--json", "--through-bytes", "--quiet", "tapestry", "Ctrl-C"]),
         (["check"], ["tapestry"]),
-        (["show"], ["tapestry"]),
+        (["show"], ["--svg", "tapestry"]),
     ],
 )
 def test_help_names_every_option(capsys: Captured, command: list[str], options: list[str]) -> None:

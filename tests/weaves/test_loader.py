@@ -14,7 +14,6 @@ import uvloop
 import weaves
 from weaves import TapestryError
 from weaves.loader import describe, load
-from weaves.show import weave_names
 from weaves.strings import ENDED, KILLED, RUNNING
 from weaves.tapestry import parse
 
@@ -219,9 +218,10 @@ def test_weaves_of_one_name_on_a_host_are_numbered(folder: Path) -> None:
     call = '{ call = "p:f" }'
     text = f'{HOST}strings = [{call}, {call}, {{ call = "p:f", name = "f #2" }}, {call}]\n'
     description = parse(text, folder / "site.toml")
-    assert weave_names(description.hosts[0]) == ["f", "f #2", "f #2 #2", "f #3"]
+    names = [weave.name for weave in description.weaves]
+    assert names == ["f", "f #2", "f #2 #2", "f #3"]
     live = load(description)
-    assert [string.weave.name for string in live.supervisor.strings] == weave_names(description.hosts[0])
+    assert [string.weave.name for string in live.supervisor.strings] == names
     assert len(set(results(live))) == 4
 
 

@@ -1,4 +1,4 @@
-"""`weave show`: what a tapestry makes, as text."""
+"""`weave show`: what a tapestry makes, as text: a picture (more of it in test_picture.py) and a list."""
 
 from __future__ import annotations
 
@@ -53,6 +53,21 @@ delay = "1ms"
 SITE_SHOWN = """\
 tapestry site: seed 1, until 1m, on error stop
 
+                                                               main
+                                 site                         × 1,000
+                                  ║                              ║
+                         ╭────────╫─────────╮   ╭────────────────╫────────────────╮
+                         │     site.py      │   │           apps.visit            │
+                         ╰────────╫─────────╯   ╰────────────────╫────────────────╯
+  ┌──────────────────┐   ┌────────╫─────────┐   ┌────────────────╫────────────────┐
+  │      router      │   │      server      │   │     client-0 ... client-999     │
+  │ eth0 10.0.0.1/24 │   │ eth0 10.0.0.2/24 │   │             × 1,000             │
+  │ eth1 10.1.0.1/16 │   │                  │   │ eth0 10.1.0.2 ... 10.1.3.233/16 │
+  └─────┬─────┬──────┘   └────────┬─────────┘   └────────────────┬────────────────┘
+  ┌─────┴─────┴───────────────────┴──────────────────────────────┴────────────────┐
+  │                          simulator: 1 link, 1 switch                          │
+  └───────────────────────────────────────────────────────────────────────────────┘
+
 host router
   eth0   10.0.0.1/24
   eth1   10.1.0.1/16
@@ -76,19 +91,21 @@ hosts client-0 ... client-999 (1,000)
 link server.eth0 - router.eth0: server.eth0, router.eth0; rate 1gbit, delay 5ms, loss 0.1%, queue red of 100 packets, \
 mtu 1500
 switch switch-2: client-0.eth0, client-1.eth0 ... router.eth1 (1,001 devices); rate 100mbit, delay 1ms, loss 0%, \
-queue fifo of 1,000 packets, mtu 1500"""
+queue fifo of 1,000 packets, mtu 1500"""  # noqa: RUF001
 
 
-def shown(text: str, folder: Path) -> str:
-    return as_text(parse(text, folder / "site.toml"))
+def listed(text: str, folder: Path) -> list[str]:
+    """The lines after the picture."""
+    lines = as_text(parse(text, folder / "site.toml"), 100).splitlines()
+    return lines[next(number for number, line in enumerate(lines) if line.startswith("host")) :]
 
 
 def test_the_example_of_the_design_note() -> None:
-    assert shown(SITE, TAPESTRIES) == SITE_SHOWN
+    assert as_text(parse(SITE, TAPESTRIES / "site.toml"), 100) == SITE_SHOWN
 
 
 def test_the_quickstart() -> None:
-    text = as_text(read(TAPESTRIES / "quickstart.toml"))
+    text = as_text(read(TAPESTRIES / "quickstart.toml"), 100)
     lines = text.splitlines()
     assert lines[0] == "tapestry quickstart: seed 1, until every string has ended, on error stop"
     titles = [line for line in lines if line.startswith("host")]
@@ -129,19 +146,19 @@ def test_the_quickstart() -> None:
 )
 def test_a_string(tmp_path: Path, string: str, bead: str, text: str) -> None:
     (tmp_path / "p.py").write_text("")
-    lines = shown(f"[hosts.h]\ncount = 2\nstrings = [{{ {string} }}]\n", tmp_path).splitlines()
-    assert lines[4] == f"    bead   {bead}"
-    assert lines[6] == f"    string {text}"
+    lines = listed(f"[hosts.h]\ncount = 2\nstrings = [{{ {string} }}]\n", tmp_path)
+    assert lines[2] == f"    bead   {bead}"
+    assert lines[4] == f"    string {text}"
 
 
 def test_names_several_addresses_and_two_weaves_of_one_name(tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text("")
-    text = shown(
+    lines = listed(
         '[hosts.h]\nnames = ["www", "mail"]\neth0 = ["10.0.0.1/24", "10.0.1.1/24"]\n'
         'strings = [{ run = "p.py" }, { run = "p.py 2" }]\n',
         tmp_path,
     )
-    assert text.splitlines()[2:] == [
+    assert lines == [
         "host h",
         "  names  www, mail",
         "  eth0   10.0.0.1/24, 10.0.1.1/24",
@@ -167,5 +184,56 @@ def test_names_several_addresses_and_two_weaves_of_one_name(tmp_path: Path) -> N
 )
 def test_a_link(tmp_path: Path, keys: str, text: str) -> None:
     hosts = '[hosts.a]\neth0 = "10.0.0.1/24"\n[hosts.b]\neth0 = "10.0.0.2/24"\n'
-    lines = shown(f'{hosts}[[links]]\nname = "wire"\nends = ["a", "b"]\n{keys}\n', tmp_path).splitlines()
+    lines = listed(f'{hosts}[[links]]\nname = "wire"\nends = ["a", "b"]\n{keys}\n', tmp_path)
     assert lines[-1] == f"link wire: a.eth0, b.eth0; {text}"
+
+
+def test_the_explicit_form(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text("")
+    (tmp_path / "cache.py").write_text("")
+    lines = listed(
+        """
+        [tapestry]
+        isolate = ["p", "json"]
+        [modules.web]
+        run = "p.py"
+        isolate = []
+        [modules.cache]
+        module = "cache"
+        share = ["HITS", "json.decoder:X"]
+        [[beads]]
+        name = "stack"
+        module = "lunar"
+        count = 2
+        [[beads]]
+        name = "web"
+        module = "web"
+        count = 4
+        [[beads]]
+        name = "common"
+        module = "cache"
+        [[weaves]]
+        name = "http"
+        count = 4
+        beads = ["web-{i}", "common", "stack-{i//2}"]
+        strings = [{ args = "{i}" }, { call = "cache:clean", start = "1s", on_error = "continue" }]
+        [[weaves]]
+        name = "check"
+        beads = ["common", "stack-1"]
+        strings = [{ call = "cache:check" }]
+        """,
+        tmp_path,
+    )
+    assert lines == [
+        "hosts stack-0 ... stack-1 (2)",
+        "  weave http-0 ... http-3 (4)",
+        "    bead   web-0 ... web-3 (4): __main__ of p.py, isolates nothing",
+        "    bead   common: cache, isolates p json, shares HITS json.decoder:X",
+        "    bead   lunar of each host",
+        "    string runs p.py 0 ... runs p.py 3, starts at 0s",
+        "    string calls clean(), starts at 1s, on error continue",
+        "  weave check (1)",
+        "    bead   common: cache, isolates p json, shares HITS json.decoder:X",
+        "    bead   lunar of stack-1",
+        "    string calls check(), starts at 0s",
+    ]
