@@ -25,6 +25,7 @@ from lunar.net.sock import Sock
 from lunar.packet import ICMP, TCP, UDP
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
+from lunar.sockets.unix import UnixTable
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
@@ -113,6 +114,7 @@ class Host:
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()
         self._files: Files | None = None
+        self._unix: UnixTable | None = None
         lo = self.devices["lo"]
         lo.receiver = self._input
         lo.addresses[:] = [(_LOOPBACK_ADDRESS, 8)]
@@ -446,6 +448,13 @@ class Host:
 
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
         return lunar_socket.socketpair(self, family, type, proto)
+
+    @property
+    def unix(self) -> UnixTable:
+        """The names of Unix sockets."""
+        if self._unix is None:
+            self._unix = UnixTable()
+        return self._unix
 
     @property
     def files(self) -> Files:

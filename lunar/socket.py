@@ -1,8 +1,8 @@
 """`socket.socket` on a virtual host: the class that code inside a weave gets, blocking and non-blocking.
 
 It is a subclass of the standard library's class, so `isinstance` holds, and what that class does in Python (`makefile`,
-context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). Of
-Unix sockets there are pairs only; raw sockets and ancillary data are not here yet.
+context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). What is
+different with Unix sockets is in unix_names.py; raw sockets and ancillary data are not here yet.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import ssl
 import struct
 from typing import TYPE_CHECKING, Any
 
+from lunar import unix_names
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.socket_address import Address, own_address, parse_address, shown
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
-from lunar.sockets.unix import SOCK_DGRAM, UnixSock
+from lunar.sockets.unix import AF_UNIX, CONNECTED, UnixSock
 from lunar.tcp.sock import TcpSock
 from weaves.bridge import current_flow
 from weaves.here import here
@@ -71,9 +72,15 @@ class LunarSocket(socket.socket):
         kind = socket.SOCK_STREAM if type == -1 else type & ~flags
         domain = socket.AF_INET if family == -1 else family
         protocol = 0 if proto == -1 else proto
-        sock = syscalls.socket(host.tcp, host.udp, int(domain), int(kind), int(protocol))
-        if sock is None:
-            raise error(syscalls.socket_errno(int(domain), int(kind), int(protocol)))
+        sock: Sock | None
+        if domain == AF_UNIX:
+            if wrong := syscalls.socketpair_errno(int(domain), int(kind), int(protocol)):
+                raise error(wrong)
+            sock = host.unix.create(int(kind))
+        else:
+            sock = syscalls.socket(host.tcp, host.udp, int(domain), int(kind), int(protocol))
+            if sock is None:
+                raise error(syscalls.socket_errno(int(domain), int(kind), int(protocol)))
         descriptor = host.descriptors.install(sock)
         if descriptor < 0:
             raise error(descriptor)
@@ -131,16 +138,18 @@ class LunarSocket(socket.socket):
     def fileno(self) -> int:
         return self._descriptor
 
-    def getsockname(self) -> Address | str:
+    def getsockname(self) -> Address | str | bytes:
         self._open()
         if isinstance(self.sock, UnixSock):
-            return ""  # what Python says of one without a name
+            return unix_names.shown(self.sock.name)
         return own_address(self.sock)
 
-    def getpeername(self) -> Address | str:
+    def getpeername(self) -> Address | str | bytes:
         self._open()
         if isinstance(self.sock, UnixSock):
-            return ""
+            if self.sock.state != CONNECTED:
+                raise error(errno.ENOTCONN)
+            return unix_names.shown(self.sock.peer_name)
         if not _has_peer(self.sock):
             raise error(errno.ENOTCONN)
         return shown(self.sock, self.sock.remote_addr, int(self.sock.remote_port))
@@ -175,11 +184,15 @@ class LunarSocket(socket.socket):
         timeout = self._timeout_s
         return None if timeout is None else self.host.scheduler.now_ns + round(timeout * 1_000_000_000)
 
-    def _wait(self, mask: int, deadline_ns: int | None) -> None:
-        """Park until one of `mask` may hold. BlockingIOError if it must not, TimeoutError at the deadline."""
+    def _wait(self, mask: int, deadline_ns: int | None, other: Sock | None = None) -> None:
+        """Park until one of `mask` may hold, of another socket if one is named.
+
+        BlockingIOError if it must not, TimeoutError at the deadline.
+        """
         sock = self.sock
         if self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             raise error(errno.EAGAIN)
+        sock = other or sock
         flow = current_flow()
 
         def waiter(happened: int) -> None:
@@ -203,8 +216,9 @@ class LunarSocket(socket.socket):
     def bind(self, address: Any) -> None:
         sock = self._open()
         if isinstance(sock, UnixSock):
-            raise error(errno.EOPNOTSUPP)
-        result = syscalls.bind(sock, *parse_address(self.host, sock, address))
+            result = unix_names.bind(sock, address)
+        else:
+            result = syscalls.bind(sock, *parse_address(self.host, sock, address))
         if result < 0:
             raise error(result)
 
@@ -223,7 +237,7 @@ class LunarSocket(socket.socket):
     def connect_ex(self, address: Any) -> int:
         sock = self._open()
         if isinstance(sock, UnixSock):
-            return errno.ENOENT  # no other has a name
+            return self._connect_unix(sock, address)
         result = -syscalls.connect(sock, *parse_address(self.host, sock, address))
         if result != errno.EINPROGRESS or self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             return result
@@ -236,6 +250,19 @@ class LunarSocket(socket.socket):
             if sock.poll() & (POLLOUT | POLLERR | POLLHUP):
                 return sock.take_error()
 
+    def _connect_unix(self, sock: UnixSock, address: Any) -> int:
+        deadline = self._deadline()
+        while True:
+            result, listener = unix_names.connect(sock, address)
+            if result != errno.EAGAIN or listener is None:
+                return result
+            try:
+                self._wait(POLLOUT, deadline, listener)
+            except TimeoutError:
+                return errno.EAGAIN
+            except BlockingIOError:
+                return errno.EAGAIN
+
     def accept(self) -> tuple[socket.socket, Any]:
         sock = self._open()
         deadline = self._deadline()
@@ -247,7 +274,7 @@ class LunarSocket(socket.socket):
                 raise error(syscalls.accept_errno(sock))
             self._wait(POLLIN, deadline)
         made = LunarSocket.of(self.host, child, self._protocol)
-        return made, shown(child, child.remote_addr, int(child.remote_port))
+        return made, accepted_from(child)
 
     # Data
 
@@ -283,13 +310,14 @@ class LunarSocket(socket.socket):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
         _check_flags(flags)
         sock = self._open()
-        if isinstance(sock, UnixSock):
-            raise error(errno.ENOENT if sock.type == SOCK_DGRAM else errno.EISCONN)
-        addr, port = parse_address(self.host, sock, address)
         payload = bytes(memoryview(data))
         deadline = self._deadline()
+        addr, port = (0, 0) if isinstance(sock, UnixSock) else parse_address(self.host, sock, address)
         while True:
-            count = syscalls.sendto(sock, payload, flags, addr, port)
+            if isinstance(sock, UnixSock):
+                count = unix_names.send_to(sock, payload, address)
+            else:
+                count = syscalls.sendto(sock, payload, flags, addr, port)
             if count >= 0:
                 return count
             if count != -errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
@@ -430,8 +458,17 @@ def _has_peer(sock: Sock) -> bool:
     return sock.remote_port != 0
 
 
-def sender(sock: Sock, got: syscalls.Received) -> Address | None:
-    """Who sent a datagram; None for what came over a connection."""
+def accepted_from(child: Sock) -> Address | str | bytes:
+    """The address that accept(2) gives beside `child`."""
+    if isinstance(child, UnixSock):
+        return unix_names.shown(child.peer_name)
+    return shown(child, child.remote_addr, int(child.remote_port))
+
+
+def sender(sock: Sock, got: syscalls.Received) -> Address | str | bytes | None:
+    """Who sent a datagram; None for what came over a connection, or from a Unix socket without a name."""
+    if got.name:
+        return unix_names.shown(got.name)
     return shown(sock, got.addr, int(got.port)) if got.port else None
 
 

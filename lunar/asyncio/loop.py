@@ -13,11 +13,14 @@ from asyncio import base_events, events, sslproto, unix_events
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
+from lunar.asyncio.unix import UnixStreams
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
-from lunar.socket import LunarSocket, error, sender
-from lunar.socket_address import parse_address, shown
+from lunar.socket import LunarSocket, accepted_from, error, sender
+from lunar.socket_address import parse_address
 from lunar.sockets import syscalls
+from lunar.sockets.unix import AF_UNIX, UnixSock
 from weaves.loop import HostFuture, WeaveLoop
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ class Watch:
             self._sock.waiters.remove(self._woken)
 
 
-class HostLoop(WeaveLoop):
+class HostLoop(UnixStreams, WeaveLoop):
     """An event loop of `weave` on `host`."""
 
     def __init__(self, weave: Weave, host: Host, direct: bool = False) -> None:
@@ -147,7 +150,8 @@ class HostLoop(WeaveLoop):
         sock.setblocking(False)
         try:
             protocol = protocol_factory()
-            extra = {"peername": sock.getpeername() if sock.sock.remote_port else None}
+            named = sock.sock.remote_port or sock.sock.family == AF_UNIX
+            extra = {"peername": sock.getpeername() if named else None}
             if sslcontext:
                 self._make_ssl_transport(
                     sock, protocol, sslcontext, server_side=True, extra=extra, server=server,
@@ -172,6 +176,7 @@ class HostLoop(WeaveLoop):
         )
 
     def _stop_serving(self, sock: Any) -> None:
+        self._remove_file(sock)
         self.remove_reader(sock)
         sock.close()
 
@@ -296,10 +301,14 @@ class HostLoop(WeaveLoop):
 
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> int:
         ours = self._checked(sock)
-        addr, port = parse_address(self.host, ours.sock, address)
+        unix = ours.sock if isinstance(ours.sock, UnixSock) else None
+        addr, port = (0, 0) if unix is not None else parse_address(self.host, ours.sock, address)
         payload = bytes(memoryview(data))
         while True:
-            count = syscalls.sendto(ours.sock, payload, 0, addr, port)
+            if unix is not None:
+                count = unix_names.send_to(unix, payload, address)
+            else:
+                count = syscalls.sendto(ours.sock, payload, 0, addr, port)
             if count >= 0:
                 return count
             if count != -errno.EAGAIN:
@@ -309,6 +318,9 @@ class HostLoop(WeaveLoop):
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         ours = self._checked(sock)
+        if isinstance(ours.sock, UnixSock):
+            await self._connect_unix(ours, ours.sock, address)
+            return
         result = -syscalls.connect(ours.sock, *parse_address(self.host, ours.sock, address))
         while result == errno.EINPROGRESS:
             await self.wait_for(ours.sock, _WRITABLE)
@@ -318,6 +330,16 @@ class HostLoop(WeaveLoop):
         if result:
             raise OSError(result, f"Connect call failed {address}")
 
+    async def _connect_unix(self, ours: LunarSocket, sock: UnixSock, address: Any) -> None:
+        while True:
+            result, listener = unix_names.connect(sock, address)
+            if result != errno.EAGAIN or listener is None:
+                break
+            await self.wait_for(listener, _WRITABLE)
+            self._still_open(ours)
+        if result:
+            raise error(result)
+
     async def sock_accept(self, sock: Any) -> tuple[Any, Any]:
         ours = self._checked(sock)
         while True:
@@ -325,7 +347,7 @@ class HostLoop(WeaveLoop):
             if child is not None:
                 made = LunarSocket.of(self.host, child, ours.proto)
                 made.setblocking(False)
-                return made, shown(child, child.remote_addr, int(child.remote_port))
+                return made, accepted_from(child)
             number = syscalls.accept_errno(ours.sock)
             if number != errno.EAGAIN:
                 raise error(number)

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6
-from lunar.sockets.unix import AF_UNIX
+from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
 from lunar.udp import UdpSock
@@ -203,7 +203,10 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         elif name == SO_RCVBUF:
             found = sock.rcvbuf
         elif name == SO_ACCEPTCONN:
-            found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
+            if isinstance(sock, UnixSock):
+                found = int(sock.state == LISTENING)
+            else:
+                found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
         elif name == SO_PRIORITY:
             found = sock.priority
         elif name == SO_DONTROUTE or name == SO_OOBINLINE:

@@ -49,6 +49,7 @@ class Received:
         self.addr: int = addr
         self.port: i64 = port
         self.errno: i64 = errno
+        self.name: bytes = b""  # of the Unix socket that sent a datagram
         self.truncated: bool = False  # of a datagram there was more than was asked for
 
 
@@ -147,12 +148,16 @@ def connect(sock: Sock, addr: int, port: int) -> int:
 def listen(sock: Sock, backlog: int) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.listen(backlog))
+    if isinstance(sock, UnixSock):
+        return int(sock.listen(backlog))
     return -errno.EOPNOTSUPP
 
 
-def accept(sock: Sock) -> TcpSock | None:
+def accept(sock: Sock) -> Sock | None:
     """The next connection; None when there is none yet (see `accept_errno`)."""
     if isinstance(sock, TcpSock):
+        return sock.accept_one()
+    if isinstance(sock, UnixSock):
         return sock.accept_one()
     return None
 
@@ -160,7 +165,9 @@ def accept(sock: Sock) -> TcpSock | None:
 def accept_errno(sock: Sock) -> int:
     """Why `accept` gave nothing."""
     if isinstance(sock, UnixSock):
-        return errno.EOPNOTSUPP if sock.type == SOCK_DGRAM else errno.EINVAL
+        if sock.type == SOCK_DGRAM:
+            return errno.EOPNOTSUPP
+        return errno.EAGAIN if sock.state == unix.LISTENING else errno.EINVAL
     if not isinstance(sock, TcpSock):
         return errno.EOPNOTSUPP
     return errno.EAGAIN if sock.is_listening() else errno.EINVAL
@@ -213,6 +220,7 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
             return Received(b"", 0, 0, sock.recv_errno)
         got = Received(data if len(data) <= size else data[:size], 0, 0, 0)
         got.truncated = len(data) > size and sock.type != SOCK_STREAM
+        got.name = sock.sender
         return got
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
 
