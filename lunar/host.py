@@ -26,6 +26,7 @@ from lunar.packet import ICMP, TCP, UDP
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.sockets.unix import UnixTable
+from lunar.ssl import SocketTls
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
@@ -448,6 +449,11 @@ class Host:
 
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
         return lunar_socket.socketpair(self, family, type, proto)
+
+    def wrap_tls(
+        self, context: Any, sock: Any, server_side: bool, server_hostname: str | None, owner: Any, session: Any
+    ) -> SocketTls:
+        return SocketTls(context, sock, server_side, server_hostname, owner, session)
 
     @property
     def unix(self) -> UnixTable:

@@ -12,7 +12,6 @@ import errno
 import operator
 import os
 import socket
-import ssl
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -328,8 +327,10 @@ class LunarSocket(socket.socket):
         _check_flags(flags)
         if size < 0:
             raise ValueError("negative buffersize in recv")
+        return self._receive_until(size, flags, self._deadline())
+
+    def _receive_until(self, size: int, flags: int, deadline: int | None) -> syscalls.Received:
         sock = self._open()
-        deadline = self._deadline()
         while True:
             got = syscalls.recvfrom(sock, size, flags)
             if got.errno == 0:
@@ -496,8 +497,6 @@ def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str
         # A descriptor of the machine stays the machine's.
         machine: socket.socket = _socket.socket.__new__(cls)
         return machine
-    if issubclass(cls, ssl.SSLSocket):
-        raise OSError(errno.EOPNOTSUPP, "TLS on a blocking socket is not here yet; asyncio's TLS is")
     if cls is socket.socket:
         cls = LunarSocket
     elif not issubclass(cls, LunarSocket):

@@ -59,6 +59,11 @@ class Stack(Protocol):
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
         """socket.socketpair on this host."""
 
+    def wrap_tls(
+        self, context: Any, sock: Any, server_side: bool, server_hostname: str | None, owner: Any, session: Any
+    ) -> Any:
+        """What ssl.SSLContext._wrap_socket gives for a socket of this host."""
+
     @property
     def files(self) -> Any:
         """The calls of `os` and `fcntl` on this host's descriptors, by their names, and `has` to tell them."""

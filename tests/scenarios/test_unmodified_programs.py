@@ -125,14 +125,14 @@ ROWS = [
         clients=2,
         logs="Did not receive reply for msg id",  # the datagrams that the link lost
     ),
+    Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
+    Row("use_telnetlib3", r"3 terminals, 360000 characters"),
+    Row("use_tornado", r"uploaded 200000 bytes thrice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
     Row(
         "use_twisted",
         r"50 lines, 250010 bytes posted, counted 100, a datagram, ConnectionRefusedError",
         tapestry=TWISTED,
     ),
-    Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
-    Row("use_telnetlib3", r"3 terminals, 360000 characters"),
-    Row("use_tornado", r"uploaded 200000 bytes twice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
     Row("use_uvicorn", r"kept 371001 bytes in 4 files, missing 404, shouted 3, CLOSE"),
     Row("use_websockets", r"3 echoes of 7 messages; 5 heard 5 messages each"),
 ]

@@ -20,6 +20,7 @@ from weaves.interpose import (
     socket_names,
     sys_module,
     task_registry,
+    tls,
 )
 from weaves.interpose.clocks import real_perf_counter
 from weaves.interpose.randomness import real_urandom
@@ -43,6 +44,7 @@ def install() -> None:
         randomness,
         socket_names,
         descriptors,
+        tls,
         signal_calls,
         policy,
         loop_classes,

@@ -1,4 +1,4 @@
-"""amqtt and aiomqtt: a broker, sensors that publish with each quality of service, a listener, a large retained message.
+"""amqtt and aiomqtt: a broker, sensors that publish with each quality of service, a large retained message over TLS.
 
     use_amqtt.py server
     use_amqtt.py client SERVER
@@ -6,12 +6,15 @@
 
 import asyncio
 import hashlib
+import pathlib
 import random
+import ssl
 import sys
 
 import aiomqtt
 from amqtt.broker import Broker
 
+TLS = pathlib.Path(__file__).parents[3] / "tapestries" / "apps" / "tls"
 SENSORS = 3
 MESSAGES = 10
 
@@ -19,7 +22,16 @@ MESSAGES = 10
 async def server():
     broker = Broker(
         {
-            "listeners": {"default": {"type": "tcp", "bind": "0.0.0.0:1883"}},
+            "listeners": {
+                "default": {"type": "tcp", "bind": "0.0.0.0:1883"},
+                "secure": {
+                    "type": "tcp",
+                    "bind": "0.0.0.0:8883",
+                    "ssl": True,
+                    "certfile": str(TLS / "server.pem"),
+                    "keyfile": str(TLS / "server.pem"),
+                },
+            },
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
     )
@@ -52,9 +64,10 @@ async def listener(host, ready):
 async def picture(host):
     """A large retained message, for one who comes later."""
     data = random.randbytes(150_000)
-    async with aiomqtt.Client(host, identifier="camera") as client:
+    context = ssl.create_default_context(cafile=TLS / "authority.pem")
+    async with aiomqtt.Client(host, 8883, identifier="camera", tls_context=context) as client:
         await client.publish("pictures/last", data, qos=1, retain=True)
-    async with aiomqtt.Client(host, identifier="screen") as client:
+    async with aiomqtt.Client(host, 8883, identifier="screen", tls_context=context) as client:
         await client.subscribe("pictures/#")
         message = await anext(client.messages)
     assert message.retain

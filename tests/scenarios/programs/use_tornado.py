@@ -1,4 +1,4 @@
-"""tornado: uploads, pages that stream, a WebSocket chat, a TCP server of lines; asked by tornado's clients.
+"""tornado: uploads, pages that stream, a WebSocket chat, a TCP server of lines, TLS; asked by tornado's clients.
 
     use_tornado.py server
     use_tornado.py client SERVER
@@ -7,16 +7,20 @@
 import asyncio
 import hashlib
 import json
+import pathlib
 import random
+import ssl
 import sys
 
 import tornado.httpclient
+import tornado.httpserver
 import tornado.iostream
 import tornado.tcpclient
 import tornado.tcpserver
 import tornado.web
 import tornado.websocket
 
+TLS = pathlib.Path(__file__).parents[3] / "tapestries" / "apps" / "tls"
 PORT = 8888
 VISITORS = 5
 
@@ -83,6 +87,9 @@ async def server():
         ]
     )
     application.listen(PORT)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(TLS / "server.pem")
+    tornado.httpserver.HTTPServer(application, ssl_options=context).listen(443)
     Lines().listen(PORT + 1)
     await asyncio.Event().wait()
 
@@ -124,6 +131,9 @@ async def client(host):
     assert response.body.decode() == digest
     answers = await asyncio.gather(*(http.fetch(f"http://{site}/numbers/{count}") for count in (1, 100, 5000)))
     counts = [len(answer.body.split()) for answer in answers]
+    context = ssl.create_default_context(cafile=TLS / "authority.pem")
+    response = await http.fetch(f"https://{host}/upload", method="POST", body=body, ssl_options=context)
+    assert json.loads(response.body) == {"size": len(body), "sha256": digest}
     missing = await http.fetch(f"http://{site}/nothing", raise_error=False)
     everybody = asyncio.Barrier(VISITORS)
     heard = await asyncio.gather(*(visitor(site, number, everybody) for number in range(1, VISITORS + 1)))
@@ -131,7 +141,7 @@ async def client(host):
     assert len({tuple(order) for order in heard}) == 1, "all hear the same order"
     turned = await lines(host)
     talked = f"chat of {len(heard)}, {turned} lines"
-    print(f"uploaded {len(body)} bytes twice, counted {counts}, missing {missing.code}, {talked}")
+    print(f"uploaded {len(body)} bytes thrice, counted {counts}, missing {missing.code}, {talked}")
 
 
 if __name__ == "__main__":
