@@ -7,7 +7,6 @@ import asyncio
 import errno
 import io
 import socket
-import ssl
 import struct
 import time
 from typing import Any
@@ -355,17 +354,6 @@ def test_kinds_of_sockets_that_there_are_not(hosts: TwoHosts) -> None:
         fails(errno.EAFNOSUPPORT, socket.socket, socket.AF_PACKET)
         fails(errno.EPROTONOSUPPORT, socket.socket, socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP)
         fails(errno.ESOCKTNOSUPPORT, socket.socket, socket.AF_INET, socket.SOCK_SEQPACKET)
-
-    hosts.run(main)
-
-
-def test_tls_on_a_blocking_socket_is_refused_in_so_many_words(hosts: TwoHosts) -> None:
-    hosts.serve(echo_server)
-
-    def main() -> None:
-        with connected() as sock, pytest.raises(OSError, match="not here yet") as caught:
-            ssl.create_default_context().wrap_socket(sock, server_hostname="server")
-        assert caught.value.errno == errno.EOPNOTSUPP
 
     hosts.run(main)
 
