@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from weaves.machine_modules import extension
+
 if TYPE_CHECKING:
     from weaves.modules import Modules
 
@@ -246,8 +248,6 @@ class ExtensionLoader:
         self._spec: Any = None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        from weaves.modules import extension  # which imports this file
-
         module = extension(self._found)
         self._spec = module.__spec__
         return module

@@ -20,7 +20,8 @@ import attrs
 from weaves.beads import Function, Main, argv0
 from weaves.clock import format_duration
 from weaves.library import Library, Policy, roots_of
-from weaves.modules import Bead, Modules, release
+from weaves.machine_modules import release
+from weaves.modules import Bead, Modules
 from weaves.programs import Program, program_of
 from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED

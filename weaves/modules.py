@@ -6,8 +6,7 @@ machine's. Their code is compiled once (library.py). How a name is resolved:
 - An isolated module has a `__builtins__` mapping of its own, whose `__import__` resolves in its weave.
 - Shared code that imports while a weave runs (`importlib.import_module`, pickle) comes by `sys.modules`, which is a
   view of the weave's (interpose/sys_module.py), and by `importlib`'s `_find_and_load`, which asks here first.
-- C code reads the interpreter's own dictionary of modules. There a `ModuleProxy` stands for each isolated module: an
-  attribute of it is that of the instance of whoever asks.
+- C code finds a proxy (machine_modules.py), an attribute of which is that of the instance of whoever asks.
 
 All of importlib's own rules (parents first, circular imports, failures that leave nothing behind) come from importlib:
 it runs with the weave's `sys.modules`. Modules that are not isolated are imported as from outside any weave, so that
@@ -28,18 +27,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weaves.here import here
 from weaves.library import Library, Policy, execute
+from weaves.machine_modules import MISSING, ModuleProxy, import_outside, machine, outside_of, raw, stand_in, unpinned
 
 if TYPE_CHECKING:
     from weaves.strings import Weave
 
-# The interpreter's own dictionary: `sys.modules` inside a weave is another.
-_machine: Final[dict[str, Any]] = sys.modules
 # typeshed leaves this out: it is importlib's inside, the same from CPython 3.11 to 3.14.
 _bootstrap: Any = importlib._bootstrap
 _machine_import = builtins.__import__
 _machine_find_and_load = _bootstrap._find_and_load
-
-_MISSING: Final = object()
 
 
 class Bead:
@@ -99,7 +95,7 @@ class Modules:
         if top not in self._found_there:
             spec = self.library.find(top, added)
             # A folder without code is found last, wherever it is.
-            loaded = type(_machine.get(top, self)) not in (Modules, ModuleProxy)
+            loaded = type(machine.get(top, self)) not in (Modules, ModuleProxy)
             self._found_there[top] = spec is not None and spec.origin is not None and not loaded
         return self._found_there[top]
 
@@ -138,12 +134,12 @@ class Modules:
         return vars(self.builtins)
 
     def find(self, name: str) -> Any:
-        """The module `name` if the weave has loaded or been given it, otherwise `_MISSING`."""
-        found = self.own.get(name, _MISSING)
-        if found is _MISSING and self._of_beads:
+        """The module `name` if the weave has loaded or been given it, otherwise `MISSING`."""
+        found = self.own.get(name, MISSING)
+        if found is MISSING and self._of_beads:
             bead = self._of_beads.get(name.partition(".")[0])
             if bead is not None:
-                return bead.modules.get(name, _MISSING)
+                return bead.modules.get(name, MISSING)
         return found
 
     def store(self, name: str, module: Any) -> None:
@@ -152,15 +148,15 @@ class Modules:
         (self.own if bead is None else bead.modules)[name] = module
         self.hidden.discard(name)
         if self.isolates(name):
-            _stand_in(name, self.library)
+            stand_in(name, self.library)
 
     def remove(self, name: str) -> None:
         """Forget `name`. Raises `KeyError` if it is not there."""
         bead = self._of_beads.get(name.partition(".")[0])
         own = self.own if bead is None else bead.modules
-        if own.pop(name, _MISSING) is not _MISSING:
+        if own.pop(name, MISSING) is not MISSING:
             return
-        if self.isolates(name) or name in self.hidden or name not in _machine:
+        if self.isolates(name) or name in self.hidden or name not in machine:
             raise KeyError(name)
         self.hidden.add(name)
 
@@ -185,7 +181,7 @@ class Modules:
                 return self.builtins
             # The common case by a short way: it is loaded, and no submodule is asked for.
             found = self.find(name)
-            if found is not _MISSING and found is not None and not _is_initializing(found):
+            if found is not MISSING and found is not None and not _is_initializing(found):
                 if not fromlist:
                     top = name.partition(".")[0]
                     return found if top == name else self.find(top)
@@ -246,17 +242,6 @@ def _trim(error: BaseException) -> None:
 _FILES: Final = frozenset({__file__, execute.__code__.co_filename})
 
 
-@contextlib.contextmanager
-def unpinned() -> Iterator[None]:
-    """A context that is outside of any weave."""
-    weave, flow = here.weave, here.flow
-    here.weave = here.flow = None
-    try:
-        yield
-    finally:
-        here.weave, here.flow = weave, flow
-
-
 class View(MutableMapping[str, Any]):
     """`sys.modules` inside a weave: its own modules, and the machine's that are not isolated."""
 
@@ -264,8 +249,8 @@ class View(MutableMapping[str, Any]):
         self._modules = modules
 
     def __getitem__(self, name: str) -> Any:
-        found = self.get(name, _MISSING)
-        if found is _MISSING:
+        found = self.get(name, MISSING)
+        if found is MISSING:
             raise KeyError(name)
         return found
 
@@ -274,17 +259,17 @@ class View(MutableMapping[str, Any]):
         if name == "builtins":
             return modules.builtins
         found = modules.find(name)
-        if found is _MISSING:
+        if found is MISSING:
             if modules.isolates(name) or name in modules.hidden:
                 return default
-            found = _machine.get(name, default)
+            found = machine.get(name, default)
             if type(found) is ModuleProxy:
-                outside = _raw(found).get("outside")
+                outside = raw(found).get("outside")
                 return default if outside is None else outside
         return found
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name, _MISSING) is not _MISSING
+        return isinstance(name, str) and self.get(name, MISSING) is not MISSING
 
     def __setitem__(self, name: str, module: Any) -> None:
         self._modules.store(name, module)
@@ -297,8 +282,8 @@ class View(MutableMapping[str, Any]):
         for bead in modules._beads:
             yield from list(bead.modules)
         yield from list(modules.own)
-        for name in list(_machine):
-            if name not in modules.own and self.get(name, _MISSING) is not _MISSING:
+        for name in list(machine):
+            if name not in modules.own and self.get(name, MISSING) is not MISSING:
                 yield name
 
     def __len__(self) -> int:
@@ -310,124 +295,6 @@ class View(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
-
-
-# What C code finds
-
-
-class ModuleProxy(types.ModuleType):
-    """Stands in the interpreter's dictionary of modules for the instances of an isolated module.
-
-    Inside a weave that isolates it, it is that weave's instance; elsewhere it is `outside`, the machine's module, which
-    is imported when it is first asked for.
-    """
-
-    def __getattribute__(self, name: str) -> Any:
-        return getattr(_target(self), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(_target(self), name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(_target(self), name)
-
-    def __dir__(self) -> list[str]:
-        return dir(_target(self))
-
-    def __repr__(self) -> str:
-        return repr(_target(self))
-
-
-def _raw(proxy: ModuleProxy) -> dict[str, Any]:
-    """What the proxy itself has: `__name__`, and `outside` once it is known."""
-    found: dict[str, Any] = object.__getattribute__(proxy, "__dict__")
-    return found
-
-
-def _target(proxy: ModuleProxy) -> Any:
-    name = _raw(proxy)["__name__"]
-    weave = here.weave
-    modules = None if weave is None else weave.modules
-    if modules is not None and modules.isolates(name):
-        found = modules.find(name)
-        return modules.import_module(name) if found is _MISSING else found
-    return outside_of(proxy)
-
-
-def outside_of(proxy: ModuleProxy) -> Any:
-    """The machine's module that `proxy` hides; imported, if it was not yet. Raises what its import raises."""
-    own = _raw(proxy)
-    if own.get("outside") is None:
-        name = own["__name__"]
-        _machine.pop(name, None)
-        try:
-            with unpinned():
-                own["outside"] = _machine_import_module(name)
-        finally:
-            _machine[name] = proxy
-    return own["outside"]
-
-
-def _machine_import_module(name: str) -> Any:
-    return _bootstrap._gcd_import(name)
-
-
-def import_outside(name: str) -> Any:
-    """The machine's module `name`, as code outside of any weave imports it."""
-    with unpinned():
-        return importlib.import_module(name)
-
-
-# Modules in C that are on none of the machine's paths, by their files: each is loaded once in the process.
-_extensions: dict[str, types.ModuleType] = {}
-
-
-def extension(found: importlib.machinery.ModuleSpec) -> types.ModuleType:
-    """The machine's instance of a module in C. Raises what its import raises."""
-    top = found.name.partition(".")[0]
-    if importlib.machinery.PathFinder.find_spec(top, vars(sys)["path"]) is not None:
-        module: types.ModuleType = import_outside(found.name)
-        return module
-    file = str(found.origin)
-    if file not in _extensions:
-        assert found.loader is not None, "a module in C has a loader"
-        with unpinned():
-            module = importlib.util.module_from_spec(found)
-            found.loader.exec_module(module)
-        _extensions[file] = module
-    return _extensions[file]
-
-
-# The libraries that need each proxy.
-_users: dict[str, set[Library]] = {}
-
-
-def _stand_in(name: str, library: Library) -> None:
-    users = _users.setdefault(name, set())
-    if library in users:
-        return
-    users.add(library)
-    found = _machine.get(name)
-    if type(found) is not ModuleProxy:
-        proxy = ModuleProxy(name)
-        _raw(proxy)["outside"] = found
-        _machine[name] = proxy
-
-
-def release(library: Library) -> None:
-    """The run of `library` is over: what it does not need any more is as it was before."""
-    for name, users in list(_users.items()):
-        users.discard(library)
-        if users:
-            continue
-        del _users[name]
-        proxy = _machine.get(name)
-        if type(proxy) is ModuleProxy:
-            outside = _raw(proxy).get("outside")
-            if outside is None:
-                del _machine[name]
-            else:
-                _machine[name] = outside
 
 
 # What importlib asks
@@ -454,9 +321,9 @@ def _find_and_load(name: str, import_: Any) -> Any:
     modules = None if weave is None else weave.modules
     if modules is not None:
         found = modules.find(name)
-        if found is not _MISSING and not _is_initializing(found) and found is not None:
+        if found is not MISSING and not _is_initializing(found) and found is not None:
             return found
-        if modules.isolates(name) or found is not _MISSING:
+        if modules.isolates(name) or found is not MISSING:
             return _machine_find_and_load(name, import_)
         modules.hidden.discard(name)
     with unpinned():

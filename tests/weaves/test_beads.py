@@ -13,7 +13,8 @@ from weaves.beads import Main
 from weaves.here import here
 from weaves.interpose import install
 from weaves.library import Library
-from weaves.modules import Modules, release
+from weaves.machine_modules import release
+from weaves.modules import Modules
 from weaves.scheduler import Scheduler
 
 
