@@ -75,6 +75,11 @@ def lay_out(block: Block, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
+def finding(folder: Path) -> dict[str, str]:
+    """The environment of a program in `folder`, whose modules it finds there also with -P."""
+    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(folder)])}
+
+
 def place(block: Block) -> str:
     return f"{block.page}:{block.line}"
 
@@ -85,8 +90,9 @@ def test_a_program_runs_and_prints_what_is_shown(block: Block, tmp_path: Path) -
     program = tmp_path / "example.py"
     program.write_text(block.text, encoding="utf-8")
     done = subprocess.run(
-        [*PYTHON, str(program)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+        [*PYTHON, str(program)],
+        cwd=tmp_path, env=finding(tmp_path), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if block.about:
         shown = (block.output or "").splitlines()
@@ -99,11 +105,9 @@ def test_a_program_runs_and_prints_what_is_shown(block: Block, tmp_path: Path) -
 def test_a_test_passes(block: Block, tmp_path: Path) -> None:
     lay_out(block, tmp_path)
     (tmp_path / "test_example.py").write_text(block.text, encoding="utf-8")
-    # -P keeps the checkout off the path, and with it the folder in which the test's own files are.
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(tmp_path)])}
     done = subprocess.run(
         [*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, env=finding(tmp_path), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert re.search(r"^[1-9]\d* passed in", done.stdout, re.MULTILINE), done.stdout  # and nothing else than passed
@@ -143,10 +147,9 @@ def test_a_command_prints_about_what_is_shown(block: Block, tmp_path: Path) -> N
     command, _, output = block.text.partition("\n")
     words = shlex.split(command.removeprefix("$ "))
     module = {"weave": ["-m", "weaves.cli"], "python": []}[words[0]]
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(tmp_path)])}
     done = subprocess.run(
         [*PYTHON, *module, *words[1:]],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, env=finding(tmp_path), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "..." else re.escape(shape(line)) + r"\n" for line in output.splitlines()
