@@ -265,6 +265,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         super().close()
         self._queued = True
         self.weave.loops.pop(self, None)
+        self.weave.signals.loop_closed(self)
 
     def discard(self) -> None:
         """Close the loop at the end of the run, whatever is left in it: its tasks will not run again."""

@@ -58,10 +58,21 @@ class SignalTable:
         if signum in _NOT_CATCHABLE:
             raise RuntimeError(f"sig {signum} cannot be caught")
         self._loop_handlers[signum] = handle
+        # As asyncio does, so that whoever asks for the handler sees that there is one.
+        self._handlers[signum] = _left_to_the_loop
 
     def remove_loop_handler(self, signum: int) -> bool:
         """True if there was one."""
-        return self._loop_handlers.pop(_checked(signum), None) is not None
+        if self._loop_handlers.pop(_checked(signum), None) is None:
+            return False
+        self._handlers.pop(signum, None)
+        return True
+
+    def loop_closed(self, loop: WeaveLoop) -> None:
+        """A loop takes its handlers with it."""
+        for signum, handle in list(self._loop_handlers.items()):
+            if handle._loop is loop:  # type: ignore[attr-defined]
+                self.remove_loop_handler(signum)
 
     def deliver(self, signum: int) -> None:
         """Deliver a signal to the weave: a loop's handler, else a Python handler, else the default action."""
@@ -89,6 +100,10 @@ def _handle(weave: Weave, handler: Callable[[int, Any], object], signum: int) ->
         # What signal.default_int_handler raises ends this program; out of a flow it would be taken for the machine's
         # own Ctrl-C, and end the whole run.
         weave.kill()
+
+
+def _left_to_the_loop(_signum: int, _frame: Any) -> None:
+    """The handler that is in the table while a loop has one."""
 
 
 def _checked(signum: int) -> int:

@@ -114,6 +114,19 @@ def test_remove_loop_handler_says_whether_there_was_one(world: World) -> None:
     assert world.weave.loop.remove_signal_handler(signal.SIGTERM) is False
 
 
+def test_a_handler_of_a_loop_shows_in_the_table_until_the_loop_gives_it_up(world: World) -> None:
+    signals = world.weave.signals
+    loop = world.weave.loop
+    for signum, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        loop.add_signal_handler(signum, print)
+        assert callable(signals.get(signum)) and signals.get(signum) is not default
+        loop.remove_signal_handler(signum)
+        assert signals.get(signum) is default
+    loop.add_signal_handler(signal.SIGTERM, print)
+    loop.close()
+    assert signals.get(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_loop_refuses_a_coroutine_function_as_handler(world: World) -> None:
     async def handler() -> None:
         """Never called."""
