@@ -5,7 +5,9 @@ A packet in flight, a timer and a start time are each one `Event`. An event's pl
 tapestry; so the order is the same however the hosts are spread over processes, and never depends on `id()` or a hash.
 
 Between two events the *turns* run: event loops with ready callbacks and blocking strings that were woken, first in,
-first out. All of them finish before the clock moves.
+first out. All of them finish before the clock moves. Who goes on taking turns without waiting (`await sleep(0)` in a
+circle) meets the events of the same instant after a while, as a real loop looks for packets in every round: what is
+sent over `lo` would never arrive otherwise.
 
 Who drives a scheduler from a real event loop or a plain call is in realtime.py.
 """
@@ -27,6 +29,9 @@ FOREVER: Final = 0x3FFF_FFFF_FFFF_FFFF
 
 # Cancelled events stay in the heap until their time or until they are this many and the majority, as in asyncio.
 _COMPACT_FROM: Final = 128
+
+# So many rounds of turns, each of all turns that waited when it began, go before the events of their own instant.
+_ROUNDS_BEFORE_EVENTS: Final = 100
 
 # FNV-1a's 32-bit prime and offset, and a second pair, so that a digest is 64 bits. Each product stays below 2**63, so
 # that native and interpreted integers agree.
@@ -100,6 +105,9 @@ class Scheduler:
         self._heap: list[Event] = []
         self._cancelled: i64 = 0
         self._stopped: bool = False
+        # Rounds of turns since the last time that no turn waited, and how much of the current one is left.
+        self._rounds: i64 = 0
+        self._round_left: i64 = 0
         # Objects with a `turn()` method: event loops and blocking strings. Public, because they append themselves.
         self.turns: deque[Any] = deque()
 
@@ -199,9 +207,17 @@ class Scheduler:
                 return BUDGET_SPENT
             budget -= 1
             if turns:
+                if self._round_left == 0:
+                    self._round_left = len(turns)
+                    self._rounds += 1
+                    if self._rounds > _ROUNDS_BEFORE_EVENTS and self._fire_due():
+                        continue
+                self._round_left -= 1
                 self.turns_taken += 1
                 turns.popleft().turn()
                 continue
+            self._rounds = 0
+            self._round_left = 0
             if heap and not heap[0].queued:
                 self._drop_cancelled()
             if not heap:
@@ -217,6 +233,18 @@ class Scheduler:
             self.now_ns = at_ns
             self.fired += 1
             event.fire()
+
+    def _fire_due(self) -> bool:
+        """Let the first event happen if its time is this instant."""
+        self._drop_cancelled()
+        if not self._heap or self._heap[0].at_ns > self.now_ns:
+            return False
+        event = self._heap[0]
+        self._pop()
+        event.queued = False
+        self.fired += 1
+        event.fire()
+        return True
 
     def _drop_cancelled(self) -> None:
         """Let the first event of the heap, if there is one, be one that is to happen."""

@@ -452,6 +452,33 @@ def test_turns_run_first_in_first_out() -> None:
     assert log.names == ["first", "second", "third"]
 
 
+def test_turns_without_end_meet_the_events_of_their_instant_one_in_each_round() -> None:
+    log = Log()
+    rounds = 0
+
+    def first() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 105:
+            log.scheduler.turns.extend([Turn(first), Turn(lambda: None)])
+
+    log.scheduler.turns.append(Turn(first))
+    log.scheduler.post(Call(lambda name: log.entries.append((name, rounds)), "due"), log.lane, 0)
+    log.scheduler.post(Call(lambda name: log.entries.append((name, rounds)), "due too"), log.lane, 0)
+    log.scheduler.post(Call(lambda name: log.entries.append((name, rounds)), "later"), log.lane, 1)
+    log.run()
+    # A round has both turns. After a hundred of them the due events come; what is later waits for the last turn.
+    assert log.entries == [("due", 100), ("due too", 101), ("later", 105)]
+
+
+def test_a_hundred_turns_at_once_are_one_round() -> None:
+    log = Log()
+    log.post("due", 0)
+    log.scheduler.turns.extend(Turn(lambda number=number: log.note(number)) for number in range(300))
+    log.run()
+    assert log.names == [*range(300), "due"]
+
+
 def test_turns_run_although_the_limit_has_passed() -> None:
     log = Log()
     log.scheduler.advance(10)

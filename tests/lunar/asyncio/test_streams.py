@@ -692,3 +692,28 @@ def test_a_string_that_ends_leaves_its_servers_to_the_host(hosts: TwoHosts) -> N
         return await reader.read()
 
     assert hosts.run(main) == b"on my own"
+
+
+def test_who_asks_for_data_in_a_circle_receives_it_over_lo(hosts: TwoHosts) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(4))
+        writer.close()
+
+    async def main() -> bytes:
+        server = await asyncio.start_server(serve, "127.0.0.1", 80)
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", 80))
+        sock.send(b"ping")
+        while True:
+            try:
+                data = sock.recv(100)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0)
+        server.close()
+        sock.close()
+        return data
+
+    assert (hosts.run(main()), hosts.net.now) == (b"ping", 0.0)
