@@ -123,9 +123,10 @@ class Beads:
 
 def explicit_weaves(
     source: TomlSource, root: RootTable, beads: Beads, hosts: Iterable[HostDescription], programs: Programs
-) -> Iterator[WeaveDescription]:
+) -> list[WeaveDescription]:
     """The weaves of [[weaves]]. Raises `TapestryError`."""
     names = Names()
+    weaves: list[WeaveDescription] = []
     # Names of the weaves that strings of hosts imply, which no other weave of the host may have.
     taken = {host.name: host.strings for host in hosts if host.strings} if root.weaves else {}
     for number, table in enumerate(root.weaves):
@@ -137,7 +138,32 @@ def explicit_weaves(
                 if string.name == weave.name:
                     message = f'a string of {weave.host} is a weave "{weave.name}" already, in line {string.where.line}'
                     raise weave.where.error(f"{message}; expected another name")
-            yield weave
+            weaves.append(weave)
+    _check_common_beads(weaves)
+    return weaves
+
+
+def _check_common_beads(weaves: list[WeaveDescription]) -> None:
+    """A bead that weaves have in common must be one that they can have in common."""
+    users: dict[BeadDescription, list[str]] = {}
+    for weave in weaves:
+        for bead in weave.beads:
+            users.setdefault(bead, []).append(weave.name)
+            if bead.module.run is not None and len(users[bead]) > 1:
+                # It is executed from the top for whoever runs it, so that nothing would be left of the other's data.
+                message = f'"{bead.name}" is the program of the weave "{users[bead][0]}" already'
+                expected = f"expected a bead of its own, and share in {bead.module.where.table}"
+                raise weave.where.error(f"{message}; {expected}")
+    for weave in weaves:
+        packages: dict[str, BeadDescription] = {}
+        for bead in weave.beads:
+            if bead.module.module is None:
+                continue
+            # Isolation goes by whole packages (their classes know each other), and so does having them in common.
+            other = packages.setdefault(bead.module.module.partition(".")[0], bead)
+            if users[other] != users[bead]:
+                message = f'"{other.name}" and "{bead.name}" are of one package, which a weave has once'
+                raise weave.where.error(f"{message}; expected both in the same weaves")
 
 
 @attrs.frozen(slots=True)

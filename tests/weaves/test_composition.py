@@ -324,6 +324,35 @@ name = "web"
 beads = ["site-1", "stack", "runs-1"]
 >>> 8: [[weaves]] beads[2]: site-1 and runs-1 are both programs; expected one program in a weave
 
+== a program that two weaves name
+$MODULES
+$BEADS
+[[weaves]]
+name = "web"
+beads = ["site-1", "stack"]
+[[weaves]]
+name = "again"
+beads = ["site-1", "stack"]
+>>> 4: [[weaves]]: "site-1" is the program of the weave "web" already; expected a bead of its own, and share in
+... [modules.site]
+
+== two beads of one package that are not in the same weaves
+$MODULES
+$BEADS
+[modules.other]
+module = "apps.site"
+[[beads]]
+name = "other-1"
+module = "other"
+[[weaves]]
+name = "left"
+beads = ["visit-1", "other-1", "stack"]
+[[weaves]]
+name = "right"
+beads = ["visit-1", "stack"]
+>>> 6: [[weaves]]: "visit-1" and "other-1" are of one package, which a weave has once; expected both in the same
+... weaves
+
 == two weaves of one name
 $MODULES
 $BEADS
@@ -636,6 +665,25 @@ def test_a_bead_that_two_weaves_name_is_one() -> None:
     first, second = made.weaves
     assert first.beads[1] is second.beads[0]
     assert first.host == second.host == "stack"
+
+
+def test_two_beads_of_one_package_can_be_in_the_same_weaves() -> None:
+    made = tapestry(
+        f"""{MODULES}{BEADS}
+        [modules.other]
+        module = "apps.site"
+        [[beads]]
+        name = "other-1"
+        module = "other"
+        [[weaves]]
+        name = "left"
+        beads = ["visit-1", "other-1", "stack"]
+        [[weaves]]
+        name = "right"
+        beads = ["other-1", "visit-1", "stack"]
+        """
+    )
+    assert len(made.weaves) == 2
 
 
 def test_a_weave_can_use_the_stack_of_a_host_with_strings() -> None:
