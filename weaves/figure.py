@@ -23,7 +23,7 @@ from typing import Final
 
 import attrs
 
-from weaves.picture import SAME, TIMES, Bead, Box, Column, HostEntry, layers, packed
+from weaves.picture import TIMES, Bead, Box, Column, HostEntry, layers, packed
 from weaves.tapestry import Tapestry
 
 _LEFT: Final = 2  # columns of a terminal before the first host
@@ -98,7 +98,7 @@ def _widened(part: _Part, least: int) -> tuple[int, ...]:
 
 
 def _width(column: Column) -> int:
-    beads = max(len(line) for bead in column.beads for line in [*bead.lines, SAME]) + 4
+    beads = max(map(len, column.lines)) + 4
     return max(beads, len(column.name), len(_count(column)), 3 * len(_drawn_strings(column)) + 2)
 
 
@@ -127,9 +127,9 @@ class _Canvas:
     def text(self, row: int, left: int, right: int, text: str) -> None:
         """`text` in the middle between `left` and `right`."""
         start = left + max((right - left + 1 - len(text)) // 2, 0)
-        for at, character in enumerate(text):
-            self.rows[row][start + at] = character
-            self._text.add((row, start + at))
+        self.rows[row][start : start + len(text)] = text
+        # With the blanks around it, so that no line clings to it.
+        self._text.update((row, start + at) for at in range(-1, len(text) + 1))
 
     def box(self, top: int, bottom: int, left: int, right: int, corners: str, lines: Sequence[str]) -> None:
         """A box with `lines` in its middle."""
@@ -199,7 +199,8 @@ def _headers(canvas: _Canvas, columns: list[Column], places: list[tuple[int, int
     for column, (first, last) in zip(columns, places, strict=True):
         count = _count(column)
         canvas.text(top if count or not counts else top + 1, first, last, column.name)
-        canvas.text(top + 1, first, last, count)
+        if count:
+            canvas.text(top + 1, first, last, count)
 
 
 def _beads(canvas: _Canvas, row: list[Box], places: list[tuple[int, int]], drawn: set[Bead]) -> None:

@@ -33,6 +33,9 @@ _LONGEST: Final = 26
 # In a bead that has been drawn before.
 SAME: Final = "(same)"
 
+# In a bead that all weaves of a group have.
+COMMON: Final = "one for all"
+
 # Before a number of things that are drawn once.
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
@@ -76,6 +79,12 @@ class Column:
         return span(self.weaves.first.name, self.weaves.last.name)
 
     @property
+    def lines(self) -> list[str]:
+        """What may be written in its beads."""
+        more = [SAME, COMMON] if self.weaves.count > 1 else [SAME]
+        return [line for bead in self.beads for line in (*bead.lines, *more)]
+
+    @property
     def strings(self) -> list[tuple[StringDescription, StringDescription]]:
         """The strings of the first and of the last weave."""
         return list(zip(self.weaves.first.strings, self.weaves.last.strings, strict=True))
@@ -108,11 +117,12 @@ class HostEntry:
 
 @attrs.frozen(slots=True)
 class Box:
-    """A bead where it is drawn: from column `start` to column `end`, which belongs to it."""
+    """A bead where it is drawn: from column `start` to column `end`, which belongs to it; `in_group`: of a group."""
 
     bead: Bead
     start: int
     end: int
+    in_group: bool
 
 
     def lines(self, drawn: set[Bead]) -> list[str]:
@@ -120,6 +130,8 @@ class Box:
         lines = list(self.bead.lines)
         if self.bead.beads.count > 1 and self.start != self.end:
             lines[-1] += f" {TIMES} {self.bead.beads.count:,}"
+        elif self.bead.beads.count == 1 and self.in_group:
+            lines.append(COMMON)
         if self.bead in drawn:  # weaves that share it stand apart
             lines.append(SAME)
         drawn.add(self.bead)
@@ -179,6 +191,10 @@ def layers(columns: Sequence[Column]) -> list[list[Box]]:
 
     A column's own beads stand above those that it shares, so that these can span.
     """
+
+    def box(bead: Bead, start: int, end: int) -> Box:
+        return Box(bead, start, end, any(column.weaves.count > 1 for column in columns[start : end + 1]))
+
     places: dict[Bead, list[int]] = {}
     for number, column in enumerate(columns):
         for bead in column.beads:
@@ -188,12 +204,12 @@ def layers(columns: Sequence[Column]) -> list[list[Box]]:
     rows: list[list[Box]] = [[] for _ in range(height)]
     for number, beads in enumerate(own):
         for at, bead in enumerate(beads):
-            rows[height - len(beads) + at].append(Box(bead, number, number))
+            rows[height - len(beads) + at].append(box(bead, number, number))
     shared: list[list[Box]] = []
     for bead, numbers in places.items():
         if len(numbers) > 1:
-            boxes = [Box(bead, start, end) for start, end in _runs(numbers)]
-            free = (row for row in shared if not any(_meet(box, other) for box in boxes for other in row))
+            boxes = [box(bead, start, end) for start, end in _runs(numbers)]
+            free = (row for row in shared if not any(_meet(one, other) for one in boxes for other in row))
             row = next(free, None)
             if row is None:
                 shared.append(boxes)

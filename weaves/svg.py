@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import attrs
 
 from weaves.clock import format_duration
-from weaves.picture import SAME, TIMES, Bead, Box, Column, HostEntry, layers, packed, span
+from weaves.picture import TIMES, Bead, Box, Column, HostEntry, layers, packed, span
 from weaves.programs import program_of
 from weaves.show import rate_text, string_text
 from weaves.tapestry import LinkDescription, StringDescription, Tapestry
@@ -127,7 +127,7 @@ def _times(count: int) -> str:
 
 
 def _column_width(column: Column, longest: int) -> int:
-    beads = max(_text_width(line) for bead in column.beads for line in [*bead.lines, SAME])
+    beads = max(map(_text_width, column.lines))
     labels = max((_text_width(_label(*pair, longest), _SMALL) for pair in column.strings[:_STRINGS]), default=0)
     name = _text_width(column.name + _times(column.weaves.count))
     return max(name, beads + _beside_strings(column), labels + _beside_strings(column)) + 2 * _PAD

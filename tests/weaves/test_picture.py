@@ -163,6 +163,7 @@ def test_a_bead_that_a_group_of_weaves_shares_is_one(folder: Path) -> None:
     (host,) = picture(tapestry)
     (column,) = host.columns
     assert (column.weaves.count, column.beads[0].beads.count) == (10, 1)
+    assert layers([column])[0][0].lines(set()) == ["users", "one for all"]
 
 
 @pytest.mark.parametrize(
