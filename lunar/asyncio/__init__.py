@@ -14,6 +14,8 @@ already. Added are `socket`, what makes and names sockets (sockets.py), and the 
 from __future__ import annotations
 
 import asyncio as _asyncio
+import sys as _sys
+import types as _types
 from asyncio import *  # noqa: F403
 from asyncio import (
     TaskGroup as TaskGroup,  # not in `asyncio.__all__` of Python 3.11
@@ -61,6 +63,11 @@ from lunar.asyncio.sockets import (
 )
 
 if not TYPE_CHECKING:
+    # `import lunar.asyncio.subprocess` finds the standard library's module, too.
+    for _module in (value for value in list(vars(_asyncio).values()) if isinstance(value, _types.ModuleType)):
+        if _module.__name__.startswith("asyncio."):
+            _sys.modules[f"lunar.{_module.__name__}"] = _module
+
     # What `from lunar.asyncio import *` gives. A type checker takes all public names.
     __all__ = [  # noqa: PLE0604
         *_asyncio.__all__, *_socket_constants.__all__, "create_connection", "create_server", "gaierror", "getaddrinfo",

@@ -36,14 +36,13 @@ class _Side:
     Entered as an async context manager. Whoever is inside may `wait`.
     """
 
-    __slots__ = ("_loop", "_queue", "_ready", "_watched", "_writing", "busy")
+    __slots__ = ("_queue", "_ready", "_watched", "_writing", "busy")
 
     def __init__(self, writing: bool) -> None:
         self._writing = writing
         self.busy = False
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
         self._ready: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._watched = -1
 
     async def __aenter__(self) -> None:
@@ -67,7 +66,8 @@ class _Side:
     def _pass_on(self) -> None:
         while self._queue:
             turn = self._queue.popleft()
-            if not turn.done():
+            # Who waits in a loop that was closed will not run again.
+            if not turn.done() and not turn.get_loop().is_closed():
                 turn.set_result(None)  # it is busy still, now with that task
                 return
         self.busy = False
@@ -80,24 +80,27 @@ class _Side:
             loop.add_writer(descriptor, self.end)
         else:
             loop.add_reader(descriptor, self.end)
-        self._ready, self._loop, self._watched = ready, loop, descriptor
+        self._ready, self._watched = ready, descriptor
         try:
             await ready
         finally:
-            self.end()
+            self._forget()
 
     def end(self) -> None:
         """Let the task that waits go on. Its descriptor is watched no longer, so it may be closed and used again."""
-        ready, loop = self._ready, self._loop
-        if ready is None or loop is None:
-            return
-        self._ready = self._loop = None
-        if self._writing:
-            loop.remove_writer(self._watched)
-        else:
-            loop.remove_reader(self._watched)
-        if not ready.done():
+        ready = self._forget()
+        if ready is not None and not ready.done() and not ready.get_loop().is_closed():
             ready.set_result(None)
+
+    def _forget(self) -> asyncio.Future[None] | None:
+        """Watch the descriptor no longer; what waited for it, if anything did."""
+        ready, self._ready = self._ready, None
+        if ready is not None and not (loop := ready.get_loop()).is_closed():
+            if self._writing:
+                loop.remove_writer(self._watched)
+            else:
+                loop.remove_reader(self._watched)
+        return ready
 
 
 class socket:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio as standard
 import errno
+import gc
 import socket as standard_socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
@@ -525,6 +526,31 @@ async def what_datagram_sockets_refuse(log: Log) -> None:
         log += [await seen(a.shutdown(how)) for how in (asyncio.SHUT_RD, asyncio.SHUT_WR)]
 
 
+# Unix sockets
+
+
+@program
+async def unix_sockets(log: Log) -> None:
+    name = f"\0{__name__}"  # in the abstract namespace: nothing is left in a folder
+    with asyncio.socket(asyncio.AF_UNIX) as listener, asyncio.socket(asyncio.AF_UNIX) as caller:
+        listener.bind(name)
+        listener.listen()
+        await caller.connect(name)
+        accepted, address = await listener.accept()
+        await caller.sendall(b"hello")
+        log += [await accepted.recv(10), address, listener.getsockname() == name.encode(), caller.family, caller.type]
+        accepted.close()
+        log += [await caller.recv(10), await seen(caller.send(b"x"))]
+    with asyncio.socket(asyncio.AF_UNIX) as sock:
+        log.append(await seen(sock.connect(name)))
+    left, right = (asyncio.socket(sock=sock) for sock in standard_socket.socketpair())
+    waiting = asyncio.create_task(right.recv(10))
+    await until_it_waits()
+    log += [await left.send(b"pair"), await waiting]
+    left.close()
+    right.close()
+
+
 # What makes sockets, and names
 
 
@@ -580,6 +606,36 @@ def test_the_same_is_seen_in_all_three_places(name: str) -> None:
     assert machine, "a program that observes nothing compares nothing"
     assert on_the_machine(played, uvloop.run) == machine
     assert on_a_virtual_host(played) == machine
+
+
+@pytest.mark.parametrize("new_loop", [standard.new_event_loop, uvloop.new_event_loop])
+def test_tasks_that_are_thrown_away_with_their_loop_disturb_nobody(new_loop: Callable[[], Any]) -> None:
+    loop = new_loop()
+    ended = []
+
+    async def receive(sock: asyncio.socket) -> None:
+        try:
+            await sock.recv(1)
+        finally:
+            ended.append(len(ended))
+
+    async def begin() -> tuple[Any, list[asyncio.Task[None]]]:
+        ends = [asyncio.socket(sock=sock) for sock in standard_socket.socketpair()]
+        tasks = [asyncio.create_task(receive(ends[0])) for _ in range(2)]  # one waits for the other
+        await until_it_waits()
+        return ends, tasks
+
+    ends, tasks = loop.run_until_complete(begin())
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    del task
+    tasks.clear()
+    for sock in ends:
+        sock.close()  # what waits for it cannot be told any more
+    for _ in ends:  # the second one is let go when the first one has ended
+        gc.collect()  # pytest makes an error of what cannot be raised there
+    assert ended == [0, 1]
 
 
 def test_every_awaited_method_is_cancelled_above() -> None:

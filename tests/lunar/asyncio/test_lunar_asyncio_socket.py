@@ -56,6 +56,7 @@ def test_the_modules_of_asyncio_are_its_own() -> None:
     for name, value in vars(standard).items():
         if isinstance(value, types.ModuleType) and value.__name__.startswith("asyncio."):
             assert getattr(asyncio, name) is value, name
+            assert importlib.import_module(f"lunar.{value.__name__}") is value
     assert asyncio._get_running_loop is standard._get_running_loop
 
 
