@@ -68,6 +68,8 @@ class Programs:
         top, _, inner = name.partition(".")
         if inner:
             raise ValueError(f'"{name}" is in the package "{top}"; expected whole packages')
+        if name in sys.builtin_module_names:
+            raise ValueError(f'"{name}" is built into Python and there once; expected packages written in Python')
         self._once("package", name, lambda: self._spec(name))
         return name
 

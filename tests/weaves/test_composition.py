@@ -105,6 +105,11 @@ isolate = ["pkg", "apps.visit"]
 isolate = ["nothing"]
 >>> 2: [tapestry] isolate[0]: there is no module "nothing"; expected one in the tapestry's folder or installed
 
+== isolating what is in the interpreter
+[tapestry]
+isolate = ["sys"]
+>>> 2: [tapestry] isolate[0]: "sys" is built into Python and there once; expected packages written in Python
+
 == isolating the network
 [tapestry]
 isolate = ["lunar"]

@@ -6,12 +6,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weaves.figure import figure, in_ascii
-from weaves.picture import layers, packed, picture
+from weaves.picture import Bead, Column, Group, layers, packed, picture
 from weaves.svg import svg
-from weaves.tapestry import Tapestry, parse, read
+from weaves.tapestry import BeadDescription, ModuleDescription, Tapestry, WeaveDescription, Where, parse, read
 
+NOWHERE = Where("t.toml", None, "", "")
 NAMESPACE = {"": "http://www.w3.org/2000/svg"}
 
 # Three servers on one stack; ftp and http share a bead of users, which telnet, between them, does not.
@@ -171,6 +174,35 @@ def test_a_bead_that_a_group_of_weaves_shares_is_one(folder: Path) -> None:
 )
 def test_what_does_not_fit_goes_to_the_next_list(room: int, expected: list[list[int]]) -> None:
     assert list(packed([3, 4, 5, 1], room, lambda item: item, 2)) == expected
+
+
+@given(st.lists(st.sets(st.integers(0, 5), min_size=1, max_size=4), min_size=1, max_size=8))
+def test_every_bead_is_over_all_its_weaves_and_over_no_other(weaves: list[set[int]]) -> None:
+    beads = [Bead(Group(_bead(number), _bead(number), 1), True) for number in range(6)]
+    columns = [
+        Column(Group(_weave(number), _weave(number), 1), tuple(beads[at] for at in sorted(own)))
+        for number, own in enumerate(weaves)
+    ]
+    drawn: list[set[int]] = [set() for _ in weaves]
+    for row in layers(columns):
+        taken: set[int] = set()
+        for box in row:
+            over = set(range(box.start, box.end + 1))
+            assert not over & taken, "two boxes meet"
+            taken |= over
+            for column in over:
+                assert beads.index(box.bead) not in drawn[column], "a bead is drawn twice in a column"
+                drawn[column].add(beads.index(box.bead))
+    assert drawn == weaves
+
+
+def _bead(number: int) -> BeadDescription:
+    module = ModuleDescription(f"m{number}", None, f"m{number}", None, (), NOWHERE)
+    return BeadDescription(f"b{number}", module, NOWHERE)
+
+
+def _weave(number: int) -> WeaveDescription:
+    return WeaveDescription(f"w{number}", "h", (), (), NOWHERE)
 
 
 # As text
