@@ -22,6 +22,7 @@ PAGES: Final = (
     ("lunar", "lunar.", "lunar/network.py", ("Network", "StringFailed")),
     ("", "lunar.", "lunar/host.py", ("Host",)),
     ("", "lunar.", "weaves/strings.py", ("String", "schedule")),
+    ("", "lunar.", "weaves/restart.py", ("RestartPolicy",)),
     ("", "lunar.", "weaves/realtime.py", ("Stalled",)),
     (
         "lunar.asyncio", "asyncio.", "lunar/asyncio/sockets.py",
@@ -39,7 +40,11 @@ INTERNAL: Final = {
         "add_address", "replace_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
         "getaddrinfo", "getnameinfo", "close", "weave", "files",
     },
-    "String": {"begin", "finish", "fail", "prepare_restart", "can_restart", "wait", "describe_failure"},
+    "String": {
+        "begin", "finish", "fail", "prepare_restart", "can_restart", "wait", "describe_failure", "vanish", "move",
+        "is_alone",
+    },
+    "RestartPolicy": {"after_failure", "after_end", "after_signal"},
 }  # fmt: skip
 
 # The other classes are made by methods, or subclassed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lunar.host import Host
 from lunar.network import Network, StringFailed
 from weaves.realtime import Stalled
+from weaves.restart import RestartPolicy
 from weaves.strings import String, schedule
 
-__all__ = ["Host", "Network", "Stalled", "String", "StringFailed", "schedule"]
+__all__ = ["Host", "Network", "RestartPolicy", "Stalled", "String", "StringFailed", "schedule"]

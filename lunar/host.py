@@ -57,7 +57,7 @@ _GRACE_S: Final = 10
 _COUNTERS: Final = [name for name in dir(Counters()) if name[0] != "_"]
 
 # What a host's lane folds when the host changes so.
-_FOLDED: Final = {"crash": 11, "boot": 12, "pause": 13, "resume": 14}
+_FOLDED: Final = {"crashes": 11, "boots": 12, "is paused": 13, "goes on": 14, "powers off": 15}
 
 
 class _Change:
@@ -138,9 +138,11 @@ class Host:
         not sent wholly are lost. Nothing happens to a host that is down. Called by the host's own programs, it happens
         when their turn is over.
         """
-        if self.state == DOWN or self._put_off(self.crash):
-            return
-        self._change(DOWN, "crash")
+        if self.state != DOWN and not self._put_off(self.crash):
+            self._lose_power("crashes")
+
+    def _lose_power(self, what: str) -> None:
+        self._change(DOWN, what)
         for device in self.devices.values():
             device.power_off()
         self.scheduler.drop_lane(self.lane, -1)
@@ -189,7 +191,7 @@ class Host:
             device.running = True
             if device.name != "lo":
                 self._configure(device)
-        self._change(UP, "boot")
+        self._change(UP, "boots")
         commands, self._commands = self._commands, []
         for command in commands:
             self.sh(command, each_boot=True)
@@ -205,7 +207,7 @@ class Host:
         """
         if self.state != UP or self._put_off(self.pause):
             return
-        self._change(PAUSED, "pause")
+        self._change(PAUSED, "is paused")
         for device in self.devices.values():
             device.hold()
         self._held = []
@@ -220,7 +222,7 @@ class Host:
         """
         if self.state != PAUSED:
             return
-        self._change(UP, "resume")
+        self._change(UP, "goes on")
         held, self._held = self._held, None
         for weave in self._weaves.values():
             weave.held = None
@@ -242,6 +244,8 @@ class Host:
         if weave is not None and weave not in self._weaves:
             known = ", ".join(self._weaves) or "none"
             raise ValueError(f"host {self.name} has no weave {weave}; it has {known}")
+        if self.state != DOWN:
+            self._tell(f"{'' if weave is None else weave + ' '}gets {signal.Signals(signum).name}")
         for found in list(self._weaves.values()) if weave is None else [self._weaves[weave]]:
             if self.state == PAUSED:
                 self._held_signals.append((found, signum))
@@ -253,7 +257,7 @@ class Host:
 
         `grace` is a duration ("10s") or seconds. Nothing happens to a host that is not up.
         """
-        self._shut_down(grace, self.crash)
+        self._shut_down(grace, self._power_off)
 
     def reboot(self, grace: str | float = _GRACE_S) -> None:
         """As `shutdown`, and `boot` at once. A host that is down boots."""
@@ -264,6 +268,7 @@ class Host:
     def _shut_down(self, grace: str | float, power: Callable[[], None]) -> None:
         if self.state != UP:
             return
+        self._tell("shuts down")
         supervisor = self.network.supervisor
         weaves = list(self._weaves.values())
         deadline: list[Call] = []
@@ -281,8 +286,12 @@ class Host:
         deadline.append(supervisor.at(self.scheduler.now_ns + units.parse_span("grace", grace), power))
         check()
 
+    def _power_off(self) -> None:
+        if self.state != DOWN:
+            self._lose_power("powers off")
+
     def _power_cycle(self) -> None:
-        self.crash()
+        self._power_off()
         self.boot()
 
     def _put_off(self, change: Callable[[], None]) -> bool:
@@ -297,7 +306,10 @@ class Host:
         self.state = state
         self.lane.fold(self.scheduler.now_ns)
         self.lane.fold(_FOLDED[what])
-        self.network.supervisor.trace.host_event(self.scheduler.now_ns, self.name, what)
+        self._tell(what)
+
+    def _tell(self, what: str) -> None:
+        self.network.supervisor.trace.change(self.scheduler.now_ns, self.name, what)
 
     def _drop_stack(self, open_then: list[Sock]) -> None:
         """Let go of the stack. Whoever outside the host holds a part of it must find it without any way out."""

@@ -215,6 +215,20 @@ class Network:
                 return end, device
         raise ValueError(f"host {end.name} has no device that is free for a link")
 
+    def plug(self, link: str, plugged: bool) -> None:
+        """Pull the cables of the link of this name, or plug them in: its devices lose what they send and what arrives.
+
+        Its hosts do not know of it, as `Device.plugged` says. Raises `ValueError` for a name that no link has.
+        """
+        for known in self.links:
+            if known.name == link:
+                for device in known.devices if isinstance(known, Switch) else [known.a, known.b]:
+                    device.plugged = plugged
+                what = "is plugged in" if plugged else "is unplugged"
+                self.supervisor.trace.change(self.scheduler.now_ns, link, what)
+                return
+        raise ValueError(f"there is no link {link}")
+
     def capture(self, directory: str | Path) -> CaptureDirectory:
         """Write what each device of a link sends and receives to `directory`, one file a device, until `close`."""
         self._capture = CaptureDirectory(Path(directory), self.epoch_ns)

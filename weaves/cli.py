@@ -205,6 +205,7 @@ async def _run_and_report(
 ) -> int:
     told = Report(tapestry, options.quiet, logs)
     tapestry.supervisor.on_failure = told.failure
+    tapestry.supervisor.trace.subscribe_changes(told.change)
 
     def on_slice() -> None:
         told.on_slice()

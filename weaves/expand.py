@@ -14,6 +14,7 @@ from weaves.programs import Programs
 from weaves.string_entry import StringEntry
 from weaves.tables import HostTable, RootTable
 from weaves.tapestry import Tapestry
+from weaves.timed_events import Events
 from weaves.toml_source import TomlSource
 
 
@@ -32,6 +33,12 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
     groups |= beads.groups
     hosts = tuple(host for group in groups.values() for host in group.hosts)
     links = Links(groups)
+    link_descriptions = tuple(links.link(source, number, table) for number, table in enumerate(root.links))
+    weaves = (
+        *(weave for host in hosts for weave in implied_weaves(host, modules)),
+        *explicit_weaves(source, root, beads, hosts, programs),
+    )
+    events = Events(source, groups, link_descriptions, weaves)
     return Tapestry(
         path=source.path,
         name=source.path.stem if root.tapestry.name is None else root.tapestry.name,
@@ -41,10 +48,10 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         epoch_ns=root.tapestry.epoch,
         network=root.tapestry.network,
         hosts=hosts,
-        links=tuple(links.link(source, number, table) for number, table in enumerate(root.links)),
-        weaves=(
-            *(weave for host in hosts for weave in implied_weaves(host, modules)),
-            *explicit_weaves(source, root, beads, hosts, programs),
+        links=link_descriptions,
+        weaves=weaves,
+        events=tuple(
+            event for number, table in enumerate(root.events) for event in events.descriptions(number, table)
         ),
         simulator=beads.simulator,
         folder=folder,

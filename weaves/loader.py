@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -27,7 +28,7 @@ from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String, Weave
 from weaves.supervisor import Supervisor
-from weaves.tapestry import BeadDescription, StringDescription, Tapestry, WeaveDescription, read
+from weaves.tapestry import BeadDescription, EventDescription, StringDescription, Tapestry, WeaveDescription, read
 from weaves.tapestry_errors import TapestryError, Where, suggestion
 from weaves.toml_source import TomlSource, key_text
 from weaves.trial import Untold, attempt
@@ -48,11 +49,14 @@ class LiveHost(Protocol):
     def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
         """A weave for a program on this host."""
 
+    def kill(self, signum: int, weave: str | None = None) -> None:
+        """Deliver a signal to one of its weaves, or to all. Raises `ValueError` if it is not there."""
+
 
 class LiveNetwork(Protocol):
     """What the loader needs of a network; lunar.network.Network is one."""
 
-    hosts: Any
+    hosts: Any  # by their names; each can crash, boot, pause, resume, shutdown and reboot besides
     supervisor: Supervisor
     seed: int
 
@@ -70,6 +74,9 @@ class LiveNetwork(Protocol):
 
     def tcp_figures(self) -> dict[str, int]:
         """Sums over all hosts."""
+
+    def plug(self, link: str, plugged: bool) -> None:
+        """Pull the cables of a link, or plug them in."""
 
     def capture(self, directory: str | Path) -> Any:
         """Write captures to `directory`."""
@@ -167,11 +174,26 @@ def load(
         for weave in description.weaves:
             weaves.start(weave)
             network.hosts[weave.host].launches.append(partial(weaves.start, weave))
+        for event in description.events:
+            network.supervisor.at(event.at_ns, partial(happen, event, network))
     except BaseException:
         network.close()
         release(library)
         raise
     return LiveTapestry(description, network, until_ns, library)
+
+
+def happen(event: EventDescription, network: LiveNetwork) -> None:
+    """What `event` says, now."""
+    if event.link:
+        network.plug(event.link, event.do == "link-up")
+    elif event.do == "signal":
+        assert event.signum is not None, "a signal event has a signal"
+        host = network.hosts[event.host]
+        with contextlib.suppress(ValueError):  # a host that is down has no weaves
+            host.kill(event.signum, event.weave)
+    else:
+        getattr(network.hosts[event.host], event.do)()
 
 
 def describe(source: str | Path | Tapestry) -> Tapestry:
@@ -260,6 +282,7 @@ class _Weaves:
                 string.kwargs,
                 background=string.background,
                 on_error=string.on_error,
+                restart=string.restart,
             )
             now_ns = int(self._network.supervisor.scheduler.now_ns)
             self._network.supervisor.start(live, now_ns + string.start_ns)

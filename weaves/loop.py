@@ -104,6 +104,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._numbers = 0
         self._task_names = 0
         weave.loops[self] = None
+        self.timers = 0  # that are on the scheduler's heap
         self._fired_ns = -1  # when the last timer fired, and its round
         self._fired_round = 0
 
@@ -143,18 +144,22 @@ class WeaveLoop(_Base):  # type: ignore[misc]
                 timer.round = self._fired_round + 1 if self._fired_ns == now else 1
                 at_ns = now if when <= self.time() and timer.round <= _ROUNDS_OF_AN_INSTANT else now + 1
             self._scheduler.post(event, self._lane, at_ns)
+            self.timers += 1
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def _timer_fired(self, timer: TimerHandle) -> None:
         timer._scheduled = False  # type: ignore[attr-defined]
+        self.timers -= 1
         self._fired_ns = int(self._scheduler.now_ns)
         self._fired_round = timer.round
         self.run_handle(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         assert isinstance(handle, TimerHandle)
-        self._scheduler.cancel(handle.event)
+        if handle.event.queued:
+            self.timers -= 1
+            self._scheduler.cancel(handle.event)
 
     # Callbacks
 

@@ -82,6 +82,14 @@ def duration(value: Any) -> int:
     return parse_wait(duration_text(value))
 
 
+def restart_delay(value: Any) -> int:
+    """How long a program is dead before it is started again, in nanoseconds; more than nothing."""
+    if not (delay_ns := duration(value)):
+        # A program that fails at once would keep the clock from moving.
+        raise ValueError(f"{value} is no time; expected a duration above 0")
+    return delay_ns
+
+
 def count(value: Any) -> int:
     """A number of hosts, at least 1."""
     if integer(value) < 1:

@@ -111,6 +111,11 @@ def _collect(scheduler: Scheduler) -> None:
     scheduler.collected_at = done
     oldest = max(age for age, every in enumerate(_COLLECT_EVERY) if done // every != before // every)
     gc.collect(oldest)
+    if oldest > 0:
+        # Here nothing is being dropped: a generator that is dead was dropped to its end. A slice is too often for this.
+        for address, (_, generator) in list(_birthplaces.items()):
+            if generator() is None:
+                del _birthplaces[address]
 
 
 async def drive(scheduler: Scheduler, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
@@ -159,9 +164,10 @@ def drive_blocking(scheduler: Scheduler, until_ns: int | None) -> int:
             interpose.real_signal(signal.SIGINT, signal.default_int_handler)
 
 
-# The loop in which an async generator began, by the generator's address: whoever drops the last reference may run in
-# another loop, or in none. The entry of one that ran to its end is overwritten when its address is used again.
-_birthplaces: Final[dict[int, weakref.ref[Any]]] = {}
+# The loop in which an async generator began, and the generator, by its address: whoever drops the last reference may
+# run in another loop, or in none. By the address, because weak references to it are dead when its finalizer is called.
+# One that ran to its end is forgotten when its address is used again, or at one of the collections.
+_birthplaces: Final[dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]]] = {}
 
 
 def _asyncgen_born(generator: AsyncGenerator[Any, Any]) -> None:
@@ -169,13 +175,13 @@ def _asyncgen_born(generator: AsyncGenerator[Any, Any]) -> None:
     if loop is None:
         _birthplaces.pop(id(generator), None)
     else:
-        _birthplaces[id(generator)] = weakref.ref(loop)
+        _birthplaces[id(generator)] = (weakref.ref(loop), weakref.ref(generator))
         loop._asyncgen_firstiter_hook(generator)
 
 
 def _asyncgen_dropped(generator: AsyncGenerator[Any, Any]) -> None:
     birthplace = _birthplaces.pop(id(generator), None)
-    loop = None if birthplace is None else birthplace()
+    loop = None if birthplace is None else birthplace[0]()
     if loop is not None:
         loop._asyncgen_finalizer_hook(generator)
 

@@ -88,6 +88,11 @@ class Report:
             label = self._labels.get((weave.host.name, weave.name), weave.host.name)
             self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {label:<{self._width}}] {text}\n")
 
+    def change(self, time_ns: int, name: str, what: str) -> None:
+        """Something befell a host or a link."""
+        if not self._quiet:
+            self._say(self._errors, f"[{time_ns / 1e9:11.6f} {name:<{self._width}}] {what}\n")
+
     def failure(self, string: String) -> None:
         """A string has failed: the first ones with all that is known, the others in a line each."""
         self._failures += 1

@@ -26,7 +26,10 @@ _CLEAN: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.
 
 @attrs.frozen(slots=True)
 class RestartPolicy:
-    """`limit` is how often a string is started again at most, None for no limit. The delay is in nanoseconds."""
+    """When a string is started again: `when` is "no", "on-failure" or "always".
+
+    `delay_ns` is how long after its end, above 0; `limit` is how often at most, None for no limit.
+    """
 
     when: When = NO
     delay_ns: int = DELAY_NS

@@ -146,6 +146,20 @@ class Scheduler:
             event.queued = False
         return len(taken)
 
+    def drop_calls(self, owners: list[Any]) -> None:
+        """Take back all calls of methods of `owners`. Looks through the whole heap."""
+        dropped = False
+        for event in self._heap:
+            if event.queued and isinstance(event, Call):
+                owner = getattr(event.callback, "__self__", None)
+                for other in owners:
+                    if owner is other:
+                        event.queued = False
+                        dropped = True
+                        break
+        if dropped:
+            self._compact()
+
     def hold_lane(self, lane: Lane) -> list[Event]:
         """Take all events of `lane` off the heap, in their order, until `release`: what made them stands still.
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Iterator
 
 from weaves.clock import format_duration
 from weaves.figure import figure
 from weaves.picture import Bead, Column, HostEntry, picture, span
 from weaves.programs import program_of
-from weaves.tapestry import DeviceDescription, LinkDescription, ModuleDescription, StringDescription, Tapestry
+from weaves.restart import AFTER_FAILURES
+from weaves.tapestry import (
+    DeviceDescription,
+    EventDescription,
+    LinkDescription,
+    ModuleDescription,
+    StringDescription,
+    Tapestry,
+)
 from weaves.units import format_address
 
 
@@ -26,6 +35,13 @@ def as_text(tapestry: Tapestry, width: int) -> str:
         lines.append("")
     for link in tapestry.links:
         lines.append(_link(link))
+    if tapestry.events:
+        lines.append("")
+    entries: dict[int, list[EventDescription]] = {}
+    for event in tapestry.events:
+        entries.setdefault(event.entry, []).append(event)
+    for events in entries.values():
+        lines.append(_event(events[0], events[-1]))
     return "\n".join(lines)
 
 
@@ -45,8 +61,17 @@ def _host(host: HostEntry, tapestry: Tapestry) -> Iterator[str]:
             yield f"    bead   {_bead(bead)}"
         yield f"    bead   {tapestry.network} of {_stack(column, host)}"
         for string, other_string in column.strings:
-            policy = "" if string.on_error == tapestry.on_error else f", on error {string.on_error}"
-            yield f"    string {string_text(string, other_string)}{policy}"
+            yield f"    string {string_text(string, other_string)}{_policy(string, tapestry)}"
+
+
+def _policy(string: StringDescription, tapestry: Tapestry) -> str:
+    text = "" if string.on_error == tapestry.on_error else f", on error {string.on_error}"
+    restart = string.restart
+    if restart is not None and restart != AFTER_FAILURES:
+        text += f", restarts {restart.when} after {format_duration(restart.delay_ns)}"
+        if restart.limit is not None:
+            text += f", {restart.limit:,} times at most"
+    return text
 
 
 def _stack(column: Column, host: HostEntry) -> str:
@@ -99,6 +124,16 @@ def _what(string: StringDescription) -> str:
         return f"calls {string.call.partition(':')[2]}({', '.join(arguments)})"
     assert string.run is not None, "a string has one of run and call"
     return f"runs {shlex.join(string.run)}"
+
+
+def _event(first: EventDescription, last: EventDescription) -> str:
+    at = span(format_duration(first.at_ns), format_duration(last.at_ns))
+    what = first.do if first.signum is None else signal.Signals(first.signum).name
+    if first.weave is not None:
+        what += f" to weave {first.weave}"
+    if first.link:
+        return f"event at {at}: {what}: {first.link}"
+    return f"event at {at}: {what}: {'host' if first is last else 'hosts'} {span(first.host, last.host)}"
 
 
 def _link(link: LinkDescription) -> str:

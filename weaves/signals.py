@@ -90,7 +90,10 @@ class SignalTable:
             self._weave.spawn(lambda: _handle(self._weave, call, signum), self._weave.report_helper)
         elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
             self.killed_by = signum
-            self._weave.kill()
+            if signum == signal.SIGKILL:
+                self._weave.destroy()
+            else:
+                self._weave.kill()
 
 
 def _handle(weave: Weave, handler: Callable[[int, Any], object], signum: int) -> None:

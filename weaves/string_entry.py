@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from weaves import readers
+from weaves import readers, restart
 from weaves.fields import Field, template_of, text_field, value_field
 from weaves.programs import Programs, program_of
+from weaves.restart import RestartPolicy
 from weaves.tables import StringTable
 from weaves.tapestry import OnError, StringDescription
 from weaves.tapestry_errors import Where
@@ -43,6 +44,7 @@ class StringEntry:
         self.path = path
         self._background = table.background
         self._on_error = table.on_error or on_error
+        self._restart = _restart(table, self._on_error, place)
         self._run: Field[tuple[str, ...]] | None = None  # under [hosts]: the program and its arguments
         self._words: Field[tuple[str, ...]] | None = None  # in a weave: the arguments of its program
         self._call: Field[str] | None = None
@@ -116,11 +118,22 @@ class StringEntry:
             stop_ns=stop_ns,
             background=self._background,
             on_error=self._on_error,
+            restart=self._restart,
             env={key: text.of(index, host) for key, text in self._env.items()},
             cwd=self._cwd.of(index, host) if self._cwd else None,
             where=self.where,
             path=self.path,
         )
+
+
+def _restart(table: StringTable, on_error: OnError, place: _Place) -> RestartPolicy | None:
+    if table.restart is None and on_error != "restart":
+        for key, value in (("restart_delay", table.restart_delay), ("restart_limit", table.restart_limit)):
+            if value is not None:
+                raise place(key).error('it is never started again; expected restart = "on-failure" or "always"')
+        return None
+    delay_ns = restart.DELAY_NS if table.restart_delay is None else table.restart_delay
+    return RestartPolicy(table.restart or restart.ON_FAILURE, delay_ns, table.restart_limit)
 
 
 def _default_name(run: tuple[str, ...] | None, call: str | None) -> str:

@@ -196,7 +196,25 @@ class Weave:
         for string in list(self.strings):
             string.vanish()
 
+    def destroy(self) -> None:
+        """End all strings of the weave without running any more of it; what it has open is closed by its host: SIGKILL.
+
+        Called by the weave itself, it happens when its turn is over.
+        """
+        if here.weave is self:
+            self.scheduler.turns.appendleft(_Destruction(self))
+            return
+        self._drop()
+        for string in list(self.strings):
+            string.vanish()
+        self.exit()
+
     def _drop(self) -> None:
+        """Let go of the flows and loops with all that they wait for, without running any of it."""
+        waiting: list[Any] = [*self.flows, *(loop for loop in self.loops if loop.timers)]
+        waiting += [string for string in self.strings if string.sleeps]
+        if waiting and not self.gone:  # a crash has dropped all events of the host
+            self.scheduler.drop_calls(waiting)
         for flow in list(self.flows):
             flow.vanish()
         for loop in list(self.loops):
@@ -210,6 +228,13 @@ class Weave:
             string.kill()
         for flow in list(self.helpers):
             flow.kill()
+
+
+class _Destruction:
+    """A turn of the scheduler's in which a weave is destroyed."""
+
+    def __init__(self, weave: Weave) -> None:
+        self.turn = weave.destroy
 
 
 class String:
@@ -410,7 +435,7 @@ class String:
         self.weave.supervisor.string_over(self)
 
     def vanish(self) -> None:
-        """It is gone with its host, whose loops and flows have gone already."""
+        """It is gone with its weave, whose loops and flows have gone already."""
         self._sleeper = None
         self.flow = None
         if self.over:
@@ -437,7 +462,7 @@ class String:
         scheduler = self.weave.scheduler
         timer: Call | None = None
         if timeout_ns is not None:
-            timer = Call(_time_is_up, sleeper)
+            timer = Call(self._sleep_is_over, sleeper)
             scheduler.post(timer, self.weave.lane, scheduler.now_ns + max(0, timeout_ns))
         try:
             woken: bool = await sleeper
@@ -446,6 +471,15 @@ class String:
             self._sleeper = None
             if timer is not None:
                 scheduler.cancel(timer)
+
+    def _sleep_is_over(self, sleeper: asyncio.Future[bool]) -> None:
+        if not sleeper.done():
+            sleeper.set_result(False)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it waits in `schedule`."""
+        return self._sleeper is not None
 
     def describe_failure(self) -> str:
         """Host, weave, string and traceback, as `weave run` prints them."""
@@ -459,11 +493,6 @@ class _Wrapped:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
-
-
-def _time_is_up(sleeper: asyncio.Future[bool]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(False)
 
 
 def _is_coroutine_function(function: Callable[..., Any]) -> bool:

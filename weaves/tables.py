@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from types import GenericAlias
-from typing import Any, Final, NewType, TypeAlias
+from typing import Any, Final, NewType, TypeAlias, get_args
 
 import attrs
 from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
@@ -19,7 +19,8 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 
 from weaves import readers
 from weaves.clock import EPOCH_NS
-from weaves.tapestry import OnError, QueueKind
+from weaves.restart import When
+from weaves.tapestry import Action, OnError, QueueKind
 from weaves.tapestry_errors import suggestion
 from weaves.toml_source import TomlPath, TomlSource
 
@@ -34,6 +35,7 @@ Loss = NewType("Loss", float)
 Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
+RestartDelay = NewType("RestartDelay", int)
 OneOrMore: TypeAlias = str | tuple[str, ...]
 Arguments: TypeAlias = str | list[Any]
 
@@ -49,6 +51,9 @@ class StringTable:
     name: str | None = None
     background: bool = False
     on_error: OnError | None = None
+    restart: When | None = None
+    restart_delay: RestartDelay | None = None
+    restart_limit: Count | None = None
     env: dict[str, str] = attrs.field(factory=dict)
     cwd: str | None = None
 
@@ -108,6 +113,16 @@ class LinkTable:
 
 
 @attrs.frozen(slots=True)
+class EventTable:
+    at: DurationText | None = None
+    do: Action | None = None
+    host: str | None = None
+    weave: str | None = None
+    signal: str | None = None
+    link: str | None = None
+
+
+@attrs.frozen(slots=True)
 class TapestryTable:
     name: str | None = None
     seed: int = 1
@@ -126,6 +141,7 @@ class RootTable:
     beads: tuple[BeadTable, ...] = ()
     weaves: tuple[WeaveTable, ...] = ()
     links: tuple[LinkTable, ...] = ()
+    events: tuple[EventTable, ...] = ()
 
 
 # Keys that are right in one table and often looked for in another.
@@ -183,6 +199,9 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     Arguments: readers.arguments,
     OneOrMore: readers.one_or_more,
     OnError: readers.one_of("stop", "continue", "restart"),
+    When: readers.one_of("no", "on-failure", "always"),
+    Action: readers.one_of(*get_args(Action)),
+    RestartDelay: readers.restart_delay,
     QueueKind: readers.one_of("fifo", "red"),
     Count: readers.count,
     Duration: readers.duration,

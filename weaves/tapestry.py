@@ -16,12 +16,14 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from weaves.restart import RestartPolicy
 from weaves.tapestry_errors import TapestryError, Where
 from weaves.toml_source import TomlPath, TomlSource
 
 __all__ = [
     "BeadDescription",
     "DeviceDescription",
+    "EventDescription",
     "HostDescription",
     "LinkDescription",
     "ModuleDescription",
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 OnError: TypeAlias = Literal["stop", "continue", "restart"]
+Action: TypeAlias = Literal[
+    "crash", "boot", "pause", "resume", "shutdown", "reboot", "signal", "link-down", "link-up"
+]
 QueueKind: TypeAlias = Literal["fifo", "red"]
 
 
@@ -71,6 +76,7 @@ class StringDescription:
     stop_ns: int | None
     background: bool
     on_error: OnError
+    restart: RestartPolicy | None  # None: as `on_error` says
     env: dict[str, str]
     cwd: str | None  # from the tapestry's folder; None: that folder
     where: Where
@@ -157,6 +163,24 @@ class LinkDescription:
 
 
 @attrs.frozen(slots=True)
+class EventDescription:
+    """What happens at a time of the run: to `host`, for link events to `link`; the other is "".
+
+    A "signal" is for the weave of that name, None for all of the host. `entry` is the number of its table in the file,
+    from 0: events of one entry differ in their hosts and times.
+    """
+
+    at_ns: int
+    do: Action
+    host: str
+    link: str
+    weave: str | None
+    signum: int | None
+    entry: int
+    where: Where
+
+
+@attrs.frozen(slots=True)
 class Tapestry:
     """A whole run. `epoch_ns` is the wall clock of the hosts at its start, in ns since 1970-01-01T00:00:00Z."""
 
@@ -170,6 +194,7 @@ class Tapestry:
     hosts: tuple[HostDescription, ...]
     links: tuple[LinkDescription, ...]
     weaves: tuple[WeaveDescription, ...]  # those of the hosts' strings, then the explicit ones
+    events: tuple[EventDescription, ...]  # in the order of the file
     simulator: str  # the name of the simulator's bead, of which a run has one
     folder: Path  # absolute: where programs and modules are looked for
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weaves.strings import String
 
 StringSubscriber = Callable[[int, "String", str], None]
-HostSubscriber = Callable[[int, str, str], None]
+ChangeSubscriber = Callable[[int, str, str], None]
 
 
 class Trace:
@@ -26,7 +26,7 @@ class Trace:
 
     def __init__(self) -> None:
         self._string_subscribers: list[StringSubscriber] = []
-        self._host_subscribers: list[HostSubscriber] = []
+        self._change_subscribers: list[ChangeSubscriber] = []
 
     def subscribe_strings(self, subscriber: StringSubscriber) -> None:
         """Call `subscriber(time_ns, string, what)` when a string starts or ends."""
@@ -37,14 +37,14 @@ class Trace:
         for subscriber in self._string_subscribers:
             subscriber(time_ns, string, what)
 
-    def subscribe_hosts(self, subscriber: HostSubscriber) -> None:
-        """Call `subscriber(time_ns, host, what)` when a host crashes, boots, is paused or goes on."""
-        self._host_subscribers.append(subscriber)
+    def subscribe_changes(self, subscriber: ChangeSubscriber) -> None:
+        """Call `subscriber(time_ns, name, what)` when something befalls a host or a link, which has that name."""
+        self._change_subscribers.append(subscriber)
 
-    def host_event(self, time_ns: int, host: str, what: str) -> None:
-        """Something happened to a host."""
-        for subscriber in self._host_subscribers:
-            subscriber(time_ns, host, what)
+    def change(self, time_ns: int, name: str, what: str) -> None:
+        """A host crashed, booted, was paused or went on, got a signal; a link was unplugged."""
+        for subscriber in self._change_subscribers:
+            subscriber(time_ns, name, what)
 
 
 def digest(lanes: Iterable[Lane]) -> str:

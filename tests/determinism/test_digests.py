@@ -81,8 +81,9 @@ def test_a_digest_is_the_golden_one(name: str) -> None:
 
 
 def test_the_tapestries_are_worth_it() -> None:
-    # What the golden digests stand for: losses, drops, retransmissions, restarts, and hosts that still run at the end.
-    routers, crowd, blocking, tls = (run(name) for name in ("routers", "crowd", "blocking", "tls"))
+    # What the golden digests stand for: losses, drops, retransmissions, restarts, crashes, and hosts that still run at
+    # the end.
+    routers, crowd, blocking, tls, life = (run(name) for name in ("routers", "crowd", "blocking", "tls", "life"))
     assert routers["tcp"]["retransmissions"] > 10
     assert sum(link["lost"] for link in routers["links"]) > 10
     assert sum(link["queue_drops"] for link in routers["links"]) > 0
@@ -92,6 +93,9 @@ def test_the_tapestries_are_worth_it() -> None:
     assert crowd["virtual_s"] == 30
     assert blocking["strings"]["restarts"] > 5
     assert blocking["strings"]["ended"] >= 5
+    assert life["tcp"]["resets_sent"] > 50
+    assert life["strings"]["restarts"] > 10
+    assert life["strings"]["killed"] > 10
     assert tls["tcp"]["connections"] == 4
     assert tls["tcp"]["retransmissions"] > 0
 

@@ -652,6 +652,40 @@ def test_a_signal_for_a_paused_host_comes_when_it_goes_on() -> None:
     assert world.log == [(signal.SIGTERM, 5.0), ("ended", 20.0)]
 
 
+def test_sigkill_runs_nothing_and_the_host_closes_what_was_open() -> None:
+    world = World()
+
+    def holds() -> None:
+        with noted(world, "with"), socket.create_connection(("server", 80)) as connection:
+            connection.recv(100)
+
+    async def accepts() -> None:
+        async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            world.note(await reader.read())
+
+        await (await asyncio.start_server(read, "0.0.0.0", 80)).serve_forever()
+
+    world.net.start(world.server, accepts, background=True)
+    string = world.net.start(world.client, holds)
+    world.net.at(3, world.client.kill, signal.SIGKILL)
+    world.net.run(until=10)
+    assert (world.log, string.state) == ([(b"", 3.005)], KILLED)
+
+
+def test_a_program_that_kills_itself() -> None:
+    world = World()
+
+    def main() -> None:
+        with noted(world, "with"):
+            world.server.kill(signal.SIGKILL)
+            world.note("the turn goes on")
+            time.sleep(1)
+
+    string = world.net.start(world.server, main)
+    world.net.run()
+    assert (world.log, string.state, world.net.now) == ([("the turn goes on", 0.0)], KILLED, 0.0)
+
+
 def test_shutdown_lets_programs_end_and_then_the_power_goes_off() -> None:
     world = World()
 
