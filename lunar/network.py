@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
@@ -30,12 +31,14 @@ from lunar.pcap import CaptureDirectory
 from lunar.wire.address import ipv4_text
 from weaves import interpose, seeds, units
 from weaves.clock import EPOCH_NS
+from weaves.hang import Hang
 from weaves.realtime import Stalled, drive, drive_blocking, settle
 from weaves.restart import RestartPolicy
 from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, STOP, Supervisor
 from weaves.trace import digest
+from weaves.watchdog import THE_RUN, THE_STRING, OnHang, Watchdog
 
 _NS: Final = 1_000_000_000
 # How many events and turns each string may cost when the network is closed.
@@ -58,10 +61,21 @@ class Network:
     their names. Used as a context manager, it is closed at the end.
 
     `through_bytes` makes and parses the bytes of each packet on each hop, for tests of the wire formats.
+
+    `watchdog` is how long, in real time ("10s" or seconds), a program may hold the processor or the clock before it is
+    named and stopped, alone or with the whole run (`on_hang`: "string" or "run"). There is none by default: a library
+    starts no threads and takes no signals of a process unasked, and a test runner has timeouts of its own.
     """
 
     def __init__(
-        self, seed: int = 1, *, on_error: str = STOP, epoch_ns: int = EPOCH_NS, through_bytes: bool = False
+        self,
+        seed: int = 1,
+        *,
+        on_error: str = STOP,
+        epoch_ns: int = EPOCH_NS,
+        through_bytes: bool = False,
+        watchdog: str | float | None = None,
+        on_hang: OnHang = THE_RUN,
     ) -> None:
         interpose.install()
         self.seed = seed
@@ -69,6 +83,7 @@ class Network:
         self.through_bytes = through_bytes
         self.supervisor = Supervisor(seed, on_error)
         self.scheduler = self.supervisor.scheduler
+        self.watch(watchdog, on_hang)
         self.names = NameTable()
         self.hosts: dict[str, Host] = {}
         self.links: list[Link | Switch] = []
@@ -89,6 +104,15 @@ class Network:
     def now(self) -> float:
         """Virtual time in seconds."""
         return self.scheduler.now_ns / _NS
+
+    def watch(self, watchdog: str | float | None, on_hang: OnHang = THE_RUN, *, dump: bool = False) -> None:
+        """Set or take away the watchdog. `dump`: see `weaves.watchdog.Watchdog`. Raises `ValueError`."""
+        if on_hang not in (THE_STRING, THE_RUN):
+            raise ValueError(f'on_hang {on_hang!r}: expected "{THE_STRING}" or "{THE_RUN}"')
+        limit_ns = 0 if watchdog is None else units.parse_span("watchdog", watchdog)
+        self.supervisor.watchdog = (
+            Watchdog(self.supervisor, limit_ns / _NS, on_hang, dump=dump) if limit_ns else None
+        )
 
     # Building
 
@@ -298,9 +322,10 @@ class Network:
         """
         string, until_ns = self._prepare(main, args, on, until)
         if not self._nothing_to_do(string, until_ns):
-            reason = drive_blocking(self.scheduler, until_ns)
+            watchdog = self.supervisor.watchdog
+            reason = drive_blocking(self.scheduler, until_ns, watchdog)
             while self._goes_on(string, until_ns is not None, reason):
-                reason = drive_blocking(self.scheduler, until_ns)
+                reason = drive_blocking(self.scheduler, until_ns, watchdog)
         return self._result(string, until_ns)
 
     async def run_async(
@@ -314,9 +339,10 @@ class Network:
         """As `run`, awaited inside a running asyncio or uvloop loop, which gets a turn every few milliseconds."""
         string, until_ns = self._prepare(main, args, on, until)
         if not self._nothing_to_do(string, until_ns):
-            reason = await drive(self.scheduler, until_ns, on_slice)
+            watchdog = self.supervisor.watchdog
+            reason = await drive(self.scheduler, until_ns, on_slice, watchdog)
             while self._goes_on(string, until_ns is not None, reason):
-                reason = await drive(self.scheduler, until_ns, on_slice)
+                reason = await drive(self.scheduler, until_ns, on_slice, watchdog)
         return self._result(string, until_ns)
 
     def _prepare(
@@ -345,11 +371,17 @@ class Network:
 
     def _goes_on(self, string: String | None, bounded: bool, reason: int) -> bool:
         """Whether a stop of the scheduler was not the end that is waited for."""
-        if reason != STOPPED or self.supervisor.stopped_by is not None:
+        if reason != STOPPED or self.supervisor.stopped:
             return False
-        return not string.over if string is not None else bounded
+        # The watchdog stops the scheduler, too, to see to what hung; that is the end of nothing.
+        return not string.over if string is not None else bounded or not self.supervisor.over
 
     def _result(self, string: String | None, until_ns: int | None) -> Any:
+        halted = self.supervisor.halted_by
+        if halted is not None:
+            self.supervisor.halted_by = None
+            self._give_up(string)
+            raise RuntimeError(f"{halted.who} {halted.summary}")
         failed = self.supervisor.stopped_by
         if failed is not None:
             self.supervisor.stopped_by = None
@@ -364,6 +396,8 @@ class Network:
             return None
         if string.state == FAILED:
             assert string.error is not None
+            if isinstance(string.error, Hang):
+                raise StringFailed(string) from string.error  # a test runner need not know of exceptions like that
             raise string.error
         if string.state == KILLED:
             raise asyncio.CancelledError(f"string {string.name} was killed")
@@ -411,12 +445,17 @@ class Network:
         if self._closed:
             return
         self._closed = True
+        watchdog = self.supervisor.watchdog
         try:
-            self.supervisor.close()
-            # What was cancelled gets its turn, inside, for its `finally` clauses. A bound, because they may not end.
-            settle(self.scheduler, _CLOSING_TURNS * (1 + len(self.supervisor.strings)))
-            for host in self.hosts.values():
-                host.close()
+            with contextlib.ExitStack() as stack:
+                if watchdog is not None:
+                    stack.enter_context(watchdog.on_duty())
+                    stack.enter_context(watchdog.watched("the end of the run"))
+                self.supervisor.close()
+                # What was cancelled gets its turn, inside, for its `finally` clauses. A bound, as they may not end.
+                settle(self.scheduler, _CLOSING_TURNS * (1 + len(self.supervisor.strings)), watchdog)
+                for host in self.hosts.values():
+                    host.close()
         finally:
             if self._capture is not None:
                 self._capture.close()

@@ -13,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
 from weaves import unwinding
+from weaves.hang import Hang
 from weaves.here import here
 from weaves.scheduler import Call
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.strings import String, Weave
 
 
 class Flow:
@@ -41,6 +43,8 @@ class Flow:
         self._left: list[Any] = []  # the frames of it that were left so
         self._greenlet: greenlet.greenlet | None = None
         self.ended = False
+        # For whom it was made, if that is known.
+        self.string: String | None = None
         # The loop that asyncio.set_event_loop named, for this flow (a flow is what a thread would be).
         self.event_loop: asyncio.AbstractEventLoop | None = None
 
@@ -152,6 +156,18 @@ class Flow:
         self._on_end = _nothing
         self.event_loop = None
 
+    def abandon(self) -> None:
+        """End it without running any more of it, because it has caught what was to end it."""
+        on_end = self._on_end
+        if not self.ended:
+            self.vanish()
+            on_end(None, greenlet.GreenletExit())
+
+    @property
+    def frame(self) -> FrameType | None:
+        """Where it is parked; None while it runs, and before and after."""
+        return None if self._greenlet is None else self._greenlet.gr_frame
+
     def _time_is_up(self, _argument: object) -> None:
         self._timed_out = True
         self.wake()
@@ -169,6 +185,9 @@ class Flow:
                 self.weave.flows.pop(self, None)
                 raise
             error = greenlet.GreenletExit()  # ended by the signal, as by its default action
+        except Hang as hang:
+            hang.take_back(hang.thread_id, None)  # see there
+            error = hang
         except BaseException as exception:  # noqa: BLE001 - whatever it is, it is this string's end, and is reported as such
             error = exception
         if self._vanishing:

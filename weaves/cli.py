@@ -34,6 +34,7 @@ from weaves.scheduler import Scheduler
 from weaves.svg import svg
 from weaves.tapestry_errors import TapestryError
 from weaves.units import parse_wait
+from weaves.watchdog import DEFAULT_S
 
 OK: Final = 0
 FAILED: Final = 1
@@ -99,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--logs", type=Path, metavar="DIR", help="write what each weave prints to a file in this folder")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, for programs")
     run.add_argument(
+        "--watchdog",
+        type=_patience,
+        metavar="TIME",
+        help="how long, in real time, a program may hold up all others before it is named and stopped; "
+        f'"off" for ever; default is the tapestry\'s, or {DEFAULT_S:.0f}s',
+    )
+    run.add_argument(
         "--through-bytes",
         action="store_true",
         help="make and parse the bytes of every packet on every hop (a self-test)",
@@ -141,6 +149,10 @@ def _duration(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _patience(text: str) -> int:
+    return 0 if text == "off" else _duration(text)
+
+
 def _check(options: argparse.Namespace) -> int:
     tapestry = load(options.tapestry)
     description = tapestry.description
@@ -181,8 +193,15 @@ def _run(options: argparse.Namespace) -> int:
     with _Signals() as signals:
         try:
             _check_writable(options.json)
+            description = describe(options.tapestry)
+            watchdog_ns = description.watchdog_ns if options.watchdog is None else options.watchdog
             tapestry = load(
-                options.tapestry, seed=options.seed, until_ns=options.until, through_bytes=options.through_bytes
+                description,
+                seed=options.seed,
+                until_ns=options.until,
+                through_bytes=options.through_bytes,
+                watchdog_ns=round(DEFAULT_S * 1_000_000_000) if watchdog_ns is None else watchdog_ns,
+                dump=True,
             )
             try:
                 capture = None if options.pcap is None else tapestry.network.capture(options.pcap)
@@ -206,6 +225,7 @@ async def _run_and_report(
     told = Report(tapestry, options.quiet, logs)
     tapestry.supervisor.on_failure = told.failure
     tapestry.supervisor.trace.subscribe_changes(told.change)
+    tapestry.supervisor.on_hang = told.hang
 
     def on_slice() -> None:
         told.on_slice()

@@ -55,6 +55,8 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         ),
         simulator=beads.simulator,
         folder=folder,
+        watchdog_ns=root.tapestry.watchdog,
+        on_hang=root.tapestry.on_hang,
     )
 
 

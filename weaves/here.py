@@ -7,7 +7,7 @@ the files of interpose/ ask. The pin is per thread: while a run goes on in one t
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weaves.bridge import Flow
@@ -21,3 +21,8 @@ class _Here(threading.local):
 
 
 here = _Here()
+
+
+def pins() -> dict[str, Any]:
+    """The pins of the calling thread, "weave" and "flow" where they are set, in a form that other threads may read."""
+    return vars(here)

@@ -19,7 +19,8 @@ from typing import Any, Final, Protocol
 import attrs
 
 from weaves.beads import Function, Main, argv0
-from weaves.clock import format_duration
+from weaves.clock import NS_PER_S, format_duration
+from weaves.hang import Hang
 from weaves.library import Library, Policy, roots_of
 from weaves.machine_modules import release
 from weaves.modules import Bead, Modules
@@ -62,6 +63,9 @@ class LiveNetwork(Protocol):
 
     def digest(self) -> str:
         """The digest of what happened so far."""
+
+    def watch(self, watchdog: float | None, on_hang: Any, *, dump: bool = False) -> None:
+        """Set the watchdog, in real seconds; None is without."""
 
     def close(self) -> None:
         """End everything."""
@@ -106,7 +110,7 @@ class LiveTapestry:
         failed = self.supervisor.forgotten[FAILED] or any(
             string.state == FAILED for string in self.supervisor.strings
         )
-        return not self.stalled and not failed
+        return not self.stalled and not self.supervisor.hangs and not failed
 
     async def run(self, on_slice: Callable[[], None] | None = None) -> None:
         """Run until every string that is not in the background has ended, or until `until`, whichever comes first.
@@ -115,21 +119,21 @@ class LiveTapestry:
         """
         reason = STOPPED
         while reason == STOPPED and not self._over:
-            reason = await drive(self.supervisor.scheduler, self.until_ns, on_slice)
+            reason = await drive(self.supervisor.scheduler, self.until_ns, on_slice, self.supervisor.watchdog)
         self._judge(reason)
 
     def run_blocking(self) -> None:
         """As `run`, without a loop."""
         reason = STOPPED
         while reason == STOPPED and not self._over:
-            reason = drive_blocking(self.supervisor.scheduler, self.until_ns)
+            reason = drive_blocking(self.supervisor.scheduler, self.until_ns, self.supervisor.watchdog)
         self._judge(reason)
 
     @property
     def _over(self) -> bool:
         # Where all strings are in the background, nobody's end is waited for: such a tapestry has an `until`.
         nobody = all(string.background for string in self.supervisor.strings)
-        return self.supervisor.over and (not nobody or self.supervisor.stopped_by is not None)
+        return self.supervisor.over and (not nobody or self.supervisor.stopped)
 
     def _judge(self, reason: int) -> None:
         if reason == STOPPED:
@@ -158,9 +162,19 @@ class LiveTapestry:
 
 
 def load(
-    source: str | Path | Tapestry, *, seed: int | None = None, until_ns: int | None = None, through_bytes: bool = False
+    source: str | Path | Tapestry,
+    *,
+    seed: int | None = None,
+    until_ns: int | None = None,
+    through_bytes: bool = False,
+    watchdog_ns: int | None = None,
+    dump: bool = False,
 ) -> LiveTapestry:
-    """Make everything that a tapestry describes. `seed` and `until_ns` replace its own. Raises `TapestryError`."""
+    """Make everything that a tapestry describes. `seed`, `until_ns` and `watchdog_ns` replace its own.
+
+    Without a watchdog in the tapestry or here (or with 0) there is none. `dump`: see `weaves.watchdog.Watchdog`. Raises
+    `TapestryError`.
+    """
     description = describe(source)
     until_ns = description.until_ns if until_ns is None else until_ns
     _check_ends(description, until_ns)
@@ -168,12 +182,16 @@ def load(
     network: LiveNetwork = builder.build(
         description, seed=description.seed if seed is None else seed, through_bytes=through_bytes
     )
+    limit_ns = description.watchdog_ns if watchdog_ns is None else watchdog_ns
+    network.watch((limit_ns or 0) / NS_PER_S, description.on_hang, dump=dump)
+    watchdog = network.supervisor.watchdog
     library = Library()
     try:
         weaves = _Weaves(description, network, library)
-        for weave in description.weaves:
-            weaves.start(weave)
-            network.hosts[weave.host].launches.append(partial(weaves.start, weave))
+        with contextlib.nullcontext() if watchdog is None else watchdog.on_duty():
+            for weave in description.weaves:
+                weaves.start(weave)
+                network.hosts[weave.host].launches.append(partial(weaves.start, weave))
         for event in description.events:
             network.supervisor.at(event.at_ns, partial(happen, event, network))
     except BaseException:
@@ -354,20 +372,30 @@ class _Weaves:
         assert string.call is not None, "a string has one of run and call"
         known = (string.call, policy)
         if known not in self._functions:
-            named = Function(string.call)
-            try:
-                self._functions[known] = attempt(
-                    lambda modules: self._imported(named, modules, string, where),
-                    host, self._network.seed, self._library, policy,
-                )  # fmt: skip
-            except Untold:
-                self._functions[known] = None
+            self._functions[known] = self._tried(string, host, policy, where)
         # The arguments' values differ from host to host, their number and names do not.
         shape = (string.call, policy, len(string.args), *string.kwargs)
         function = self._functions[known]
         if function is not None and shape not in self._fitting:
             _check_fits(function, string, where)
             self._fitting.add(shape)
+
+    def _tried(
+        self, string: StringDescription, host: str, policy: Policy, where: _Place
+    ) -> Callable[..., Any] | None:
+        named = Function(str(string.call))
+        watchdog = self._network.supervisor.watchdog
+        subject = f"host {host}, string {string.name}, at import,"
+        found: Callable[..., Any] | None = None
+        watched = contextlib.nullcontext() if watchdog is None else watchdog.watched(subject, loading=True)
+        with contextlib.suppress(Untold, Hang), watched:
+            found = attempt(
+                lambda modules: self._imported(named, modules, string, where),
+                host, self._network.seed, self._library, policy,
+            )  # fmt: skip
+        for report in () if watchdog is None else watchdog.take_raised():
+            raise where.error(string, "call", f"{report.summary}; expected a module that imports")
+        return found
 
     def _imported(
         self, named: Function, modules: Modules, string: StringDescription, where: _Place

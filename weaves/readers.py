@@ -90,6 +90,11 @@ def restart_delay(value: Any) -> int:
     return delay_ns
 
 
+def patience(value: Any) -> int:
+    """A duration in nanoseconds; 0, "off", is without end."""
+    return 0 if value == "off" else duration(value)
+
+
 def count(value: Any) -> int:
     """A number of hosts, at least 1."""
     if integer(value) < 1:

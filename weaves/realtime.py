@@ -3,7 +3,7 @@
 `drive` is awaited inside any running asyncio or uvloop loop; `drive_blocking` needs none. Both give the scheduler
 slices of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs.
 
-This is the one file, besides the benchmarks, that reads the machine's clock.
+Besides the watchdog and the benchmarks, no other file reads the machine's clock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from weaves import interpose
 from weaves.here import here
 from weaves.scheduler import BUDGET_SPENT, FOREVER, STOPPED, Scheduler
+
+if TYPE_CHECKING:
+    from weaves.watchdog import Watchdog
 
 # A slice: long enough that switching costs nothing, short enough that a progress bar and Ctrl-C feel immediate.
 SLICE_S: Final = 0.02
@@ -41,22 +44,23 @@ class Stalled(RuntimeError):
     """No event is left, and the strings that the run waits for can never be woken."""
 
 
-def run_slice(scheduler: Scheduler, until_ns: int) -> int:
+def run_slice(scheduler: Scheduler, until_ns: int, watchdog: Watchdog | None = None) -> int:
     """Run the scheduler for about SLICE_S. Returns what `Scheduler.run` does."""
-    with _inside():
+    run = scheduler.run if watchdog is None else watchdog.run
+    with _inside(), contextlib.nullcontext() if watchdog is None else watchdog.watched():
         end = perf_counter() + SLICE_S
         while True:
-            reason = scheduler.run(until_ns, _LOOK_EVERY)
-            _collect(scheduler)
+            reason = run(until_ns, _LOOK_EVERY)
+            _collect(scheduler, watchdog)
             if reason != BUDGET_SPENT or perf_counter() >= end:
                 return reason
 
 
-def settle(scheduler: Scheduler, turns: int) -> None:
+def settle(scheduler: Scheduler, turns: int, watchdog: Watchdog | None = None) -> None:
     """Let what is ready at this instant run, at most `turns` events and turns: the clock stands still."""
     scheduler.forget_stop()
     with _inside():
-        scheduler.run(scheduler.now_ns, turns)
+        (scheduler if watchdog is None else watchdog).run(scheduler.now_ns, turns)
 
 
 @contextlib.contextmanager
@@ -102,7 +106,7 @@ class _CollectorHeld:
             gc.enable()
 
 
-def _collect(scheduler: Scheduler) -> None:
+def _collect(scheduler: Scheduler, watchdog: Watchdog | None) -> None:
     """Collect garbage, if it is time for it by the run's own count."""
     done = int(scheduler.fired + scheduler.turns_taken)
     before = int(scheduler.collected_at)
@@ -110,7 +114,8 @@ def _collect(scheduler: Scheduler) -> None:
         return
     scheduler.collected_at = done
     oldest = max(age for age, every in enumerate(_COLLECT_EVERY) if done // every != before // every)
-    gc.collect(oldest)
+    with contextlib.nullcontext() if watchdog is None else watchdog.watched("the garbage collector"):
+        gc.collect(oldest)
     if oldest > 0:
         # Here nothing is being dropped: a generator that is dead was dropped to its end. A slice is too often for this.
         for address, (_, generator) in list(_birthplaces.items()):
@@ -118,13 +123,18 @@ def _collect(scheduler: Scheduler) -> None:
                 del _birthplaces[address]
 
 
-async def drive(scheduler: Scheduler, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
+async def drive(
+    scheduler: Scheduler,
+    until_ns: int | None,
+    on_slice: Callable[[], None] | None = None,
+    watchdog: Watchdog | None = None,
+) -> int:
     """Run to `until_ns` (None: without end), until nothing is left, or `Scheduler.stop`. Returns the reason."""
     limit = FOREVER if until_ns is None else until_ns
     scheduler.forget_stop()
-    with _CollectorHeld():
+    with _CollectorHeld(), _on_duty(watchdog):
         while True:
-            reason = run_slice(scheduler, limit)
+            reason = run_slice(scheduler, limit, watchdog)
             if on_slice is not None:
                 on_slice()
             if reason != BUDGET_SPENT:
@@ -132,7 +142,11 @@ async def drive(scheduler: Scheduler, until_ns: int | None, on_slice: Callable[[
             await asyncio.sleep(0)
 
 
-def drive_blocking(scheduler: Scheduler, until_ns: int | None) -> int:
+def _on_duty(watchdog: Watchdog | None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if watchdog is None else watchdog.on_duty()
+
+
+def drive_blocking(scheduler: Scheduler, until_ns: int | None, watchdog: Watchdog | None = None) -> int:
     """As `drive`, without a loop. Ctrl-C raises `KeyboardInterrupt` between two slices, a second one at once."""
     limit = FOREVER if until_ns is None else until_ns
     scheduler.forget_stop()
@@ -152,9 +166,9 @@ def drive_blocking(scheduler: Scheduler, until_ns: int | None) -> int:
     if ours:
         interpose.real_signal(signal.SIGINT, on_sigint)
     try:
-        with _CollectorHeld():
+        with _CollectorHeld(), _on_duty(watchdog):
             while True:
-                reason = run_slice(scheduler, limit)
+                reason = run_slice(scheduler, limit, watchdog)
                 if interrupted:
                     raise KeyboardInterrupt
                 if reason != BUDGET_SPENT:

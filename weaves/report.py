@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weaves.clock import format_duration
+from weaves.hang import HangReport
 from weaves.loader import LiveTapestry
 from weaves.logs import LogDirectory
 from weaves.realtime import perf_counter
@@ -35,6 +36,8 @@ FULL_FAILURES: Final = 10
 
 # So many links are in the table of the summary, the busiest; the JSON has all.
 TABLE_LINKS: Final = 20
+
+_HANGS: Final = "times code was stopped that held up the run, by the machine's clock: this run is not repeatable"
 
 # Lines of programs are aligned behind names of up to so many characters.
 _LABEL_WIDTH: Final = 24
@@ -100,6 +103,10 @@ class Report:
         self._say(self._errors, f"failed at {at}: {failure_text(string, self._failures <= FULL_FAILURES)}\n")
         if self._failures == FULL_FAILURES:
             self._say(self._errors, f"({FULL_FAILURES} failures so far; from here on each is one line)\n")
+
+    def hang(self, report: HangReport) -> None:
+        """The watchdog, perhaps in its own thread, tells of code that keeps the others from going on."""
+        self._say(self._errors, f"{report.text()}\n")
 
     # How far it is
 
@@ -218,6 +225,7 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
         "digest": network.digest(),
         "interrupted": interrupted,
         "ok": tapestry.ok and not interrupted,
+        "hangs": len(tapestry.supervisor.hangs),
         "virtual_s": tapestry.now_ns / 1e9,
         "wall_s": round(wall_s, 3),
         "events": int(tapestry.supervisor.scheduler.fired),
@@ -263,6 +271,8 @@ def print_summary(figures: dict[str, Any]) -> None:
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
         ("digest", figures["digest"]),
     ]
+    if figures["hangs"]:
+        rows.append(("watchdog", f"{figures['hangs']:,} {_HANGS}"))
     if figures["interrupted"]:
         rows.append(("interrupted", "these are the figures so far"))
     for name, text in rows:

@@ -139,6 +139,7 @@ class Weave:
             on_end(result, error)
 
         flow = Flow(self, function, ended)
+        flow.string = _string.get()
         self.helpers.append(flow)
         flow.start()
         return flow
@@ -338,6 +339,7 @@ class String:
                 over.set_exception(error)
 
         self.flow = Flow(self.weave, lambda: function(*args, **kwargs), ended)
+        self.flow.string = self
         self.flow.start()
         try:
             result = await over
@@ -508,6 +510,11 @@ def free_weave_name(name: str, taken: Container[str]) -> str:
         number += 1
         free = f"{name} #{number}"
     return free
+
+
+def string_in(context: contextvars.Context) -> String | None:
+    """The string whose code runs in `context`, None if it is nobody's."""
+    return context.get(_string)
 
 
 def current_string() -> String | None:

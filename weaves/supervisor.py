@@ -10,12 +10,16 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from weaves.hang import Hang, HangReport
 from weaves.restart import AFTER_FAILURES, NEVER
 from weaves.scheduler import Call, Lane, Scheduler
 from weaves.strings import ENDED, FAILED, KILLED, String, Weave
 from weaves.trace import Trace
+
+if TYPE_CHECKING:
+    from weaves.watchdog import Watchdog
 
 STOP: Final = "stop"
 CONTINUE: Final = "continue"
@@ -38,11 +42,16 @@ class Supervisor:
         self.failures: list[String] = []
         self.on_failure: Callable[[String], None] = _print_failure
         # Strings, not in the background, that have not ended, and plans that are to come; the run waits for them.
+        # What the watchdog found, if there is one; a run with a hang in it is not repeatable.
+        self.watchdog: Watchdog | None = None
+        self.hangs: list[HangReport] = []
+        self.on_hang: Callable[[HangReport], None] = _print_hang
         self.awaited = 0
         self._anything = False  # was ever there to wait for
         # What is planned from outside of all hosts (`at`) comes before everything else of its time.
         self._plans = Lane(0)
         self.stopped_by: String | None = None
+        self.halted_by: HangReport | None = None  # a hang that is no string's
         self.closing = False
         self._next_lane = 0
 
@@ -129,7 +138,7 @@ class Supervisor:
         self.trace.string_event(now, string, string.state)
         if self.closing:
             return
-        policy = string.on_error or self.on_error
+        policy = self._policy(string)
         weave = string.weave
         again = policy != RETURN and not weave.gone and self._starts_again(string, policy)
         if not weave.gone and ((weave.is_program and weave.over) or (again and string.is_alone)):
@@ -152,7 +161,7 @@ class Supervisor:
 
     def _starts_again(self, string: String, on_error: str) -> bool:
         restart = string.restart or (AFTER_FAILURES if on_error == RESTART else NEVER)
-        if not string.can_restart:
+        if not string.can_restart or self._hang_ends_all(string):
             return False
         if string.state == FAILED:
             return restart.after_failure(string.restarts)
@@ -163,10 +172,37 @@ class Supervisor:
         signum = string.weave.signals.killed_by
         return signum is not None and restart.after_signal(signum, string.restarts)
 
+    def _policy(self, string: String) -> str:
+        policy = string.on_error or self.on_error
+        if isinstance(string.error, Hang) and self.watchdog is not None and policy != RETURN:
+            # What a hang ends is said apart from what a failure ends: the string, which may start again, or all.
+            if self._hang_ends_all(string):
+                return STOP
+            return RESTART if policy == RESTART else CONTINUE
+        return policy
+
+    def _hang_ends_all(self, string: String) -> bool:
+        return isinstance(string.error, Hang) and self.watchdog is not None and self.watchdog.on_hang == "run"
+
+    def hang(self, report: HangReport) -> None:
+        """The watchdog tells of code that holds the processor or the clock; perhaps from its own thread."""
+        self.hangs.append(report)
+        self.on_hang(report)
+
     @property
     def over(self) -> bool:
         """Whether the run is at its end by itself: nobody is left to wait for, or a failure stopped it."""
-        return self.stopped_by is not None or (self.awaited == 0 and self._anything)
+        return self.stopped or (self.awaited == 0 and self._anything)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a failure or a hang stopped the run."""
+        return self.stopped_by is not None or self.halted_by is not None
+
+    def halt(self, report: HangReport) -> None:
+        """Stop the run for code that is no string's."""
+        self.halted_by = report
+        self.scheduler.stop()
 
     def waiting(self) -> list[String]:
         """The awaited strings that have not ended."""
@@ -185,6 +221,10 @@ class Supervisor:
 
 def _print_failure(string: String) -> None:
     print(string.describe_failure(), file=sys.stderr)
+
+
+def _print_hang(report: HangReport) -> None:
+    print(report.text(), file=sys.stderr)
 
 
 def counts(strings: Iterable[String]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 from weaves import readers
 from weaves.clock import EPOCH_NS
 from weaves.restart import When
-from weaves.tapestry import Action, OnError, QueueKind
+from weaves.tapestry import Action, OnError, OnHang, QueueKind
 from weaves.tapestry_errors import suggestion
 from weaves.toml_source import TomlPath, TomlSource
 
@@ -31,6 +31,7 @@ Count = NewType("Count", int)
 Duration = NewType("Duration", int)
 DurationText = NewType("DurationText", str)
 EpochNs = NewType("EpochNs", int)
+Patience = NewType("Patience", int)
 Loss = NewType("Loss", float)
 Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
@@ -130,6 +131,8 @@ class TapestryTable:
     on_error: OnError = "stop"
     network: str = "lunar"
     epoch: EpochNs = EpochNs(EPOCH_NS)
+    watchdog: Patience | None = None
+    on_hang: OnHang = "run"
     isolate: tuple[str, ...] | None = None
 
 
@@ -202,6 +205,8 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     When: readers.one_of("no", "on-failure", "always"),
     Action: readers.one_of(*get_args(Action)),
     RestartDelay: readers.restart_delay,
+    OnHang: readers.one_of("string", "run"),
+    Patience: readers.patience,
     QueueKind: readers.one_of("fifo", "red"),
     Count: readers.count,
     Duration: readers.duration,

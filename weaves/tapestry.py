@@ -41,6 +41,7 @@ OnError: TypeAlias = Literal["stop", "continue", "restart"]
 Action: TypeAlias = Literal[
     "crash", "boot", "pause", "resume", "shutdown", "reboot", "signal", "link-down", "link-up"
 ]
+OnHang: TypeAlias = Literal["string", "run"]
 QueueKind: TypeAlias = Literal["fifo", "red"]
 
 
@@ -197,6 +198,8 @@ class Tapestry:
     events: tuple[EventDescription, ...]  # in the order of the file
     simulator: str  # the name of the simulator's bead, of which a run has one
     folder: Path  # absolute: where programs and modules are looked for
+    watchdog_ns: int | None = None  # of real time; 0 is off, None leaves it to who runs the tapestry
+    on_hang: OnHang = "run"
 
 
 def read(path: str | os.PathLike[str]) -> Tapestry:

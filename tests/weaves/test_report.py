@@ -69,7 +69,7 @@ class Network:
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
-    supervisor = SimpleNamespace(strings=strings, forgotten=Counter(), scheduler=SimpleNamespace(fired=5))
+    supervisor = SimpleNamespace(strings=strings, forgotten=Counter(), hangs=[], scheduler=SimpleNamespace(fired=5))
     return cast(
         LiveTapestry,
         SimpleNamespace(

@@ -1492,3 +1492,18 @@ ends = ["a-0", "b-0"]
 ends = ["a-1", "b-1"]
 """
     assert len(tapestry(text).links) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("", (None, "run")),
+        ('watchdog = "90s"', (90 * 1_000_000_000, "run")),
+        ('watchdog = "off"', (0, "run")),
+        ("watchdog = 0", (0, "run")),
+        ('watchdog = "1s"\non_hang = "string"', (1_000_000_000, "string")),
+    ],
+)
+def test_the_watchdog(lines: str, expected: tuple[int | None, str]) -> None:
+    read_back = parse(f'[tapestry]\n{lines}\n[hosts.a]\neth0 = "10.0.0.1/24"\n', "site.toml")
+    assert (read_back.watchdog_ns, read_back.on_hang) == expected
