@@ -8,6 +8,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import gc
+import os
 import re
 import signal
 import subprocess
@@ -21,11 +22,14 @@ from typing import Any
 import pytest
 
 import lunar
-from tests.determinism.test_digests import ENVIRONMENT
 from weaves import realtime
 from weaves.hang import INSTALLED, OURS, OWN, STANDARD, Hang, HangReport, kind_of
 from weaves.scheduler import Call
 from weaves.strings import ENDED, FAILED, KILLED, String
+
+# For processes that this one starts: a relative PYTHONPATH means the folder in which we were started.
+_PATHS = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(_PATHS)}
 
 # Short, so that the suite is; what is found does not depend on it.
 LIMIT_S = 0.2
