@@ -57,6 +57,11 @@ class UnixTable:
                 return name
 
 
+def _of_another_type(key: bytes) -> i64:
+    # Linux looks an abstract name up together with the type, so there is nobody; a file is somebody's all the same.
+    return -errno.ECONNREFUSED if key[:1] == b"\0" else -errno.EPROTOTYPE
+
+
 @final
 class UnixSock(Sock):
     """One socket. What it reads is `inbox`; what it writes is `outbox`, its peer's inbox."""
@@ -115,9 +120,9 @@ class UnixSock(Sock):
         if other is None:
             return -errno.ECONNREFUSED
         if self.type == SOCK_DGRAM:
-            return self._name_peer(other)
+            return self._name_peer(other, key)
         if other.type != self.type:
-            return -errno.EPROTOTYPE
+            return _of_another_type(key)
         if other.state != LISTENING:
             return -errno.ECONNREFUSED
         if self.state == CONNECTED:
@@ -137,9 +142,9 @@ class UnixSock(Sock):
         self.wake(POLLOUT)
         return 0
 
-    def _name_peer(self, other: UnixSock) -> i64:
+    def _name_peer(self, other: UnixSock, key: bytes) -> i64:
         if other.type != SOCK_DGRAM:
-            return -errno.EPROTOTYPE
+            return _of_another_type(key)
         if not self._may_send_to(other):
             return -errno.EPERM
         self._write_to(other)
@@ -219,7 +224,7 @@ class UnixSock(Sock):
         if other is None:
             return -errno.ECONNREFUSED
         if other.type != SOCK_DGRAM:
-            return -errno.EPROTOTYPE
+            return _of_another_type(key)
         if not self._may_send_to(other):
             return -errno.EPERM
         return self._send_datagram(data, other)

@@ -392,8 +392,8 @@ def in_making_order(log: Log) -> Log:
 def test_ten_tasks_that_end_at_once() -> None:
     making = "0 1 2 3 4 5 6 7 8 9"
     assert in_making_order(ten_tasks()) == [
-        # The event's waiters are woken first in, first out, all in one turn; `wait` is woken by the first, and finds all
-        # of them done one turn later.
+        # The event's waiters are woken first in, first out, all in one turn; `wait` is woken by the first, and finds
+        # all of them done one turn later.
         f"FIRST_COMPLETED: {making}",
         f"ALL_COMPLETED: {making}",
         f"FIRST_EXCEPTION: {making}",

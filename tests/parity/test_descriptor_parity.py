@@ -12,7 +12,9 @@ import fcntl
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,6 +256,128 @@ def what_a_pair_refuses(log: list[Any]) -> None:
     log.append(attempt(first.sendto, b"x", "/tmp/nobody"))
     first.close()
     second.close()
+
+
+# Unix sockets by name
+
+
+def in_a_folder(function: Callable[[list[Any], Path], Any]) -> Any:
+    """A program that gets a folder for its names; what it logs of them has no folder."""
+    if asyncio.iscoroutinefunction(function):
+
+        async def awaited(log: list[Any]) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                await function(log, Path(folder))
+
+        awaited.__name__ = function.__name__
+        return awaited
+
+    def called(log: list[Any]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            function(log, Path(folder))
+
+    called.__name__ = function.__name__
+    return called
+
+
+@program
+@in_a_folder
+def a_name_is_a_file(log: list[Any], folder: Path) -> None:
+    path = folder / "name"
+    listener = socket.socket(socket.AF_UNIX)
+    log.append([listener.getsockname(), attempt(listener.listen), attempt(listener.accept)])
+    listener.bind(str(path))
+    log.append([listener.getsockname() == str(path), stat.S_ISSOCK(path.stat().st_mode)])
+    log.append(attempt(listener.bind, str(folder / "other")))
+    other = socket.socket(socket.AF_UNIX)
+    log.append(attempt(other.bind, str(path)))
+    log.append(attempt(other.bind, str(folder / "no" / "folder")))
+    log.append(attempt(other.connect, str(path)))  # nobody listens yet
+    listener.listen()
+    log.append(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    other.connect(str(folder / "." / "name"))  # the same file
+    listener.close()
+    log.append([path.exists(), attempt(other.recv, 1), attempt(other.recv, 1)])  # it was never accepted
+    other.close()
+    late = socket.socket(socket.AF_UNIX)
+    log.append(attempt(late.connect, str(path)))
+    path.unlink()
+    log.append(attempt(late.connect, str(path)))
+    path.write_text("no socket")
+    log.append(attempt(late.connect, str(path)))
+    log.append(attempt(late.connect, "x" * 200))
+    log.append([attempt(late.send, b"x"), attempt(late.recv, 1), attempt(late.getpeername)])
+    late.close()
+
+
+@program
+@in_a_folder
+def a_connection_by_name(log: list[Any], folder: Path) -> None:
+    for name in (str(folder / "name"), b"\0lunar-parity-" + str(os.getpid()).encode()):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+            listener = socket.socket(socket.AF_UNIX, kind)
+            listener.bind(name)
+            listener.listen(1)
+            client = socket.socket(socket.AF_UNIX, kind)
+            client.connect(name)
+            log.append([client.getsockname(), client.getpeername() == name, attempt(client.connect, name)])
+            client.sendall(b"before it is accepted")
+            accepted, address = listener.accept()
+            log.append([address, accepted.getsockname() == name, accepted.getpeername(), accepted.family])
+            log.append([accepted.recv(100), accepted.send(b"an answer"), client.recvfrom(100)[0]])
+            wrong = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM + socket.SOCK_SEQPACKET - kind)
+            log.append(attempt(wrong.connect, name))
+            more = [socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) for _ in range(3)]
+            log.append([attempt(sock.connect, name) for sock in more])  # one more than the backlog
+            listener.setblocking(False)
+            ends = [listener.accept()[0] for _ in range(2)]
+            log.append(attempt(listener.accept))
+            log.append(attempt(more[2].connect, name))
+            for sock in (listener, client, accepted, wrong, *more, *ends):
+                sock.close()
+            if isinstance(name, str):
+                os.unlink(name)
+
+
+@program
+@in_a_folder
+def datagrams_have_no_connection(log: list[Any], folder: Path) -> None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.append([attempt(sock.listen), attempt(sock.accept), attempt(sock.send, b"x")])
+    log.append(attempt(sock.sendto, b"x", str(folder / "nobody")))
+    (folder / "file").touch()
+    log.append(attempt(sock.sendto, b"x", str(folder / "file")))
+    sock.close()
+
+
+@program
+@in_a_folder
+async def a_server_and_a_client_by_name(log: list[Any], folder: Path) -> None:
+    path = folder / "name"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        log.append([writer.get_extra_info("peername"), writer.get_extra_info("sockname") == str(path)])
+        while line := await reader.readline():
+            writer.write(line.upper())
+            await writer.drain()
+        writer.close()
+
+    for _ in range(2):  # the second finds the first's file, where Python leaves it
+        server = await asyncio.start_unix_server(answer, path)
+        reader, writer = await asyncio.open_unix_connection(path)
+        log.append([writer.get_extra_info("peername") == str(path), writer.get_extra_info("sockname")])
+        writer.write(b"x" * 60_000 + b"\nshort\n")
+        log.append([len(await reader.readline()), await reader.readline()])
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.01)
+        server.close()
+        await server.wait_closed()
+        log.append(path.exists())
+    try:
+        await asyncio.open_unix_connection(path)
+    except OSError as failed:
+        log.append(type(failed).__name__)
 
 
 # under asyncio
