@@ -42,7 +42,7 @@ net = ""
 
 == unknown key, nothing near
 zzz = 1
->>> 1: zzz: unknown key; expected one of beads, hosts, links, modules, tapestry, weaves
+>>> 1: zzz: unknown key; expected one of beads, events, hosts, links, modules, tapestry, weaves
 
 == unknown key of tapestry
 [tapestry]
@@ -1075,7 +1075,7 @@ def test_an_error_survives_pickling() -> None:
 
 def test_an_error_is_one_line_whatever_the_file_holds() -> None:
     assert str(mistake('"a\\nb\\u001b" = 1')) == (
-        r'site.toml:1: "a\nb\x1b": unknown key; expected one of beads, hosts, links, modules, tapestry, weaves'
+        r'site.toml:1: "a\nb\x1b": unknown key; expected one of beads, events, hosts, links, modules, tapestry, weaves'
     )
 
 
