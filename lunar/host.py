@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar import socket as lunar_socket
@@ -116,6 +116,7 @@ class Host:
         self.descriptors = FdTable()
         self._files: Files | None = None
         self._unix: UnixTable | None = None
+        self._last_pid = 1  # init's
         lo = self.devices["lo"]
         lo.receiver = self._input
         lo.addresses[:] = [(_LOOPBACK_ADDRESS, 8)]
@@ -438,19 +439,45 @@ class Host:
             self._weave = self.new_weave(self.name)
         return self._weave
 
-    def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
+    def new_weave(
+        self,
+        name: str,
+        argv: list[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> Weave:
         """A new weave on this host; with `argv` it is a program's, whose end closes what it has open.
 
-        A name that is taken gets a number, because seeds go by names. Raises `RuntimeError` while the host is down.
+        `environ` and `cwd` are as for `Weave`: its environment variables and its working directory. A name that is
+        taken gets a number, because seeds go by names. Raises `RuntimeError` while the host is down.
         """
         if self.state == DOWN:
             raise RuntimeError(f"host {self.name} is down: it starts programs after it has booted")
         name = free_weave_name(name, self._weaves)
         rng = seeds.LazyGenerator(self.network.seed, "weave", self._drawn(f"{self.name}/{name}"))
-        weave = Weave(name, self, self.network.supervisor, rng, argv, self.network.epoch_ns, argv is not None)
+        self._last_pid += 1
+        weave = Weave(
+            name,
+            self,
+            self.network.supervisor,
+            rng,
+            argv,
+            self.network.epoch_ns,
+            is_program=argv is not None,
+            environ=environ,
+            cwd=cwd,
+            pid=self._last_pid,
+        )
         weave.held = self._held
         self._weaves[name] = weave
         return weave
+
+    @property
+    def hardware_address(self) -> int | None:
+        for device in self.devices.values():
+            if device.name != "lo":
+                return int(device.mac)
+        return None
 
     def new_loop(self, weave: Weave, direct: bool = False) -> HostLoop:
         """A loop for a program that makes its own, or the `direct` one of a weave."""

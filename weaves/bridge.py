@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from weaves import unwinding
+from weaves.directory import directory
 from weaves.hang import Hang
 from weaves.here import here
 from weaves.scheduler import Call
@@ -75,8 +76,10 @@ class Flow:
         current = greenlet.getcurrent()
         if flow.parent is not current:
             flow.parent = current
-        here.weave = self.weave
+        weave = here.weave = self.weave
         here.flow = self
+        if weave.cwd is not directory.now:
+            directory.enter(weave.cwd)
         try:
             flow.switch()
         finally:
@@ -130,12 +133,15 @@ class Flow:
         flow.parent = current
         # Whoever kills may itself be in a turn, of this weave or of another.
         outer_weave, outer_flow, outer_loop = here.weave, here.flow, asyncio._get_running_loop()
+        outer_directory = directory.now
         asyncio._set_running_loop(None)
         here.weave = self.weave
         here.flow = self
+        directory.enter(self.weave.cwd)
         try:
             flow.throw(greenlet.GreenletExit)
         finally:
+            directory.enter(outer_directory)
             here.weave, here.flow = outer_weave, outer_flow
             asyncio._set_running_loop(outer_loop)
 

@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if arguments is None and options.action is _run:
         _fix_hash_seed()
+        _fix_zone()
     try:
         code = int(options.action(options))
         sys.stdout.flush()
@@ -348,6 +350,12 @@ def _fix_hash_seed() -> None:
     if not sys.flags.hash_randomization or "PYTHONHASHSEED" in os.environ or not sys.executable:
         return
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
+
+
+def _fix_zone() -> None:
+    """Let local time be UTC: what a program prints of it would differ from machine to machine otherwise."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import inspect
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -47,7 +47,13 @@ class LiveHost(Protocol):
     boots: int
     launches: list[Callable[[], None]]
 
-    def new_weave(self, name: str, argv: list[str] | None = None) -> Weave:
+    def new_weave(
+        self,
+        name: str,
+        argv: list[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> Weave:
         """A weave for a program on this host."""
 
     def kill(self, signum: int, weave: str | None = None) -> None:
@@ -251,6 +257,7 @@ class _Weaves:
         self._network = network
         self._library = library
         self._folder = description.folder.resolve()
+        self._home = sys.intern(str(self._folder))
         self._mains: dict[Program, Main] = {}
         self._functions: dict[tuple[str, Policy], Callable[..., Any] | None] = {}
         self._fitting: set[tuple[Any, ...]] = set()
@@ -272,17 +279,15 @@ class _Weaves:
         argv = [description.name]
         folder: Path | None = None
         for string in description.strings:
-            if string.env:
-                raise where.error(string, "env", "a program's environment is not here yet; expected arguments in run")
-            if string.cwd is not None:
-                raise where.error(string, "cwd", "a working directory is not here yet; expected paths in run")
             if string.run is not None:
                 program = program_of(string.run)
                 main = self._main(program, string, where)
                 argv = [argv0(main, program.path), *program.args]
                 folder = None if program.path is None else Path(str(main.file)).parent
+        environ = {name: text for string in description.strings for name, text in string.env.items()}
+        cwd = self._cwd(description.strings, where)
         policy = self._policy(description, folder)
-        weave = host.new_weave(description.name, argv)
+        weave = host.new_weave(description.name, argv, environ, cwd)
         weave.modules = Modules(weave, self._library, policy, [self._bead(bead, host) for bead in description.beads])
         for string in description.strings:
             function: Any
@@ -340,6 +345,22 @@ class _Weaves:
             self._beads.pop((id(description), boots - 1), None)
             self._beads[key] = Bead(description.name, self._tops(description))
         return self._beads[key]
+
+    def _cwd(self, strings: Sequence[StringDescription], where: _Place) -> str:
+        """The working directory of a weave, which has one, as a process: that of its strings."""
+        found: str | None = None
+        for string in strings:
+            if string.cwd is None:
+                continue
+            path = self._folder / string.cwd
+            if not path.is_dir():
+                message = f'there is no folder "{string.cwd}"; expected one, from the tapestry\'s folder'
+                raise where.error(string, "cwd", message)
+            if found not in (None, str(path)):
+                raise where.error(string, "cwd", f'a string of the same weave has "{found}"; expected the same')
+            found = str(path)
+        # One object for all that share a folder: see directory.py.
+        return self._home if found is None else sys.intern(found)
 
     # Programs
 

@@ -19,7 +19,9 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from weaves.bridge import Flow, current_flow
+from weaves.directory import directory
 from weaves.here import here
+from weaves.process import refuse_process
 from weaves.scheduler import FOREVER, Call
 from weaves.unwinding import discard_coroutines
 
@@ -201,7 +203,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             if flow is not None and not flow.queued:
                 flow.turn()
             return
-        here.weave = self.weave
+        weave = here.weave = self.weave
+        if weave.cwd is not directory.now:
+            directory.enter(weave.cwd)
         asyncio._set_running_loop(self)
         try:
             self._run_ready()
@@ -374,6 +378,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def set_default_executor(self, executor: Any) -> None:
         """Accepted and unused, see `run_in_executor`."""
+
+    async def _make_subprocess_transport(self, *_args: Any, **_kwargs: Any) -> Any:
+        refuse_process()
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """Call `callback` when the virtual signal `sig` is delivered to this weave."""

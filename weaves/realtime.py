@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from weaves import interpose
+from weaves.directory import directory
 from weaves.here import here
 from weaves.scheduler import BUDGET_SPENT, FOREVER, STOPPED, Scheduler
 
@@ -79,6 +80,7 @@ def _inside() -> Iterator[None]:
     try:
         yield
     finally:
+        directory.enter(None)
         here.weave, here.flow = outer_weave, outer_flow
         sys.set_asyncgen_hooks(*outer_hooks)
         asyncio._set_running_loop(outer_loop)

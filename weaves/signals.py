@@ -8,9 +8,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from weaves.bridge import current_flow
+from weaves.scheduler import Call
+
 if TYPE_CHECKING:
+    from weaves.bridge import Flow
     from weaves.loop import WeaveLoop
     from weaves.strings import Weave
 
@@ -24,6 +29,17 @@ _NOT_CATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 
 class SignalTable:
     """The handlers of one weave."""
+
+    # What few programs use is in the instance only then: there are thousands.
+    blocked: frozenset[int] = frozenset()
+    pending: frozenset[int] = frozenset()
+    # How many handlers have run, and the flows that wait for the next one, or for one that is blocked.
+    _handled = 0
+    _waiting: tuple[Flow, ...] = ()
+    # setitimer(ITIMER_REAL): the event, when it is due, and what is added then.
+    _timer: Call | None = None
+    _timer_at_ns = 0
+    _timer_interval_ns = 0
 
     def __init__(self, weave: Weave) -> None:
         self._weave = weave
@@ -77,17 +93,17 @@ class SignalTable:
     def deliver(self, signum: int) -> None:
         """Deliver a signal to the weave: a loop's handler, else a Python handler, else the default action."""
         signum = _checked(signum)
+        if signum in self.blocked and signum not in _NOT_CATCHABLE:
+            self.pending |= {signum}
+            self._wake()
+            return
         self.interrupted = self.interrupted or signum == signal.SIGINT
-        handle = self._loop_handlers.get(signum)
-        if handle is not None and not handle.cancelled():
-            loop: WeaveLoop = handle._loop  # type: ignore[attr-defined]
-            if not loop.is_closed():
-                loop.run_handle(handle)
-                return
+        if self._by_loop(signum):
+            return
         handler = self._handlers.get(signum, signal.SIG_DFL)
         if callable(handler):
             call = handler
-            self._weave.spawn(lambda: _handle(self._weave, call, signum), self._weave.report_helper)
+            self._weave.spawn(lambda: self._handle(call, signum), self._weave.report_helper)
         elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
             self.killed_by = signum
             if signum == signal.SIGKILL:
@@ -95,14 +111,134 @@ class SignalTable:
             else:
                 self._weave.kill()
 
+    def deliver_here(self, signum: int, frame: FrameType | None) -> bool:
+        """Deliver a signal that the code which runs sends to itself: a Python handler has run when this returns.
 
-def _handle(weave: Weave, handler: Callable[[int, Any], object], signum: int) -> None:
-    try:
-        handler(signum, None)
-    except KeyboardInterrupt:
-        # What signal.default_int_handler raises ends this program; out of a flow it would be taken for the machine's
-        # own Ctrl-C, and end the whole run.
-        weave.kill()
+        Raises what the handler raises. True if the default action is to end the program, which the caller has to do.
+        """
+        signum = _checked(signum)
+        if signum in self.blocked and signum not in _NOT_CATCHABLE:
+            self.pending |= {signum}
+            return False
+        self.interrupted = self.interrupted or signum == signal.SIGINT
+        if self._by_loop(signum):
+            return False
+        handler = self.get(signum)
+        if callable(handler):
+            handler(signum, frame)
+            self._was_handled()
+            return False
+        if handler != signal.SIG_DFL or signum in _IGNORED_BY_DEFAULT:
+            return False
+        self.killed_by = signum
+        return True
+
+    def _by_loop(self, signum: int) -> bool:
+        """Whether the handler of a loop takes it."""
+        handle = self._loop_handlers.get(signum)
+        if handle is None or handle.cancelled():
+            return False
+        loop: WeaveLoop = handle._loop  # type: ignore[attr-defined]
+        if loop.is_closed():
+            return False
+        loop.run_handle(handle)
+        return True
+
+    def _handle(self, handler: Callable[[int, Any], object], signum: int) -> None:
+        try:
+            handler(signum, None)
+        except SystemExit:
+            if self._weave.is_program:
+                self._weave.process.end()
+            raise
+        except KeyboardInterrupt:
+            # What signal.default_int_handler raises ends this program; out of a flow it would be taken for the
+            # machine's own Ctrl-C, and end the whole run.
+            self._weave.kill()
+        finally:
+            self._was_handled()
+
+    # Waiting
+
+    def _was_handled(self) -> None:
+        self._handled += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, ()
+        for flow in waiting:
+            flow.wake()
+
+    def pause(self) -> None:
+        """What signal.pause does: wait until a Python handler has run."""
+        before = self._handled
+        while self._handled == before:
+            self._park(None)
+
+    def wait(self, signals: frozenset[int], timeout_ns: int | None = None) -> int | None:
+        """What signal.sigwait and sigtimedwait do: take the lowest pending one of `signals`; None after the timeout."""
+        scheduler = self._weave.scheduler
+        end_ns = None if timeout_ns is None else scheduler.now_ns + timeout_ns
+        while not self.pending & signals:
+            if end_ns is not None and scheduler.now_ns >= end_ns:
+                return None
+            self._park(None if end_ns is None else int(end_ns - scheduler.now_ns))
+        taken = min(self.pending & signals)
+        self.pending -= {taken}
+        return taken
+
+    def _park(self, duration_ns: int | None) -> None:
+        flow = current_flow()
+        self._waiting += (flow,)
+        try:
+            if duration_ns is None:
+                flow.park()
+            else:
+                flow.park_for(duration_ns)
+        finally:
+            self._waiting = tuple(other for other in self._waiting if other is not flow)
+
+    def block(self, signals: frozenset[int]) -> None:
+        """Hold back these and no others, but for the two that cannot be; what is pending and not blocked comes now."""
+        self.blocked = signals - _NOT_CATCHABLE
+        for signum in sorted(self.pending - self.blocked):
+            self.pending -= {signum}
+            self.deliver(signum)
+
+    # The timer
+
+    def set_timer(self, after_ns: int, interval_ns: int) -> tuple[int, int]:
+        """What signal.setitimer(ITIMER_REAL) does; returns the remaining time and the interval before."""
+        before = self.get_timer()
+        self.cancel_timer()
+        if after_ns > 0:
+            self._timer_interval_ns = interval_ns
+            self._arm(after_ns)
+        return before
+
+    def get_timer(self) -> tuple[int, int]:
+        """The nanoseconds until SIGALRM, 0 if the timer is not set, and its interval."""
+        if self._timer is None:
+            return 0, 0
+        return int(self._timer_at_ns - self._weave.scheduler.now_ns), self._timer_interval_ns
+
+    def cancel_timer(self) -> None:
+        """Let SIGALRM not come."""
+        if self._timer is not None:
+            self._weave.scheduler.cancel(self._timer)
+            self._timer = None
+            self._timer_interval_ns = 0
+
+    def _arm(self, after_ns: int) -> None:
+        self._timer_at_ns = int(self._weave.scheduler.now_ns) + after_ns
+        self._timer = Call(self._timer_fired, None)
+        self._weave.scheduler.post(self._timer, self._weave.lane, self._timer_at_ns)
+
+    def _timer_fired(self, _argument: object) -> None:
+        self._timer = None
+        if self._timer_interval_ns > 0:
+            self._arm(self._timer_interval_ns)
+        self.deliver(signal.SIGALRM)
 
 
 def _left_to_the_loop(_signum: int, _frame: Any) -> None:

@@ -15,7 +15,7 @@ import contextvars
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
@@ -25,6 +25,7 @@ from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.here import here
 from weaves.modules import Modules
+from weaves.process import Process
 from weaves.restart import RestartPolicy
 from weaves.scheduler import Call, Lane, Scheduler
 from weaves.seeds import LazyGenerator
@@ -49,6 +50,10 @@ class Stack(Protocol):
 
     name: str
     lane: Lane
+
+    @property
+    def hardware_address(self) -> int | None:
+        """That of its first device, as a number of 48 bits; None if it has no device but `lo`."""
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         """A loop for a program that makes its own (`asyncio.run`), or the weave's own, direct one."""
@@ -79,7 +84,11 @@ class Stack(Protocol):
 
 
 class Weave:
-    """One program on a host. `argv` is what it sees as sys.argv."""
+    """One program on a host. `argv` is what it sees as sys.argv, `pid` as os.getpid().
+
+    `environ` has the environment variables that it has besides those of every program (process.py), and `cwd` is its
+    working directory, an absolute path; None: both are the machine's.
+    """
 
     def __init__(
         self,
@@ -90,6 +99,9 @@ class Weave:
         argv: list[str] | None = None,
         epoch_ns: int = EPOCH_NS,
         is_program: bool = False,
+        environ: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        pid: int = 2,
     ) -> None:
         self.name = name
         self.host = host
@@ -123,6 +135,46 @@ class Weave:
         # What the weave has open on its host. A program's end closes it, as a kernel does at exit(2).
         self.descriptors: set[int] = set()
         self.is_program = is_program
+        self.environ = environ
+        self.cwd = self._first_cwd = cwd
+        self.pid = pid
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        """What a kernel and an interpreter would keep for it."""
+        if self._process is None:
+            self._process = Process(self)
+        return self._process
+
+    def neighbours(self) -> list[Weave]:
+        """The weaves of the same host that run, in the order of their numbers, this one among them."""
+        strings = self.supervisor.strings
+        found = {one.weave.pid: one.weave for one in strings if one.weave.host is self.host and not one.over}
+        return [found[pid] for pid in sorted(found)]
+
+    def with_pid(self, pid: int) -> Weave | None:
+        """The one of them that has this number."""
+        return next((weave for weave in self.neighbours() if weave.pid == pid), None)
+
+    def current_string(self) -> String | None:
+        """The string of this weave whose code runs; None in a helper that none of them started."""
+        string = _string.get()
+        return string if string is not None and string.weave is self else None
+
+    async def to_the_end(self, string: String, body: Coroutine[Any, Any, Any]) -> Any:
+        """Run the body of `string`; if it is the last of a program, then also what the program leaves to its end."""
+        try:
+            return await body
+        except (asyncio.CancelledError, greenlet.GreenletExit):
+            if self._process is not None:
+                self._process.forget_exit_work()
+            raise
+        finally:
+            process = self._process
+            if process is not None and process.has_exit_work:
+                if all(other is string or other.over for other in self.strings):
+                    await string.run_blocking(process.end)
 
     @property
     def loop(self) -> WeaveLoop:
@@ -178,6 +230,7 @@ class Weave:
             self.host.close_descriptors(sorted(self.descriptors))
             self.descriptors.clear()
         self.close_loops()
+        self._forget_process()
 
     def close_loops(self) -> None:
         """Once nothing of the program runs any more: close the loops that it made and left open."""
@@ -222,6 +275,12 @@ class Weave:
             loop.vanish()
         self._loop = None
         self.helpers.clear()
+        self._forget_process()
+
+    def _forget_process(self) -> None:
+        self.signals.cancel_timer()
+        self._process = None
+        self.cwd = self._first_cwd
 
     def kill(self) -> None:
         """End all strings of the weave now."""
@@ -289,7 +348,8 @@ class String:
         """Make the task and let it run; the supervisor calls this at the string's start time."""
         self.state = RUNNING
         self.error = None
-        context = contextvars.copy_context()
+        # A program starts with no more than a new interpreter would; a function of a test sees what the test has set.
+        context = contextvars.Context() if self.weave.is_program else contextvars.copy_context()
         context.run(_string.set, self)
         # Called from outside any turn, perhaps by a loop of the machine: the new task must see its own loop only.
         before = here.weave
@@ -304,7 +364,9 @@ class String:
             elif _is_coroutine_function(self._function):
                 coroutine = self._function(*self._args, **self._kwargs)
             else:
-                coroutine = self._run_blocking(self._function, *self._args, **self._kwargs)
+                coroutine = self.run_blocking(self._function, *self._args, **self._kwargs)
+            if self.weave.is_program:
+                coroutine = self.weave.to_the_end(self, coroutine)
             self.task = loop.create_task(coroutine, name=self.name, context=context)
             self.task.add_done_callback(self._task_done, context=context)
         except TypeError as error:  # a coroutine function refuses wrong arguments before there is a task
@@ -318,12 +380,13 @@ class String:
         modules = self.weave.modules
         assert modules is not None, "a function is named in a weave that has modules"
         # In a flow of its own, because a module may do anything when it is executed, and wait, too.
-        function = await self._run_blocking(named.resolve, modules)
+        function = await self.run_blocking(named.resolve, modules)
         if _is_coroutine_function(function):
             return await function(*self._args, **self._kwargs)
-        return await self._run_blocking(function, *self._args, **self._kwargs)
+        return await self.run_blocking(function, *self._args, **self._kwargs)
 
-    async def _run_blocking(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def run_blocking(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run it in a flow of this string. Raises what it raises, and `GreenletExit` if it was killed."""
         loop = asyncio.get_running_loop()
         over: asyncio.Future[Any] = loop.create_future()
 

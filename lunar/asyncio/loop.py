@@ -367,11 +367,6 @@ class HostLoop(UnixStreams, WeaveLoop):
         if sock.fileno() < 0:
             raise error(errno.EBADF)
 
-    # What a virtual host does not have
-
-    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
-        raise OSError(errno.ENOSYS, "a virtual host has no subprocesses")
-
 
 def _ours(sock: Any) -> LunarSocket:
     inner = getattr(sock, "_sock", sock)  # asyncio wraps sockets that it shows to programs (TransportSocket)

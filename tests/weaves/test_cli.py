@@ -280,17 +280,11 @@ kwargs = { y = 1 }
 >>> 3: [[hosts.a.strings]] kwargs: "functions:takes_one" cannot be called so: missing a required argument: 'x';
 ... expected takes_one(x)
 
-== an environment
+== a working directory that is not there
 [[hosts.a.strings]]
 run = "empty.py"
-env = { X = "1" }
->>> 3: [[hosts.a.strings]] env: a program's environment is not here yet; expected arguments in run
-
-== a working directory
-[[hosts.a.strings]]
-run = "empty.py"
-cwd = "."
->>> 3: [[hosts.a.strings]] cwd: a working directory is not here yet; expected paths in run
+cwd = "nowhere"
+>>> 3: [[hosts.a.strings]] cwd: there is no folder "nowhere"; expected one, from the tapestry's folder
 
 == nobody to wait for
 [hosts.a]

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -197,28 +196,32 @@ def test_installing_again_has_no_effect() -> None:
 # Outside, at the same moment
 
 
+def thread_outside() -> concurrent.futures.ThreadPoolExecutor:
+    """One thread of the machine, started already: inside a weave none can be."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.submit(int).result()
+    return pool
+
+
 def test_a_real_thread_stays_outside_during_a_run(world: World) -> None:
     def look() -> tuple[Any, ...]:
         with socket.socket() as sock:
             return here.weave, time.gmtime().tm_year > 2000, type(sock), sys.argv is argv
 
     argv = sys.argv
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with thread_outside() as pool:
         # In the middle of a turn, which waits for the thread.
         assert world.run(lambda: pool.submit(look).result()) == (None, True, socket.socket, True)
 
 
 def test_the_clock_of_a_real_thread_is_the_machines(world: World) -> None:
-    readings: list[float] = []
-
-    def main() -> None:
-        thread = threading.Thread(target=lambda: readings.extend([time.perf_counter(), interpose.real_perf_counter()]))
-        thread.start()
-        thread.join()
+    def look() -> list[float]:
+        return [time.perf_counter(), interpose.real_perf_counter()]
 
     before = interpose.real_perf_counter()
-    world.run(main)
-    assert before <= readings[0] <= readings[1]
+    with thread_outside() as pool:
+        first, second = world.run(lambda: pool.submit(look).result())
+    assert before <= first <= second
 
 
 async def test_a_real_loop_beside_the_run_stays_outside(world: World) -> None:
@@ -246,7 +249,7 @@ async def test_inside_and_outside_in_one_function(world: World) -> None:
     def look() -> tuple[str, bool]:
         return socket.gethostname(), time.monotonic() == 0.0
 
-    machine = os.uname().nodename  # which is not interposed
+    machine = os.uname().nodename
     assert look() == (machine, False)
     assert await world.net.run_async(look, on=world.host) == ("alpha", True)
     assert look() == (machine, False)

@@ -18,6 +18,7 @@ import uvloop
 
 from weaves import interpose, seeds
 from weaves.here import here
+from weaves.interpose import collector, signal_calls
 from weaves.loop import WeaveLoop
 from weaves.realtime import _COLLECT_EVERY, drive, drive_blocking, run_slice
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Call
@@ -302,14 +303,14 @@ def test_two_runs_take_turns_in_one_loop() -> None:
 
 
 def test_the_collector_is_held_during_a_run(world: World) -> None:
-    string = world.start(gc.isenabled)
+    string = world.start(collector.real_isenabled)
     drive_blocking(world.scheduler, None)
     assert (string.state, string.result, gc.isenabled()) == ("ended", False, True)
 
 
 @both_loops
 def test_the_collector_is_held_inside_of_a_loop_too(world: World, run: Run) -> None:
-    string = world.start(gc.isenabled)
+    string = world.start(collector.real_isenabled)
     run(drive(world.scheduler, None))
     assert (string.state, string.result, gc.isenabled()) == ("ended", False, True)
 
@@ -395,7 +396,7 @@ def test_a_run_goes_on_after_ctrl_c(world: World, times: int) -> None:
     def program() -> str:
         time.sleep(1)
         for _ in range(times):
-            signal.raise_signal(signal.SIGINT)
+            signal_calls.real_raise_signal(signal.SIGINT)  # as a person at the machine
         time.sleep(1)
         return "unharmed"
 

@@ -9,13 +9,22 @@ Begin with replace.py. Modules' own data is not here, but in weaves/modules.py.
 
 from __future__ import annotations
 
+from typing import Final
+
 from weaves import modules
 from weaves.interpose import (
     clocks,
+    collector,
+    dates,
     descriptors,
+    environment,
+    exits,
+    identity,
+    logging_state,
     loop_classes,
     policy,
     randomness,
+    refused,
     signal_calls,
     socket_names,
     sys_module,
@@ -29,6 +38,26 @@ from weaves.interpose.signal_calls import real_getsignal, real_signal
 
 __all__ = ["install", "real_getsignal", "real_perf_counter", "real_signal", "real_urandom"]
 
+_NOUNS: Final = (
+    clocks,
+    dates,
+    randomness,
+    identity,
+    environment,
+    socket_names,
+    descriptors,
+    tls,
+    signal_calls,
+    policy,
+    loop_classes,
+    task_registry,
+    sys_module,
+    collector,
+    exits,
+    logging_state,
+    refused,
+)
+
 _installed = False
 
 
@@ -39,18 +68,7 @@ def install() -> None:
         return
     _installed = True
     replacements = Replacements()
-    for noun in (
-        clocks,
-        randomness,
-        socket_names,
-        descriptors,
-        tls,
-        signal_calls,
-        policy,
-        loop_classes,
-        task_registry,
-        sys_module,
-    ):
+    for noun in _NOUNS:
         noun.install(replacements)
     replacements.reach_captured()
     modules.install()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from weaves.bridge import current_flow
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def install(replacements: Replacements) -> None:
     """Interpose the functions of asyncio that ask the policy."""
-    replacements.put_all(asyncio.events, _policy_wrappers())
+    _install_policy(replacements)
 
 
 class FlowPolicy(asyncio.AbstractEventLoopPolicy):
@@ -46,7 +45,7 @@ class FlowPolicy(asyncio.AbstractEventLoopPolicy):
         raise NotImplementedError("a virtual host has no child processes")
 
 
-def _policy_wrappers() -> dict[str, Callable[..., Any]]:
+def _install_policy(replacements: Replacements) -> None:
     events: Any = asyncio.events
     real_get_policy = events.get_event_loop_policy
     real_set_policy = events.set_event_loop_policy
@@ -60,23 +59,20 @@ def _policy_wrappers() -> dict[str, Callable[..., Any]]:
         if here.weave is None:
             real_set_policy(policy)
 
-    def get_event_loop() -> Any:
+    def get_event_loop(_stand: object) -> Any:
         weave = here.weave
         if weave is None:
             return real_get_event_loop()
         running = asyncio._get_running_loop()
         return FlowPolicy(weave).get_event_loop() if running is None else running
 
-    wrappers: dict[str, Callable[..., Any]] = {
-        "get_event_loop_policy": get_event_loop_policy,
-        "set_event_loop_policy": set_event_loop_policy,
-        "get_event_loop": get_event_loop,
-    }
+    replacements.put(events, "get_event_loop_policy", get_event_loop_policy)
+    replacements.put(events, "set_event_loop_policy", set_event_loop_policy)
+    replacements.put_c(events, "get_event_loop", get_event_loop)
     real_quiet_get_event_loop = getattr(events, "_get_event_loop", None)
     if real_quiet_get_event_loop is not None:  # Python 3.11: what `gather`, `ensure_future` and streams ask
 
-        def quiet_get_event_loop(stacklevel: int = 3) -> Any:
-            return real_quiet_get_event_loop(stacklevel) if here.weave is None else get_event_loop()
+        def quiet_get_event_loop(_stand: object, stacklevel: int = 3) -> Any:
+            return real_quiet_get_event_loop(stacklevel) if here.weave is None else get_event_loop(_stand)
 
-        wrappers["_get_event_loop"] = quiet_get_event_loop
-    return wrappers
+        replacements.put_c(events, "_get_event_loop", quiet_get_event_loop)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from weaves.here import here
@@ -17,7 +16,7 @@ from weaves.interpose.replace import Replacements
 
 def install(replacements: Replacements) -> None:
     """Interpose `socket`."""
-    replacements.put_all(socket, _socket_wrappers())
+    _install_names(replacements)
     _install_socket_class()
 
 
@@ -34,7 +33,7 @@ def _install_socket_class() -> None:
     socket.socket.__new__ = new  # type: ignore[method-assign, assignment]
 
 
-def _socket_wrappers() -> dict[str, Callable[..., Any]]:
+def _install_names(replacements: Replacements) -> None:
     real_getaddrinfo = socket.getaddrinfo
     real_getnameinfo = socket.getnameinfo
     real_gethostname = socket.gethostname
@@ -47,11 +46,11 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
             return real_getaddrinfo(host, port, family, type, proto, flags)
         return weave.host.getaddrinfo(host, port, family, type, proto, flags)
 
-    def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
+    def getnameinfo(_stand: object, sockaddr: Any, flags: int, /) -> tuple[str, str]:
         weave = here.weave
         return real_getnameinfo(sockaddr, flags) if weave is None else weave.host.getnameinfo(sockaddr, flags)
 
-    def gethostname() -> str:
+    def gethostname(_stand: object) -> str:
         weave = here.weave
         return real_gethostname() if weave is None else weave.host.name
 
@@ -61,7 +60,7 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
             return real_getfqdn(name)
         return weave.host.name if name.strip() in ("", "0.0.0.0") else name
 
-    def gethostbyname(name: str, /) -> str:
+    def gethostbyname(_stand: object, name: str, /) -> str:
         weave = here.weave
         if weave is None:
             return real_gethostbyname(name)
@@ -72,18 +71,18 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
     real_gethostbyaddr = socket.gethostbyaddr
     real_socketpair = socket.socketpair
 
-    def gethostbyname_ex(name: str, /) -> tuple[str, list[str], list[str]]:
+    def gethostbyname_ex(_stand: object, name: str, /) -> tuple[str, list[str], list[str]]:
         weave = here.weave
         if weave is None:
             return real_gethostbyname_ex(name)
         found = weave.host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
         return name, [], [str(entry[4][0]) for entry in found]
 
-    def gethostbyaddr(address: str, /) -> tuple[str, list[str], list[str]]:
+    def gethostbyaddr(_stand: object, address: str, /) -> tuple[str, list[str], list[str]]:
         weave = here.weave
         if weave is None:
             return real_gethostbyaddr(address)
-        number = gethostbyname(address)
+        number = gethostbyname(_stand, address)
         return weave.host.getnameinfo((number, 0), socket.NI_NAMEREQD)[0], [], [number]
 
     def socketpair(family: int | None = None, type: int = socket.SOCK_STREAM, proto: int = 0) -> Any:
@@ -92,13 +91,16 @@ def _socket_wrappers() -> dict[str, Callable[..., Any]]:
             return real_socketpair(family, type, proto)
         return weave.host.new_socketpair(socket.AF_UNIX if family is None else family, type, proto)
 
-    return {
-        "gethostbyname_ex": gethostbyname_ex,
-        "gethostbyaddr": gethostbyaddr,
-        "socketpair": socketpair,
-        "getaddrinfo": getaddrinfo,
-        "getnameinfo": getnameinfo,
-        "gethostname": gethostname,
-        "getfqdn": getfqdn,
-        "gethostbyname": gethostbyname,
-    }
+    replacements.put_all_c(
+        socket,
+        {
+            "gethostname": gethostname,
+            "gethostbyname": gethostbyname,
+            "gethostbyname_ex": gethostbyname_ex,
+            "gethostbyaddr": gethostbyaddr,
+            "getnameinfo": getnameinfo,
+        },
+    )
+    replacements.put(socket, "getaddrinfo", getaddrinfo)
+    replacements.put(socket, "getfqdn", getfqdn)
+    replacements.put(socket, "socketpair", socketpair)

@@ -78,7 +78,8 @@ def _own(name: str) -> property:
         weave = here.weave
         if weave is not None and name in weave.sys_names:
             return weave.sys_names[name]
-        return vars(sys)[name]
+        found = vars(sys)[name]
+        return found._outer if type(found) is StreamByContext else found
 
     def set_(_self: Any, value: Any) -> None:
         weave = here.weave
@@ -113,7 +114,7 @@ class StreamByContext(io.TextIOBase):
         return self._outer if weave is None else weave.sys_names.get(self._name, self._outer)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("_name", "_outer", "_stream", "__class__"):
+        if name in ("_name", "_outer", "_stream", "close", "__class__"):
             return super().__getattribute__(name)
         return getattr(self._stream(), name)
 
@@ -123,6 +124,9 @@ class StreamByContext(io.TextIOBase):
 
     def flush(self) -> None:
         self._stream().flush()
+
+    def close(self) -> None:
+        """Nothing: who drops the last reference to this object does not mean the stream of everybody."""
 
     def __iter__(self) -> Any:
         return iter(self._stream())
