@@ -321,9 +321,13 @@ class Host:
         for name in _COUNTERS:
             setattr(self.past_counters, name, getattr(self.past_counters, name) + getattr(self.ip.counters, name))
         self.ip.counters = Counters()
-        self.ip.local.clear()
-        self.ip.broadcasts.clear()
-        self.ip.handlers.clear()
+        tables = self.tcp.tables
+        for table in (
+            tables.connections, tables.listeners, tables.ports, self.udp.ports, self.ip.local, self.ip.broadcasts,
+            self.ip.handlers,
+        ):  # fmt: skip
+            table.clear()
+        self._files, self._unix = None, None
         self.ip.loopback_route = None
         for device in self.ip.devices:
             self.ip.routes.remove_device(device)

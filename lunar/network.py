@@ -407,6 +407,8 @@ class Network:
                 raise TimeoutError(f"string {string.name} had not ended at the virtual time {until_ns / _NS} s")
             self._give_up(string)
             raise Stalled(stall_message([string]))
+        # Whoever runs the network ten thousand times shall not keep ten thousand strings.
+        self.supervisor.forget(string.weave, string)
         return string.result
 
     def _give_up(self, string: String | None) -> None:

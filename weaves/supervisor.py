@@ -99,14 +99,14 @@ class Supervisor:
         if self.awaited == 0:
             self.scheduler.stop()
 
-    def forget(self, weave: Weave) -> None:
-        """Count the strings of `weave`, which are over, and let go of them."""
-        for string in weave.strings:
+    def forget(self, weave: Weave, only: String | None = None) -> None:
+        """Count the strings of `weave`, or `only` one of them, which are over, and let go of them."""
+        for string in weave.strings.copy() if only is None else [only]:
             if string in self._strings:
                 del self._strings[string]
                 self.forgotten[string.state] += 1
                 self.forgotten["restarts"] += string.restarts
-        weave.strings.clear()
+                weave.strings.remove(string)
 
     def _post_begin(self, string: String, at_ns: int) -> None:
         self.scheduler.post(Call(self.begin, string), string.weave.lane, max(at_ns, self.scheduler.now_ns))

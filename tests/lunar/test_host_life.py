@@ -17,7 +17,7 @@ import pytest
 
 import lunar
 from lunar.net.device import RING_FRAMES
-from weaves.strings import KILLED, RUNNING, WAITING_TO_START
+from weaves.strings import ENDED, KILLED, RUNNING, WAITING_TO_START
 
 S = 1_000_000_000
 
@@ -790,6 +790,14 @@ def test_a_crash_gives_memory_back() -> None:
     assert sum(ref() is not None for ref in known) == 4  # of the host that runs
     assert len(world.net.supervisor.strings) == 1
     assert world.net.supervisor.forgotten[KILLED] == 21
+
+
+def test_the_memory_of_a_main_is_given_back() -> None:
+    world = World()
+    for _ in range(100):
+        world.net.run(asyncio.sleep, 1, on=world.server)
+    assert (world.server.weave.strings, world.net.supervisor.strings) == ([], [])
+    assert world.net.supervisor.forgotten[ENDED] == 100
 
 
 def _is_of_a_host(kind: type) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from weaves import interpose, seeds
+from weaves import interpose, realtime, seeds
 from weaves.here import here
 from weaves.interpose import collector, signal_calls
 from weaves.loop import WeaveLoop
@@ -428,3 +428,25 @@ def test_a_handler_that_was_there_is_left_alone(world: World) -> None:
     finally:
         interpose.real_signal(signal.SIGINT, before)
     assert seen == [signal.SIGINT]
+
+
+def test_async_generators_that_have_ended_are_forgotten(world: World) -> None:
+    async def once() -> AsyncIterator[int]:
+        yield 1
+
+    async def main() -> None:
+        # All at once, so that each has an address of its own.
+        for generator in [once() for _ in range(1000)]:
+            assert [number async for number in generator] == [1]
+        del generator
+        known = len(realtime._birthplaces)
+        assert known >= 1000
+        await asyncio.sleep(1)
+        for _ in range(_COLLECT_EVERY[1]):  # so many turns as there are from one such collection to the next
+            await asyncio.sleep(0)
+        assert len(realtime._birthplaces) <= known - 1000
+
+    assert drive_blocking(world.scheduler, None) == IDLE
+    string = world.start(main)
+    drive_blocking(world.scheduler, None)
+    assert string.error is None

@@ -579,3 +579,74 @@ def test_the_digest_of_a_run_is_a_fixed_text() -> None:
 
 def test_the_digest_of_nothing_has_32_digits_too() -> None:
     assert len(digest([])) == 32
+
+
+# Lanes that are dropped or held
+
+
+def test_a_lane_that_is_dropped_has_no_events_and_the_others_keep_their_order() -> None:
+    log = Log()
+    for at_ns in (50, 10, 40, 20, 30):
+        log.post(f"dropped {at_ns}", at_ns, Lane(1))
+        log.post(f"kept {at_ns}", at_ns, Lane(2))
+    assert log.scheduler.drop_lane(Lane(1), -1) == 5
+    assert log.scheduler.pending() == 5
+    log.run()
+    assert log.names == ["kept 10", "kept 20", "kept 30", "kept 40", "kept 50"]
+
+
+def test_a_lane_can_be_dropped_from_a_time_on() -> None:
+    log = Log()
+    for at_ns in (10, 20, 30):
+        log.post(at_ns, at_ns)
+    assert log.scheduler.drop_lane(log.lane, 20) == 1
+    log.run()
+    assert log.names == [10, 20]
+
+
+def test_held_events_are_late_in_their_order_and_those_ahead_on_time() -> None:
+    log = Log()
+    lane = Lane(2)
+    for at_ns in (30, 10, 20, 20, 90):
+        log.post(f"held {at_ns}", at_ns, lane)
+    log.post("now", 50, Lane(1))
+    held = log.scheduler.hold_lane(lane)
+    log.run()
+    assert log.names == ["now"]
+    log.scheduler.release(held, lane)
+    log.run()
+    assert log.entries[1:] == [("held 10", 50), ("held 20", 50), ("held 20", 50), ("held 30", 50), ("held 90", 90)]
+
+
+def test_an_event_that_is_cancelled_while_it_is_held_does_not_happen() -> None:
+    log = Log()
+    event = log.post("cancelled", 10)
+    log.post("not", 20)
+    held = log.scheduler.hold_lane(log.lane)
+    log.scheduler.cancel(event)
+    log.scheduler.release(held, log.lane)
+    assert log.scheduler.pending() == 1
+    log.run()
+    assert (log.names, log.scheduler.pending()) == (["not"], 0)
+
+
+def test_calls_of_an_object_that_is_gone_are_dropped() -> None:
+    log, other = Log(), Log()
+    log.post("dropped", 10)
+    log.scheduler.post(Call(other.note, "kept"), log.lane, 20)
+    log.scheduler.post(Call(print, ""), log.lane, 15)
+    log.scheduler.drop_calls([log])
+    assert log.scheduler.pending() == 2
+    log.run()
+    assert (log.names, other.names) == ([], ["kept"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 3))))
+def test_dropping_a_lane_leaves_a_heap(posted: list[tuple[int, int]]) -> None:
+    log = Log()
+    lanes = {number: Lane(number) for number in (1, 2, 3)}
+    for at_ns, number in posted:
+        log.post((at_ns, number), at_ns, lanes[number])
+    log.scheduler.drop_lane(lanes[2], 10)
+    log.run()
+    assert log.names == sorted((at_ns, number) for at_ns, number in posted if number != 2 or at_ns <= 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lunar.links.loopback import Loopback
-from lunar.net.device import Device
+from lunar.net.device import RING_FRAMES, Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.packet import AF_INET, BROADCAST_MAC, Packet
@@ -91,3 +91,42 @@ def test_the_primary_address_is_the_first() -> None:
     assert b.device.primary_address() == 0
     b.device.addresses.extend([(7, 24), (8, 24)])
     assert b.device.primary_address() == 7
+
+
+def test_a_device_without_power_takes_and_sends_nothing() -> None:
+    b = Bench()
+    b.device.medium = Loopback(b.scheduler, Lane(2))
+    b.device.power_off()
+    b.gets(MAC)
+    b.device.transmit(Packet(AF_INET, 1, 2, 253, b""))
+    assert (b.device.rx_packets, b.device.rx_dropped, b.device.tx_dropped) == (0, 1, 1)
+    assert b.scheduler.pending() == 0
+
+
+def test_the_ring_holds_what_is_meant_for_the_device() -> None:
+    b = Bench()
+    b.device.hold()
+    b.gets(MAC)
+    b.gets(MAC + 1)
+    assert (b.device.rx_packets, b.device.rx_dropped, b.ip.counters.ip_in_receives) == (0, 1, 0)
+    b.device.go_on()
+    b.gets(MAC)
+    assert (b.device.rx_packets, b.device.rx_dropped, b.ip.counters.ip_in_receives) == (2, 1, 2)
+
+
+def test_a_full_ring_drops() -> None:
+    b = Bench()
+    b.device.hold()
+    for _ in range(RING_FRAMES + 3):
+        b.gets(MAC)
+    b.device.go_on()
+    assert (b.device.rx_packets, b.device.rx_dropped) == (RING_FRAMES, 3)
+
+
+def test_what_the_ring_held_is_gone_with_the_power() -> None:
+    b = Bench()
+    b.device.hold()
+    b.gets(MAC)
+    b.device.power_off()
+    b.device.running = True
+    assert b.ip.counters.ip_in_receives == 0
