@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _tell_of_ipv6()
     recorder = Recorder(config.getoption("record"), config.getoption("leave_out"))
     config.pluginmanager.register(recorder, "recorder-of-outcomes")
+
+
+def _tell_of_ipv6() -> None:
+    """Without an IPv6 address be as a Python without IPv6: anyio's fixture for free ports tries ::1 for ever."""
+    if socket.has_ipv6:
+        try:
+            with socket.socket(socket.AF_INET6) as sock:
+                sock.bind(("::1", 0))
+        except OSError:
+            socket.has_ipv6 = False
 
 
 class Recorder:
