@@ -83,7 +83,7 @@ $(PURE)/.installed: $(SOURCES)
 $(APPS)/.installed: $(SOURCES) tests/conformance/packages.toml
 	@test -x $(APPS)/bin/python || $(FOUND) -m venv $(APPS)
 	@echo "installing into $(APPS), compiling the hot path (a minute or two) ..."
-	@$(APPS)/bin/python tests/conformance/run.py --requirements > $(APPS)/requirements.txt
+	@$(APPS)/bin/python tests/conformance/sources.py > $(APPS)/requirements.txt
 	@$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(APPS)/requirements.txt .
 	@rm -rf build *.egg-info
 	@touch $@

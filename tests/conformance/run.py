@@ -59,13 +59,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="PACKAGE", help="these packages alone")
     parser.add_argument("--file", default="", metavar="PART", help="only files whose names have this in them")
     parser.add_argument("--inside-only", action="store_true", help="take the machine's results of the last run")
-    parser.add_argument("--requirements", action="store_true", help="print what the tests need, for pip, and end")
     arguments = parser.parse_args()
     chosen = [package for package in packages() if not arguments.only or package.name in arguments.only]
-    if arguments.requirements:
-        for package in chosen:
-            print(f"{package.name}=={package.version}", *package.requires, sep="\n")
-        return 0
     results = []
     try:
         for package in chosen:

@@ -2,7 +2,8 @@
 
 They are looked for in this order, until one has the files that are wanted: an archive that lies in the cache folder
 already (put there by hand where there is no network), the package index, the package's repository, Debian's source
-packages. Not every package puts all of its tests on the index. Nothing fetched is kept in the repository.
+packages. Not every package puts all of its tests on the index. Nothing fetched is kept in the repository. Run as a
+program this prints what the tests need.
 """
 
 from __future__ import annotations
@@ -152,3 +153,9 @@ def _move(package: Package, source: Path, folder: Path) -> None:
         shutil.rmtree(source / code, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
     source.rename(folder)
+
+
+if __name__ == "__main__":
+    # What has to be installed, for pip. No more is imported here than an environment has that is still empty.
+    for wanted in packages():
+        print(f"{wanted.name}=={wanted.version}", "pytest", *wanted.requires, sep="\n")
