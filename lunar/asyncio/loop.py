@@ -38,9 +38,13 @@ _WRITABLE: Final = POLLOUT | POLLERR | POLLHUP
 
 
 class Watch:
-    """A handle that runs whenever one of `mask` holds for a socket, level-triggered as a selector is."""
+    """A handle that runs whenever one of `mask` holds for a socket, level-triggered as a selector is.
 
-    def __init__(self, loop: HostLoop, sock: Sock, mask: int, handle: asyncio.Handle) -> None:
+    Of a socket that was closed it hears no more, as with epoll(7). `file` is what the program named it by.
+    """
+
+    def __init__(self, loop: HostLoop, sock: Sock, mask: int, handle: asyncio.Handle, file: Any) -> None:
+        self.file = file
         self._loop = loop
         self._sock = sock
         self._mask = mask
@@ -57,10 +61,10 @@ class Watch:
 
     def _run(self) -> None:
         self._queued = False
-        if self._handle.cancelled() or not self._sock.poll() & self._mask:
+        if self._handle.cancelled() or not self._sock.descriptors or not self._sock.poll() & self._mask:
             return
         self._handle._run()
-        if not self._handle.cancelled():
+        if not self._handle.cancelled() and self._sock.descriptors:
             self._woken(self._sock.poll())
 
     def end(self) -> None:
@@ -211,10 +215,10 @@ class HostLoop(UnixStreams, WeaveLoop):
         self._check_closed()
         descriptor, sock = self._sock_of(fd)
         self.remove_reader(descriptor)
-        self._watched_in[descriptor] = Watch(self, sock, _READABLE, events.Handle(callback, args, self, None))
+        self._watched_in[descriptor] = Watch(self, sock, _READABLE, events.Handle(callback, args, self, None), fd)
 
     def remove_reader(self, fd: Any) -> bool:
-        watch = self._watched_in.pop(fd if isinstance(fd, int) else fd.fileno(), None)
+        watch = self._watched_in.pop(_number(self._watched_in, fd), None)
         if watch is not None:
             watch.end()
         return watch is not None
@@ -223,10 +227,10 @@ class HostLoop(UnixStreams, WeaveLoop):
         self._check_closed()
         descriptor, sock = self._sock_of(fd)
         self.remove_writer(descriptor)
-        self._watched_out[descriptor] = Watch(self, sock, _WRITABLE, events.Handle(callback, args, self, None))
+        self._watched_out[descriptor] = Watch(self, sock, _WRITABLE, events.Handle(callback, args, self, None), fd)
 
     def remove_writer(self, fd: Any) -> bool:
-        watch = self._watched_out.pop(fd if isinstance(fd, int) else fd.fileno(), None)
+        watch = self._watched_out.pop(_number(self._watched_out, fd), None)
         if watch is not None:
             watch.end()
         return watch is not None
@@ -366,6 +370,14 @@ class HostLoop(UnixStreams, WeaveLoop):
     def _still_open(self, sock: LunarSocket) -> None:
         if sock.fileno() < 0:
             raise error(errno.EBADF)
+
+
+def _number(watched: dict[int, Watch], fd: Any) -> int:
+    """The descriptor of `fd`; of a socket that was closed the one that it had, as asyncio's selectors remember it."""
+    number = int(fd if isinstance(fd, int) else fd.fileno())
+    if number < 0:
+        return next((known for known, watch in watched.items() if watch.file is fd), number)
+    return number
 
 
 def _ours(sock: Any) -> LunarSocket:

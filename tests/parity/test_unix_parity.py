@@ -372,6 +372,19 @@ async def the_sock_methods_at_a_path(log: list[Any], folder: Path) -> None:
         sock.close()
 
 
+@program
+async def a_socket_that_is_closed_while_it_is_watched(log: list[Any], folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        first, second = socket.socketpair(socket.AF_UNIX, kind)
+        loop.add_reader(first, log.append, "readable")
+        first.close()
+        second.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        log.append(loop.remove_reader(first))
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_both_see_the_same(name: str, tmp_path: Path) -> None:
     function = PROGRAMS[name]
