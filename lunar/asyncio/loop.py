@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
-from lunar.asyncio.unix import UnixStreams
+from lunar.asyncio.unix import UnixDatagramTransport, UnixStreams
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.socket import LunarSocket, accepted_from, error, sender
 from lunar.socket_address import parse_address
@@ -129,7 +129,9 @@ class HostLoop(UnixStreams, WeaveLoop):
     def _make_datagram_transport(
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> DatagramTransport:
-        return DatagramTransport(self, _ours(sock), protocol, address, waiter, extra)
+        ours = _ours(sock)
+        kind = UnixDatagramTransport if ours.sock.family == AF_UNIX else DatagramTransport
+        return kind(self, ours, protocol, address, waiter, extra)
 
     def _start_serving(
         self, protocol_factory: Callable[[], Any], sock: Any, sslcontext: Any = None, server: Any = None,

@@ -331,14 +331,17 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
     ) -> None:
         super().__init__(loop, sock, protocol, extra)
         kernel = sock.sock
-        assert isinstance(kernel, UdpSock), "a datagram transport needs a UDP socket"
-        self._sock = kernel
+        self._sock = self._checked(kernel)
         self._address = address
         self._names: dict[Any, tuple[int, int]] = {}
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(self._start_reading)
         if waiter is not None:
             loop.call_soon(_set_result_unless_cancelled, waiter)
+
+    def _checked(self, kernel: Any) -> Any:
+        assert isinstance(kernel, UdpSock), "a datagram transport needs a UDP socket"
+        return kernel
 
     def _start_reading(self) -> None:
         if not self._closing:

@@ -1,6 +1,7 @@
-"""Unix streams in the loop of a host: `create_unix_connection` and `create_unix_server`, as in asyncio's Unix loop.
+"""Unix sockets in the loop of a host: `create_unix_connection`, `create_unix_server`, and datagrams.
 
-They are not in BaseEventLoop, which knows TCP and UDP only. Transports are those of TCP (socket_transports.py).
+The first two are not in BaseEventLoop, which knows TCP and UDP only, but in asyncio's Unix loop; streams' transports
+are those of TCP. A datagram to a path may have to wait, which one to a network never does, so its transport is another.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ import socket
 import stat
 import sys
 from asyncio import base_events
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from lunar import unix_names
+from lunar.asyncio.socket_transports import DatagramTransport
+from lunar.net.sock import POLLERR, POLLIN, POLLOUT
+from lunar.socket import error, sender
+from lunar.sockets import syscalls
+from lunar.sockets.unix import UnixSock
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -21,6 +30,14 @@ if TYPE_CHECKING:
 _Server: Any = base_events.Server
 # Python 3.13: a server removes the file that it made.
 _CLEANS_UP = sys.version_info >= (3, 13)
+
+
+# As much as asyncio reads of a datagram.
+_DATAGRAM_BYTES = 256 * 1024
+
+# Kept from before any test tool replaces them, as in unix_names.py.
+_stat = os.stat
+_unlink = os.unlink
 
 
 class UnixStreams:
@@ -89,7 +106,7 @@ class UnixStreams:
         if cleanup_socket and path and path[0] not in (0, "\0"):
             if self._unix_files is None:
                 self._unix_files = {}
-            self._unix_files[sock] = (path, os.stat(path).st_ino)
+            self._unix_files[sock] = (path, _stat(path).st_ino)
         sock.setblocking(False)
         server = _Server(
             self, [sock], protocol_factory, ssl, backlog, ssl_handshake_timeout, ssl_shutdown_timeout
@@ -105,10 +122,90 @@ class UnixStreams:
             return
         path, inode = self._unix_files.pop(sock)
         try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
+            if _stat(path).st_ino == inode:
+                _unlink(path)
         except FileNotFoundError:
             pass
+
+
+class UnixDatagramTransport(DatagramTransport):
+    """A datagram socket at a path as an asyncio transport: what its peer has no room for is kept, in order."""
+
+    def _checked(self, kernel: Any) -> UnixSock:
+        assert isinstance(kernel, UnixSock), "a transport of Unix datagrams needs a Unix socket"
+        self._kept: deque[tuple[bytes, Any]] = deque()
+        return kernel
+
+    def _woken(self, mask: int) -> None:
+        if self._kept and mask & (POLLOUT | POLLERR):
+            self._loop.call_soon(self._send_kept)
+        super()._woken(mask)
+
+    def _read_turn(self) -> None:
+        self._read_queued = False
+        if self._closing:
+            return
+        got = syscalls.recvfrom(self._sock, _DATAGRAM_BYTES, 0)
+        if got.errno == errno.EAGAIN:
+            return
+        if got.errno:
+            self._protocol.error_received(error(int(got.errno)))
+        else:
+            self._protocol.datagram_received(got.data, sender(self._sock, got))
+        if not self._closing and self._sock.has_input():
+            self._woken(POLLIN)
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._address:
+            if addr not in (None, self._address):
+                raise ValueError(f"Invalid address: must be None or {self._address}")
+            addr = None
+        if self._closing:
+            return
+        if self._kept or not self._send(bytes(data), addr):
+            self._kept.append((bytes(data), addr))
+            self._maybe_pause_protocol()
+
+    def _send(self, data: bytes, addr: Any) -> bool:
+        """Whether it is done with, sent or failed; False while there is no room for it."""
+        if addr is None:
+            count = syscalls.send(self._sock, data, 0)
+        else:
+            count = unix_names.send_to(self._sock, data, addr)
+        if count == -errno.EAGAIN:
+            return False
+        if count < 0:
+            self._protocol.error_received(error(count))
+        return True
+
+    def _send_kept(self) -> None:
+        while self._kept and not self._lost:
+            if not self._send(*self._kept[0]):
+                return
+            self._kept.popleft()
+        self._maybe_resume_protocol()
+        if self._closing:
+            self._force_close(None)
+
+    def get_write_buffer_size(self) -> int:
+        return sum(len(data) for data, _ in self._kept)
+
+    def close(self) -> None:
+        if self._kept and not self._closing:
+            self._closing = True  # and the rest when all is sent
+        elif not self._closing:
+            self._force_close(None)
+
+    def abort(self) -> None:
+        self._kept.clear()
+        self._force_close(None)
+
+    def _force_close(self, exception: BaseException | None) -> None:
+        if not self._lost:
+            self._closing = False
+            super()._force_close(exception)
 
 
 def _check_tls(ssl: Any, server_hostname: str | None, handshake: float | None, shutdown: float | None) -> None:
@@ -132,8 +229,8 @@ def _check_socket(sock: Any) -> None:
 def _make_room(path: Any) -> None:
     if path and path[0] not in (0, "\0"):
         try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
+            if stat.S_ISSOCK(_stat(path).st_mode):
+                _unlink(path)
         except FileNotFoundError:
             pass
 

@@ -372,6 +372,57 @@ async def the_sock_methods_at_a_path(log: list[Any], folder: Path) -> None:
         sock.close()
 
 
+class Collector(asyncio.DatagramProtocol):
+    """Writes down what it is told, and ends after `count` datagrams."""
+
+    def __init__(self, log: list[Any], count: int) -> None:
+        self.log = log
+        self.left = count
+        self.done = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.log.append([data[:20], len(data), addr and Path(addr).name])
+        self.left -= 1
+        if self.left == 0:
+            self.done.set_result(None)
+
+    def error_received(self, exc: Exception) -> None:
+        self.log.append(type(exc).__name__)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@program
+async def asyncio_datagrams_at_a_path(log: list[Any], folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    here, there = str(folder / "here"), str(folder / "there")
+    _, reading = await loop.create_datagram_endpoint(
+        lambda: Collector(log, 52), local_addr=here, family=socket.AF_UNIX
+    )
+    named, _ = await loop.create_datagram_endpoint(
+        lambda: Collector(log, 1), local_addr=there, family=socket.AF_UNIX
+    )
+    log.append([Path(named.get_extra_info("sockname")).name, named.get_extra_info("peername")])
+    named.sendto(b"with a name", here)
+    nameless, writing = await loop.create_datagram_endpoint(
+        lambda: Collector(log, 1), remote_addr=here, family=socket.AF_UNIX
+    )
+    log.append(Path(nameless.get_extra_info("peername")).name)
+    nameless.sendto(b"without")
+    # More than wait at the reader: the others are kept, also by a transport that is closing.
+    for number in range(50):
+        nameless.sendto(b"%d" % number)
+    nameless.close()
+    await reading.done
+    log.append(await writing.lost)
+    named.sendto(b"x", str(folder / "nobody"))
+    log.append(attempt(nameless.sendto, "text"))
+    named.abort()
+    await asyncio.sleep(0)
+
+
 @program
 async def a_socket_that_is_closed_while_it_is_watched(log: list[Any], folder: Path) -> None:
     loop = asyncio.get_running_loop()
