@@ -13,7 +13,7 @@ import os
 import stat
 from typing import Any, Final
 
-from lunar.sockets.unix import SOCK_DGRAM, UnixSock
+from lunar.sockets.unix import SOCK_DGRAM, UnixSock, abstract_key
 
 # sizeof(sun_path); the name of a file needs a byte for its end.
 _PATH_BYTES: Final = 108
@@ -49,9 +49,9 @@ def bind(sock: UnixSock, address: Any) -> int:
     if sock.key or sock.table is None:
         return -errno.EINVAL
     if not name:
-        name = sock.table.free_name()
+        name = sock.table.free_name(sock.type)
     if name[0] == 0:
-        return int(sock.bind(name, name))
+        return int(sock.bind(abstract_key(sock.type, name), name))
     try:
         # The process's umask takes its part, as with bind(2).
         _mknod(name, stat.S_IFSOCK | 0o777)
@@ -67,7 +67,7 @@ def bind(sock: UnixSock, address: Any) -> int:
 
 def connect(sock: UnixSock, address: Any) -> tuple[int, UnixSock | None]:
     """0 or an errno, positive; and of EAGAIN the listener whose queue is full."""
-    key = _look_up(address)
+    key = _look_up(sock, address)
     if isinstance(key, int):
         return key, None
     result = -int(sock.connect(key))
@@ -76,19 +76,19 @@ def connect(sock: UnixSock, address: Any) -> tuple[int, UnixSock | None]:
 
 def send_to(sock: UnixSock, data: bytes, address: Any) -> int:
     """A datagram to `address`: the count, or -errno."""
-    key = _look_up(address)
+    key = _look_up(sock, address)
     if isinstance(key, int):
         return -key if sock.type == SOCK_DGRAM else int(sock.send_to(data, b""))
     return int(sock.send_to(data, key))
 
 
-def _look_up(address: Any) -> bytes | int:
+def _look_up(sock: UnixSock, address: Any) -> bytes | int:
     """The key of an address, or the errno of what is wrong with it."""
     name = parse(address)
     if not name:
         return errno.EINVAL
     if name[0] == 0:
-        return name
+        return bytes(abstract_key(sock.type, name))
     try:
         found = _stat(name)
     except OSError as exception:

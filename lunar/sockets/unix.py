@@ -1,8 +1,8 @@
 """Unix sockets, as unix(7) describes them: pairs, names, connections and datagrams. All within one host.
 
 A name is a key in the host's table: of a file its device and inode, which the caller has looked up, of an abstract name
-the name itself. So a socket that was renamed is still found, and one whose file was removed is not. What programs see
-as the address (`name`) is kept beside it, as bytes. Ancillary data (descriptors, credentials) is not here.
+the name itself with the type. So a socket that was renamed is still found, and one whose file was removed is not. What
+programs see as the address (`name`) is kept beside it, as bytes. Ancillary data (descriptors, credentials) is not here.
 """
 
 from __future__ import annotations
@@ -48,18 +48,13 @@ class UnixTable:
         made.table = self
         return made
 
-    def free_name(self) -> bytes:
+    def free_name(self, type: i64) -> bytes:
         """An abstract name that is free: five hexadecimal digits, as Linux gives where none is asked for."""
         while True:
             name = b"\0" + f"{int(self._next):05x}".encode()
             self._next = (self._next + 1) & 0xF_FFFF
-            if name not in self.bound:
+            if abstract_key(type, name) not in self.bound:
                 return name
-
-
-def _of_another_type(key: bytes) -> i64:
-    # Linux looks an abstract name up together with the type, so there is nobody; a file is somebody's all the same.
-    return -errno.ECONNREFUSED if key[:1] == b"\0" else -errno.EPROTOTYPE
 
 
 @final
@@ -120,9 +115,9 @@ class UnixSock(Sock):
         if other is None:
             return -errno.ECONNREFUSED
         if self.type == SOCK_DGRAM:
-            return self._name_peer(other, key)
+            return self._name_peer(other)
         if other.type != self.type:
-            return _of_another_type(key)
+            return -errno.EPROTOTYPE
         if other.state != LISTENING:
             return -errno.ECONNREFUSED
         if self.state == CONNECTED:
@@ -142,9 +137,9 @@ class UnixSock(Sock):
         self.wake(POLLOUT)
         return 0
 
-    def _name_peer(self, other: UnixSock, key: bytes) -> i64:
+    def _name_peer(self, other: UnixSock) -> i64:
         if other.type != SOCK_DGRAM:
-            return _of_another_type(key)
+            return -errno.EPROTOTYPE
         if not self._may_send_to(other):
             return -errno.EPERM
         self._write_to(other)
@@ -224,7 +219,7 @@ class UnixSock(Sock):
         if other is None:
             return -errno.ECONNREFUSED
         if other.type != SOCK_DGRAM:
-            return _of_another_type(key)
+            return -errno.EPROTOTYPE
         if not self._may_send_to(other):
             return -errno.EPERM
         return self._send_datagram(data, other)
@@ -365,6 +360,11 @@ class UnixSock(Sock):
         self._let_send()
         if peer is not None and (self.type != SOCK_DGRAM or inbox.writer is peer):
             peer.wake(_EVERYTHING)
+
+
+def abstract_key(type: i64, name: bytes) -> bytes:
+    """The key of an abstract name: sockets of another type may have the same name."""
+    return f"\0{int(type)}".encode() + name
 
 
 def pair(type: i64) -> tuple[UnixSock, UnixSock]:

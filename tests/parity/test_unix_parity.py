@@ -146,7 +146,10 @@ def abstract_names(log: list[Any], folder: Path) -> None:
     client.connect(name)
     server, address = listener.accept()
     log.append([address, type(client.getpeername())])
-    for sock in (server, client, listener):
+    wrong, same = unix(socket.SOCK_SEQPACKET), unix(socket.SOCK_SEQPACKET)
+    log.append(attempt(wrong.connect, name))  # another type has names of its own
+    log.append([attempt(same.bind, name), same.getsockname() == name.encode()])
+    for sock in (server, client, listener, wrong, same):
         sock.close()
     log.append(attempt(unix().connect, name))
     other.bind("")
