@@ -2,7 +2,7 @@
 
 Inside a weave it is a socket of the virtual host; outside it is the machine's, on whatever loop runs. Both are asked in
 the same way, through the non-blocking methods of the standard library's class and the loop's `add_reader` and
-`add_writer`, so that a program meets the same results, errors and order in both places.
+`add_writer` (a host's loop has something cheaper). So a program meets the same results, errors and order in both.
 
 Every awaited method tries at once, and waits for the descriptor only if the kernel, or Lunar's stack, says EAGAIN; then
 it tries again. So nothing is taken from a socket before the caller has it, and a cancelled wait has lost nothing.
@@ -20,10 +20,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final, overload
 
+from lunar.asyncio.loop import HostLoop
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _T = TypeVar("_T")
+
+_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)  # the enum's own `&` is slow
 
 # `sendall` offers its data in pieces of this many bytes: what does not fit the send buffer is offered again.
 _PIECE: Final = 262_144
@@ -36,14 +40,14 @@ class _Side:
     Entered as an async context manager. Whoever is inside may `wait`.
     """
 
-    __slots__ = ("_queue", "_ready", "_watched", "_writing", "busy")
+    __slots__ = ("_queue", "_ready", "_unwatch", "_writing", "busy")
 
     def __init__(self, writing: bool) -> None:
         self._writing = writing
         self.busy = False
         self._queue: collections.deque[asyncio.Future[None]] = collections.deque()
         self._ready: asyncio.Future[None] | None = None
-        self._watched = -1
+        self._unwatch: Callable[[], object] | None = None
 
     async def __aenter__(self) -> None:
         if not self.busy:
@@ -73,14 +77,18 @@ class _Side:
         self.busy = False
 
     async def wait(self, descriptor: int) -> None:
-        """Until the descriptor may be ready, or `end` is called."""
+        """Until the descriptor, which was not ready just now, may be, or `end` is called."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
-        if self._writing:
+        if isinstance(loop, HostLoop):
+            self._unwatch = loop.watch_once(descriptor, self._writing, ready)
+        elif self._writing:
             loop.add_writer(descriptor, self.end)
+            self._unwatch = lambda: loop.remove_writer(descriptor)
         else:
             loop.add_reader(descriptor, self.end)
-        self._ready, self._watched = ready, descriptor
+            self._unwatch = lambda: loop.remove_reader(descriptor)
+        self._ready = ready
         try:
             await ready
         finally:
@@ -94,12 +102,10 @@ class _Side:
 
     def _forget(self) -> asyncio.Future[None] | None:
         """Watch the descriptor no longer; what waited for it, if anything did."""
-        ready, self._ready = self._ready, None
-        if ready is not None and not (loop := ready.get_loop()).is_closed():
-            if self._writing:
-                loop.remove_writer(self._watched)
-            else:
-                loop.remove_reader(self._watched)
+        ready, unwatch = self._ready, self._unwatch
+        self._ready = self._unwatch = None
+        if ready is not None and unwatch is not None and not ready.get_loop().is_closed():
+            unwatch()
         return ready
 
 
@@ -163,7 +169,7 @@ class socket:
 
     async def _call(self, side: _Side, attempt: Callable[[], _T], flags: int = 0) -> _T:
         """What `attempt` returns, once the socket has something for it."""
-        if flags & _socket.MSG_DONTWAIT and side.busy:
+        if flags & _DONTWAIT and side.busy:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         async with side:
             return await self._repeat(side, attempt, flags)
@@ -174,7 +180,7 @@ class socket:
             try:
                 return attempt()
             except BlockingIOError:
-                if flags & _socket.MSG_DONTWAIT:
+                if flags & _DONTWAIT:
                     raise
             await side.wait(self._sock.fileno())
 
@@ -263,7 +269,7 @@ class socket:
 
         If it is cancelled or fails, a part may have been sent, and nobody can tell how much.
         """
-        if flags & _socket.MSG_DONTWAIT and self._writing.busy:
+        if flags & _DONTWAIT and self._writing.busy:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         with memoryview(data) as given, given.cast("B") as view:
             async with self._writing:
