@@ -238,10 +238,17 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
             "running": sum(1 for string in strings if not string.over),
             "stalled": len(tapestry.stalled),
             "restarts": past["restarts"] + sum(string.restarts for string in strings),
+            "exit_codes": _exit_codes(strings),
         },
         "links": network.link_figures(),
         "tcp": network.tcp_figures(),
     }
+
+
+def _exit_codes(strings: list[String]) -> dict[str, int]:
+    """How many strings ended with each exit code, in the order of the codes."""
+    codes = Counter(string.exit_code for string in strings if string.exit_code is not None)
+    return {str(code): codes[code] for code in sorted(codes)}
 
 
 def print_summary(figures: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import inspect
 import math
+import signal
 import traceback
 from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -343,6 +344,22 @@ class String:
     def over(self) -> bool:
         """Whether it has ended, well or not."""
         return self.state in (ENDED, FAILED, KILLED)
+
+    @property
+    def exit_code(self) -> int | None:
+        """As a shell or `subprocess` has it: 0, what the program gave to sys.exit, 1 after an exception, -N by signal N.
+
+        None while it runs. Whatever else killed it counts as SIGKILL.
+        """
+        if self.state == ENDED:
+            return 0
+        if self.state == KILLED:
+            return -int(self.weave.signals.killed_by or signal.SIGKILL)
+        if self.state != FAILED:
+            return None
+        code = self.error.code if isinstance(self.error, SystemExit) else 1
+        # exit(3) keeps eight bits; of what is no number Python prints it, and the code is 1.
+        return code & 0xFF if isinstance(code, int) else 1
 
     def begin(self) -> None:
         """Make the task and let it run; the supervisor calls this at the string's start time."""

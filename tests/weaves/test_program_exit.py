@@ -1,14 +1,19 @@
-"""A program's end closes what it has open, as a kernel does at exit(2)."""
+"""A program's end closes what it has open, as a kernel does at exit(2), and has an exit code."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import weaves
+from weaves.loader import load
+from weaves.output import Output
 from weaves.strings import ENDED
 from weaves.supervisor import Supervisor
+from weaves.tapestry import parse
 
 SERVER = """
 import asyncio, sys, time
@@ -79,3 +84,34 @@ def test_a_program_that_is_started_again_can_bind_its_port_again(tmp_path: Path)
     # It runs for 1 s and waits for 1 s: it fails at 1, 3 and 5 s, each time for its own reason.
     assert [str(string.error) for string in supervisor.failures[:1]] == ["after a second"]
     assert len(supervisor.failures) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("pass", 0),
+        ("import sys; sys.exit()", 0),
+        ("import sys; sys.exit(3)", 3),
+        ("import sys; sys.exit(257)", 1),  # exit(3): eight bits
+        ("import sys; sys.exit(-1)", 255),
+        ("import sys; sys.exit('words')", 1),
+        ("1 // 0", 1),
+        ("import os; os._exit(7)", 7),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -15),
+        ("import os; os.abort()", -6),
+        ("import time; time.sleep(100)", None),
+    ],
+)
+def test_exit_codes_are_those_of_processes(tmp_path: Path, text: str, code: int | None) -> None:
+    (tmp_path / "p.py").write_text(text)
+    live = load(parse('[hosts.a]\nstrings = [{ run = "p.py" }]\n', tmp_path / "site.toml"), until_ns=1_000_000_000)
+    live.supervisor.on_failure = lambda string: None
+    with Output():
+        live.run_blocking()
+    assert live.supervisor.strings[0].exit_code == code
+    live.close()
+    if code is None:
+        assert live.supervisor.strings[0].exit_code == -9
+    else:
+        done = subprocess.run([sys.executable, tmp_path / "p.py"], stderr=subprocess.DEVNULL, check=False)
+        assert done.returncode == code

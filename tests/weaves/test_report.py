@@ -44,7 +44,7 @@ def string(error: BaseException | None = None, state: str = ENDED, of: Weave | N
     return cast(
         String,
         SimpleNamespace(
-            weave=of or weave(), name="s", error=error, state=state, over=state != RUNNING, restarts=0,
+            weave=of or weave(), name="s", error=error, state=state, over=state != RUNNING, restarts=0, exit_code=None,
         ),
     )  # fmt: skip
 
