@@ -347,7 +347,7 @@ class String:
 
     @property
     def exit_code(self) -> int | None:
-        """As a shell or `subprocess` has it: 0, what the program gave to sys.exit, 1 after an exception, -N by signal N.
+        """As `subprocess` has it: 0, what the program gave to sys.exit, 1 after an exception, -N by signal N.
 
         None while it runs. Whatever else killed it counts as SIGKILL.
         """
