@@ -98,10 +98,12 @@ def _refused(parts: list[Callable[[], object]]) -> None:
     # What is refused in a destructor is reported, to something that is not written in Python either.
     sys.unraisablehook = tuple  # type: ignore[assignment]
     _set_trace(_REFUSE, None)
-    while parts:
-        try:  # noqa: SIM105 - contextlib.suppress is Python
-            parts.pop()()
-        except BaseException:  # noqa: BLE001 - the refusal itself, in whatever a frame's caller made of it
-            pass
-    sys.settrace(tracer)
-    sys.unraisablehook = hook
+    try:
+        while parts:
+            try:  # noqa: SIM105 - contextlib.suppress is Python
+                parts.pop()()
+            except BaseException:  # noqa: BLE001 - the refusal itself, in whatever a frame's caller made of it
+                pass
+    finally:  # a signal's handler may be refused between two of them
+        sys.settrace(tracer)
+        sys.unraisablehook = hook
