@@ -217,7 +217,7 @@ class LunarSocket(socket.socket):
         if isinstance(sock, UnixSock):
             result = unix_names.bind(sock, address)
         else:
-            result = syscalls.bind(sock, *parse_address(self.host, sock, address))
+            result = syscalls.bind(sock, *parse_address(self.host, sock, address, "bind"))
         if result < 0:
             raise error(result)
 
@@ -237,7 +237,7 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._connect_unix(sock, address)
-        result = -syscalls.connect(sock, *parse_address(self.host, sock, address))
+        result = -syscalls.connect(sock, *parse_address(self.host, sock, address, "connect"))
         if result != errno.EINPROGRESS or self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
             return result
         deadline = self._deadline()
@@ -311,7 +311,7 @@ class LunarSocket(socket.socket):
         sock = self._open()
         payload = bytes(memoryview(data))
         deadline = self._deadline()
-        addr, port = (0, 0) if isinstance(sock, UnixSock) else parse_address(self.host, sock, address)
+        addr, port = (0, 0) if isinstance(sock, UnixSock) else parse_address(self.host, sock, address, "sendto")
         while True:
             if isinstance(sock, UnixSock):
                 count = unix_names.send_to(sock, payload, address)

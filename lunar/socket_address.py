@@ -22,16 +22,19 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 _FLOWINFO_MAX: Final = 0xF_FFFF
 
 
-def parse_address(host: Host, sock: Sock, address: Any) -> tuple[int, int]:
-    """(address, port) of what a program passes for `sock`; a name is looked up by `host`.
+def parse_address(host: Host, sock: Sock, address: Any, caller: str) -> tuple[int, int]:
+    """(address, port) of what a program passes to the method `caller` of `sock`; a name is looked up by `host`.
 
     Raises what CPython raises: `TypeError`, `OverflowError`, and `socket.gaierror` for a name that has none.
     """
+    family = "AF_INET6" if sock.domain == AF_INET6 else "AF_INET"
+    if not isinstance(address, tuple):
+        raise TypeError(f"{caller}(): {family} address must be tuple, not {type(address).__name__}")
     if sock.domain == AF_INET6:
-        return _parse_six(host, address)
-    if not isinstance(address, tuple) or len(address) != 2:
-        raise TypeError(f"AF_INET address must be a pair (host, port), not {address!r}")
-    text, port = _host_and_port(address)
+        return _parse_six(host, address, caller)
+    if len(address) != 2:
+        raise TypeError("AF_INET address must be a pair (host, port)")
+    text, port = _host_and_port(address, caller)
     if text == "":
         return 0, port
     if text == "<broadcast>":
@@ -43,14 +46,12 @@ def parse_address(host: Host, sock: Sock, address: Any) -> tuple[int, int]:
         return parse_ipv4(found[0][4][0]), port
 
 
-def _parse_six(host: Host, address: Any) -> tuple[int, int]:
-    if not isinstance(address, tuple):
-        raise TypeError(f"AF_INET6 address must be tuple, not {type(address).__name__}")
+def _parse_six(host: Host, address: tuple[Any, ...], caller: str) -> tuple[int, int]:
     if not 2 <= len(address) <= 4:
         raise TypeError("AF_INET6 address must be a tuple (host, port[, flowinfo[, scopeid]])")
-    text, port = _host_and_port(address)
+    text, port = _host_and_port(address, caller)
     if len(address) > 2 and not 0 <= address[2] <= _FLOWINFO_MAX:
-        raise OverflowError("flowinfo must be 0-1048575.")
+        raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
     if text == "":
         return 0, port
     if text == "<broadcast>":
@@ -59,12 +60,12 @@ def _parse_six(host: Host, address: Any) -> tuple[int, int]:
     return int.from_bytes(socket.inet_pton(socket.AF_INET6, found[0][4][0]), "big"), port
 
 
-def _host_and_port(address: tuple[Any, ...]) -> tuple[str, int]:
+def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:
     name, port = address[:2]
     if not isinstance(port, int):
         raise TypeError(f"'{type(port).__name__}' object cannot be interpreted as an integer")
     if not 0 <= port <= 65535:
-        raise OverflowError("port must be 0-65535.")
+        raise OverflowError(f"{caller}(): port must be 0-65535.")
     if isinstance(name, (bytes, bytearray)):
         name = bytes(name).decode("ascii")
     if not isinstance(name, str):

@@ -327,7 +327,7 @@ class HostLoop(UnixStreams, WeaveLoop):
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> int:
         ours = self._checked(sock)
         unix = ours.sock if isinstance(ours.sock, UnixSock) else None
-        addr, port = (0, 0) if unix is not None else parse_address(self.host, ours.sock, address)
+        addr, port = (0, 0) if unix is not None else parse_address(self.host, ours.sock, address, "sendto")
         payload = bytes(memoryview(data))
         while True:
             if unix is not None:
@@ -346,7 +346,7 @@ class HostLoop(UnixStreams, WeaveLoop):
         if isinstance(ours.sock, UnixSock):
             await self._connect_unix(ours, ours.sock, address)
             return
-        result = -syscalls.connect(ours.sock, *parse_address(self.host, ours.sock, address))
+        result = -syscalls.connect(ours.sock, *parse_address(self.host, ours.sock, address, "connect"))
         while result == errno.EINPROGRESS:
             await self.wait_for(ours.sock, _WRITABLE)
             self._still_open(ours)

@@ -358,31 +358,39 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
         if self._closing:
             return
         packet = self._sock.recv(False)
-        if packet is None:
-            number = int(self._sock.recv_errno)
-            if number not in (0, errno.EAGAIN):
-                self._protocol.error_received(error(number))
-        else:
-            self._protocol.datagram_received(packet.payload, shown(self._sock, packet.src, int(packet.sport)))
-        if self._sock.queue and not self._closing:
-            self._woken(POLLIN)
+        try:
+            if packet is None:
+                number = int(self._sock.recv_errno)
+                if number not in (0, errno.EAGAIN):
+                    self._protocol.error_received(error(number))
+            else:
+                self._protocol.datagram_received(packet.payload, shown(self._sock, packet.src, int(packet.sport)))
+        finally:
+            # Whatever the protocol raises, which the loop reports: the next datagram is read all the same.
+            if self._sock.queue and not self._closing:
+                self._woken(POLLIN)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._address and addr not in (None, self._address):
+            raise ValueError(f"Invalid address: must be None or {self._address}")
         if self._closing:
             return
-        if self._address:
-            if addr not in (None, self._address):
-                raise ValueError(f"Invalid address: must be None or {self._address}")
-            addr = None
         payload = data if type(data) is bytes else bytes(data)
-        if addr is None:
+        if self._extra["peername"]:
             count = syscalls.send(self._sock, payload, 0)
         else:
-            known = self._names.get(addr)
-            if known is None:
-                known = self._names[addr] = parse_address(self._loop.host, self._sock, addr)
+            try:
+                known = self._names.get(addr)
+                if known is None:
+                    known = self._names[addr] = parse_address(self._loop.host, self._sock, addr, "sendto")
+            except OSError as exception:  # a name that nobody has
+                self._protocol.error_received(exception)
+                return
+            except (TypeError, OverflowError) as exception:
+                self._fatal_error(exception, "Fatal write error on datagram transport")
+                return
             count = syscalls.sendto(self._sock, payload, 0, *known)
         if count < 0:
             self._protocol.error_received(OSError(-count, os.strerror(-count)))

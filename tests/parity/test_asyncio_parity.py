@@ -1112,6 +1112,57 @@ async def an_endpoint_that_sends_too_much(stage: Stage) -> None:
 
 
 @program(datagram_echo)
+async def what_an_endpoint_does_with_odd_datagrams(stage: Stage) -> None:
+    loop = asyncio.get_running_loop()
+    log = stage.log["client"]
+    told: list[Any] = []
+    loop.set_exception_handler(lambda _loop, told_of: told.append(type(told_of["exception"])))
+
+    class Raises(NotingDatagrams):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            super().datagram_received(data, addr)
+            raise LookupError(data)
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            super().connection_lost(None)
+            self.log.append(repr(exc))
+
+    sock = non_blocking(socket.SOCK_DGRAM)
+    for data in (b"a", b"b", b"c"):
+        await loop.sock_sendto(sock, data, stage.peer)
+    await asyncio.sleep(PAUSE)  # all answers are there before the first is read, and each of them raises
+    transport, protocol = await loop.create_datagram_endpoint(lambda: Raises(log), sock=sock)
+    await asyncio.sleep(PAUSE)
+    log += told
+    told.clear()
+    log.append(await seen(lambda: transport.sendto(b"x", (stage.address, 70_000))))
+    await protocol.over
+    log += [told, transport.is_closing()]
+    loop.set_exception_handler(None)
+    with non_blocking(socket.SOCK_DGRAM) as other:
+        for call in (
+            lambda: other.bind("x"), lambda: other.bind(("", 1, 2)), lambda: other.connect(("", -1)),
+            lambda: other.sendto(b"x", None), lambda: other.connect(None),
+        ):  # fmt: skip
+            try:
+                call()  # type: ignore[no-untyped-call]
+            except (TypeError, OverflowError) as error:
+                log.append(repr(error))
+
+
+@program(datagram_echo)
+async def an_endpoint_of_a_socket_that_is_connected(stage: Stage) -> None:
+    loop = asyncio.get_running_loop()
+    sock = non_blocking(socket.SOCK_DGRAM)
+    sock.connect(stage.peer)
+    transport, protocol = await loop.create_datagram_endpoint(lambda: NotingDatagrams(stage.log["client"]), sock=sock)
+    transport.sendto(b"to the peer", (stage.address, 1))  # whatever the address says
+    await asyncio.wait_for(protocol.heard.wait(), 5)
+    transport.close()
+    await protocol.over
+
+
+@program(datagram_echo)
 async def ways_to_receive_datagrams(stage: Stage) -> None:
     loop = asyncio.get_running_loop()
     sock = non_blocking(socket.SOCK_DGRAM)
