@@ -284,7 +284,7 @@ class _Weaves:
                 main = self._main(program, string, where)
                 argv = [argv0(main, program.path), *program.args]
                 folder = None if program.path is None else Path(str(main.file)).parent
-        environ = {name: text for string in description.strings for name, text in string.env.items()}
+        environ = self._environ(description.strings, where)
         cwd = self._cwd(description.strings, where)
         policy = self._policy(description, folder)
         weave = host.new_weave(description.name, argv, environ, cwd)
@@ -345,6 +345,19 @@ class _Weaves:
             self._beads.pop((id(description), boots - 1), None)
             self._beads[key] = Bead(description.name, self._tops(description))
         return self._beads[key]
+
+    def _environ(self, strings: Sequence[StringDescription], where: _Place) -> dict[str, str]:
+        """The environment of a weave, which has one, as a process: of all its strings."""
+        found: dict[str, str] = {}
+        for string in strings:
+            for name, text in string.env.items():
+                if not name or "=" in name or "\0" in name + text:
+                    message = f'"{name}" cannot be set; expected a name without "=", and no null characters'
+                    raise where.error(string, "env", message)
+                if found.setdefault(name, text) != text:
+                    message = f'"{name}" has another value in a string of the same weave; expected the same'
+                    raise where.error(string, "env", message)
+        return found
 
     def _cwd(self, strings: Sequence[StringDescription], where: _Place) -> str:
         """The working directory of a weave, which has one, as a process: that of its strings."""

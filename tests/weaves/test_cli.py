@@ -280,6 +280,12 @@ kwargs = { y = 1 }
 >>> 3: [[hosts.a.strings]] kwargs: "functions:takes_one" cannot be called so: missing a required argument: 'x';
 ... expected takes_one(x)
 
+== a variable that no environment can have
+[[hosts.a.strings]]
+run = "empty.py"
+env = { "A=B" = "1" }
+>>> 3: [[hosts.a.strings]] env: "A=B" cannot be set; expected a name without "=", and no null characters
+
 == a working directory that is not there
 [[hosts.a.strings]]
 run = "empty.py"

@@ -8,6 +8,7 @@ cannot be set show. Code takes no virtual time, so the clocks of the processor s
 from __future__ import annotations
 
 import errno
+import os
 import time
 import types
 from collections.abc import Callable
@@ -28,7 +29,7 @@ _PROCESSOR: Final = ("CLOCK_PROCESS_CPUTIME_ID", "CLOCK_THREAD_CPUTIME_ID")
 
 
 def install(replacements: Replacements) -> None:
-    """Interpose `time`."""
+    """Interpose `time`, and `os.times`."""
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
         replacements.put_c(time, name, _clock(name))
         replacements.put_c(time, f"{name}_ns", _clock(f"{name}_ns"))
@@ -39,6 +40,7 @@ def install(replacements: Replacements) -> None:
     replacements.put_c(time, "strftime", _strftime())
     replacements.put_c(time, "asctime", _asctime())
     replacements.put_c(time, "tzset", _tzset())
+    replacements.put_c(os, "times", _times())
 
 
 def _clock(name: str) -> Callable[..., Any]:
@@ -197,6 +199,16 @@ def _asctime() -> Callable[..., str]:
         return real(when)
 
     return asctime
+
+
+def _times() -> Callable[..., os.times_result]:
+    real = os.times
+
+    def times(_stand: object) -> os.times_result:
+        weave = here.weave
+        return real() if weave is None else os.times_result((0.0, 0.0, 0.0, 0.0, weave.scheduler.now_ns / _NS))
+
+    return times
 
 
 def _tzset() -> Callable[..., None]:

@@ -30,6 +30,7 @@ def install(replacements: Replacements) -> None:
     replacements.put_c(os, "getrandom", _getrandom())
     replacements.put_all_c(ssl, _ssl_functions())
     replacements.put(tempfile, "_get_candidate_names", _candidate_names())
+    replacements.put(tempfile, "_gettempdir", _temporary_folder())
     _install_random_seed()
 
 
@@ -106,6 +107,20 @@ def _candidate_names() -> Callable[[], Any]:
         return process.temporary_names
 
     return get_candidate_names
+
+
+def _temporary_folder() -> Callable[[], str]:
+    real: Callable[[], str] = tempfile._gettempdir  # type: ignore[attr-defined]
+
+    def gettempdir() -> str:
+        """Their folder, which is found once for all of the process: not by the environment of a program."""
+        weave, here.weave = here.weave, None
+        try:
+            return real()
+        finally:
+            here.weave = weave
+
+    return gettempdir
 
 
 def _install_random_seed() -> None:

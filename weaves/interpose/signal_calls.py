@@ -7,6 +7,7 @@ never expire, because code takes no time.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import math
 import os
@@ -39,6 +40,7 @@ def install(replacements: Replacements) -> None:
     replacements.put_all_c(signal, _timers())
     replacements.put_all_c(signal, _senders())
     replacements.put_all_c(os, _killers())
+    replacements.put_c(_thread, "interrupt_main", _interrupt_main())
 
 
 def _install_handlers(replacements: Replacements) -> None:
@@ -209,6 +211,19 @@ def _senders() -> dict[str, Callable[..., Any]]:
             _send(weave, weave, signalnum, sys._getframe(1))
 
     return {"raise_signal": raise_signal, "pthread_kill": pthread_kill}
+
+
+def _interrupt_main() -> Callable[..., None]:
+    real: Callable[[int], None] = _thread.interrupt_main  # type: ignore[assignment]
+
+    def interrupt_main(_stand: object, signum: int = signal.SIGINT, /) -> None:
+        weave = here.weave
+        if weave is None:
+            real(signum)
+        else:
+            _send(weave, weave, signum, sys._getframe(1))
+
+    return interrupt_main
 
 
 def _killers() -> dict[str, Callable[..., Any]]:

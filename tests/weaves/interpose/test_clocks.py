@@ -71,6 +71,13 @@ def test_code_takes_no_time(world: World, outside: Any, name: str) -> None:
     assert machine > 0
 
 
+def test_times_of_the_process_are_virtual_time_and_no_work(world: World, outside: Any) -> None:
+    world.net.run(until=2.5)
+    inside, machine = world.run(lambda: (os.times(), outside(os.times)))
+    assert inside == (0.0, 0.0, 0.0, 0.0, 2.5)
+    assert machine.user > 0
+
+
 def test_nobody_sets_the_clock(world: World) -> None:
     for call in (
         lambda: time.clock_settime(time.CLOCK_REALTIME, 0.0),

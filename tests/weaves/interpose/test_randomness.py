@@ -7,10 +7,11 @@ import random
 import ssl
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from lonely_hosts import World
+from lonely_hosts import Programs, World
 
 
 def name_of_a_file() -> str:
@@ -58,3 +59,12 @@ def test_names_of_temporary_files_do_not_depend_on_the_other_hosts() -> None:
         return found
 
     assert draw(0) == draw(3)
+
+
+def test_the_folder_for_temporary_files_is_the_machines(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # as before its first use
+    assert programs("import tempfile\nprint(tempfile.gettempdir())\n") == [str(tmp_path)]
+    assert tempfile.gettempdir() == str(tmp_path)

@@ -51,11 +51,12 @@ def test_what_a_handler_raises_comes_out_of_the_call(world: World) -> None:
     assert world.run(main) == "from the handler"
 
 
-def test_ctrl_c_to_oneself_is_a_keyboard_interrupt(programs: Programs) -> None:
-    source = """
-        import signal
+@pytest.mark.parametrize("send", ["signal.raise_signal(signal.SIGINT)", "_thread.interrupt_main()"])
+def test_ctrl_c_to_oneself_is_a_keyboard_interrupt(programs: Programs, send: str) -> None:
+    source = f"""
+        import _thread, signal
         try:
-            signal.raise_signal(signal.SIGINT)
+            {send}
         except KeyboardInterrupt:
             print("caught")
         """
