@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lonely_hosts import Programs, World
 
 from weaves.directory import directory
 from weaves.loader import load
+from weaves.tapestry_errors import TapestryError
 
 
 def test_a_program_has_little_and_nothing_of_the_machines(
@@ -59,6 +61,54 @@ def test_no_two_programs_share_a_variable(programs: Programs) -> None:
     assert dict(os.environ) == before
     # What C code and child processes of the machine would see.
     assert b"PUT=1" not in Path("/proc/self/environ").read_bytes()
+
+
+TWO_STRINGS = """
+[hosts.a]
+[modules.both]
+module = "both"
+[[beads]]
+name = "both-1"
+module = "both"
+[[weaves]]
+name = "both"
+beads = ["both-1", "a"]
+strings = [
+    {{ call = "both:look", env = {{ COLOUR = "blau", ONE = "1" }}, cwd = "{one}" }},
+    {{ call = "both:look", env = {{ COLOUR = "{colour}", TWO = "2" }}, cwd = "{two}" }},
+]
+"""
+
+
+def two_strings(folder: Path, colour: str = "blau", one: str = "deep", two: str = "deep") -> Path:
+    for name in ("deep", "other"):
+        (folder / name).mkdir()
+    (folder / "both.py").write_text(
+        "import os\ndef look():\n    print(*(os.getenv(name) for name in ('COLOUR', 'ONE', 'TWO')), os.getcwd())\n"
+    )
+    (folder / "site.toml").write_text(TWO_STRINGS.format(colour=colour, one=one, two=two))
+    return folder / "site.toml"
+
+
+def test_the_strings_of_a_weave_have_one_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tapestry = load(two_strings(tmp_path))
+    tapestry.run_blocking()
+    assert tapestry.ok
+    tapestry.close()
+    assert capsys.readouterr().out.splitlines() == [f"blau 1 2 {tmp_path}/deep"] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"colour": "rot"}, 'env: "COLOUR" has another value in a string of the same weave; expected the same'),
+        ({"two": "other"}, "cwd: a string of the same weave has "),
+    ],
+    ids=["environment", "directory"],
+)
+def test_strings_of_a_weave_that_contradict_each_other(tmp_path: Path, wrong: dict[str, str], message: str) -> None:
+    with pytest.raises(TapestryError, match=re.escape(message)):
+        load(two_strings(tmp_path, **wrong))
 
 
 def test_a_restarted_program_begins_with_the_first_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import contextvars
 import gc
+import os
+import signal
 import textwrap
 import weakref
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from lonely_hosts import Programs, World
 
 from weaves.loader import load
+from weaves.strings import String
 
 REGISTERS = """
 import atexit, socket, sys, time
@@ -54,6 +57,27 @@ def test_it_does_not_run_when_a_program_is_cut_off(programs: Programs, end: str)
 
 def test_os_exit_with_a_code_is_a_failure(programs: Programs) -> None:
     assert programs("import os\ntry:\n    os._exit(3)\nexcept Exception:\n    print('never')\n", ok=False) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("os._exit(0)", 0),
+        ("os._exit(3)", 3),
+        ("os.abort()", -signal.SIGABRT),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("signal.raise_signal(signal.SIGTERM)", -signal.SIGTERM),
+    ],
+)
+def test_the_exit_code_tells_how_a_program_ended(world: World, end: str, code: int) -> None:
+    def main() -> None:
+        exec(end, {"os": os, "signal": signal})
+
+    string = String(world.host.new_weave("program", ["program"]), "main", main, on_error="continue")
+    world.net.supervisor.on_failure = lambda _string: None
+    world.net.supervisor.start(string, 0)
+    world.net.run()
+    assert string.exit_code == code
 
 
 def test_os_exit_in_an_asyncio_program_ends_all_of_it(programs: Programs) -> None:
