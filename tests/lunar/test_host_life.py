@@ -237,6 +237,47 @@ def test_a_program_that_crashes_its_own_host_ends_its_turn() -> None:
     assert (world.log, world.server.state) == ([("the turn goes on", 0.0)], "down")
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_program_that_crashes_another_host(blocking: bool) -> None:
+    world = World()
+    for program in (in_asyncio_run, in_a_recv):
+        world.net.start(world.server, program, world)
+
+    def crash() -> None:
+        loop = asyncio._get_running_loop()
+        world.server.crash()
+        assert asyncio._get_running_loop() is loop
+        world.note("it goes on")
+
+    def sleeps() -> None:
+        time.sleep(1)
+        crash()
+        time.sleep(1)
+
+    async def awaits() -> None:
+        await asyncio.sleep(1)
+        crash()
+        await asyncio.sleep(1)
+
+    world.net.run(sleeps if blocking else awaits, on=world.client)
+    assert (world.log, world.net.now) == ([("it goes on", 1.0)], 2.0)
+
+
+def test_a_program_that_pauses_its_own_host() -> None:
+    world = World()
+
+    async def main() -> None:
+        world.server.pause()
+        world.note("the turn goes on")
+        await asyncio.sleep(0)
+        world.note("later")
+
+    world.net.start(world.server, main)
+    world.net.at(3, world.server.resume)
+    world.net.run()
+    assert world.log == [("the turn goes on", 0.0), ("later", 3.0)]
+
+
 def test_the_tracer_and_the_hooks_are_as_before() -> None:
     import sys
 
