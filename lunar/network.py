@@ -31,6 +31,7 @@ from lunar.pcap import CaptureDirectory
 from lunar.wire.address import ipv4_text
 from weaves import interpose, seeds, units
 from weaves.clock import EPOCH_NS
+from weaves.collector import collector_weave
 from weaves.hang import Hang
 from weaves.realtime import Stalled, drive, drive_blocking, settle
 from weaves.restart import RestartPolicy
@@ -83,6 +84,7 @@ class Network:
         self.through_bytes = through_bytes
         self.supervisor = Supervisor(seed, on_error)
         self.scheduler = self.supervisor.scheduler
+        self.scheduler.collector = collector_weave(self.supervisor, epoch_ns)
         self.watch(watchdog, on_hang)
         self.names = NameTable()
         self.hosts: dict[str, Host] = {}

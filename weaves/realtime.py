@@ -117,7 +117,11 @@ def _collect(scheduler: Scheduler, watchdog: Watchdog | None) -> None:
     scheduler.collected_at = done
     oldest = max(age for age, every in enumerate(_COLLECT_EVERY) if done // every != before // every)
     with contextlib.nullcontext() if watchdog is None else watchdog.watched("the garbage collector"):
-        gc.collect(oldest)
+        here.weave = scheduler.collector
+        try:
+            gc.collect(oldest)
+        finally:
+            here.weave = None
     if oldest > 0:
         # Here nothing is being dropped: a generator that is dead was dropped to its end. A slice is too often for this.
         for address, (_, generator) in list(_birthplaces.items()):

@@ -102,6 +102,7 @@ class Scheduler:
         self.fired: i64 = 0
         self.turns_taken: i64 = 0
         self.collected_at: i64 = 0  # `fired + turns_taken` at the last garbage collection (realtime.py)
+        self.collector: Any = None  # the weave whose turn it is meanwhile (collector.py)
         self._heap: list[Event] = []
         self._cancelled: i64 = 0
         self._stopped: bool = False

@@ -49,7 +49,7 @@ class Supervisor:
         self.awaited = 0
         self._anything = False  # was ever there to wait for
         # What is planned from outside of all hosts (`at`) comes before everything else of its time.
-        self._plans = Lane(0)
+        self.outside = Lane(0)
         self.stopped_by: String | None = None
         self.halted_by: HangReport | None = None  # a hang that is no string's
         self.closing = False
@@ -79,7 +79,7 @@ class Supervisor:
         self.awaited += 1
         self._anything = True
         plan = Call(self._carry_out, function)
-        self.scheduler.post(plan, self._plans, max(at_ns, self.scheduler.now_ns))
+        self.scheduler.post(plan, self.outside, max(at_ns, self.scheduler.now_ns))
         return plan
 
     def take_back(self, plan: Call) -> None:

@@ -334,7 +334,9 @@ class Watchdog:
         return True
 
     def _report_of(self, frame: FrameType) -> HangReport:
-        weave, string = (None, None) if self._loading else _who(frame, self._pins)
+        weave, string = _who(frame, self._pins)
+        if self._loading or weave is self._scheduler.collector:
+            weave = string = None
         real_s = perf_counter() - self._seen_at
         what = f"has held the processor for {real_s:.1f} s of real time"
         return HangReport(
