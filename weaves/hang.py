@@ -226,5 +226,6 @@ def hang_class(thread_id: int, report: HangReport, count: int) -> type[Hang]:
     for _ in range(count - 1):
         # Python makes an instance when something catches the class. That must call nothing but C: a function in Python
         # would be the very place where the next one is raised.
-        made = type("Hang", (last,), {**members, "__init__": functools.partial(_raise_in, thread_id, made)})
+        again = staticmethod(functools.partial(_raise_in, thread_id, made))
+        made = type("Hang", (last,), {**members, "__init__": again})
     return made

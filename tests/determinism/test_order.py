@@ -411,6 +411,36 @@ def test_ten_tasks_that_end_at_once() -> None:
     ]
 
 
+@scenario
+def futures_of_gather() -> Log:
+    async def main(log: Log) -> None:
+        gathered = [asyncio.gather(asyncio.sleep(1), asyncio.sleep(1)) for _ in range(100)]
+        # Among tasks, as in a set of what to wait for.
+        waited = [*gathered, *(asyncio.create_task(asyncio.sleep(1)) for _ in range(100))]
+        log.extend(str(waited.index(each)) for each in set(waited))  # type: ignore[arg-type]
+        await asyncio.wait(gathered)
+
+    return one_host(main)
+
+
+def test_a_set_of_futures_of_gather() -> None:
+    # By their numbers, too. They have them from their first use in a set, which is in the order of the list here; tasks
+    # have theirs from the start.
+    found = [int(number) for number in futures_of_gather()]
+    assert sorted(found) == list(range(200))
+    for kind in (range(100), range(100, 200)):
+        of_kind = [number for number in found if number in kind]
+        first = of_kind.index(kind[0])
+        assert of_kind[first:] + of_kind[:first] == list(kind)
+
+    async def outside() -> bool:
+        future = asyncio.gather(asyncio.sleep(0))
+        await future
+        return hash(future) == object.__hash__(future)
+
+    assert asyncio.run(outside())
+
+
 # Cancellation at every await of a small program
 
 STEPS = ("sleep", "connect", "drain", "read", "lock", "queue", "wait_for", "gather", "group", "bye")

@@ -13,9 +13,10 @@ from weaves.loop import WeaveLoop
 
 
 def install(replacements: Replacements) -> None:
-    """Interpose `asyncio.all_tasks` and `asyncio.as_completed`."""
+    """Interpose `asyncio.all_tasks` and `asyncio.as_completed`, and the hash of what `asyncio.gather` returns."""
     replacements.put(asyncio.tasks, "as_completed", _as_completed())
     _install_task_registry(replacements)
+    _install_gathering_hash()
 
 
 def _as_completed() -> Callable[..., Any]:
@@ -29,6 +30,28 @@ def _as_completed() -> Callable[..., Any]:
 
     as_completed.__doc__ = real.__doc__
     return as_completed
+
+
+def _install_gathering_hash() -> None:
+    """Let the future of `gather` hash by its number in its loop, as all futures of a weave's loop do.
+
+    Its class is Python's own, and written in Python. In a loop of the machine it hashes as before, by its address.
+    """
+    gathering: Any = getattr(asyncio.tasks, "_GatheringFuture", None)
+    if gathering is None or "__hash__" in vars(gathering):
+        return  # a Python that does it in another way
+
+    def number(future: Any) -> int:
+        try:
+            found: int = future._number
+        except AttributeError:
+            loop = future.get_loop()
+            if not isinstance(loop, WeaveLoop):
+                return object.__hash__(future)
+            found = future._number = loop.next_number()
+        return found
+
+    gathering.__hash__ = number
 
 
 def _install_task_registry(replacements: Replacements) -> None:
