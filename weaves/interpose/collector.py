@@ -1,7 +1,7 @@
 """`gc` inside a weave: a program collects when it says so, and does not change when the run collects.
 
 The run's collector goes by the count of events (weaves/realtime.py), which a program must not stop or move. What a
-collection finds may be of any weave, so it is done as from outside of all of them.
+collection finds may be of any weave, so it is done in none of them, but in the one of weaves/collector.py.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def install(replacements: Replacements) -> None:
         weave, flow = here.weave, here.flow
         if weave is None:
             return real_collect(generation)
-        here.weave = here.flow = None
+        here.weave, here.flow = weave.scheduler.collector, None
         try:
             return real_collect(generation)
         finally:
