@@ -41,7 +41,7 @@ name = "conformance of {name}"
 
 [hosts.machine]
 eth0 = "10.0.0.1/24"
-strings = [{{ run = {command} }}]
+strings = [{{ run = {command}, cwd = {folder} }}]
 """
 
 
@@ -117,7 +117,8 @@ def _run_once(package: Package, folder: Path, files: list[str], record: Path, in
     if inside:
         tapestry = record.with_suffix(".toml")
         program = shlex.join(["python", *command[2:]]).replace("{", "{{").replace("}", "}}")  # no templates
-        tapestry.write_text(_TAPESTRY.format(name=package.name, command=json.dumps(program)))
+        text = _TAPESTRY.format(name=package.name, command=json.dumps(program), folder=json.dumps(folder.name))
+        tapestry.write_text(text)
         command = [sys.executable, "-P", "-m", "weaves.cli", "run", str(tapestry)]
     # The package's own folder is on the path for the helpers that its tests import, ours for the recorder.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder.absolute()), str(HERE.absolute())])}
