@@ -37,7 +37,7 @@ FULL_FAILURES: Final = 10
 # So many links are in the table of the summary, the busiest; the JSON has all.
 TABLE_LINKS: Final = 20
 
-_HANGS: Final = "times code was stopped that held up the run, by the machine's clock: this run is not repeatable"
+_HANGS: Final = "ended by the machine's clock, so this run is not repeatable"
 
 # Lines of programs are aligned behind names of up to so many characters.
 _LABEL_WIDTH: Final = 24
@@ -279,7 +279,7 @@ def print_summary(figures: dict[str, Any]) -> None:
         ("digest", figures["digest"]),
     ]
     if figures["hangs"]:
-        rows.append(("watchdog", f"{figures['hangs']:,} {_HANGS}"))
+        rows.append(("watchdog", f"hangs: {figures['hangs']:,}; {_HANGS}"))
     if figures["interrupted"]:
         rows.append(("interrupted", "these are the figures so far"))
     for name, text in rows:

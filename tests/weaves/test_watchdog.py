@@ -695,7 +695,7 @@ def test_weave_run_stops_the_string(tmp_path: Path) -> None:
     assert re.search(r"^  at \S*bad\.py:[34], in <module>$", done.stderr, re.MULTILINE)
     assert "  the string is stopped; the run goes on, and is not repeatable\n" in done.stderr
     assert "good has ended" in done.stdout
-    assert re.search(r"^watchdog 1 times .* this run is not repeatable$", done.stdout, re.MULTILINE)
+    assert re.search(r"^watchdog hangs: 1; .* this run is not repeatable$", done.stdout, re.MULTILINE)
 
 
 def test_weave_run_stops_the_run(tmp_path: Path) -> None:
