@@ -119,7 +119,8 @@ def _run_once(package: Package, folder: Path, files: list[str], record: Path, in
         program = shlex.join(["python", *command[2:]]).replace("{", "{{").replace("}", "}}")  # no templates
         text = _TAPESTRY.format(name=package.name, command=json.dumps(program), folder=json.dumps(folder.name))
         tapestry.write_text(text)
-        command = [sys.executable, "-P", "-m", "weaves.cli", "run", str(tapestry)]
+        # Whole files of tests go by in one turn of the program; whether one hangs is seen by the record (_watch).
+        command = [sys.executable, "-P", "-m", "weaves.cli", "run", "--watchdog", "off", str(tapestry)]
     # The package's own folder is on the path for the helpers that its tests import, ours for the recorder.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder.absolute()), str(HERE.absolute())])}
     log = record.with_suffix(".log")
