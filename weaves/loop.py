@@ -306,6 +306,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self._discarded and self.weave.gone:
             return
+        if self.weave.supervisor.closing and isinstance(context.get("exception"), asyncio.CancelledError):
+            # The end of the run cancels what still runs. Callbacks that ask a cancelled task for its exception, as
+            # those of start_server do until Python 3.12, are no news.
+            return
         # Some errors are noticed only when the collector finds what held them, outside of any turn.
         outer, here.weave = here.weave, self.weave
         try:

@@ -11,17 +11,21 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from weaves import interpose, seeds
 from weaves.here import here
+from weaves.loader import load
 from weaves.loop import WeaveLoop
+from weaves.output import Output
 from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE
 from weaves.strings import FAILED, KILLED, String, Weave
 from weaves.supervisor import RETURN, Supervisor
+from weaves.tapestry import parse
 
 interpose.install()
 
@@ -1280,3 +1284,29 @@ def test_a_program_that_blocks_in_a_coroutine_sees_its_loop_in_finally_when_canc
     world.weave.loop.call_later(3, string.cancel)
     world.run_rest()
     assert world.log == [(True, 3.0)]
+
+
+def test_a_server_that_the_end_of_the_run_cuts_off_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Until Python 3.12 the callback of start_server asks the cancelled task of a connection for its exception.
+    (tmp_path / "p.py").write_text(
+        "import asyncio, sys\n"
+        "async def handle(reader, writer):\n"
+        "    await reader.read()\n"
+        "async def main():\n"
+        "    if len(sys.argv) > 1:\n"
+        "        streams = await asyncio.open_connection('127.0.0.1', 80)\n"
+        "        return await asyncio.sleep(1)\n"
+        "    await (await asyncio.start_server(handle, port=80)).serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+    strings = '[{ run = "p.py", background = true }, { run = "p.py client", start = "1s" }]'
+    live = load(parse(f"[hosts.a]\nstrings = {strings}\n", tmp_path / "site.toml"))
+    with Output() as output:
+        live.run_blocking()
+        live.close()
+    assert live.ok
+    assert output.text("a", stream="err") == ""
+    assert not caplog.records
+    assert capsys.readouterr().err == ""
