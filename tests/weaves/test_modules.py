@@ -516,3 +516,49 @@ def test_a_debugger_stops_in_every_instance(folder: Path) -> None:
     live.close()
     assert live.ok
     assert debugger.seen == [("traced", 1), ("traced", 1), ("traced", 2), ("traced", 2)]
+
+
+def test_a_host_that_boots_again_starts_from_the_first_values(folder: Path) -> None:
+    write(
+        folder,
+        state="import functools\n"
+        "counter = 0\nnames = {}\nSHARED = []\n"
+        "class Thing:\n    made = 0\n"
+        "@functools.cache\ndef cached(x):\n    return []\n",
+        life="import time, socket\nimport state\n"
+        "def main():\n"
+        "    while True:\n"
+        "        state.counter += 1\n"
+        "        state.names[state.counter] = 1\n"
+        "        state.Thing.made += 1\n"
+        "        state.cached(0).append(1)\n"
+        "        state.SHARED.append(socket.gethostname())\n"
+        "        print(state.counter, len(state.names), state.Thing.made, len(state.cached(0)), len(state.SHARED))\n"
+        "        time.sleep(1)\n",
+    )
+    text = """
+[tapestry]
+until = "5500ms"
+[modules.life]
+module = "life"
+share = ["state:SHARED"]
+[hosts.stays]
+strings = [{ call = "life:main", background = true }]
+[hosts.crashes]
+strings = [{ call = "life:main", background = true, start = "500ms" }]
+[[events]]
+at = "2s"
+host = "crashes"
+do = "crash"
+[[events]]
+at = "3s"
+host = "crashes"
+do = "boot"
+"""
+    live = load(parse(text, folder / "site.toml"))
+    with weaves.Output() as output:
+        live.run_blocking()
+    live.close()
+    # Ticks of `stays` are at whole seconds, of `crashes` at 0.5 and 1.5, and after its boot at 3.5, 4.5 and 5.5.
+    assert output.text("stays") == "1 1 1 1 1\n2 2 2 2 3\n3 3 3 3 5\n4 4 4 4 6\n5 5 5 5 8\n6 6 6 6 10\n"
+    assert output.text("crashes") == "1 1 1 1 2\n2 2 2 2 4\n1 1 1 1 7\n2 2 2 2 9\n3 3 3 3 11\n"
