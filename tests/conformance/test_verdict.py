@@ -44,6 +44,12 @@ def test_the_exit_code_says_whether_exactly_the_expected_failed(
     assert show(result(inside, outside), EXPECTED, partial=False) == code
 
 
+def test_a_file_that_cannot_be_collected_is_not_excused_by_the_machine() -> None:
+    (made,) = result({}, {})
+    lost = Outcome("failed", "not collected: ImportError")
+    assert show([made._replace(inside={made.files[0]: lost}, outside={made.files[0]: lost})], [], partial=False) == 1
+
+
 def test_a_run_of_a_part_misses_no_expectation() -> None:
     assert show(result({"test_close": PASSED}, {"test_close": PASSED}), EXPECTED, partial=True) == 0
 
