@@ -76,8 +76,11 @@ def lay_out(block: Block, folder: Path) -> None:
 
 
 def finding(folder: Path) -> dict[str, str]:
-    """The environment of a program in `folder`, whose modules it finds there also with -P."""
-    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(folder)])}
+    """The environment of a program in `folder`, whose modules it finds there also with -P.
+
+    The folder is first: pdb puts the script's folder in the place of the first entry of sys.path.
+    """
+    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])}
 
 
 def place(block: Block) -> str:
