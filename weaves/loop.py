@@ -222,10 +222,13 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def _run_ready(self) -> None:
         ready = self._ready
+        handle: asyncio.Handle | None
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
+            # A failed task's traceback holds this frame (from Python 3.12 on); so the task would hold itself.
+            handle = None
 
     def run_forever(self) -> None:
         """Run until `stop`, inside a blocking flow; the scheduler has the processor whenever nothing is ready."""
