@@ -93,6 +93,7 @@ class Host:
         self._held_events: list[Event] = []
         self._held: list[Any] | None = None
         self._held_signals: list[tuple[Weave, int]] = []
+        self._power_plan: Call | None = None  # when a shutdown will be complete
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.past_counters = Counters()  # the sums over the stacks before this one
         lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
@@ -144,6 +145,7 @@ class Host:
 
     def _lose_power(self, what: str) -> None:
         self._change(DOWN, what)
+        self._let_power_be()
         for device in self.devices.values():
             device.power_off()
         self.scheduler.drop_lane(self.lane, -1)
@@ -234,7 +236,8 @@ class Host:
             device.go_on()
         signals, self._held_signals = self._held_signals, []
         for weave, signum in signals:
-            weave.signals.deliver(signum)
+            if weave.runs:
+                weave.signals.deliver(signum)
 
     def kill(self, signum: int, weave: str | None = None) -> None:
         """Deliver a signal to the weave of this name, or to all of the host. On a paused host when it goes on.
@@ -248,6 +251,8 @@ class Host:
         if self.state != DOWN:
             self._tell(f"{'' if weave is None else weave + ' '}gets {signal.Signals(signum).name}")
         for found in list(self._weaves.values()) if weave is None else [self._weaves[weave]]:
+            if not found.runs:
+                continue  # it is to start, again or for the first time, or has ended: there is no process
             if self.state == PAUSED:
                 self._held_signals.append((found, signum))
             else:
@@ -264,7 +269,8 @@ class Host:
         """As `shutdown`, and `boot` at once. A host that is down boots."""
         if self.state == DOWN:
             self.boot()
-        self._shut_down(grace, self._power_cycle)
+        else:
+            self._shut_down(grace, self._power_cycle)
 
     def _shut_down(self, grace: str | float, power: Callable[[], None]) -> None:
         if self.state != UP:
@@ -272,20 +278,29 @@ class Host:
         self._tell("shuts down")
         supervisor = self.network.supervisor
         weaves = list(self._weaves.values())
-        deadline: list[Call] = []
+        self._let_power_be()  # of two shutdowns the later one decides
+        asked = False
 
         def check() -> None:
-            if deadline and all(string.over for weave in weaves for string in weave.strings):
-                supervisor.take_back(deadline.pop())
-                supervisor.at(self.scheduler.now_ns, power)
+            nonlocal asked
+            if not asked and self._power_plan and all(string.over for weave in weaves for string in weave.strings):
+                asked = True
+                self._let_power_be()
+                self._power_plan = supervisor.at(self.scheduler.now_ns, power)
 
         for weave in weaves:
             weave.on_exit = check
             for string in weave.strings:
                 string.stopped = True
             weave.signals.deliver(signal.SIGTERM)
-        deadline.append(supervisor.at(self.scheduler.now_ns + units.parse_span("grace", grace), power))
+        self._power_plan = supervisor.at(self.scheduler.now_ns + units.parse_span("grace", grace), power)
         check()
+
+    def _let_power_be(self) -> None:
+        """A shutdown that is on its way does not come to its end."""
+        if self._power_plan is not None:
+            self.network.supervisor.take_back(self._power_plan)
+            self._power_plan = None
 
     def _power_off(self) -> None:
         if self.state != DOWN:

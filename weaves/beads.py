@@ -16,7 +16,9 @@ from typing import Any
 
 from weaves.here import here
 from weaves.library import Library, run
-from weaves.modules import Modules
+from weaves.modules import OUR_FILES, Modules, trim
+
+OUR_FILES.add(__file__)
 
 
 class Main:
@@ -58,9 +60,11 @@ class Main:
         package = None if self.spec is None else self.spec.parent
         loader: Any = self.spec.loader if self.spec is not None else _loader(self.file)
         namespace.update(
-            __file__=self.file, __package__=package, __spec__=self.spec, __cached__=None, __loader__=loader,
-            __builtins__=modules.builtins,
+            __file__=self.file, __package__=package, __spec__=self.spec, __loader__=loader,
+            __cached__=None if self.spec is None else self.spec.cached, __builtins__=modules.builtins,
         )  # fmt: skip
+        if sys.version_info < (3, 14):  # from there on they are made when they are asked for
+            namespace["__annotations__"] = {}
         if package:
             modules.import_module(package)
         modules.store("__main__", main)
@@ -69,9 +73,9 @@ class Main:
         except Exception as error:
             hook = weave.sys_names.get("excepthook")
             if hook is not None:
+                trim(error)
                 hook(type(error), error, error.__traceback__)
             raise
-
 
     def __repr__(self) -> str:
         return f"<program {self.file}>"

@@ -187,12 +187,14 @@ class Modules:
                     return found if top == name else self.find(top)
                 if not hasattr(found, "__path__"):
                     return found
-        try:
-            with self._inside():
-                return _bootstrap.__import__(name, globals, None, fromlist or (), level)
-        except BaseException as error:
-            _trim(error)
-            raise
+        with self._inside():
+            found = _bootstrap.__import__(name, globals, None, fromlist or (), level)
+        if fromlist and "*" not in fromlist and hasattr(found, "__path__"):
+            for inner in fromlist:
+                # Of what is not an attribute yet, IMPORT_FROM would find the proxy in the interpreter's dictionary.
+                if inner not in vars(found) and self.find(f"{found.__name__}.{inner}") is not MISSING:
+                    return _PartlyImported(found, self)
+        return found
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
@@ -213,7 +215,11 @@ def _importer(modules: Modules) -> Any:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        return modules.import_(name, globals, fromlist, level)
+        try:
+            return modules.import_(name, globals, fromlist, level)
+        except BaseException as error:
+            trim(error)
+            raise  # which adds no entry for this frame
 
     __import__.__doc__ = builtins.__import__.__doc__
     return __import__
@@ -223,13 +229,30 @@ def _is_initializing(module: Any) -> bool:
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
-def _trim(error: BaseException) -> None:
+class _PartlyImported:
+    """What `from package import submodule` takes its names from, while the submodule is being imported in a circle."""
+
+    def __init__(self, package: Any, modules: Modules) -> None:
+        self._package = package
+        self._modules = modules
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(self._package, name)
+        except AttributeError:
+            found = self._modules.find(f"{self._package.__name__}.{name}")
+            if found is MISSING:
+                raise
+            return found
+
+
+def trim(error: BaseException) -> None:
     """Take importlib's frames, and ours, out of a traceback, as the interpreter does for its own import."""
     kept = []
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen importlib") and file not in _FILES:
+        if not file.startswith("<frozen importlib") and file not in OUR_FILES:
             kept.append(trace)
         trace = trace.tb_next
     following = None
@@ -239,7 +262,8 @@ def _trim(error: BaseException) -> None:
     error.__traceback__ = following
 
 
-_FILES: Final = frozenset({__file__, execute.__code__.co_filename})
+# Whose frames are between a program and its modules.
+OUR_FILES: Final = {__file__, execute.__code__.co_filename}
 
 
 class View(MutableMapping[str, Any]):
@@ -279,11 +303,10 @@ class View(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         modules = self._modules
-        for bead in modules._beads:
-            yield from list(bead.modules)
-        yield from list(modules.own)
+        loaded = dict.fromkeys([*(name for bead in modules._beads for name in bead.modules), *modules.own])
+        yield from loaded
         for name in list(machine):
-            if name not in modules.own and self.get(name, MISSING) is not MISSING:
+            if name not in loaded and self.get(name, MISSING) is not MISSING:
                 yield name
 
     def __len__(self) -> int:

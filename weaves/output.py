@@ -28,6 +28,9 @@ class WeaveStream(io.TextIOBase):
         self._partial: dict[Weave, str] = {}
         self._buffers: dict[Weave, _Bytes] = {}
         self.name = getattr(outer, "name", "<stdout>")
+        # As of a file or a pipe, which is what a program's output is.
+        self.mode = "w"
+        self.line_buffering = self.write_through = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -122,6 +125,8 @@ class WeaveInput(io.TextIOBase):
         super().__init__()
         self._outer = outer
         self.name = getattr(outer, "name", "<stdin>")
+        self.mode = "r"
+        self.line_buffering = self.write_through = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

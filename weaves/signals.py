@@ -84,6 +84,14 @@ class SignalTable:
         self._handlers.pop(signum, None)
         return True
 
+    def forget(self) -> None:
+        """The program has ended: what it has set goes with it. What ended it stays known."""
+        self.cancel_timer()
+        self._handlers.clear()
+        self._loop_handlers.clear()
+        if self.blocked or self.pending:
+            self.blocked = self.pending = frozenset()
+
     def loop_closed(self, loop: WeaveLoop) -> None:
         """A loop takes its handlers with it."""
         for signum, handle in list(self._loop_handlers.items()):

@@ -151,7 +151,7 @@ class Weave:
     def neighbours(self) -> list[Weave]:
         """The weaves of the same host that run, in the order of their numbers, this one among them."""
         strings = self.supervisor.strings
-        found = {one.weave.pid: one.weave for one in strings if one.weave.host is self.host and not one.over}
+        found = {one.weave.pid: one.weave for one in strings if one.weave.host is self.host and one.state == RUNNING}
         return [found[pid] for pid in sorted(found)]
 
     def with_pid(self, pid: int) -> Weave | None:
@@ -219,6 +219,11 @@ class Weave:
         self.signals = SignalTable(self)
 
     @property
+    def runs(self) -> bool:
+        """Whether there is a process: some string has begun, and is not over."""
+        return any(string.state == RUNNING for string in self.strings)
+
+    @property
     def over(self) -> bool:
         """Whether all its strings have ended."""
         return all(string.over for string in self.strings)
@@ -279,7 +284,7 @@ class Weave:
         self._forget_process()
 
     def _forget_process(self) -> None:
-        self.signals.cancel_timer()
+        self.signals.forget()
         self._process = None
         self.cwd = self._first_cwd
 

@@ -163,10 +163,10 @@ class Supervisor:
         restart = string.restart or (AFTER_FAILURES if on_error == RESTART else NEVER)
         if not string.can_restart or self._hang_ends_all(string):
             return False
-        if string.state == FAILED:
-            return restart.after_failure(string.restarts)
         if string.stopped:
             return False
+        if string.state == FAILED:
+            return restart.after_failure(string.restarts)
         if string.state == ENDED:
             return restart.after_end(string.restarts)
         signum = string.weave.signals.killed_by

@@ -70,5 +70,7 @@ def suggestion(word: str, known: list[str]) -> str:
     """What to say after an unknown `word`: the near miss, or what there is."""
     if near := difflib.get_close_matches(word, known, 1):
         return f'did you mean "{near[0]}"?'
+    if not known:
+        return "expected none, for there is none"
     shown = sorted(known)[:12]
     return f"expected one of {', '.join(shown)}{' ...' if len(known) > len(shown) else ''}"

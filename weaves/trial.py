@@ -7,12 +7,12 @@ speaks to the network, or waits for what does not come) is left for the string's
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from weaves.bridge import Flow
 from weaves.clock import NS_PER_S
+from weaves.interpose.sys_module import unheard
 from weaves.library import Library, Policy
 from weaves.loop import WeaveLoop
 from weaves.modules import Modules
@@ -77,18 +77,18 @@ def attempt(function: Callable[[Modules], Any], host: str, seed: int, library: L
     rng = LazyGenerator(seed, "trial", host)
     weave = Weave("trial", stack, supervisor, rng, is_program=True)
     weave.modules = modules = Modules(weave, library, policy, shared={})
-    weave.sys_names.update(stdout=io.StringIO(), stderr=io.StringIO())
     outcome: list[tuple[Any, BaseException | None]] = []
-    flow = Flow(weave, lambda: function(modules), lambda result, error: outcome.append((result, error)))
-    flow.start()
-    scheduler = supervisor.scheduler
-    budget = _BUDGET
-    while not outcome and (scheduler.turns or scheduler.pending()) and scheduler.now_ns < _LIMIT_NS and budget > 0:
-        scheduler.run(_LIMIT_NS, 1)
-        budget -= 1
-    in_time = bool(outcome)
-    flow.kill()
-    weave.exit()
+    with unheard(weave):
+        flow = Flow(weave, lambda: function(modules), lambda result, error: outcome.append((result, error)))
+        flow.start()
+        scheduler = supervisor.scheduler
+        budget = _BUDGET
+        while not outcome and (scheduler.turns or scheduler.pending()) and scheduler.now_ns < _LIMIT_NS and budget > 0:
+            scheduler.run(_LIMIT_NS, 1)
+            budget -= 1
+        in_time = bool(outcome)
+        flow.kill()
+        weave.exit()
     if not in_time:
         raise Untold
     result, error = outcome[0]

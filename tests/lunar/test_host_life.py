@@ -693,6 +693,21 @@ def test_a_signal_for_a_paused_host_comes_when_it_goes_on() -> None:
     assert world.log == [(signal.SIGTERM, 5.0), ("ended", 20.0)]
 
 
+def test_a_signal_for_a_program_that_has_not_begun_or_has_ended_reaches_nobody() -> None:
+    world = World()
+
+    async def ends() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: world.note("a handler of the dead"))
+
+    world.net.start(world.server, ends)
+    world.net.at(1, world.server.kill, signal.SIGTERM)
+    world.net.start(world.client, ends, at=2)
+    world.net.at(1, world.client.kill, signal.SIGTERM)
+    strings = world.net.supervisor.strings
+    world.net.run()
+    assert ([string.state for string in strings], world.log) == ([ENDED, ENDED], [])
+
+
 def test_sigkill_runs_nothing_and_the_host_closes_what_was_open() -> None:
     world = World()
 
@@ -758,6 +773,33 @@ def test_reboot() -> None:
     world.net.at(1, world.server.reboot, 4)
     world.net.run(until=10)
     assert world.log == [(signal.SIGTERM, 1.0), ("serves", 5.0)]
+    assert (world.server.state, world.server.boots) == ("up", 1)
+
+
+def test_a_reboot_of_a_host_that_is_down_is_one_boot() -> None:
+    world = World()
+    world.net.at(1, world.server.crash)
+    world.net.at(2, world.server.reboot)
+    world.net.run()
+    assert (world.server.state, world.server.boots) == ("up", 1)
+
+
+def test_a_crash_ends_a_shutdown_and_a_later_boot_hears_nothing_of_it() -> None:
+    world = World()
+    world.net.start(world.server, handles_sigterm, world)
+    world.net.at(1, world.server.shutdown)                 # complete at 11 s, at the latest
+    world.net.at(2, world.server.crash)
+    world.net.at(3, world.server.boot)
+    world.net.run(until=20)
+    assert (world.log, world.server.state) == ([(signal.SIGTERM, 1.0)], "up")
+
+
+def test_of_two_shutdowns_the_later_one_decides() -> None:
+    world = World()
+    world.net.start(world.server, handles_sigterm, world)
+    world.net.at(1, world.server.shutdown)
+    world.net.at(2, world.server.reboot, "1s")
+    world.net.run(until=20)
     assert (world.server.state, world.server.boots) == ("up", 1)
 
 

@@ -278,3 +278,14 @@ def test_closing_twice_does_nothing(folder: Path) -> None:
     live = tapestry(folder, HOST)
     live.close()
     live.close()
+
+
+def test_a_trial_shows_nothing_of_what_a_module_prints(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "loud.py").write_text(
+        "import sys\nprint('printed')\nsys.stdout.write('written')\nprint('told', file=sys.stderr)\n"
+        "sys.__stdout__.write('said')\ndef main():\n    pass\n"
+    )
+    before = vars(sys)["stdout"]
+    load(parse('[hosts.h]\neth0 = "10.0.0.1/24"\nstrings = [{ call = "loud:main" }]\n', folder / "site.toml")).close()
+    assert vars(sys)["stdout"] is before
+    assert capfd.readouterr() == ("", "")

@@ -94,6 +94,54 @@ def program(folder: Path, text: str, count: int = 2) -> None:
     run(folder, 'run = "p.py"', count)
 
 
+def test_a_submodule_that_is_being_imported_is_itself_and_not_what_stands_for_it(folder: Path) -> None:
+    write(
+        folder,
+        **{
+            "pack/__init__": "",
+            "pack/one": "from . import two\n",
+            "pack/two": "from . import one\nfrom pack import one as again\n",
+        },
+    )
+    program(
+        folder,
+        "import sys, types\nimport pack.one\n"
+        "two = pack.one.two\n"
+        "assert two.one is two.again is pack.one is sys.modules['pack.one']\n"
+        "assert type(two.one) is types.ModuleType\n",
+    )
+
+
+def test_a_traceback_shows_the_lines_of_the_program_and_no_others(folder: Path) -> None:
+    write(folder, broken="def f():\n    1 / 0\nf()\n")
+    program(
+        folder,
+        "import os, sys, traceback\n"
+        "def lines(error):\n"
+        "    return [(os.path.basename(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]\n"
+        "try:\n"
+        "    import broken\n"
+        "except ZeroDivisionError as error:\n"
+        "    assert lines(error) == [('p.py', 5), ('broken.py', 3), ('broken.py', 2)], lines(error)\n"
+        "else:\n    raise AssertionError\n",
+    )
+
+
+def test_an_excepthook_sees_the_lines_of_the_program_and_no_others(folder: Path) -> None:
+    write(
+        folder,
+        hooked="import sys, traceback\n"
+        "sys.excepthook = lambda kind, error, trace: print([f.lineno for f in traceback.extract_tb(trace)])\n"
+        "{}['no such key']\n",
+    )
+    live = load(parse(HOSTS.format(count=1, string='run = "hooked.py", on_error = "continue"'), folder / "site.toml"))
+    live.supervisor.on_failure = lambda _string: None
+    with weaves.Output() as output:
+        live.run_blocking()
+    live.close()
+    assert output.text("h-0") == "[3]\n"
+
+
 def test_each_weave_has_data_of_its_own(folder: Path) -> None:
     program(
         folder,
@@ -353,6 +401,8 @@ def test_shared_names_are_one_object_in_all_beads(folder: Path) -> None:
 def test_weaves_that_name_one_bead_share_its_data_and_nothing_else(folder: Path) -> None:
     write(folder, cache="entries = {}\n", own="""
 import cache
+import sys
+assert list(sys.modules).count("own") == 1 and len(sys.modules) == len(set(sys.modules))
 count = 0
 def put(name):
     global count
@@ -458,6 +508,16 @@ def test_streams_and_hooks_are_the_programs(folder: Path, capsys: pytest.Capture
     live.close()
     assert capsys.readouterr().out == "seen\nhook KeyError\n"
     assert sys.excepthook is sys.__excepthook__ or "weaves" not in sys.excepthook.__module__
+
+
+def test_the_first_streams_are_the_programs_too(folder: Path) -> None:
+    write(folder, first="import io, sys\nsys.stdout = io.StringIO()\nprint('lost')\nsys.__stdout__.write('kept\\n')\n")
+    live = load(parse(HOSTS.format(count=1, string='run = "first.py"'), folder / "site.toml"))
+    outside = sys.__stdout__
+    with weaves.Output() as output:
+        live.run_blocking()
+    live.close()
+    assert (output.text("h-0"), sys.__stdout__) == ("kept\n", outside)
 
 
 def test_a_thousand_weaves_of_one_module_see_nothing_of_each_other(folder: Path) -> None:

@@ -220,6 +220,11 @@ def test_inside_it_is_no_terminal_and_has_no_descriptor() -> None:
                 stream.fileno()
 
 
+def test_it_has_what_programs_ask_a_file_for(screen: Screen) -> None:
+    assert (screen.stream.mode, screen.stream.line_buffering, screen.stream.write_through) == ("w", False, False)
+    assert WeaveInput(io.StringIO()).mode == "r"
+
+
 def test_a_program_cannot_close_it(screen: Screen) -> None:
     with inside("a"):
         screen.stream.close()

@@ -249,7 +249,7 @@ def test_an_error_of_a_handler_restarts_the_string_once() -> None:
 
     world = World(RESTART)
     string = world.start(main)
-    world.supervisor.stop_at(string, 3 * S)
+    world.supervisor.at(3 * S, lambda: string.weave.signals.deliver(signal.SIGTERM))
     world.run(until=50)
     # What ran until 3 s has ended, and its end is not taken for that of the new one.
     assert [(what, at) for _, what, at in world.events] == [("started", 0.0), ("failed", 3.0), ("started", 4.0)]

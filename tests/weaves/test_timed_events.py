@@ -62,6 +62,8 @@ def mistake(event: str) -> str:
         ('at = "5s"\ndo = "crsh"\nhost = "server"', 2, ' do: "crsh" is not known; did you mean "crash"?'),
         ('at = "soon"\ndo = "crash"\nhost = "server"', 1,
          ' at: "soon" is not a duration; expected a number and a unit (ns, us, ms, s, m, h, d)'),
+        ('at = "5s"\ndo = "signal"\nsignal = "SIGHUP"\nhost = "client-1"\nweave = "site"', 5,
+         " weave: there is no weave on client-1; expected no weave"),
         ('at = "5s"\ndo = "crash"', 0, ': no host for "crash"; expected host = "NAME"'),
         ('at = "5s"\ndo = "crash"\nhost = "servr"', 3, ' host: there is no host "servr"; did you mean "server"?'),
         ('at = "5s"\ndo = "crash"\nhost = "server"\nweave = "site"', 4,
@@ -350,3 +352,72 @@ def test_policies() -> None:
     assert [always.after_end(n) for n in (0, 1)] == [True, False]
     assert (failures.after_failure(1000), failures.after_end(0)) == (True, False)
     assert (failures.after_signal(signal.SIGKILL, 0), failures.after_signal(signal.SIGINT, 0)) == (True, False)
+
+
+DYING = """\
+import signal, sys, time
+print("begins")
+signal.signal(signal.SIGTERM, lambda *_: print("the handler of a program that has ended"))
+time.sleep(1)
+sys.exit(3)
+"""
+
+
+def outputs(text: str, folder: Path, **files: str) -> tuple[list[str], list[str]]:
+    """What the programs of host h print, and the states of its strings in the end."""
+    for name, code in files.items():
+        (folder / f"{name}.py").write_text(code)
+    (folder / "site.toml").write_text(text)
+    live = weaves.load(folder / "site.toml")
+    live.supervisor.on_failure = lambda _string: None
+    try:
+        with weaves.Output() as output:
+            live.run_blocking()
+        return output.text("h").splitlines(), [string.state for string in live.supervisor.strings]
+    finally:
+        live.close()
+
+
+def test_a_program_that_is_dead_until_its_restart_handles_no_signal_and_stop_ends_it(folder: Path) -> None:
+    text = """\
+[tapestry]
+until = "30s"
+[hosts.h]
+eth0 = "10.0.0.1/24"
+strings = [{ run = "dying.py", restart = "on-failure", restart_delay = "10s", stop = "5s" }]
+"""
+    assert outputs(text, folder, dying=DYING) == (["begins"], [KILLED])
+
+
+def test_a_signal_for_a_program_that_is_dead_does_not_keep_it_from_its_restart(folder: Path) -> None:
+    text = """\
+[tapestry]
+until = "11s"
+on_error = "continue"
+[hosts.h]
+eth0 = "10.0.0.1/24"
+strings = [{ run = "dying.py", restart = "on-failure", restart_delay = "8s" }]
+[[events]]
+at = "5s"
+do = "signal"
+signal = "SIGTERM"
+host = "h"
+"""
+    assert outputs(text, folder, dying=DYING)[0] == ["begins", "begins"]
+
+
+@pytest.mark.parametrize("restart", ["on-failure", "always"])
+def test_what_fails_when_it_is_stopped_stays_ended(folder: Path, restart: str) -> None:
+    text = f"""\
+[tapestry]
+until = "30s"
+on_error = "continue"
+[hosts.h]
+eth0 = "10.0.0.1/24"
+strings = [{{ run = "failing.py", restart = "{restart}", stop = "5s" }}]
+"""
+    failing = (
+        "import signal, sys, time\nprint('begins')\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\ntime.sleep(100)\n"
+    )
+    assert outputs(text, folder, failing=failing) == (["begins"], [FAILED])

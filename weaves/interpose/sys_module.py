@@ -8,13 +8,18 @@ is.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import types
-from typing import Any, Final, TextIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from weaves.here import here
 from weaves.interpose.replace import Replacements
+
+if TYPE_CHECKING:
+    from weaves.strings import Weave
 
 STREAMS: Final = ("stdin", "stdout", "stderr")
 # What a program may replace for itself. sys.excepthook is called for it by beads.py.
@@ -86,19 +91,57 @@ def _own(name: str) -> property:
         if weave is None:
             vars(sys)[name] = value
             return
-        outer = vars(sys)[name]
-        if value is outer:
+        found = vars(sys)[name]
+        if value is (found._outer if type(found) is StreamByContext else found):
             weave.sys_names.pop(name, None)
             return
         weave.sys_names[name] = value
-        if name in STREAMS and type(outer) is not StreamByContext:
-            vars(sys)[name] = StreamByContext(name, outer)
+        if name in STREAMS and type(found) is not StreamByContext:
+            vars(sys)[name] = StreamByContext(name, found)
+
+    return property(get, set_)
+
+
+def _first(name: str) -> property:
+    """`sys.__stdout__`: inside a weave the stream that its program began with."""
+
+    def get(_self: Any) -> Any:
+        weave = here.weave
+        if weave is None:
+            return vars(sys)[f"__{name}__"]
+        found = vars(sys)[name]
+        return weave.sys_names.get(f"__{name}__", found._outer if type(found) is StreamByContext else found)
+
+    def set_(_self: Any, value: Any) -> None:
+        names = vars(sys) if here.weave is None else here.weave.sys_names
+        names[f"__{name}__"] = value
 
     return property(get, set_)
 
 
 for _name in (*STREAMS, *HOOKS):
     setattr(Sys, _name, _own(_name))
+for _name in STREAMS:
+    setattr(Sys, f"__{_name}__", _first(_name))
+
+
+@contextlib.contextmanager
+def unheard(weave: Weave) -> Iterator[None]:
+    """A context in which nothing is shown of what `weave` prints."""
+    before = {name: vars(sys)[name] for name in STREAMS}
+    outer, here.weave = here.weave, weave
+    try:
+        sys.stdout = sys.__stdout__ = io.StringIO()  # type: ignore[misc, assignment]
+        sys.stderr = sys.__stderr__ = io.StringIO()  # type: ignore[misc, assignment]
+    finally:
+        here.weave = outer
+    try:
+        yield
+    finally:
+        for name, stream in before.items():
+            found = vars(sys)[name]
+            if type(found) is StreamByContext and found._outer is stream:
+                vars(sys)[name] = stream
 
 
 class StreamByContext(io.TextIOBase):
