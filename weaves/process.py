@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import greenlet
 
+from weaves.hang import Hang
+
 if TYPE_CHECKING:
     from weaves.strings import Weave
 
@@ -66,10 +68,12 @@ class Process:
             function, args, kwargs = self.exit_functions.pop()
             try:
                 function(*args, **kwargs)
-            except greenlet.GreenletExit:
+            except (greenlet.GreenletExit, Hang):
                 raise  # the program was killed
             except BaseException as error:  # noqa: BLE001 - even SystemExit: so does the interpreter
                 print(f"Exception ignored in atexit callback: {function!r}", file=sys.stderr)
+                if error.__traceback__ is not None:  # without this function's frame
+                    error.__traceback__ = error.__traceback__.tb_next
                 traceback.print_exception(error)
 
     def forget_exit_work(self) -> None:

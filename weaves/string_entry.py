@@ -61,10 +61,7 @@ class StringEntry:
         args = table.args if self._call is not None and not isinstance(table.args, str) else []
         self._args = [value_field(source, (*path, "args", at), value) for at, value in enumerate(args)]
         self._kwargs = {key: value_field(source, (*path, "kwargs", key), item) for key, item in table.kwargs.items()}
-        self._env = {key: text_field(place("env", key), text, _variable) for key, text in table.env.items()}
-        for key in self._env:
-            if not key or "=" in key or "\0" in key:
-                raise place("env", key).error(f'"{key}" cannot be set, as in setenv(3); expected a name without "="')
+        self._env = {key: text_field(place("env", key), text, str) for key, text in table.env.items()}
         self._start = None if table.start is None else text_field(place("start"), table.start, parse_wait)
         self._stop = None if table.stop is None else text_field(place("stop"), table.stop, parse_wait)
         self._cwd = None if table.cwd is None else text_field(place("cwd"), table.cwd, _folder)
@@ -145,12 +142,6 @@ def _default_name(run: tuple[str, ...] | None, call: str | None) -> str:
         return call.rpartition(":")[2].rpartition(".")[2]
     program = program_of(run)
     return program.module.rpartition(".")[2] if program.module is not None else Path(program.path or "").stem
-
-
-def _variable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("there is a null character in it, which no environment can hold; expected a text without")
-    return text
 
 
 def _folder(text: str) -> str:

@@ -256,18 +256,18 @@ class Watchdog:
         # A process that was stopped, or a machine that has no time for it, is no hang: late looks count as one or two.
         passed = min(now - self._looked_at, 2 * self._look_s)
         self._looked_at = now
-        if not self._inside:
-            self._held_s = self._still_s = 0.0
-            return
         seen = self._progress()
-        if seen == self._seen:
+        # Between two slices nothing holds the processor. But the clock may stand all the same, and there this thread
+        # looks more often than not: where the run's thread waits for the machine it lets go of the interpreter.
+        works = self._inside or seen[:1] != self._seen[:1]
+        if seen == self._seen and self._inside:
             self._held_s += passed
         else:
             self._seen, self._seen_at = seen, now
             self._held_s = 0.0
         clock_ns = int(self._scheduler.now_ns)
         if 0 <= clock_ns - self._clock_ns < self._standing_ns:
-            self._still_s += passed
+            self._still_s += passed if works else 0.0
         else:
             self._clock_ns = clock_ns
             self._still_s = 0.0

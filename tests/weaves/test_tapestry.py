@@ -794,17 +794,6 @@ run = "nothing.py"
 >>> 5: [[hosts.a.strings]] run: there is no program "nothing.py"; expected a Python file, from the tapestry's
 ... folder
 
-== env with a name that no environment can have
-[hosts.a]
-strings = [{ run = "apps/site.py", env = { "A=B" = "1" } }]
->>> 2: [hosts.a] strings[0].env."A=B": "A=B" cannot be set, as in setenv(3); expected a name without "="
-
-== env with a null character
-[hosts.a]
-strings = [{ run = "apps/site.py", env = { A = "1\u00002" } }]
->>> 2: [hosts.a] strings[0].env.A: there is a null character in it, which no environment can hold; expected a text
-... without
-
 == env with an open brace
 [hosts.a]
 strings = [

@@ -292,6 +292,28 @@ def test_a_livelock(world: World, function: Callable[..., Any]) -> None:
     world.check_others()
 
 
+def test_a_clock_that_stands_is_seen_from_between_two_slices(world: World) -> None:
+    class Turn:
+        def turn(self) -> None:
+            pass
+
+    watchdog, scheduler = world.net.supervisor.watchdog, world.net.supervisor.scheduler
+    assert watchdog is not None
+
+    def looks(works: bool) -> float:
+        watchdog._still_s = 0.0
+        for number in range(1, 6):
+            if works:
+                scheduler.turns.append(Turn())
+                scheduler.run(0, 1)
+            watchdog._look(watchdog._looked_at + LIMIT_S / 20, threading.Event())
+        return watchdog._still_s
+
+    looks(works=True)
+    assert looks(works=True) == pytest.approx(5 * LIMIT_S / 20)
+    assert looks(works=False) == 0.0
+
+
 def test_two_strings_that_wake_each_other_are_both_named(world: World) -> None:
     # Through two queues: neither yields by itself, and neither is more to blame than the other.
     here: asyncio.Queue[int] = asyncio.Queue()
@@ -703,6 +725,15 @@ def test_weave_run_stops_the_run(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "  the run is stopped\n" in done.stderr
     assert "good has ended" not in done.stdout
+
+
+@pytest.mark.parametrize("on_hang", ["string", "run"])
+def test_a_function_of_atexit_that_hangs(tmp_path: Path, on_hang: str) -> None:
+    bad = "import atexit\ndef last():\n    while True:\n        pass\natexit.register(last)\n"
+    done = weave_run(tmp_path, TAPESTRY.replace("ON_HANG", on_hang), bad=bad, good=GOOD)
+    assert done.returncode == 1
+    assert re.search(r"^failed at 0s: host bad, weave bad, string bad:$", done.stderr, re.MULTILINE)
+    assert ("good has ended" in done.stdout) == (on_hang == "string")
 
 
 def test_an_option_comes_before_the_tapestry(tmp_path: Path) -> None:

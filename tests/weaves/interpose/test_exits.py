@@ -55,6 +55,16 @@ def test_it_does_not_run_when_a_program_is_cut_off(programs: Programs, end: str)
     assert programs(source, ok=True) == ["here"]
 
 
+def test_what_a_function_of_atexit_raises_is_told_as_the_interpreter_tells_it(programs: Programs) -> None:
+    source = (
+        "import atexit, io, sys\nsys.stderr = io.StringIO()\n"
+        "def first():\n    print(sys.stderr.getvalue().splitlines()[1:3])\n"
+        "atexit.register(first)\natexit.register(lambda: [].pop())\n"
+    )
+    told = programs(source, ok=True)[0]
+    assert told.startswith("['Traceback (most recent call last):', '  File ") and told.endswith(", line 6, in <lambda>']")
+
+
 def test_os_exit_with_a_code_is_a_failure(programs: Programs) -> None:
     assert programs("import os\ntry:\n    os._exit(3)\nexcept Exception:\n    print('never')\n", ok=False) == []
 
