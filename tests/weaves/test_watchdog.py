@@ -302,7 +302,7 @@ def test_a_clock_that_stands_is_seen_from_between_two_slices(world: World) -> No
 
     def looks(works: bool) -> float:
         watchdog._still_s = 0.0
-        for number in range(1, 6):
+        for _ in range(1, 6):
             if works:
                 scheduler.turns.append(Turn())
                 scheduler.run(0, 1)

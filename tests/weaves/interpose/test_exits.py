@@ -62,7 +62,8 @@ def test_what_a_function_of_atexit_raises_is_told_as_the_interpreter_tells_it(pr
         "atexit.register(first)\natexit.register(lambda: [].pop())\n"
     )
     told = programs(source, ok=True)[0]
-    assert told.startswith("['Traceback (most recent call last):', '  File ") and told.endswith(", line 6, in <lambda>']")
+    assert told.startswith("['Traceback (most recent call last):', '  File ")
+    assert told.endswith(", line 6, in <lambda>']")
 
 
 def test_os_exit_with_a_code_is_a_failure(programs: Programs) -> None:
