@@ -162,6 +162,9 @@ def run(code: types.CodeType, namespace: dict[str, Any], name: str, modules: Mod
         exec(code, namespace)
     else:
         exec(code, namespace, _Sharing(namespace, code.co_filename, names, modules.shared))
+        if missing := sorted(names - namespace.keys()):
+            message = f"module {name!r} has no {missing[0]!r}, which its beads are to share"
+            raise AttributeError(message, name=missing[0])
 
 
 class _Sharing(dict[str, Any]):

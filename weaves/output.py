@@ -171,18 +171,32 @@ class Streams:
         self._inner = [WeaveStream(outer, emit) for outer, emit in zip(self._outer[1:], self._emits, strict=True)]
         sys.stdin = WeaveInput(sys.stdin)
         sys.stdout, sys.stderr = self._inner
+        _entered.append(self)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         assert self._outer is not None, "the context was left before it was entered"
         sys.stdin, sys.stdout, sys.stderr = self._outer
+        _entered.remove(self)
         for stream in self._inner:
             stream.finish_all()
+
+    def write(self, fd: int, data: Any) -> int:
+        """What `os.write` inside a weave does to the descriptors 1 and 2; the count of bytes."""
+        return int(self._inner[fd - 1].buffer.write(data))
 
     def finish(self, weave: Weave) -> None:
         """Emit what `weave` has written without a newline at its end; it has ended."""
         for stream in self._inner:
             stream.finish(weave)
+
+
+_entered: list[Streams] = []
+
+
+def active() -> Streams | None:
+    """The streams that what weaves print goes to now, if there are any."""
+    return _entered[-1] if _entered else None
 
 
 class Output(Streams):

@@ -237,6 +237,8 @@ class Weave:
             self.descriptors.clear()
         self.close_loops()
         self._forget_process()
+        if self.over and self.modules is not None:
+            self.modules = self.modules.fresh()  # what its modules hold is given back
 
     def close_loops(self) -> None:
         """Once nothing of the program runs any more: close the loops that it made and left open."""

@@ -39,6 +39,7 @@ from typing import Any, Final
 import pytest
 
 import lunar
+import weaves
 from weaves import interpose
 from weaves.clock import EPOCH_NS
 from weaves.here import here
@@ -622,6 +623,26 @@ def _(moment: Moment) -> None:
 def _(moment: Moment) -> None:
     inside, machine = moment.both(lambda: (os.cpu_count(), os.getuid(), os.getgid()))
     assert inside == machine
+
+
+@row("os.write")
+def _(moment: Moment) -> None:
+    def look() -> int:
+        return os.write(1, b"by number\n")
+
+    reader, writer = os.pipe()
+    kept = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        with weaves.Output() as output:
+            assert moment.both(look) == (10, 10)
+    finally:
+        os.dup2(kept, 1)
+        for descriptor in (kept, writer):
+            os.close(descriptor)
+    assert output.text("alpha") == "by number\n"
+    assert os.read(reader, 100) == b"by number\n"  # once, by the one outside
+    os.close(reader)
 
 
 @row("OpenSSL's own randomness")

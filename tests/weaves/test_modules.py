@@ -6,6 +6,7 @@ Each program asserts for itself; a string that ended well is one whose assertion
 from __future__ import annotations
 
 import bdb
+import gc
 import importlib
 import importlib.util
 import pickle
@@ -445,6 +446,25 @@ strings = [{ call = "own:get", start = "1s" }]
     live.close()
     # Two strings of one weave are in one bead: `count` is 1 in both. `alone` names no cache, so it has one of its own.
     assert results == {"left": (["left", "right"], 1), "right": (["left", "right"], 1), "alone": ([], 0)}
+
+
+def test_a_shared_name_that_is_never_made_is_told(folder: Path) -> None:
+    write(folder, own="CACHE = {}\ndef main(): ...\n")
+    expected = r"AttributeError: module 'own' has no 'CASH', which its beads are to share"
+    with pytest.raises(weaves.TapestryError, match=expected):
+        run(folder, 'call = "own:main"', share=("CASH",))
+
+
+def test_the_modules_of_a_program_that_has_ended_are_given_back(folder: Path) -> None:
+    write(folder, own="class Big: ...\ndef main():\n    return weakref.ref(Big)\nimport weakref\n")
+    text = '[hosts.a]\nstrings = [{ call = "own:main" }, { run = "wait.py" }]\n'
+    write(folder, wait="import time\ntime.sleep(10)\n")
+    live = load(parse(text, folder / "site.toml"))
+    live.network.run(until="1s")  # type: ignore[attr-defined]
+    gc.collect()
+    assert live.supervisor.strings[0].result() is None
+    live.run_blocking()
+    live.close()
 
 
 def test_two_programs_have_folders_of_their_own(folder: Path) -> None:

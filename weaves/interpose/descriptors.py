@@ -1,7 +1,7 @@
 """Numbers of descriptors inside a weave: `os.pipe` makes the host's; `os.read`, `os.close`, `fcntl.fcntl` know them.
 
-A number tells whose it is. Calls on the machine's descriptors (files, the terminal) go to the machine, from inside a
-weave too.
+A number tells whose it is. Calls on the machine's descriptors (files) go to the machine, from inside a weave too; what
+is written to 1 and 2 goes where the lines of `print` go.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from weaves import output
 from weaves.here import here
 from weaves.interpose.replace import Replacements
 
@@ -36,6 +37,8 @@ def install(replacements: Replacements) -> None:
 def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
     def call(fd: Any, *args: Any, **kwargs: Any) -> Any:
         weave = here.weave
+        if name == "write" and weave is not None and fd in (1, 2) and (streams := output.active()) is not None:
+            return streams.write(fd, *args)
         if weave is None or not isinstance(fd, int) or not weave.host.files.has(fd):
             return real(fd, *args, **kwargs)
         return getattr(weave.host.files, name)(fd, *args, **kwargs)
