@@ -35,7 +35,8 @@ from lunar.wire.address import ipv4_text, network_mask
 from weaves import seeds, units
 from weaves.here import here
 from weaves.scheduler import Call, Event
-from weaves.strings import WAITING_TO_START, String, Weave, free_weave_name
+from weaves.strings import WAITING_TO_START, String
+from weaves.weave import Weave, free_weave_name
 
 if TYPE_CHECKING:
     from lunar.network import Network
@@ -72,7 +73,7 @@ class Host:
 
     `name` is what others find it by. `devices` are its devices by their names ("lo", "eth0" ...); one that is not
     `plugged` neither sends nor receives, as with its cable out. `state` is "up", "paused" or "down". `launches` are
-    called at each boot but the first, and start the host's programs; `boots` counts them. A `weaves.strings.Stack`.
+    called at each boot but the first, and start the host's programs; `boots` counts them. A `weaves.weave.Stack`.
     """
 
     def __init__(self, network: Network, name: str) -> None:
@@ -449,7 +450,7 @@ class Host:
             self._commands.append(command)
         return printed
 
-    # What a weave asks of its host (weaves.strings.Stack)
+    # What a weave asks of its host (weaves.weave.Stack)
 
     @property
     def weave(self) -> Weave:

@@ -28,7 +28,7 @@ from weaves.here import here
 
 if TYPE_CHECKING:
     from lunar.host import Host
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 
 def error(number: int) -> OSError:

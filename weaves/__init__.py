@@ -13,8 +13,9 @@ from weaves import scheduler as _scheduler
 from weaves.loader import LiveTapestry, load
 from weaves.output import Output
 from weaves.realtime import Stalled
-from weaves.strings import String, Weave, current_string, schedule
+from weaves.strings import String, current_string, schedule
 from weaves.tapestry_errors import TapestryError
+from weaves.weave import Weave
 
 __version__ = "0.1.0"
 

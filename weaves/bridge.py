@@ -25,7 +25,8 @@ from weaves.here import here
 from weaves.scheduler import Call
 
 if TYPE_CHECKING:
-    from weaves.strings import String, Weave
+    from weaves.strings import String
+    from weaves.weave import Weave
 
 
 class Flow:

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from weaves.loop import WeaveLoop
 from weaves.scheduler import Lane
 from weaves.seeds import LazyGenerator
-from weaves.strings import Weave
 from weaves.supervisor import Supervisor
+from weaves.weave import Weave
 
 NAME = "collector"
 

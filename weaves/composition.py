@@ -18,11 +18,11 @@ from weaves.host_groups import Group, Names
 from weaves.named_modules import SIMULATOR, Modules, code_of
 from weaves.programs import Programs
 from weaves.string_entry import StringEntry
-from weaves.strings import free_weave_name
 from weaves.tables import BeadTable, RootTable, WeaveTable
 from weaves.tapestry import BeadDescription, HostDescription, StringDescription, WeaveDescription
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
+from weaves.weave import free_weave_name
 
 
 def implied_weaves(host: HostDescription, modules: Modules) -> Iterator[WeaveDescription]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from weaves.clock import format_duration
 
 if TYPE_CHECKING:
-    from weaves.strings import String, Weave
+    from weaves.strings import String
+    from weaves.weave import Weave
 
 # So many lines of a stack are told, the innermost.
 _TOLD_LINES: Final = 8

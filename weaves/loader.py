@@ -27,12 +27,13 @@ from weaves.modules import Bead, Modules
 from weaves.programs import Program, program_of
 from weaves.realtime import Stalled, drive, drive_blocking
 from weaves.scheduler import IDLE, STOPPED
-from weaves.strings import FAILED, String, Weave
+from weaves.strings import FAILED, String
 from weaves.supervisor import Supervisor
 from weaves.tapestry import BeadDescription, EventDescription, StringDescription, Tapestry, WeaveDescription, read
 from weaves.tapestry_errors import TapestryError, Where, suggestion
 from weaves.toml_source import TomlSource, key_text
 from weaves.trial import Untold, attempt
+from weaves.weave import Weave
 
 # The networks that a tapestry can name. By name, because this package knows no network.
 _BUILDERS: Final = {"lunar": "lunar.builder"}

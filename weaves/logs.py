@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from weaves.file_set import FileSet, file_name
-from weaves.strings import Weave
+from weaves.weave import Weave
 
 
 class LogDirectory:

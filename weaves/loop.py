@@ -26,7 +26,7 @@ from weaves.scheduler import FOREVER, Call
 from weaves.unwinding import discard_coroutines
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000

@@ -30,7 +30,7 @@ from weaves.library import Library, Policy, execute
 from weaves.machine_modules import MISSING, ModuleProxy, import_outside, machine, outside_of, raw, stand_in, unpinned
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 # typeshed leaves this out: it is importlib's inside, the same from CPython 3.11 to 3.14.
 _bootstrap: Any = importlib._bootstrap

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self, TextIO
 
 from weaves.here import here
-from weaves.strings import Weave
+from weaves.weave import Weave
 
 Emit = Callable[[Weave, str], None]
 

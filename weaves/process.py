@@ -20,7 +20,7 @@ import greenlet
 from weaves.hang import Hang
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 # As in a fresh Debian or Ubuntu.
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -25,7 +25,8 @@ from weaves.hang import HangReport
 from weaves.loader import LiveTapestry
 from weaves.logs import LogDirectory
 from weaves.realtime import perf_counter
-from weaves.strings import ENDED, FAILED, KILLED, String, Weave
+from weaves.strings import ENDED, FAILED, KILLED, String
+from weaves.weave import Weave
 
 # How often the progress is shown, in seconds of the machine's clock: on a terminal, and as plain lines.
 TERMINAL_EVERY_S: Final = 0.1

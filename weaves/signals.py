@@ -17,7 +17,7 @@ from weaves.scheduler import Call
 if TYPE_CHECKING:
     from weaves.bridge import Flow
     from weaves.loop import WeaveLoop
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 Handler = Callable[[int, Any], object] | int | None
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from weaves.hang import Hang, HangReport
 from weaves.restart import AFTER_FAILURES, NEVER
 from weaves.scheduler import Call, Lane, Scheduler
-from weaves.strings import ENDED, FAILED, KILLED, String, Weave
+from weaves.strings import ENDED, FAILED, KILLED, String
 from weaves.trace import Trace
+from weaves.weave import Weave
 
 if TYPE_CHECKING:
     from weaves.watchdog import Watchdog

@@ -18,8 +18,8 @@ from weaves.loop import WeaveLoop
 from weaves.modules import Modules
 from weaves.scheduler import Lane
 from weaves.seeds import LazyGenerator
-from weaves.strings import Weave
 from weaves.supervisor import Supervisor
+from weaves.weave import Weave
 
 # How long a module may take to be executed: of virtual time, and in events and turns.
 _LIMIT_NS: Final = 3600 * NS_PER_S

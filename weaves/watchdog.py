@@ -50,7 +50,8 @@ from weaves.hang import (
 from weaves.here import pins
 from weaves.loop import WeaveLoop
 from weaves.scheduler import BUDGET_SPENT, Call
-from weaves.strings import String, Weave, string_in
+from weaves.strings import String, string_in
+from weaves.weave import Weave
 
 if TYPE_CHECKING:
     from weaves.supervisor import Supervisor

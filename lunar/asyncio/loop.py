@@ -25,7 +25,7 @@ from weaves.loop import HostFuture, WeaveLoop
 
 if TYPE_CHECKING:
     from lunar.host import Host
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 # Private to asyncio, and without types.
 _check_ssl_socket: Any = getattr(base_events, "_check_ssl_socket")  # noqa: B009

@@ -24,8 +24,8 @@ import pytest
 
 import weaves
 from weaves.output import Streams
-from weaves.strings import Weave
 from weaves.tapestry import parse
+from weaves.weave import Weave
 
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_S = 120

@@ -15,8 +15,8 @@ from weaves.bridge import Flow, current_flow
 from weaves.here import here
 from weaves.loop import WeaveLoop
 from weaves.scheduler import FOREVER, IDLE, Call
-from weaves.strings import Weave
 from weaves.supervisor import Supervisor
+from weaves.weave import Weave
 
 ms = 1_000_000
 

@@ -23,9 +23,10 @@ from weaves.loop import WeaveLoop
 from weaves.output import Output
 from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE
-from weaves.strings import FAILED, KILLED, String, Weave
+from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, Supervisor
 from weaves.tapestry import parse
+from weaves.weave import Weave
 
 interpose.install()
 

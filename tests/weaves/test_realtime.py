@@ -22,8 +22,9 @@ from weaves.interpose import collector, signal_calls
 from weaves.loop import WeaveLoop
 from weaves.realtime import _COLLECT_EVERY, drive, drive_blocking, run_slice
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Call
-from weaves.strings import RUNNING, String, Weave
+from weaves.strings import RUNNING, String
 from weaves.supervisor import RETURN, Supervisor
+from weaves.weave import Weave
 
 interpose.install()
 

@@ -17,8 +17,9 @@ import pytest
 from weaves import report
 from weaves.loader import LiveTapestry, load
 from weaves.report import Report, failure_text, print_summary, write_json
-from weaves.strings import ENDED, RUNNING, String, Weave
+from weaves.strings import ENDED, RUNNING, String
 from weaves.tapestry import parse
+from weaves.weave import Weave
 
 
 def raised(error: BaseException) -> BaseException:

@@ -16,8 +16,9 @@ from weaves.here import here
 from weaves.loop import WeaveLoop
 from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE, Call
-from weaves.strings import ENDED, FAILED, KILLED, String, Weave
+from weaves.strings import ENDED, FAILED, KILLED, String
 from weaves.supervisor import CONTINUE, Supervisor
+from weaves.weave import Weave
 
 interpose.install()
 

@@ -20,18 +20,9 @@ from weaves.here import here
 from weaves.loop import WeaveLoop
 from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE, Call
-from weaves.strings import (
-    ENDED,
-    FAILED,
-    KILLED,
-    RUNNING,
-    WAITING_TO_START,
-    String,
-    Weave,
-    current_string,
-    schedule,
-)
+from weaves.strings import ENDED, FAILED, KILLED, RUNNING, WAITING_TO_START, String, current_string, schedule
 from weaves.supervisor import CONTINUE, Supervisor
+from weaves.weave import Weave
 
 interpose.install()
 

@@ -14,8 +14,9 @@ from weaves import interpose, seeds
 from weaves.loop import WeaveLoop
 from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE, REACHED, STOPPED
-from weaves.strings import ENDED, FAILED, KILLED, RUNNING, WAITING_TO_START, String, Weave
+from weaves.strings import ENDED, FAILED, KILLED, RUNNING, WAITING_TO_START, String
 from weaves.supervisor import CONTINUE, RESTART, RETURN, STOP, Supervisor, counts
+from weaves.weave import Weave
 
 interpose.install()
 

@@ -21,7 +21,7 @@ from weaves.interpose.replace import Replacements
 
 if TYPE_CHECKING:
     from weaves.process import Process
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 
 def install(replacements: Replacements) -> None:

@@ -15,7 +15,7 @@ from weaves.here import here
 from weaves.interpose.replace import Replacements
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 # RFC 4122 (4.1.4): the time of a version 1 UUID counts 100 ns from 1582-10-15; this is the distance to the Unix epoch.
 _UUID_EPOCH: Final = 0x01B2_1DD2_1381_4000

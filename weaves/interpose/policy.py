@@ -10,7 +10,7 @@ from weaves.here import here
 from weaves.interpose.replace import Replacements
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 
 def install(replacements: Replacements) -> None:

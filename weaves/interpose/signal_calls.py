@@ -23,7 +23,7 @@ from weaves.interpose.replace import Replacements
 from weaves.scheduler import Call
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 _NS: Final = 1_000_000_000
 

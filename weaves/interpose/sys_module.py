@@ -19,7 +19,7 @@ from weaves.here import here
 from weaves.interpose.replace import Replacements
 
 if TYPE_CHECKING:
-    from weaves.strings import Weave
+    from weaves.weave import Weave
 
 STREAMS: Final = ("stdin", "stdout", "stderr")
 # What a program may replace for itself. sys.excepthook is called for it by beads.py.
