@@ -56,6 +56,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/hosts.py
 	$(BIN)/python benchmarks/heap.py
 	$(BIN)/python benchmarks/beads.py --most 100
+	$(BIN)/python benchmarks/lives.py 2000
 
 # The tests of other people's packages, on a virtual host (docs/conformance.md). Fetches; not part of `test`.
 conformance-apps: $(APPS)/.installed
