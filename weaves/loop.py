@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
-# A timer that is due when it is set fires at this very instant. Where one leads to the next so often, the clock goes on
-# by a nanosecond: a machine's always goes on, and some programs wait for that. aioquic's loss detection does: by
+# A timer that is due when it is set fires at this very instant. Each time that one has led to the next so often, the
+# clock goes on by a nanosecond: a machine's always goes on, and some programs wait for that. aioquic's loss detection does: by
 # rounding, a packet that is lost at `sent + delay` is not yet lost at that time by `sent <= now - delay`.
 _ROUNDS_OF_AN_INSTANT: Final = 100
 # A timer for later than this, or for infinity, needs no event: no run goes on for so long.
@@ -144,7 +144,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             at_ns = round(when * _NS)
             if at_ns <= now:
                 timer.round = self._fired_round + 1 if self._fired_ns == now else 1
-                at_ns = now if when <= self.time() and timer.round <= _ROUNDS_OF_AN_INSTANT else now + 1
+                at_ns = now
+                if when > self.time() or timer.round > _ROUNDS_OF_AN_INSTANT:
+                    at_ns, timer.round = now + 1, 0
             self._scheduler.post(event, self._lane, at_ns)
             self.timers += 1
         timer._scheduled = True  # type: ignore[attr-defined]
