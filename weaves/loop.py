@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
 # A timer that is due when it is set fires at this very instant. Each time that one has led to the next so often, the
-# clock goes on by a nanosecond: a machine's always goes on, and some programs wait for that. aioquic's loss detection does: by
-# rounding, a packet that is lost at `sent + delay` is not yet lost at that time by `sent <= now - delay`.
+# clock goes on by a nanosecond: a machine's always goes on, and some programs wait for that. aioquic's loss detection
+# does: by rounding, a packet that is lost at `sent + delay` is not yet lost at that time by `sent <= now - delay`.
 _ROUNDS_OF_AN_INSTANT: Final = 100
 # A timer for later than this, or for infinity, needs no event: no run goes on for so long.
 _NEVER_S: Final = FOREVER / _NS
