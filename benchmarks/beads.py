@@ -1,6 +1,6 @@
 """The price of isolation: memory and time a weave, for modules of its own, at 1, 100 and 1,000 weaves.
 
-For a small application package (200 lines: classes, dataclasses, a cached function, tables) and for aiohttp, each way
+For a small application package (180 lines: classes, dataclasses, a cached function, tables) and for aiohttp, each way
 of giving programs their modules is measured in a process of its own, side by side in every round:
 
     shared      one instance for all weaves: what `isolate = []` gives

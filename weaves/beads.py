@@ -109,4 +109,4 @@ class Function:
 
 def argv0(main: Main, path: str | None) -> str:
     """What sys.argv begins with: the file as the program line names it, or of `python -m` the module's own."""
-    return path if path is not None else str(main.file or sys.argv[0])
+    return path if path is not None else str(main.file)
