@@ -26,6 +26,7 @@ from weaves.scheduler import Call
 
 if TYPE_CHECKING:
     from weaves.strings import String
+    from weaves.threads import ThreadState
     from weaves.weave import Weave
 
 
@@ -47,13 +48,15 @@ class Flow:
         self.ended = False
         # For whom it was made, if that is known.
         self.string: String | None = None
-        # The loop that asyncio.set_event_loop named, for this flow (a flow is what a thread would be).
-        self.event_loop: asyncio.AbstractEventLoop | None = None
+        # The thread that it is or is a part of, once somebody has asked (threads.py).
+        self.thread: ThreadState | None = None
+        # What it waits for without a limit, if that is something that another thread has or does.
+        self.waits_for: object = None
 
-    def start(self) -> None:
-        """Let the code begin at its turn, in a copy of the caller's context."""
+    def start(self, context: contextvars.Context | None = None) -> None:
+        """Let the code begin at its turn, in `context` or a copy of the caller's."""
         self._greenlet = greenlet.greenlet(self._main)
-        self._greenlet.gr_context = contextvars.copy_context()
+        self._greenlet.gr_context = contextvars.copy_context() if context is None else context
         self.weave.flows[self] = None
         self.wake()
 
@@ -87,8 +90,11 @@ class Flow:
             here.weave = None
             here.flow = None
 
-    def park(self) -> None:
-        """Give the processor away until `wake`. Only from inside the flow."""
+    def park(self, waits_for: object = None) -> None:
+        """Give the processor away until `wake`. Only from inside the flow.
+
+        `waits_for` is what another thread of the program has or does, as in a lock; then it may be a deadlock.
+        """
         if self._doomed:
             self._doomed = False  # its `finally` clauses may park
             raise greenlet.GreenletExit
@@ -97,13 +103,15 @@ class Flow:
         assert self._greenlet is not None
         parent = self._greenlet.parent
         assert parent is not None
+        self.waits_for = waits_for
         try:
             parent.switch()
         finally:
+            self.waits_for = None
             # `turn`, or `kill`, has pinned the weave again.
             asyncio._set_running_loop(loop)
         if self._vanishing:
-            unwinding.leave(Flow._main.__code__, self._left)
+            unwinding.leave(type(self)._main.__code__, self._left)
 
     def park_for(self, duration_ns: int) -> bool:
         """Park for `duration_ns` at most. True when it was woken before."""
@@ -161,7 +169,6 @@ class Flow:
         self._greenlet = None
         self._function = _nothing
         self._on_end = _nothing
-        self.event_loop = None
 
     def abandon(self) -> None:
         """End it without running any more of it, because it has caught what was to end it."""
@@ -211,11 +218,8 @@ def _nothing(*_args: Any) -> None:
 
 
 def current_flow() -> Flow:
-    """The flow that runs. Raises `RuntimeError` where a blocking call would stop more than its own string."""
+    """The flow that runs. Raises `RuntimeError` outside of all: a blocking call there would stop the whole run."""
     flow = here.flow
     if flow is None:
-        raise RuntimeError(
-            "a blocking call in a coroutine string: it would stop every string of its host; await instead, "
-            "or start the string from a blocking function or a program"
-        )
+        raise RuntimeError("a blocking call outside of all strings: it would stop the whole run")
     return flow

@@ -21,6 +21,8 @@ class _Here(threading.local):
     weave: Weave | None = None
     # The blocking flow whose greenlet runs, if it is one that may park.
     flow: Flow | None = None
+    # Whether this thread of the machine has driven a run.
+    drives = False
 
 
 here = _Here()

@@ -10,8 +10,10 @@ program's loop (from `asyncio.run`) runs inside the program's blocking flow, in 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
+import warnings
 import weakref
 from asyncio import events
 from collections import deque
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weaves.bridge import Flow, current_flow
 from weaves.directory import directory
 from weaves.here import here
+from weaves.loop_flow import LoopFlow
 from weaves.process import refuse_process
 from weaves.scheduler import FOREVER, Call
 from weaves.unwinding import discard_coroutines
@@ -103,6 +106,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         # In the scheduler's queue, or running: then it must not be put there again.
         self._queued = not direct
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose/task_registry.py
+        # The default executor, if the program named one; otherwise the functions that run as its own would.
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self._pool = 0
+        self._pool_is_idle: asyncio.Future[None] | None = None
         self._numbers = 0
         self._task_names = 0
         weave.loops[self] = None
@@ -208,6 +215,15 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         weave = here.weave = self.weave
         if weave.cwd is not directory.now:
             directory.enter(weave.cwd)
+        idle = weave.supervisor.idle_flows
+        flow = idle.pop() if idle else LoopFlow(weave, idle)
+        try:
+            flow.run(self)
+        finally:
+            here.weave = None
+
+    def take_turn(self) -> None:
+        """The body of a direct loop's turn, in the flow that is lent to it."""
         asyncio._set_running_loop(self)
         try:
             self._run_ready()
@@ -215,8 +231,6 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             # It has ended the task that raised it, which is a string or belongs to one; the string's end is reported.
             pass
         finally:
-            asyncio._set_running_loop(None)
-            here.weave = None
             if self._ready and not self._closed:
                 self._turns.append(self)
             else:
@@ -367,11 +381,26 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     def run_in_executor(
         self, executor: Any, func: Callable[..., _T], *args: Any
     ) -> asyncio.Future[_T]:
-        """Run `func(*args)` as a blocking string of the same weave. The executor's own threads are not used."""
+        """Run `func(*args)` in a thread of the same weave.
+
+        Those of the default executor, None, are as many as there are functions to run. (The standard library has five
+        more than the machine has processors, and the run would depend on the machine.)
+        """
         self._check_closed()
+        if executor is None:
+            executor = self._executor
+        if executor is not None:
+            return asyncio.wrap_future(executor.submit(func, *args), loop=self)
         future: asyncio.Future[_T] = self.create_future()
 
+        threads = self.weave.threads
+        thread = threads.pool_thread()
+
         def ended(result: Any, error: BaseException | None) -> None:
+            threads.pool_thread_ended(thread)
+            self._pool -= 1
+            if self._pool == 0 and self._pool_is_idle is not None and not self._pool_is_idle.done():
+                self._pool_is_idle.set_result(None)
             if future.cancelled() or self._closed:
                 return
             if error is None:
@@ -379,14 +408,41 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             else:
                 self.call_soon(_settle, future, None, error)
 
-        self.weave.spawn(lambda: func(*args), ended)
+        self._pool += 1
+        self.weave.spawn(lambda: func(*args), ended, thread)
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Nothing to wait for: executors have no threads here."""
+        """Wait until all functions that were given to the default executor have returned, or for `timeout` seconds."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            thread = self.weave.threads.pool_thread()
+            over: asyncio.Future[None] = self.create_future()
+
+            def ended(_result: Any, error: BaseException | None) -> None:
+                self.weave.threads.pool_thread_ended(thread)
+                if not self._closed and not over.done():
+                    self.call_soon(_settle, over, None, error)
+
+            self.weave.spawn(lambda: executor.shutdown(wait=True), ended, thread)
+        elif self._pool:
+            over = self._pool_is_idle = self.create_future()
+        else:
+            return
+        try:
+            await asyncio.wait_for(over, timeout)
+        except TimeoutError:
+            warnings.warn(
+                f"The executor did not finish joining its threads within {timeout} seconds.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def set_default_executor(self, executor: Any) -> None:
-        """Accepted and unused, see `run_in_executor`."""
+        """Let `run_in_executor(None, ...)` use the threads of this one."""
+        if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+            raise TypeError("executor must be ThreadPoolExecutor instance")
+        self._executor = executor
 
     async def _make_subprocess_transport(self, *_args: Any, **_kwargs: Any) -> Any:
         refuse_process()

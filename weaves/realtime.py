@@ -77,6 +77,7 @@ def _inside() -> Iterator[None]:
     sys.set_asyncgen_hooks(firstiter=_asyncgen_born, finalizer=_asyncgen_dropped)
     outer_weave, outer_flow = here.weave, here.flow
     here.weave = here.flow = None
+    here.drives = True
     try:
         yield
     finally:

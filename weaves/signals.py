@@ -157,7 +157,7 @@ class SignalTable:
             handler(signum, None)
         except SystemExit:
             if self._weave.is_program:
-                self._weave.process.end()
+                self._weave.end()
             raise
         except KeyboardInterrupt:
             # What signal.default_int_handler raises ends this program; out of a flow it would be taken for the

@@ -176,6 +176,7 @@ class String:
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         if self.over or task is not self.task:  # the string was killed, or has failed and is to start again
+            task._log_traceback = False  # whatever it ended by is no news
             return
         if task.cancelled():
             self._settle(KILLED)
@@ -273,6 +274,9 @@ class String:
         flow, self.flow = self.flow, None
         if flow is not None:
             flow.kill()
+        for blocked in self.weave.blocked_loop_flows():
+            if blocked.string is self:
+                blocked.kill()
         if self.task is not None and not self.task.done():
             self.task._log_destroy_pending = False  # type: ignore[attr-defined]
             self.task.cancel()

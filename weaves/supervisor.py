@@ -20,6 +20,7 @@ from weaves.trace import Trace
 from weaves.weave import Weave
 
 if TYPE_CHECKING:
+    from weaves.loop_flow import LoopFlow
     from weaves.watchdog import Watchdog
 
 STOP: Final = "stop"
@@ -42,11 +43,11 @@ class Supervisor:
         self.forgotten: Counter[str] = Counter()
         self.failures: list[String] = []
         self.on_failure: Callable[[String], None] = _print_failure
-        # Strings, not in the background, that have not ended, and plans that are to come; the run waits for them.
         # What the watchdog found, if there is one; a run with a hang in it is not repeatable.
         self.watchdog: Watchdog | None = None
         self.hangs: list[HangReport] = []
         self.on_hang: Callable[[HangReport], None] = _print_hang
+        # Strings, not in the background, that have not ended, their threads, and plans that are to come.
         self.awaited = 0
         self._anything = False  # was ever there to wait for
         # What is planned from outside of all hosts (`at`) comes before everything else of its time.
@@ -54,6 +55,8 @@ class Supervisor:
         self.stopped_by: String | None = None
         self.halted_by: HangReport | None = None  # a hang that is no string's
         self.closing = False
+        # Greenlets that no direct loop uses now.
+        self.idle_flows: list[LoopFlow] = []
         self._next_lane = 0
 
     @property
@@ -77,8 +80,7 @@ class Supervisor:
 
     def at(self, at_ns: int, function: Callable[[], object]) -> Call:
         """Call `function` at `at_ns`, outside of all hosts and before all else of that time. The run waits for it."""
-        self.awaited += 1
-        self._anything = True
+        self.await_one_more()
         plan = Call(self._carry_out, function)
         self.scheduler.post(plan, self.outside, max(at_ns, self.scheduler.now_ns))
         return plan
@@ -87,15 +89,21 @@ class Supervisor:
         """The same will not happen, if it has not yet."""
         if plan.queued:
             self.scheduler.cancel(plan)
-            self._awaits_one_less()
+            self.await_one_less()
 
     def _carry_out(self, function: Callable[[], object]) -> None:
         try:
             function()
         finally:
-            self._awaits_one_less()
+            self.await_one_less()
 
-    def _awaits_one_less(self) -> None:
+    def await_one_more(self) -> None:
+        """The run waits for one thing more."""
+        self.awaited += 1
+        self._anything = True
+
+    def await_one_less(self) -> None:
+        """For one that it has waited for, it waits no more."""
         self.awaited -= 1
         if self.awaited == 0:
             self.scheduler.stop()
@@ -141,6 +149,8 @@ class Supervisor:
             return
         policy = self._policy(string)
         weave = string.weave
+        if weave.known_threads is not None:
+            weave.known_threads.string_over(string)
         again = policy != RETURN and not weave.gone and self._starts_again(string, policy)
         if not weave.gone and ((weave.is_program and weave.over) or (again and string.is_alone)):
             weave.exit()
@@ -158,7 +168,7 @@ class Supervisor:
             string.prepare_restart()
             self._post_begin(string, now + (string.restart or AFTER_FAILURES).delay_ns)
         elif not string.background:
-            self._awaits_one_less()
+            self.await_one_less()
 
     def _starts_again(self, string: String, on_error: str) -> bool:
         restart = string.restart or (AFTER_FAILURES if on_error == RESTART else NEVER)

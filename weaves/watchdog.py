@@ -48,6 +48,7 @@ from weaves.hang import (
     take_back,
 )
 from weaves.here import pins
+from weaves.locks import machine_ident
 from weaves.loop import WeaveLoop
 from weaves.scheduler import BUDGET_SPENT, Call
 from weaves.strings import String, string_in
@@ -175,7 +176,7 @@ class Watchdog:
         `loading`: there is no run yet, and who loads deals with the hang, see `take_raised`.
         """
         before = self._inside, self.subject, self._loading
-        self._thread_id = threading.get_ident()
+        self._thread_id = machine_ident()
         self._pins = pins()
         self.subject = subject
         self._loading = loading
@@ -377,7 +378,7 @@ class Watchdog:
             signal.setitimer(signal.ITIMER_VIRTUAL, self.limit_s + 2 * self._look_s)
 
     def _on_signal(self, _signum: int, frame: FrameType | None) -> None:
-        if not self._inside or frame is None or threading.get_ident() != self._thread_id:
+        if not self._inside or frame is None or machine_ident() != self._thread_id:
             return
         hang, self._signal_hang = self._signal_hang, None
         if hang is None:
@@ -535,7 +536,7 @@ _HANDLE_RUN: Final = events.Handle._run.__code__
 _FLOW_MAIN: Final = Flow._main.__code__
 _RUN_FOREVER: Final = WeaveLoop.run_forever.__code__
 # Where the machine's side ends and programs begin.
-_CALLS: Final = frozenset((_FLOW_MAIN, WeaveLoop.turn.__code__, Flow.turn.__code__, Flow.kill.__code__))
+_CALLS: Final = frozenset((_FLOW_MAIN, WeaveLoop.take_turn.__code__, Flow.turn.__code__, Flow.kill.__code__))
 
 
 def _string_of(handle: asyncio.Handle) -> String | None:

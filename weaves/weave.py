@@ -15,11 +15,13 @@ import greenlet
 from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.here import here, string_here
+from weaves.loop_flow import LoopFlow
 from weaves.modules import Modules
 from weaves.process import Process
 from weaves.scheduler import Lane, Scheduler
 from weaves.seeds import LazyGenerator
 from weaves.signals import SignalTable
+from weaves.threads import Threads, ThreadState
 
 if TYPE_CHECKING:
     from weaves.loop import WeaveLoop
@@ -121,6 +123,7 @@ class Weave:
         self.cwd = self._first_cwd = cwd
         self.pid = pid
         self._process: Process | None = None
+        self._threads: Threads | None = None
 
     @property
     def process(self) -> Process:
@@ -128,6 +131,18 @@ class Weave:
         if self._process is None:
             self._process = Process(self)
         return self._process
+
+    @property
+    def threads(self) -> Threads:
+        """What `threading` knows of it; made when something first asks."""
+        if self._threads is None:
+            self._threads = Threads(self)
+        return self._threads
+
+    @property
+    def known_threads(self) -> Threads | None:
+        """The same, None if nothing has asked."""
+        return self._threads
 
     def neighbours(self) -> list[Weave]:
         """The weaves of the same host that run, in the order of their numbers, this one among them."""
@@ -153,10 +168,21 @@ class Weave:
                 self._process.forget_exit_work()
             raise
         finally:
-            process = self._process
-            if process is not None and process.has_exit_work:
-                if all(other is string or other.over for other in self.strings):
-                    await string.run_blocking(process.end)
+            if self.has_exit_work and all(other is string or other.over for other in self.strings):
+                await string.run_blocking(self.end)
+
+    @property
+    def has_exit_work(self) -> bool:
+        """Whether there is something for `end` to do."""
+        process, threads = self._process, self._threads
+        return (process is not None and process.has_exit_work) or (threads is not None and threads.has_exit_work)
+
+    def end(self) -> None:
+        """What an interpreter does at the end of its program: it waits for threads, then comes what atexit has."""
+        if self._threads is not None:
+            self._threads.shutdown()
+        if self._process is not None:
+            self._process.end()
 
     @property
     def loop(self) -> WeaveLoop:
@@ -165,8 +191,13 @@ class Weave:
             self._loop = self.host.new_loop(self, direct=True)
         return self._loop
 
-    def spawn(self, function: Callable[[], Any], on_end: Callable[[Any, BaseException | None], None]) -> Flow:
-        """Run blocking `function` in a flow of this weave."""
+    def spawn(
+        self,
+        function: Callable[[], Any],
+        on_end: Callable[[Any, BaseException | None], None],
+        thread: ThreadState | None = None,
+    ) -> Flow:
+        """Run blocking `function` in a flow of this weave, which is a part of `thread`, or of the main thread."""
 
         def ended(result: Any, error: BaseException | None) -> None:
             self.helpers.remove(flow)
@@ -174,6 +205,7 @@ class Weave:
 
         flow = Flow(self, function, ended)
         flow.string = string_here.get()
+        flow.thread = thread or self.threads.main
         self.helpers.append(flow)
         flow.start()
         return flow
@@ -211,8 +243,7 @@ class Weave:
 
     def exit(self) -> None:
         """The program has ended: its other flows end with it, and its descriptors are closed."""
-        for flow in list(self.helpers):
-            flow.kill()
+        self._end_flows()
         if self.descriptors:
             self.host.close_descriptors(sorted(self.descriptors))
             self.descriptors.clear()
@@ -264,19 +295,32 @@ class Weave:
             loop.vanish()
         self._loop = None
         self.helpers.clear()
+        if self._threads is not None:
+            self._threads.forget()
         self._forget_process()
 
     def _forget_process(self) -> None:
         self.signals.forget()
         self._process = None
+        self._threads = None
         self.cwd = self._first_cwd
 
     def kill(self) -> None:
         """End all strings of the weave now."""
         for string in list(self.strings):
             string.kill()
-        for flow in list(self.helpers):
+        self._end_flows()
+
+    def _end_flows(self) -> None:
+        """End those that are not the strings' own."""
+        for flow in [*self.helpers, *self.blocked_loop_flows()]:
             flow.kill()
+        if self._threads is not None:
+            self._threads.end_all()
+
+    def blocked_loop_flows(self) -> list[LoopFlow]:
+        """Those in which a callback of a direct loop blocks."""
+        return [flow for flow in self.flows if isinstance(flow, LoopFlow)]
 
 
 class _Destruction:

@@ -15,7 +15,8 @@ from weaves.interpose import install
 from weaves.library import Library
 from weaves.machine_modules import release
 from weaves.modules import Modules
-from weaves.scheduler import Scheduler
+from weaves.scheduler import Lane, Scheduler
+from weaves.threads import Threads
 
 
 class StandIn:
@@ -26,6 +27,10 @@ class StandIn:
         self.epoch_ns = 0
         self.argv = ["p"]
         self.sys_names: dict[str, Any] = {}
+        self.lane = Lane(1)
+        self.pid = 2
+        self.strings: list[Any] = []
+        self.threads = Threads(self)  # type: ignore[arg-type]
         self.library = Library()
         self.modules: Any = Modules(self, self.library, self.library.policy((str(folder),)))  # type: ignore[arg-type]
 

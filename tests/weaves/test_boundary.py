@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextvars
 import copyreg
 import datetime
@@ -128,13 +127,6 @@ class Moment:
         found = self.net.run(look, on=self.host)
         assert isinstance(found, BaseException)
         return found
-
-
-@pytest.fixture(scope="module")
-def outside() -> Iterator[Callable[[Callable[[], Any]], Any]]:
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(int).result()  # inside a weave no thread can be started
-        yield lambda function: pool.submit(function).result()
 
 
 @pytest.fixture
@@ -615,8 +607,10 @@ def _(moment: Moment) -> None:
 @row("threading.get_ident")
 def _(moment: Moment) -> None:
     inside, machine = moment.both(threading.get_ident)
-    assert inside == threading.get_ident()
-    assert machine != inside
+    assert inside not in (threading.get_ident(), machine)
+    inside, machine = moment.both(lambda: threading.get_native_id() == os.getpid())
+    assert inside
+    assert not machine  # it is not the first thread of the machine's process
 
 
 @row("os.cpu_count")
@@ -692,10 +686,24 @@ def _(moment: Moment) -> None:
 
 @row("threading.Thread.start")
 def _(moment: Moment) -> None:
-    error = moment.refused(lambda: threading.Thread(target=int).start())
-    assert type(error) is RuntimeError
-    assert "can't start new thread" in str(error)
-    assert moment.net.run(asyncio.to_thread(int, "7"), on=moment.host) == 7
+    def inside() -> list[float]:
+        found: list[float] = []
+        begun = time.monotonic()
+
+        def work(seconds: float) -> None:
+            time.sleep(seconds)
+            found.append(time.monotonic() - begun)
+
+        threads = [threading.Thread(target=work, args=(seconds,)) for seconds in (3, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
+    before = threading.active_count()
+    assert moment.net.run(inside, on=moment.host) == [1.0, 3.0]
+    assert threading.active_count() == before
 
     def machine() -> list[int]:
         found: list[int] = []

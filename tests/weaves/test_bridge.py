@@ -218,7 +218,7 @@ def test_current_flow_is_the_flow_that_runs(world: World) -> None:
 
 
 def test_outside_of_flows_there_is_no_current_flow() -> None:
-    with pytest.raises(RuntimeError, match="a blocking call in a coroutine string"):
+    with pytest.raises(RuntimeError, match="a blocking call outside of all strings"):
         current_flow()
 
 

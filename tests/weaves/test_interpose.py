@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import argparse
 import asyncio
-import concurrent.futures
 import os
 import random
 import secrets
@@ -196,31 +195,22 @@ def test_installing_again_has_no_effect() -> None:
 # Outside, at the same moment
 
 
-def thread_outside() -> concurrent.futures.ThreadPoolExecutor:
-    """One thread of the machine, started already: inside a weave none can be."""
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    pool.submit(int).result()
-    return pool
-
-
-def test_a_real_thread_stays_outside_during_a_run(world: World) -> None:
+def test_a_real_thread_stays_outside_during_a_run(world: World, outside: Any) -> None:
     def look() -> tuple[Any, ...]:
         with socket.socket() as sock:
             return here.weave, time.gmtime().tm_year > 2000, type(sock), sys.argv is argv
 
     argv = sys.argv
-    with thread_outside() as pool:
-        # In the middle of a turn, which waits for the thread.
-        assert world.run(lambda: pool.submit(look).result()) == (None, True, socket.socket, True)
+    # In the middle of a turn, which waits for the thread.
+    assert world.run(outside, look) == (None, True, socket.socket, True)
 
 
-def test_the_clock_of_a_real_thread_is_the_machines(world: World) -> None:
+def test_the_clock_of_a_real_thread_is_the_machines(world: World, outside: Any) -> None:
     def look() -> list[float]:
         return [time.perf_counter(), interpose.real_perf_counter()]
 
     before = interpose.real_perf_counter()
-    with thread_outside() as pool:
-        first, second = world.run(lambda: pool.submit(look).result())
+    first, second = world.run(outside, look)
     assert before <= first <= second
 
 

@@ -923,12 +923,44 @@ def test_the_running_loop_is_back_after_a_blocking_call(world: World) -> None:
     assert world.run(blocking(main)) is True
 
 
-def test_a_blocking_call_in_a_coroutine_string_is_refused(world: World) -> None:
-    async def main() -> None:
-        time.sleep(1)
+def test_a_blocking_call_in_a_coroutine_string_stops_its_loop_alone(world: World) -> None:
+    log: list[tuple[str, float]] = []
 
-    with pytest.raises(RuntimeError, match="a blocking call in a coroutine string"):
-        world.run(main)
+    async def tick(name: str) -> None:
+        for _ in range(3):
+            await asyncio.sleep(1)
+            log.append((name, time.monotonic()))
+
+    async def main() -> tuple[bool, float]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        beside = asyncio.create_task(tick("same loop"))
+        await asyncio.sleep(0)
+        time.sleep(2.5)
+        unchanged = asyncio.get_running_loop() is loop and asyncio.current_task() is task
+        at = time.monotonic()
+        await beside
+        return unchanged, at
+
+    world.start(tick, "other weave", weave=world.new_weave("other"))
+    assert world.run(main) == (True, 2.5)
+    assert [at for name, at in log if name == "other weave"] == [1.0, 2.0, 3.0]
+    # The first of its timers is late by as long as the call took; the next go from there.
+    assert [at for name, at in log if name == "same loop"] == [2.5, 3.5, 4.5]
+
+
+def test_a_coroutine_that_blocks_can_be_killed(world: World) -> None:
+    log: list[object] = []
+
+    async def main() -> None:
+        try:
+            time.sleep(100)
+        finally:
+            log.append(time.monotonic())
+
+    string = world.start(main)
+    world.supervisor.at(3 * S, string.kill)
+    drive_blocking(world.scheduler, None)
+    assert (string.state, log) == (KILLED, [3.0])
 
 
 def test_context_variables_are_kept_across_a_blocking_call(world: World) -> None:

@@ -5,7 +5,6 @@ Nothing here asks how long that took. Each program's line that must be named has
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import gc
 import os
@@ -22,7 +21,7 @@ from typing import Any
 import pytest
 
 import lunar
-from weaves import realtime
+from weaves import locks, realtime
 from weaves.hang import INSTALLED, OURS, OWN, STANDARD, Hang, HangReport, kind_of
 from weaves.scheduler import Call
 from weaves.strings import ENDED, FAILED, KILLED, String
@@ -169,10 +168,8 @@ def expression() -> None:
 
 
 def deadlock() -> None:
-    # A lock of the machine's, as C code has: no other thread will ever let it go.
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    lock.acquire()  # deadlock hangs here
+    # A queue of the machine's, as C code has: no other thread will ever put something there.
+    locks.MachineQueue().get()  # deadlock hangs here
 
 
 HOLDERS = [coroutine, blocking, callback, subtask, direct_subtask, executor, handler, swallower, expression, deadlock]

@@ -29,6 +29,7 @@ from weaves.interpose import (
     socket_names,
     sys_module,
     task_registry,
+    threads,
     tls,
 )
 from weaves.interpose.clocks import real_perf_counter
@@ -56,6 +57,7 @@ _NOUNS: Final = (
     exits,
     logging_state,
     refused,
+    threads,
 )
 
 _installed = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
-from weaves.bridge import current_flow
 from weaves.here import here
 from weaves.interpose.replace import Replacements
+from weaves.threads import current_state
 
 if TYPE_CHECKING:
     from weaves.weave import Weave
@@ -19,19 +20,26 @@ def install(replacements: Replacements) -> None:
 
 
 class FlowPolicy(asyncio.AbstractEventLoopPolicy):
-    """The policy inside a weave: new loops are the host's, and each flow has one set loop, as a thread."""
+    """The policy inside a weave: new loops are the host's, and each thread has one that is set."""
 
     def __init__(self, weave: Weave) -> None:
         self._weave = weave
 
     def get_event_loop(self) -> asyncio.AbstractEventLoop:
-        flow = current_flow()
-        if flow.event_loop is None:
-            flow.event_loop = self.new_event_loop()
-        return flow.event_loop
+        state = current_state()
+        loop = state.event_loop
+        if loop is None:
+            if state.event_loop_was_set or not state.is_string:
+                raise RuntimeError(f"There is no current event loop in thread {threading.current_thread().name!r}.")
+            loop = state.event_loop = self.new_event_loop()
+        return loop
 
     def set_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        current_flow().event_loop = loop
+        if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
+            raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not {type(loop).__name__!r}")
+        state = current_state()
+        state.event_loop = loop
+        state.event_loop_was_set = True
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         return self._weave.host.new_loop(self._weave)

@@ -1,14 +1,12 @@
-"""What a virtual host does not have: child processes, other programs, threads.
+"""What a virtual host does not have: child processes and other programs.
 
 A child process would be outside of virtual time and of the virtual network. The functions at the bottom are replaced,
 so that all of `subprocess`, `multiprocessing`, `pty` and `os.spawn...` meets them, also where they were captured early.
-Threads are planned; today one would run in the machine's time.
 """
 
 from __future__ import annotations
 
 import _posixsubprocess
-import _thread
 import errno
 import functools
 import os
@@ -25,16 +23,13 @@ _WAITS: Final = ("wait", "wait3", "wait4", "waitpid", "waitid")
 
 
 def install(replacements: Replacements) -> None:
-    """Interpose what starts processes, waits for them, and starts threads."""
+    """Interpose what starts processes and waits for them."""
     for name in _STARTS:
         replacements.put_c(os, name, _refused(os, name))
     replacements.put_c(_posixsubprocess, "fork_exec", _refused(_posixsubprocess, "fork_exec"))
     _refuse_popen()
     for name in _WAITS:
         replacements.put_c(os, name, _childless(name))
-    # Python 3.13 has the second, and `threading` calls it.
-    for name in ("start_new_thread", "start_joinable_thread"):
-        replacements.put_c(_thread, name, _no_threads(name))
 
 
 def _refuse_popen() -> None:
@@ -72,16 +67,3 @@ def _childless(name: str) -> Callable[..., Any]:
         return real(*args, **kwargs)
 
     return childless
-
-
-def _no_threads(name: str) -> Callable[..., Any]:
-    real = getattr(_thread, name, None)
-
-    def no_threads(_stand: object, *args: Any, **kwargs: Any) -> Any:
-        if here.weave is not None:
-            # What CPython raises when the system has no more of them.
-            raise RuntimeError("can't start new thread: threads inside a weave are not here yet")
-        assert real is not None, "there is no stand-in for what is not there"
-        return real(*args, **kwargs)
-
-    return no_threads

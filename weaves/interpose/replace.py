@@ -108,13 +108,12 @@ class Replacements:
             kind = type(value)
             if kind is types.FunctionType and value.__module__ == module:
                 self._reach_defaults(value)
-            if issubclass(kind, type):
+            stand_in = self._stand_in(value)
+            if stand_in is not None:
+                setattr(owner, name, stand_in)
+            elif issubclass(kind, type):
                 if vars(value).get("__module__") == module and not isinstance(owner, type):
                     self._reach_namespace(value, vars(value), module)
-            else:
-                stand_in = self._stand_in(value)
-                if stand_in is not None:
-                    setattr(owner, name, stand_in)
 
     def _reach_defaults(self, function: types.FunctionType) -> None:
         defaults = function.__defaults__

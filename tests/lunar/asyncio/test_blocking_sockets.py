@@ -396,12 +396,19 @@ def test_a_reset_raises_in_the_middle_of_recv(hosts: TwoHosts) -> None:
     assert hosts.run(main) == (ConnectionResetError, 1.02)
 
 
-def test_a_coroutine_string_may_not_block_its_host(hosts: TwoHosts) -> None:
-    async def main() -> None:
-        with socket.socket() as sock, pytest.raises(RuntimeError, match="blocking call"):
-            sock.connect((SERVER, 80))
+def test_a_blocking_call_in_a_coroutine_holds_up_the_other_coroutines_of_its_loop(hosts: TwoHosts) -> None:
+    hosts.serve(echo_server)
 
-    hosts.run(main)
+    async def main() -> Any:
+        begun = time.monotonic()
+        beside = asyncio.create_task(asyncio.sleep(0, "beside"))
+        with connected() as sock:
+            sock.sendall(b"abc")
+            answer = sock.recv(10)
+            return answer, time.monotonic() - begun, beside.done(), await beside
+
+    # One round trip to connect, one for the data.
+    assert hosts.run(main) == (b"abc", 2 * ROUND_TRIP, False, "beside")
 
 
 # Datagrams

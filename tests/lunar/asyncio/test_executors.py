@@ -103,17 +103,19 @@ def test_to_thread_carries_the_context(hosts: TwoHosts) -> None:
     assert hosts.run(main) == ("set by the task", "set by the task")
 
 
-def test_an_executor_of_the_programs_own_makes_no_thread(hosts: TwoHosts) -> None:
+def test_an_executor_of_the_programs_own_has_as_many_threads_as_it_says(hosts: TwoHosts) -> None:
     async def main() -> Any:
         loop = asyncio.get_running_loop()
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            before = threading.active_count()
-            await loop.run_in_executor(pool, time.sleep, 100)
+            await asyncio.gather(*(loop.run_in_executor(pool, time.sleep, 100) for _ in range(4)))
+            first = now(), threading.active_count()
             loop.set_default_executor(pool)
-            await loop.run_in_executor(None, time.sleep, 100)
-            return threading.active_count() - before, now()
+            await asyncio.gather(*(loop.run_in_executor(None, time.sleep, 100) for _ in range(4)))
+            second = now(), threading.active_count()
+        return first, second, threading.active_count()
 
-    assert hosts.run(main) == (0, 200.0)
+    # Three at a time, so that the fourth begins when the first has ended; the pool's three and this one.
+    assert hosts.run(main) == ((200.0, 4), (400.0, 4), 1)
 
 
 def test_a_cancelled_future_leaves_the_function_running(hosts: TwoHosts) -> None:

@@ -1,15 +1,13 @@
 """Makes lonely_hosts.py importable (importlib mode has no packages), and gives each test what it needs:
 
-two hosts, a way to run a function on one of them, and a thread of the machine that looks from outside meanwhile.
+two hosts, and a way to run a function on one of them.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,14 +23,6 @@ def world() -> Iterator[World]:
     made = World()
     yield made
     made.net.close()
-
-
-@pytest.fixture(scope="session")
-def outside() -> Iterator[Callable[[Callable[[], Any]], Any]]:
-    """Call a function in a thread of the machine and wait for it: called inside a weave, the turn waits as well."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(int).result()  # inside a weave no thread can be started
-        yield lambda function: pool.submit(function).result()
 
 
 @pytest.fixture

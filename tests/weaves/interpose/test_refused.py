@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import errno
 import multiprocessing
 import os
@@ -85,24 +84,6 @@ def test_outside_processes_start_at_the_same_moment(world: World, outside: Any) 
         return refused, outside(lambda: subprocess.run(COMMAND, check=False).returncode)
 
     assert world.run(look) == (True, 0)
-
-
-def test_no_thread_is_started(world: World, outside: Any) -> None:
-    def look() -> list[str]:
-        messages = []
-        for start in (
-            lambda: threading.Thread(target=int).start(),
-            lambda: concurrent.futures.ThreadPoolExecutor().submit(int),
-            lambda: threading.Timer(1, int).start(),
-        ):
-            with pytest.raises(RuntimeError) as raised:
-                start()
-            messages.append(str(raised.value))
-        return messages
-
-    before = threading.active_count()
-    assert set(world.run(look)) == {"can't start new thread: threads inside a weave are not here yet"}
-    assert threading.active_count() == before
 
 
 def test_outside_threads_start_at_the_same_moment(world: World, outside: Any) -> None:

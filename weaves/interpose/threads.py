@@ -1,0 +1,273 @@
+"""Threads inside a weave: what the names of `_thread`, `threading`, `queue` and `concurrent.futures` lead to there.
+
+`threading` is Python on top of a few functions of `_thread`; those are replaced, and the tables in which it keeps all
+threads of a process. So its classes stay what they are, and what is built on them. What the names do is in threads.py
+and locks.py.
+"""
+
+from __future__ import annotations
+
+import _queue
+import _thread
+import concurrent.futures
+import concurrent.futures.thread
+import functools
+import queue
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+import greenlet
+
+from weaves.here import here
+from weaves.interpose.replace import Replacements
+from weaves.locks import Lock, ModuleLock, PerWeave, RLock, SimpleQueue, ThreadHandle, local
+from weaves.threads import ThreadState, current_state
+
+_threading: Final[Any] = threading
+_MACHINE_LOCK: Final[type] = type(_thread.allocate_lock())
+
+
+def install(replacements: Replacements) -> None:
+    """Interpose `_thread`, the tables of `threading`, `_queue.SimpleQueue`, and the names of executors' threads."""
+    _install_starts(replacements)
+    replacements.put_all_c(_thread, _numbers())
+    for name in ("allocate_lock", "allocate", "LockType", "lock"):
+        _put_class(replacements, _thread, name, Lock)
+    _put_class(replacements, _thread, "RLock", RLock)
+    _put_class(replacements, _thread, "_local", local)
+    _put_class(replacements, _queue, "SimpleQueue", SimpleQueue)
+    _put_class(replacements, queue, "SimpleQueue", SimpleQueue)
+    _install_tables(replacements)
+    _install_executors()
+    reach_module_locks()
+
+
+def _put_class(replacements: Replacements, module: types.ModuleType, name: str, replacement: type) -> None:
+    if hasattr(module, name):
+        replacements.put(module, name, replacement)
+
+
+def reach_module_locks() -> None:
+    """Let the locks that modules have made for their own data be others in each weave."""
+    for module in list(sys.modules.values()):
+        if not isinstance(module, types.ModuleType) or module.__name__.startswith("weaves."):
+            continue
+        for name, value in list(vars(module).items()):
+            if type(value) is _MACHINE_LOCK:
+                setattr(module, name, ModuleLock(value))
+
+
+def _install_starts(replacements: Replacements) -> None:
+    real_start = _thread.start_new_thread
+    real_joinable = getattr(_thread, "start_joinable_thread", None)
+
+    def start_new_thread(_stand: object, function: Any, args: Any, kwargs: Any = None, /) -> int:
+        weave = here.weave
+        if weave is None:
+            return real_start(function, args) if kwargs is None else real_start(function, args, kwargs)
+        if not callable(function):
+            raise TypeError("first arg must be callable")
+        if not isinstance(args, tuple):
+            raise TypeError("2nd arg must be a tuple")
+        if kwargs is not None and not isinstance(kwargs, dict):
+            raise TypeError("optional 3rd arg must be a dictionary")
+        state = weave.threads.new_state()
+        weave.threads.start(function, args, kwargs or {}, state)
+        return state.ident
+
+    def start_joinable_thread(_stand: object, function: Any, handle: Any = None, daemon: bool = True) -> Any:
+        weave = here.weave
+        if weave is None:
+            assert real_joinable is not None, "there is no stand-in for what is not there"
+            return real_joinable(function, handle=handle, daemon=daemon)
+        state = weave.threads.new_state()
+        if handle is None:
+            handle = ThreadHandle()
+        elif handle.state is not None:
+            raise RuntimeError("thread already started")
+        handle.state = state
+        if not daemon:
+            weave.threads.not_daemon(state)
+        weave.threads.start(function, (), {}, state)
+        return handle
+
+    for name in ("start_new_thread", "start_new"):
+        replacements.put_c(_thread, name, _named(start_new_thread))
+    replacements.put_c(_thread, "start_joinable_thread", start_joinable_thread)
+
+
+def _named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Another function object of the same code: `put_c` names it."""
+    return types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+
+
+def _numbers() -> dict[str, Callable[..., Any]]:
+    module: Any = _thread
+    real_ident, real_native, real_count = _thread.get_ident, _thread.get_native_id, _thread._count
+    real_stack_size, real_exit = _thread.stack_size, _thread.exit
+    real_excepthook = module._excepthook
+    real_sentinel = getattr(module, "_set_sentinel", None)
+    real_main_ident = getattr(module, "_get_main_thread_ident", None)
+    real_make_handle = getattr(module, "_make_thread_handle", None)
+    real_handle = getattr(module, "_ThreadHandle", None)
+
+    def get_ident(_stand: object) -> int:
+        return real_ident() if here.weave is None else current_state().ident
+
+    def get_native_id(_stand: object) -> int:
+        return real_native() if here.weave is None else current_state().native_id
+
+    def count(_stand: object) -> int:
+        weave = here.weave
+        return real_count() if weave is None else len(weave.threads.running)
+
+    def stack_size(_stand: object, size: int = 0, /) -> int:
+        if here.weave is None:
+            return real_stack_size(size)
+        if size < 0:
+            raise ValueError("size must be 0 or a positive value")
+        return 0  # a flow's stack is as deep as it needs
+
+    def exit_(_stand: object) -> None:
+        real_exit()
+
+    def excepthook(_stand: object, args: Any, /) -> Any:
+        # What ends a flow from outside is no error of the program's.
+        if here.weave is None or not issubclass(args.exc_type, greenlet.GreenletExit):
+            return real_excepthook(args)
+        return None
+
+    def set_sentinel(_stand: object) -> Any:
+        if here.weave is None:
+            assert real_sentinel is not None, "there is no stand-in for what is not there"
+            return real_sentinel()
+        state = current_state()
+        state.sentinel = Lock()
+        return state.sentinel
+
+    def get_main_thread_ident(_stand: object) -> int:
+        weave = here.weave
+        if weave is None:
+            assert real_main_ident is not None, "there is no stand-in for what is not there"
+            return int(real_main_ident())
+        return weave.threads.main.ident
+
+    def make_thread_handle(_stand: object, ident: int) -> Any:
+        if here.weave is None:
+            assert real_make_handle is not None, "there is no stand-in for what is not there"
+            return real_make_handle(ident)
+        return ThreadHandle(current_state())
+
+    def thread_handle(_stand: object) -> Any:
+        if here.weave is None:
+            assert real_handle is not None, "there is no stand-in for what is not there"
+            return real_handle()
+        return ThreadHandle()
+
+    return {
+        "get_ident": get_ident,
+        "get_native_id": get_native_id,
+        "_count": count,
+        "stack_size": stack_size,
+        "_excepthook": excepthook,
+        "_set_sentinel": set_sentinel,
+        "_get_main_thread_ident": get_main_thread_ident,
+        "_make_thread_handle": make_thread_handle,
+        "_ThreadHandle": thread_handle,
+    }
+
+
+def _install_tables(replacements: Replacements) -> None:
+    _threading._active = _Active(_threading._active, lambda weave: weave.threads.active)
+    _threading._limbo = PerWeave(_threading._limbo, lambda weave: weave.threads.limbo)
+    _threading._dangling = _SetPerWeave(_threading._dangling, "dangling")
+    if hasattr(_threading, "_shutdown_locks"):  # until Python 3.12
+        _threading._shutdown_locks = _ShutdownLocks(_threading._shutdown_locks, "shutdown_locks")
+    real_counter, real_main, real_register = _threading._counter, threading.main_thread, _threading._register_atexit
+
+    def counter() -> int:
+        weave = here.weave
+        return int(real_counter() if weave is None else weave.threads.next_name())
+
+    def main_thread() -> threading.Thread:
+        weave = here.weave
+        return real_main() if weave is None else weave.threads.main_object()
+
+    def register_atexit(func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        weave = here.weave
+        if weave is None:
+            real_register(func, *args, **kwargs)
+        else:
+            weave.threads.exit_functions.append(functools.partial(func, *args, **kwargs))
+
+    main_thread.__doc__ = real_main.__doc__
+    _threading._counter = counter
+    replacements.put(threading, "main_thread", main_thread)
+    replacements.put(threading, "_register_atexit", register_atexit)
+
+
+class _Active(PerWeave):
+    """threading._active: the threads by their identifiers."""
+
+    def __getitem__(self, key: int) -> Any:
+        weave = here.weave
+        return super().__getitem__(key) if weave is None else weave.threads.thread_object(key)
+
+
+class _SetPerWeave:
+    """A set of `threading`'s: `machine` outside, and inside a weave the one of that name of its `Threads`."""
+
+    def __init__(self, machine: Any, name: str) -> None:
+        self._machine = machine
+        self._name = name
+
+    def _now(self) -> Any:
+        weave = here.weave
+        return self._machine if weave is None else getattr(weave.threads, self._name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now(), name)
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __iter__(self) -> Any:
+        return iter(self._now())
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._now()
+
+
+class _ShutdownLocks(_SetPerWeave):
+    """threading._shutdown_locks: those of the threads that the end of the program waits for."""
+
+    def add(self, lock: Any) -> None:
+        """The thread that has it is no daemon."""
+        self._now().add(lock)
+        state = lock.holder if isinstance(lock, Lock) else None
+        if isinstance(state, ThreadState):
+            state.threads.not_daemon(state)
+
+
+def _install_executors() -> None:
+    kind: Any = concurrent.futures.ThreadPoolExecutor
+    real_init, real_counter = kind.__init__, kind._counter
+
+    def counter(_stand: object) -> int:
+        weave = here.weave
+        return int(real_counter() if weave is None else weave.threads.next_executor())
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        real_init(self, *args, **kwargs)
+        weave = here.weave
+        if weave is not None:
+            weave.threads.executors[weave.threads.next_executor_number()] = self
+
+    functools.update_wrapper(init, real_init)
+    kind.__init__ = init
+    kind._counter = types.MethodType(counter, kind)

@@ -1,0 +1,302 @@
+"""The threads of a weave: flows of blocking code that `threading` has started, and what it knows of all the others.
+
+A thread is a blocking string of the same weave: it runs until it waits for something, and then another has its turn, in
+the order in which they were woken. So threads of one weave never run at the same time, and a run repeats exactly.
+
+`ThreadState` is what an interpreter keeps of a thread, `Threads` what the module `threading` keeps of all; the names of
+`threading` and `_thread` lead here by interpose/threads.py. Locks are in locks.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import greenlet
+
+from weaves.bridge import Flow, current_flow
+from weaves.hang import Hang
+from weaves.here import here, string_here
+
+if TYPE_CHECKING:
+    from weaves.locks import Lock
+    from weaves.strings import String
+    from weaves.weave import Weave
+
+# A thread's identifier is made of its host's lane, its weave's process number and its own number in the weave.
+_NUMBER_BITS: Final = 22
+_LANE_SHIFT: Final = 44
+
+
+class ThreadState:
+    """One thread of `threads`' weave, the `number`-th of it.
+
+    `name` is that of a thread that nobody made by `threading`, `string` the one that it belongs to.
+
+    Number 1 is the main thread: the first string of the weave, and what its loop runs.
+    """
+
+    def __init__(self, threads: Threads, number: int, name: str | None, string: String | None) -> None:
+        self.threads = threads
+        self.number = number
+        self.name = name
+        self.string = string
+        self.daemon = True  # until `threading` says that the program's end waits for it
+        self.awaited = False
+        self.ended = False
+        self.is_string = False  # the main thread of a program, or another string of the weave
+        # The loop that asyncio.set_event_loop named.
+        self.event_loop: asyncio.AbstractEventLoop | None = None
+        self.event_loop_was_set = False
+        self.sentinel: Lock | None = None  # released at its end
+        self.joiners: list[Flow] = []
+        # Locks that it holds and that were made outside of the weave, which others may wait for when it is gone.
+        self.held: dict[Lock, None] = {}
+
+    @property
+    def ident(self) -> int:
+        """What threading.get_ident gives: never the number of another thread of the run."""
+        weave = self.threads.weave
+        return int(weave.lane.id) << _LANE_SHIFT | weave.pid << _NUMBER_BITS | self.number
+
+    @property
+    def native_id(self) -> int:
+        """What threading.get_native_id gives: as on Linux, the main thread has the number of the process."""
+        return self.threads.weave.pid + self.number - 1
+
+    def __str__(self) -> str:
+        thread = self.threads.active.get(self.ident)
+        return repr(thread.name if thread is not None else self.name or f"thread {self.number}")
+
+
+class Threads:
+    """The threads of `weave`, and the tables that `threading` has of them."""
+
+    def __init__(self, weave: Weave) -> None:
+        self.weave = weave
+        self.active: dict[int, threading.Thread] = {}
+        self.limbo: dict[Any, Any] = {}
+        self.dangling: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self.shutdown_locks: set[Any] = set()
+        # The next numbers in the names of threads and of executors' threads.
+        self.next_name = itertools.count(1).__next__
+        self.next_executor = itertools.count().__next__
+        # What threading._register_atexit was given, and the executors that may have to be shut down at the end.
+        self.exit_functions: list[Callable[[], object]] = []
+        self.next_executor_number = itertools.count().__next__
+        self.executors: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        # The flows that were started as threads and have not ended.
+        self.running: dict[Flow, ThreadState] = {}
+        self.main = ThreadState(self, 1, "MainThread", None)
+        self.main.is_string = True
+        self._of_strings: dict[String, ThreadState] = {}
+        self._numbers = itertools.count(2).__next__
+        self._pool_names: set[int] = set()
+
+    # Who is who
+
+    def state_of(self, flow: Flow) -> ThreadState:
+        """The thread that `flow` is, or is a part of."""
+        string = flow.string
+        if string is None:
+            return self.main
+        known = self._of_strings.get(string)
+        if known is None:
+            known = self.main
+            if self.weave.strings and self.weave.strings[0] is not string:
+                known = ThreadState(self, self._numbers(), string.name, string)
+                known.is_string = True
+            self._of_strings[string] = known
+        return known
+
+    def pool_thread(self) -> ThreadState:
+        """A thread as the default executor of a loop has them; its name is free again when it has ended."""
+        index = next(number for number in itertools.count() if number not in self._pool_names)
+        self._pool_names.add(index)
+        return ThreadState(self, self._numbers(), f"asyncio_{index}", string_here.get())
+
+    def pool_thread_ended(self, state: ThreadState) -> None:
+        """The function that it ran is over."""
+        assert state.name is not None
+        self._pool_names.discard(int(state.name.partition("_")[2]))
+        self._over(state)
+
+    def thread_object(self, ident: int) -> threading.Thread:
+        """What `threading` has for this identifier. KeyError: nothing, as for a thread that `_thread` started."""
+        found = self.active.get(ident)
+        if found is None:
+            state = current_state()
+            if state.ident != ident or state.name is None:
+                raise KeyError(ident)
+            found = _Known(state)
+        return found
+
+    def main_object(self) -> threading.Thread:
+        """What threading.main_thread gives."""
+        return self.active.get(self.main.ident) or _Known(self.main)
+
+    # Starting and ending
+
+    def start(self, function: Callable[..., Any], args: Any, kwargs: Any, state: ThreadState) -> None:
+        """Let a new thread run `function` at its turn."""
+
+        def ended(_result: Any, error: BaseException | None) -> None:
+            self._ended(flow, state)
+            if isinstance(error, Hang):
+                self.weave.report_helper(None, error)
+            elif error is not None and not isinstance(error, (greenlet.GreenletExit, SystemExit)):
+                # `threading` tells of errors itself. So this one is of a function that _thread.start_new_thread runs.
+                print(f"Exception ignored in thread started by: {function!r}", file=sys.stderr)
+                traceback.print_exception(error)
+
+        flow = Flow(self.weave, lambda: function(*args, **kwargs), ended)
+        flow.thread = state
+        flow.string = state.string
+        self.running[flow] = state
+        # As CPython's threads: they begin with no context variables. All but the one that says whose they are.
+        context = contextvars.Context()
+        context.run(string_here.set, state.string)
+        flow.start(context)
+
+    def new_state(self) -> ThreadState:
+        """The next thread, which is of the string that makes it."""
+        return ThreadState(self, self._numbers(), None, string_here.get())
+
+    def not_daemon(self, state: ThreadState) -> None:
+        """The end of the program waits for this one; the run does if it waits for the string that started it."""
+        state.daemon = False
+        if not state.ended and not state.awaited and (state.string is None or not state.string.background):
+            state.awaited = True
+            self.weave.supervisor.await_one_more()
+
+    def _ended(self, flow: Flow, state: ThreadState) -> None:
+        del self.running[flow]
+        self._over(state)
+
+    def _over(self, state: ThreadState) -> None:
+        state.ended = True
+        self.active.pop(state.ident, None)
+        sentinel, state.sentinel = state.sentinel, None
+        if sentinel is not None and sentinel.locked():
+            sentinel.release()
+        joiners, state.joiners = state.joiners, []
+        for flow in joiners:
+            flow.wake()
+        if state.awaited:
+            state.awaited = False
+            self.weave.supervisor.await_one_less()
+
+    def string_over(self, string: String) -> None:
+        """A string has ended, and with it the thread that it is; those that it started go on."""
+        state = self._of_strings.pop(string, None)
+        if state is not None and state is not self.main:
+            self._over(state)
+
+    def join(self, state: ThreadState, timeout_ns: int | None) -> None:
+        """Wait until it has ended, or for `timeout_ns`."""
+        flow = current_flow()
+        scheduler = self.weave.scheduler
+        deadline_ns = None if timeout_ns is None else scheduler.now_ns + timeout_ns
+        while not state.ended:
+            state.joiners.append(flow)
+            try:
+                if deadline_ns is None:
+                    flow.park(f"the end of thread {state}")
+                elif not flow.park_for(deadline_ns - scheduler.now_ns):
+                    return
+            finally:
+                if flow in state.joiners:
+                    state.joiners.remove(flow)
+
+    # The end of a program
+
+    @property
+    def has_exit_work(self) -> bool:
+        """Whether there is something for `shutdown` to wait for or to do."""
+        return bool(self.exit_functions or self.executors) or any(not state.daemon for state in self.running.values())
+
+    def shutdown(self) -> None:
+        """What an interpreter does when the main thread has ended: it waits for those that are not daemons."""
+        while self.exit_functions:
+            self.exit_functions.pop()()
+        for number in sorted(self.executors.keys()):
+            executor = self.executors.get(number)
+            if executor is not None:
+                executor.shutdown(wait=True)
+        sentinel, self.main.sentinel = self.main.sentinel, None
+        if sentinel is not None:
+            sentinel.release()
+        while True:
+            awaited = next((state for state in self.running.values() if not state.daemon), None)
+            if awaited is None:
+                break
+            self.join(awaited, None)
+
+    def end_all(self) -> None:
+        """Let all threads go, as the end of a process does: no more of them runs."""
+        current = here.flow
+        for flow, state in list(self.running.items()):
+            if flow is current:
+                flow.kill()  # it goes as far as where it waits next
+                continue
+            self.weave.scheduler.drop_calls([flow])
+            flow.vanish()
+            self._ended(flow, state)
+
+    def forget(self) -> None:
+        """Their flows are gone already."""
+        for flow, state in list(self.running.items()):
+            self._ended(flow, state)
+
+
+class _Known(threading._MainThread):  # type: ignore[misc,name-defined]
+    """The object for a thread that `threading` did not make: the main thread, and other strings."""
+
+    def __init__(self, state: ThreadState) -> None:
+        weave = here.weave
+        here.weave = state.threads.weave
+        try:
+            threading.Thread.__init__(self, name=state.name, daemon=False)
+            self._started.set()
+            self._ident = state.ident
+            self._native_id = state.native_id
+            self._follow(state)
+            state.threads.active[state.ident] = self
+        finally:
+            here.weave = weave
+
+    def _follow(self, state: ThreadState) -> None:
+        """Let `is_alive` and `join` of this object look at `state`."""
+        from weaves.locks import Lock, ThreadHandle
+
+        if hasattr(self, "_handle"):  # Python 3.13
+            self._handle = ThreadHandle(state)
+        else:
+            self._tstate_lock = state.sentinel = Lock()
+            state.sentinel.acquire_for(state)
+
+    def _set_tstate_lock(self) -> None:
+        """`_follow` has set it."""
+
+
+_Known.__name__ = _Known.__qualname__ = "_MainThread"
+
+
+def current_state() -> ThreadState:
+    """The thread of a weave that runs."""
+    weave = here.weave
+    assert weave is not None, "there is a thread of a weave inside weaves only"
+    flow = here.flow
+    if flow is None:
+        return weave.threads.main
+    state = flow.thread
+    if state is None:
+        state = flow.thread = weave.threads.state_of(flow)
+    return state
