@@ -49,7 +49,8 @@ class Files:
             raise error(errno.EBADF)
         return sock
 
-    def _install(self, sock: Sock) -> int:
+    def install(self, sock: Sock) -> int:
+        """The new descriptor of `sock`, which the program that runs has open. EMFILE."""
         fd = int(self._host.descriptors.install(sock))
         if fd < 0:
             raise error(fd)
@@ -88,16 +89,16 @@ class Files:
             raise error(errno.EINVAL)
         reading, writing = pipe()
         reading.nonblocking = writing.nonblocking = bool(flags & os.O_NONBLOCK)
-        first = self._install(reading)
+        first = self.install(reading)
         try:
-            return first, self._install(writing)
+            return first, self.install(writing)
         except OSError:
             self.close(first)
             raise
 
     def dup(self, fd: int) -> int:
         """Another descriptor of what `fd` names."""
-        return self._install(self._sock(fd))
+        return self.install(self._sock(fd))
 
     def close(self, fd: int) -> None:
         sock = self._sock(fd)

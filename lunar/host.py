@@ -23,6 +23,7 @@ from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
 from lunar.net.sock import Sock
 from lunar.packet import ICMP, TCP, UDP
+from lunar.select import Select
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.sockets.unix import UnixTable
@@ -117,6 +118,7 @@ class Host:
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()
         self._files: Files | None = None
+        self._select: Select | None = None
         self._unix: UnixTable | None = None
         self._last_pid = 1  # init's
         lo = self.devices["lo"]
@@ -343,7 +345,7 @@ class Host:
             self.ip.handlers,
         ):  # fmt: skip
             table.clear()
-        self._files, self._unix = None, None
+        self._files, self._select, self._unix = None, None, None
         self.ip.loopback_route = None
         for device in self.ip.devices:
             self.ip.routes.remove_device(device)
@@ -527,6 +529,13 @@ class Host:
         if self._files is None:
             self._files = Files(self)
         return self._files
+
+    @property
+    def select(self) -> Select:
+        """The calls that wait for descriptors."""
+        if self._select is None:
+            self._select = Select(self)
+        return self._select
 
     def close_descriptors(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:

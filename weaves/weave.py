@@ -57,6 +57,10 @@ class Stack(Protocol):
     def files(self) -> Any:
         """The calls of `os` and `fcntl` on this host's descriptors, by their names, and `has` to tell them."""
 
+    @property
+    def select(self) -> Any:
+        """`select`, `poll`, `epoll` and `epoll_fromfd` as in `select`, for this host's descriptors."""
+
     def close_descriptors(self, descriptors: list[int]) -> None:
         """Close those that are still open."""
 

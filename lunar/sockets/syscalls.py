@@ -14,7 +14,9 @@ from mypy_extensions import i64
 
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6, TCP, UDP
-from lunar.sockets import unix
+from lunar.sockets import epoll, unix
+from lunar.sockets.epoll import Epoll
+from lunar.sockets.eventfd import EventFd
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
@@ -232,6 +234,13 @@ def read(sock: Sock, size: int) -> Received:
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
         return Received(data, 0, 0, 0)
+    if isinstance(sock, EventFd):
+        data = sock.read(size)
+        if data is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        return Received(data, 0, 0, 0)
+    if isinstance(sock, Epoll):
+        return Received(b"", 0, 0, errno.EINVAL)
     return recvfrom(sock, size, 0)
 
 
@@ -239,6 +248,10 @@ def write(sock: Sock, data: bytes) -> int:
     """write(2) to a socket or a pipe's end: the count of bytes taken, or -errno."""
     if isinstance(sock, PipeEnd):
         return int(sock.write(data))
+    if isinstance(sock, EventFd):
+        return int(sock.write(data))
+    if isinstance(sock, Epoll):
+        return -errno.EINVAL
     return send(sock, data, 0)
 
 
@@ -256,7 +269,9 @@ def shutdown(sock: Sock, how: int) -> int:
 
 def close(sock: Sock) -> None:
     """The program has let go of the socket; a stream may live on until its data is delivered."""
-    sock.waiters.clear()
+    if sock.waiters:
+        epoll.forget(sock)
+        sock.waiters.clear()
     if isinstance(sock, TcpSock):
         sock.close()
     elif isinstance(sock, UdpSock):
@@ -264,4 +279,6 @@ def close(sock: Sock) -> None:
     elif isinstance(sock, UnixSock):
         sock.close()
     elif isinstance(sock, PipeEnd):
+        sock.close()
+    elif isinstance(sock, Epoll):
         sock.close()

@@ -19,6 +19,8 @@ import os
 import platform
 import random
 import re
+import select
+import selectors
 import signal
 import socket
 import ssl
@@ -286,6 +288,26 @@ def _(moment: Moment) -> None:
         return found
 
     assert moment.both(look) == ((True, b"by the pair", True), (False, b"by the pair", False))
+
+
+@row("select.select")
+def _(moment: Moment) -> None:
+    def look() -> tuple[bool, bool, bool]:
+        one, other = socket.socketpair()
+        with one, other, select.epoll() as epoll, selectors.DefaultSelector() as selector:
+            one.send(b"x")
+            selector.register(other, selectors.EVENT_READ)
+            epoll.register(other, select.EPOLLIN)
+            found = (
+                select.select([other], [], [], 5) == ([other], [], []) and epoll.poll(5) == [(other.fileno(), 1)],
+                len(selector.select(5)) == 1,
+                epoll.fileno() >= 2**30,
+            )
+            with open(os.devnull) as file:
+                assert select.select([file], [], [], 5) == ([file], [], [])
+        return found
+
+    assert moment.both(look) == ((True, True, True), (True, True, False))
 
 
 @row("socket.getaddrinfo")
