@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from lunar.links.impairments import Impairment
 from lunar.net.device import Device, Medium
-from lunar.packet import ETHERNET_HEADER_BYTES, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
+from lunar.packet import ETHERNET_HEADER_BYTES, URG, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
 from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
@@ -133,6 +133,8 @@ class Wire:
             if isinstance(frame, TcpSegment):
                 lane.fold((frame.sport << 46) ^ (frame.dport << 30) ^ frame.seq)
                 lane.fold((frame.ack << 24) | (frame.flags << 16) | frame.window)
+                if frame.flags & URG:
+                    lane.fold(frame.urgent)
                 if frame.has_timestamps:
                     lane.fold((frame.ts_val << 30) ^ frame.ts_ecr)
             elif isinstance(frame, UdpDatagram):

@@ -94,6 +94,10 @@ class Ip:
         self.loopback_route: Route | None = None
         self.forwarding: bool = False  # net.ipv4.ip_forward
         self.default_ttl: i64 = 64
+        self.tcp_stdurg: bool = False  # net.ipv4.tcp_stdurg
+        # net.ipv4.ping_group_range: who may have ping sockets (raw.py). As Linux has it at first, nobody.
+        self.ping_group_first: i64 = 1
+        self.ping_group_last: i64 = 0
         self.next_ident: i64 = 0
         self.icmp_tokens: i64 = 50  # see icmp.py
         self.icmp_stamp_ns: i64 = 0

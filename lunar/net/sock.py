@@ -47,6 +47,7 @@ class Sock:
         self.reuse_port: bool = False
         self.keepalive: bool = False
         self.broadcast: bool = False
+        self.oob_inline: bool = False
         self.ttl: i64 = 64
         self.tos: i64 = 0
         self.priority: i64 = 0
@@ -62,6 +63,8 @@ class Sock:
         # Called as waiter(mask) at each wake; a list, because poll and a reader may wait at once. Each waiter judges
         # by itself whether the mask concerns it.
         self.waiters: list[Any] = []
+        # Called without arguments when an urgent pointer arrives: what sends SIGURG to the owner (F_SETOWN).
+        self.on_urgent: Any = None
 
     def wake(self, mask: i64) -> None:
         """Tell the waiters that the conditions in `mask` may now hold."""

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 _PARAMETERS: Final = {
     "net.ipv4.ip_forward": (0, 1),
     "net.ipv4.ip_default_ttl": (1, 255),
+    "net.ipv4.ping_group_range": (0, 2**31 - 1),
+    "net.ipv4.tcp_stdurg": (0, 1),
 }
+# How many integers those have that have not one.
+_COUNTS: Final = {"net.ipv4.ping_group_range": 2}
 
 
 def run(host: Host, words: list[str]) -> str:
     """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] [-n] [-q] NAME=VALUE`; several at once."""
     if words == ["-a"]:
-        return "".join(f"{name} = {_get(host, name)}\n" for name in sorted(_PARAMETERS))
+        return "".join(f"{name} = {_shown(host, name)}\n" for name in sorted(_PARAMETERS))
     options: set[str] = set()
     while words and words[0] in ("-w", "-n", "-q"):
         options.add(words[0])
@@ -28,7 +32,7 @@ def run(host: Host, words: list[str]) -> str:
         raise CommandError("sysctl: a parameter is missing; expected NAME or NAME=VALUE")
     if len(words) == 3 and words[1] == "=":
         words = ["".join(words)]
-    parameters: list[tuple[str, int | None]] = []
+    parameters: list[tuple[str, list[int] | None]] = []
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip().replace("/", ".")
@@ -37,32 +41,55 @@ def run(host: Host, words: list[str]) -> str:
             raise CommandError(f'sysctl: this stack does not obey "{name}"; expected one of {known}')
         if "-w" in options and not equals:
             raise CommandError(f"sysctl: -w {word}: expected NAME=VALUE")
-        parameters.append((name, _value(name, value.strip()) if equals else None))
+        parameters.append((name, _values(name, value) if equals else None))
     # All words are good: only now does anything change.
     printed = ""
-    for name, number in parameters:
-        if number is not None:
-            _set(host, name, number)
+    for name, numbers in parameters:
+        if numbers is not None:
+            _set(host, name, numbers)
             if "-q" in options:
                 continue
-        printed += f"{_get(host, name)}\n" if "-n" in options else f"{name} = {_get(host, name)}\n"
+        printed += f"{_shown(host, name)}\n" if "-n" in options else f"{name} = {_shown(host, name)}\n"
     return printed
 
 
-def _get(host: Host, name: str) -> int:
-    return int(host.ip.forwarding) if name == "net.ipv4.ip_forward" else int(host.ip.default_ttl)
+def _shown(host: Host, name: str) -> str:
+    return "\t".join(str(int(number)) for number in _get(host, name))
 
 
-def _value(name: str, text: str) -> int:
+def _values(name: str, text: str) -> list[int]:
     smallest, largest = _PARAMETERS[name]
-    value = parsed(int, text, "an integer")
-    if not smallest <= value <= largest:
-        raise CommandError(f"sysctl: {name}={text}: expected {smallest} to {largest}")
-    return value
+    count = _COUNTS.get(name, 1)
+    words = text.split() or [""]
+    if len(words) != count:
+        wanted = "an integer" if count == 1 else f"{count} integers"
+        raise CommandError(f"sysctl: {name}={text.strip()}: expected {wanted}")
+    values = [parsed(int, word, "an integer") for word in words]
+    for value, word in zip(values, words, strict=True):
+        if not smallest <= value <= largest:
+            raise CommandError(f"sysctl: {name}={word}: expected {smallest} to {largest}")
+    return values
 
 
-def _set(host: Host, name: str, value: int) -> None:
+def _get(host: Host, name: str) -> tuple[int, ...]:
+    ip = host.ip
     if name == "net.ipv4.ip_forward":
-        host.ip.forwarding = value == 1
+        return (ip.forwarding,)
+    if name == "net.ipv4.ping_group_range":
+        return int(ip.ping_group_first), int(ip.ping_group_last)
+    if name == "net.ipv4.tcp_stdurg":
+        return (ip.tcp_stdurg,)
+    return (int(ip.default_ttl),)
+
+
+def _set(host: Host, name: str, values: list[int]) -> None:
+    ip = host.ip
+    if name == "net.ipv4.ip_forward":
+        ip.forwarding = values[0] == 1
+    elif name == "net.ipv4.ping_group_range":
+        # Linux keeps its "nobody" for a range that is none.
+        ip.ping_group_first, ip.ping_group_last = values if values[0] <= values[1] else (1, 0)
+    elif name == "net.ipv4.tcp_stdurg":
+        ip.tcp_stdurg = values[0] == 1
     else:
-        host.ip.default_ttl = value
+        ip.default_ttl = values[0]

@@ -31,6 +31,14 @@ class Channel:
     def is_empty(self) -> bool:
         return not self._pieces
 
+    def waiting_bytes(self) -> i64:
+        """How many bytes wait to be taken out."""
+        return self.charged - self._overhead * len(self._pieces) - self._at
+
+    def first_bytes(self) -> i64:
+        """The length of the first piece, 0 if there is none."""
+        return len(self._pieces[0]) if self._pieces else 0
+
     def put(self, piece: bytes) -> None:
         """Add a piece. The caller has looked for room."""
         self._pieces.append(piece)

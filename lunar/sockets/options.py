@@ -116,6 +116,8 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     elif name == SO_RCVBUF:
         sock.rcvbuf = max(2 * _buffer_size(value), _RCVBUF_MIN)
         sock.rcvbuf_locked = True
+    elif name == SO_OOBINLINE:
+        sock.oob_inline = on
     elif name == SO_PRIORITY:
         if not 0 <= value <= 6:
             return -errno.EPERM  # what lies beyond takes CAP_NET_ADMIN
@@ -209,7 +211,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
                 found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
         elif name == SO_PRIORITY:
             found = sock.priority
-        elif name == SO_DONTROUTE or name == SO_OOBINLINE:
+        elif name == SO_OOBINLINE:
+            found = int(sock.oob_inline)
+        elif name == SO_DONTROUTE:
             found = 0
     elif level == IPPROTO_IP:
         if name == IP_TOS:

@@ -31,12 +31,13 @@ SOCK_MAX: Final = 11
 _LINK_LOCAL: Final = 0x3FA
 _MULTICAST: Final = 0xFF
 
+MSG_OOB: Final = 0x01
 MSG_PEEK: Final = 0x02
 MSG_DONTWAIT: Final = 0x40
 MSG_NOSIGNAL: Final = 0x4000
 MSG_MORE: Final = 0x8000
 # Flags that change nothing for a call that never blocks and never raises SIGPIPE, or that are obeyed below.
-KNOWN_FLAGS: Final = 0x02 | 0x40 | 0x4000 | 0x8000
+KNOWN_FLAGS: Final = 0x01 | 0x02 | 0x40 | 0x4000 | 0x8000
 
 
 @final
@@ -178,7 +179,9 @@ def accept_errno(sock: Sock) -> int:
 def send(sock: Sock, data: bytes, flags: int) -> int:
     """The count of bytes taken, or -errno."""
     if isinstance(sock, TcpSock):
-        return int(sock.send(data, (flags & MSG_MORE) != 0))
+        return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0))
+    if flags & MSG_OOB:
+        return -errno.EOPNOTSUPP
     if isinstance(sock, UdpSock):
         return int(sock.send(data, 0, 0))
     if isinstance(sock, UnixSock):
@@ -191,6 +194,8 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
     if isinstance(sock, UdpSock):
         if port <= 0 or port > 65535:
             return -errno.EINVAL
+        if flags & MSG_OOB:
+            return -errno.EOPNOTSUPP
         if sock.domain == AF_INET6:
             if not is_mapped(addr):
                 return -errno.EADDRNOTAVAIL  # there is no IPv6 address to send from
@@ -204,7 +209,10 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
 def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     """Up to `size` bytes. Of a datagram that is longer the rest is lost."""
     if isinstance(sock, TcpSock):
-        data = sock.recv(size, (flags & MSG_PEEK) != 0)
+        if flags & MSG_OOB:
+            data = sock.recv_urgent(size, (flags & MSG_PEEK) != 0)
+        else:
+            data = sock.recv(size, (flags & MSG_PEEK) != 0)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
         return Received(data, 0, 0, 0)
@@ -217,6 +225,8 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         got.truncated = len(payload) > size
         return got
     if isinstance(sock, UnixSock):
+        if flags & MSG_OOB:
+            return Received(b"", 0, 0, errno.EOPNOTSUPP)
         data = sock.recv(size, (flags & MSG_PEEK) != 0)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)

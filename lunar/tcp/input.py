@@ -15,9 +15,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
+from lunar.packet import ACK, FIN, RST, SYN, URG, TcpSegment
 from lunar.tcp import ack as acknowledgment
-from lunar.tcp import delayed_ack, output, reassembly, send_buffer, time_wait, timers, window
+from lunar.tcp import delayed_ack, output, reassembly, send_buffer, time_wait, timers, urgent, window
 from lunar.tcp.congestion import INITIAL_WINDOW
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
@@ -57,7 +57,7 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
     """Van Jacobson's header prediction. False, with nothing changed, when the segment is not of the common kind."""
     nxt: i64 = tcb.rcv_nxt
     if (
-        segment.flags & (FIN | SYN | RST | ACK) != ACK
+        segment.flags & (FIN | SYN | RST | ACK | URG) != ACK
         or segment.seq != nxt & 0xFFFF_FFFF
         or segment.has_timestamps != tcb.timestamps
         or (segment.has_timestamps and (segment.ts_val - tcb.ts_recent) & 0xFFFF_FFFF >= 0x8000_0000)
@@ -71,6 +71,7 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
     size: i64 = len(payload)
     if size > 0 and (
         tcb.out_of_order
+        or tcb.urgent_state == urgent.AWAITED
         or size > tcb.rcv_wup + tcb.rcv_wnd - nxt
         or tcb.received.size + size > tcb.rcvbuf
     ):
@@ -130,7 +131,9 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
         tcb.done()
         return
 
-    # Sixth, the URG bit: ignored.
+    # Sixth, the URG bit.
+    if flags & URG or tcb.urgent_state == urgent.AWAITED:
+        urgent.arrived(tcb, segment, seq)
 
     # Seventh, the segment text; eighth, the FIN bit.
     state: i64 = tcb.state

@@ -250,6 +250,7 @@ def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
     tcb.snd_nxt = request.iss + 1
     tcb.write_seq = request.iss + 1
     tcb.push_seq = request.iss + 1
+    tcb.snd_up = request.iss
     tcb.snd_wl1 = syn.seq
     tcb.irs = syn.seq
     tcb.rcv_nxt = syn.seq + 1

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import congestion, timers, window
+from lunar.tcp import congestion, timers, urgent, window
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
@@ -50,6 +50,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
         segment.ts_ecr = tcb.ts_recent
         size += 12
     segment.size_bytes = size + len(payload)
+    if tcb.snd_up > tcb.snd_una:
+        urgent.point(tcb, segment, seq)
     # It carries the ACK that was owed.
     if tcb.quick_acks > 0:
         tcb.quick_acks -= 1
@@ -228,8 +230,9 @@ def push(tcb: Tcb, more: bool) -> None:
         if fin and size == room:
             fin = False  # The FIN occupies one sequence number after the data.
         if size < mss:
-            # Nothing comes after the last segment before a FIN, so nothing is gained by holding it.
-            if not tcb.fin_queued:
+            # Nothing comes after the last segment before a FIN, so nothing is gained by holding it. What is urgent is
+            # not held either.
+            if not tcb.fin_queued and tcb.snd_up <= tcb.snd_una:
                 if tcb.cork or more:
                     break
                 # Nagle, RFC 9293 (3.7.4), as Minshall changed it: only one small segment unacknowledged.
@@ -294,6 +297,9 @@ def wake_up(tcb: Tcb) -> i64:
         fin = tcb.fin_queued and size == tcb.unsent.size and size < room
         _send_new(tcb, size, fin)
         return 0
+    if tcb.snd_up > tcb.snd_una:
+        # RFC 9293 (3.8.5): the pointer is told though the byte cannot go; a pointer counts from what is not received.
+        transmit(tcb, tcb.snd_una, ACK, b"")
     return transmit(tcb, tcb.snd_una - 1, ACK, b"")
 
 

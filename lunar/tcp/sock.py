@@ -12,9 +12,9 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
-from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.packet import SYN
-from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, window
+from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, urgent, window
 from lunar.tcp.congestion import CongestionControl
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
@@ -91,7 +91,6 @@ class TcpSock(Tcb):
     def __init__(self, tables: Tables, family: i64, congestion: CongestionControl) -> None:
         super().__init__(tables, family, congestion)
         self.listener: listen.Listener | None = None
-        self.recv_errno: i64 = 0  # why `recv` or `accept_one` returned None
         self.closed: bool = False
 
     # Names.
@@ -176,6 +175,7 @@ class TcpSock(Tcb):
         self.snd_nxt = iss + 1
         self.write_seq = iss + 1
         self.push_seq = iss + 1
+        self.snd_up = iss
         self.path_mss = output.mss_of(mtu, self.family)
         self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
         self.timestamps = True
@@ -207,6 +207,7 @@ class TcpSock(Tcb):
         self.snd_wscale = 0
         self.max_window = 0
         self.peer_mss = fresh.peer_mss
+        self.urgent_state = urgent.NONE
         self.route = None
         self.remote_port = 0
         self.remote_addr = 0
@@ -277,14 +278,15 @@ class TcpSock(Tcb):
         child.bound_device = self.bound_device
         child.nodelay = self.nodelay
         child.cork = self.cork
+        child.oob_inline = self.oob_inline
         child.user_mss = self.user_mss
         child.progress = CONNECTED
         return child
 
     # Data.
 
-    def send(self, data: bytes, more: bool) -> i64:
-        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE.
+    def send(self, data: bytes, more: bool, oob: bool = False) -> i64:
+        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE; `oob`: MSG_OOB.
 
         The count that was taken, which may be less than all; or EAGAIN (nothing fits, or still connecting), EPIPE, or
         the pending error (ECONNRESET, ETIMEDOUT, ...).
@@ -311,6 +313,8 @@ class TcpSock(Tcb):
         self.write_seq += size
         if not more:
             self.push_seq = self.write_seq
+        if oob:
+            self.snd_up = self.write_seq  # its last byte is the urgent one
         output.push(self, more)
         return size
 
@@ -325,14 +329,26 @@ class TcpSock(Tcb):
             return self._nothing_to_read()
         if size <= 0:
             return b""
-        size = min(size, have)
-        if peek:
-            return queue.peek(size)
-        data = queue.take(size)
+        if self.urgent_state != 0:
+            data = urgent.take(self, size, peek)
+            if not data:
+                return self._nothing_to_read()
+            size = len(data)
+            if peek:
+                return data
+        else:
+            size = min(size, have)
+            if peek:
+                return queue.peek(size)
+            data = queue.take(size)
         if self.state != CLOSED:
             window.adjust(self)
             delayed_ack.after_read(self, size)
         return data
+
+    def recv_urgent(self, size: i64, peek: bool) -> bytes | None:
+        """The urgent byte, as recv(2) with MSG_OOB; None with `recv_errno` when there is none."""
+        return urgent.receive(self, size, peek)
 
     def _nothing_to_read(self) -> bytes | None:
         if self.fin_received:
@@ -450,8 +466,10 @@ class TcpSock(Tcb):
         if self.read_shut:
             mask |= POLLIN | POLLRDHUP
         if state not in (SYN_SENT, SYN_RECEIVED):
-            if self.received.size > 0:
+            if self.received.size > 0 and (self.urgent_state == 0 or urgent.readable_bytes(self) > 0):
                 mask |= POLLIN
+            if self.urgent_state == urgent.READY:
+                mask |= POLLPRI
             if self.write_shut or send_buffer.is_writable(self):
                 mask |= POLLOUT
             else:
@@ -462,7 +480,11 @@ class TcpSock(Tcb):
 
     def has_input(self) -> bool:
         """Whether `recv` has something to tell: data, the end of the stream, or an error."""
-        return self.received.size > 0 or self.read_shut or self.error != 0 or self.state == CLOSED
+        return urgent.readable_bytes(self) > 0 or self.read_shut or self.error != 0 or self.state == CLOSED
+
+    def at_mark(self) -> bool:
+        """Whether reading has come to the mark of urgent data (sockatmark(3))."""
+        return urgent.at_mark(self)
 
     def is_listening(self) -> bool:
         return self.state == LISTEN

@@ -2,10 +2,10 @@
 
 `Tcb` is data and the few changes that others want to see (state, cwnd, ssthresh, loss state: one `set_` method each).
 What happens to it is in input.py (a segment came), output.py (a segment goes), ack.py and recovery.py (the peer got
-something), reassembly.py (we got something), timeouts.py (nothing came) and sock.py (the program asks).
+something), reassembly.py (we got something), urgent.py (some of it is urgent), timeouts.py (nothing came) and sock.py
+(the program asks).
 
-Sequence numbers are unwrapped (seq.py), times are nanoseconds, cwnd and its like count segments. The urgent pointer is
-not supported: its field is ignored, and urgent data is ordinary data (RFC 6093 advises programs not to use it).
+Sequence numbers are unwrapped (seq.py), times are nanoseconds, cwnd and its like count segments.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Tcb(Sock):
         self.route_generation: i64 = -1
         self.soft_error: i64 = 0  # reported by ICMP; told when the connection dies of a timeout
         self.pending_wake: i64 = 0  # what `flush_wake` will tell
+        self.recv_errno: i64 = 0  # why a call that receives or accepts returned None
         # Options.
         self.nodelay: bool = False
         self.cork: bool = False
@@ -138,6 +139,7 @@ class Tcb(Sock):
         self.small_end: i64 = 0  # end of the last segment below the MSS that was sent (Minshall's test)
         self.write_seq: i64 = 0
         self.push_seq: i64 = 0  # the end of the last write that was not "more to come"
+        self.snd_up: i64 = 0  # the end of the last urgent write (urgent.py)
         self.mss: i64 = DEFAULT_MSS  # of payload, options taken off
         self.peer_mss: i64 = DEFAULT_MSS  # from its SYN, before options
         self.path_mss: i64 = 0  # from our device or the path's MTU, before options
@@ -193,6 +195,9 @@ class Tcb(Sock):
         self.out_of_order: list[Held] = []  # by sequence, without overlaps
         self.out_of_order_bytes: i64 = 0
         self.bytes_received: i64 = 0
+        self.urgent_state: i64 = 0  # urgent.NONE ...; of the byte at `urgent_seq`
+        self.urgent_seq: i64 = 0
+        self.urgent_byte: i64 = 0
 
         # When to acknowledge (delayed_ack.py).
         self.ack_scheduled: bool = False

@@ -352,7 +352,12 @@ def test_ifconfig_refuses(command: str, message: str) -> None:
         ("sysctl net.ipv4.ip_forward", "net.ipv4.ip_forward = 0\n"),
         ("sysctl net/ipv4/ip_forward", "net.ipv4.ip_forward = 0\n"),
         ("sysctl -n net.ipv4.ip_default_ttl", "64\n"),
-        ("sysctl -a", "net.ipv4.ip_default_ttl = 64\nnet.ipv4.ip_forward = 0\n"),
+        (
+            "sysctl -a",
+            "net.ipv4.ip_default_ttl = 64\nnet.ipv4.ip_forward = 0\nnet.ipv4.ping_group_range = 1\t0\n"
+            "net.ipv4.tcp_stdurg = 0\n",
+        ),
+        ('sysctl -w net.ipv4.ping_group_range="0 1000"', "net.ipv4.ping_group_range = 0\t1000\n"),
         ("sysctl -w net.ipv4.ip_forward=1", "net.ipv4.ip_forward = 1\n"),
         ("sysctl net.ipv4.ip_forward=1", "net.ipv4.ip_forward = 1\n"),
         ("sysctl -w 'net.ipv4.ip_forward = 1'", "net.ipv4.ip_forward = 1\n"),
@@ -376,7 +381,9 @@ def test_sysctl_sets_what_the_stack_obeys() -> None:
     assert (host.ip.forwarding, host.ip.default_ttl) == (True, 255)
 
 
-KNOWN = "expected one of net.ipv4.ip_default_ttl, net.ipv4.ip_forward"
+KNOWN = (
+    "expected one of net.ipv4.ip_default_ttl, net.ipv4.ip_forward, net.ipv4.ping_group_range, net.ipv4.tcp_stdurg"
+)
 
 
 @pytest.mark.parametrize(
@@ -392,6 +399,7 @@ KNOWN = "expected one of net.ipv4.ip_default_ttl, net.ipv4.ip_forward"
         ("sysctl net.ipv4.ip_forward=-1", "sysctl: net.ipv4.ip_forward=-1: expected 0 to 1"),
         ("sysctl net.ipv4.ip_default_ttl=0", "sysctl: net.ipv4.ip_default_ttl=0: expected 1 to 255"),
         ("sysctl net.ipv4.ip_default_ttl=256", "sysctl: net.ipv4.ip_default_ttl=256: expected 1 to 255"),
+        ("sysctl net.ipv4.ping_group_range=0", "sysctl: net.ipv4.ping_group_range=0: expected 2 integers"),
         ("sysctl net.ipv4.ip_forward=yes", '"yes" is not an integer'),
         ("sysctl net.ipv4.ip_forward=", '"" is not an integer'),
         # Nothing is half obeyed.

@@ -31,7 +31,8 @@ def install(replacements: Replacements) -> None:
         replacements.put(os, name, _making(getattr(os, name), name))
     replacements.put(socket, "dup", _on_descriptor(socket.dup, "dup"))
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
-    replacements.put(fcntl, "fcntl", _fcntl())
+    replacements.put(fcntl, "fcntl", _control(fcntl.fcntl, "fcntl"))
+    replacements.put(fcntl, "ioctl", _control(fcntl.ioctl, "ioctl"))
 
 
 def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -54,16 +55,14 @@ def _making(real: Callable[..., Any], name: str) -> Callable[..., Any]:
     return _like(call, real)
 
 
-def _fcntl() -> Callable[..., Any]:
-    real = fcntl.fcntl
-
-    def call(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
+def _control(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def call(fd: Any, request: int, *rest: Any) -> Any:
         weave = here.weave
         if weave is not None:
             number = fd if isinstance(fd, int) else fd.fileno()
             if weave.host.files.has(number):
-                return weave.host.files.fcntl(number, cmd, arg)
-        return real(fd, cmd, arg)
+                return getattr(weave.host.files, name)(number, request, *rest)
+        return real(fd, request, *rest)
 
     return _like(call, real)
 

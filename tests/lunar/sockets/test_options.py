@@ -181,7 +181,7 @@ def test_a_priority_beyond_six_takes_a_privilege(value: int) -> None:
     assert setsockopt(new(), SOL_SOCKET, options.SO_PRIORITY, value) == -errno.EPERM
 
 
-@pytest.mark.parametrize("name", [options.SO_DONTROUTE, options.SO_OOBINLINE])
+@pytest.mark.parametrize("name", [options.SO_DONTROUTE])
 def test_what_the_stack_does_not_obey_is_refused(name: int) -> None:
     assert setsockopt(new(STREAM), SOL_SOCKET, name, 1) == -errno.ENOPROTOOPT
 

@@ -303,9 +303,3 @@ def test_segment_without_ack_is_dropped() -> None:
     t.gets(at=0, data=b"abc", flags=0)
     assert t.read() is None
     t.sends_nothing(until=s(1))
-
-
-def test_urgent_pointer_is_ignored() -> None:
-    t = established()
-    t.gets(at=0, data=b"abc", flags=ACK | 0x20, urgent=2)
-    assert t.read() == b"abc"
