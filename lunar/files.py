@@ -16,8 +16,8 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
-from lunar.socket import error
 from lunar.sockets import ioctl, syscalls
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd, pipe

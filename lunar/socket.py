@@ -10,12 +10,12 @@ from __future__ import annotations
 import _socket
 import errno
 import operator
-import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
 from lunar import unix_names
+from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.socket_address import Address, own_address, parse_address, shown
 from lunar.sockets import options, syscalls
@@ -29,12 +29,6 @@ from weaves.here import here
 if TYPE_CHECKING:
     from lunar.host import Host
     from weaves.weave import Weave
-
-
-def error(number: int) -> OSError:
-    """The OSError of `number`, positive or negative, in the subclass that Python gives it."""
-    number = abs(number)
-    return OSError(number, os.strerror(number))
 
 
 class LunarSocket(socket.socket):

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
 from lunar.asyncio.unix import UnixDatagramTransport, UnixStreams
+from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
-from lunar.socket import LunarSocket, accepted_from, error, sender
+from lunar.socket import LunarSocket, accepted_from, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import syscalls
 from lunar.sockets.unix import AF_UNIX, UnixSock

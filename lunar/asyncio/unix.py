@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport
+from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
-from lunar.socket import error, sender
+from lunar.socket import sender
 from lunar.sockets import syscalls
 from lunar.sockets.unix import UnixSock
 
