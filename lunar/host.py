@@ -452,6 +452,17 @@ class Host:
             self._commands.append(command)
         return printed
 
+    def sysctl(self, name: str, values: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """The values of a parameter ("net.ipv4.ip_forward"), commonly one, after it was set to `values` if there are any.
+
+        Raises `LookupError` for one that this stack does not obey, `ValueError` for a value that it cannot have.
+        """
+        from lunar.net_tools import sysctl
+
+        if values:
+            sysctl.write(self, name, values)
+        return sysctl.read(self, name)
+
     # What a weave asks of its host (weaves.weave.Stack)
 
     @property

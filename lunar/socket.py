@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from lunar import unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
-from lunar.socket_address import Address, own_address, parse_address, shown
+from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
+from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.pipe import PipeEnd
-from lunar.sockets.unix import AF_UNIX, CONNECTED, UnixSock
-from lunar.tcp.sock import TcpSock
+from lunar.sockets.unix import AF_UNIX, UnixSock
 from weaves.bridge import current_flow
 from weaves.here import here
 
@@ -57,7 +56,7 @@ class LunarSocket(socket.socket):
             known = host.descriptors.get(fileno)
             if known is None:
                 raise error(errno.EBADF)
-            if isinstance(known, PipeEnd):
+            if not syscalls.is_socket(known):
                 raise error(errno.ENOTSOCK)
             self._adopt(host, known, fileno, int(known.protocol) if proto == -1 else proto)
             return
@@ -131,21 +130,11 @@ class LunarSocket(socket.socket):
     def fileno(self) -> int:
         return self._descriptor
 
-    def getsockname(self) -> Address | str | bytes:
-        self._open()
-        if isinstance(self.sock, UnixSock):
-            return unix_names.shown(self.sock.name)
-        return own_address(self.sock)
+    def getsockname(self) -> Name:
+        return own_name(self._open())
 
-    def getpeername(self) -> Address | str | bytes:
-        self._open()
-        if isinstance(self.sock, UnixSock):
-            if self.sock.state != CONNECTED:
-                raise error(errno.ENOTCONN)
-            return unix_names.shown(self.sock.peer_name)
-        if not _has_peer(self.sock):
-            raise error(errno.ENOTCONN)
-        return shown(self.sock, self.sock.remote_addr, int(self.sock.remote_port))
+    def getpeername(self) -> Name:
+        return peer_name(self._open())
 
     def _open(self) -> Sock:
         if self._descriptor < 0:
@@ -336,11 +325,11 @@ class LunarSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if bufsize == 0:
             return b""  # CPython does not ask the kernel
-        return self._receive(bufsize, flags).data
+        return _with_size(self._receive(bufsize, flags))
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         got = self._receive(bufsize, flags)
-        return got.data, sender(self.sock, got)
+        return _with_size(got), sender(self.sock, got)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = _room(buffer, nbytes)
@@ -350,7 +339,7 @@ class LunarSocket(socket.socket):
         view = _room(buffer, nbytes)
         got = self._receive(len(view), flags)
         view[: len(got.data)] = got.data
-        return len(got.data), sender(self.sock, got)
+        return int(got.size), sender(self.sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         if list(ancdata):
@@ -360,7 +349,7 @@ class LunarSocket(socket.socket):
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         got = self._receive(bufsize, flags)
-        return got.data, [], socket.MSG_TRUNC if got.truncated else 0, sender(self.sock, got)
+        return _with_size(got), [], socket.MSG_TRUNC if got.truncated else 0, sender(self.sock, got)
 
     # Options and the end
 
@@ -368,14 +357,10 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(value, int):
             result = options.setsockopt(sock, level, optname, value)
-        elif level == options.SOL_SOCKET and optname == options.SO_LINGER:
-            if len(value) < 8:
-                raise error(errno.EINVAL)
-            result = options.set_linger(sock, *struct.unpack_from("ii", value))
+        elif value is None:
+            raise error(errno.EINVAL)
         else:
-            if value is None or len(value) < 4:
-                raise error(errno.EINVAL)
-            result = options.setsockopt(sock, level, optname, struct.unpack_from("i", value)[0])
+            result = options.set_bytes(sock, level, optname, bytes(value))
         if result < 0:
             raise error(result)
 
@@ -383,9 +368,9 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if not 0 <= buflen <= 1024:
             raise OSError("getsockopt buflen out of range")
-        if level == options.SOL_SOCKET and optname == options.SO_LINGER:
-            packed = struct.pack("ii", int(sock.linger_on), int(sock.linger_s))
-            return packed[:buflen] if buflen else struct.unpack_from("i", packed)[0]
+        packed = options.get_bytes(sock, level, optname, buflen or 4)
+        if packed:
+            return packed if buflen else struct.unpack("i", packed)[0]
         value = options.getsockopt(sock, level, optname)
         if value < 0:
             raise error(value)
@@ -446,25 +431,9 @@ def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[Lunar
     return first, second
 
 
-def _has_peer(sock: Sock) -> bool:
-    """Whether the socket has a peer now: a stream that was reset or never connected has none."""
-    if isinstance(sock, TcpSock):
-        return bool(sock.is_connected())
-    return sock.remote_port != 0
-
-
-def accepted_from(child: Sock) -> Address | str | bytes:
-    """The address that accept(2) gives beside `child`."""
-    if isinstance(child, UnixSock):
-        return unix_names.shown(child.peer_name)
-    return shown(child, child.remote_addr, int(child.remote_port))
-
-
-def sender(sock: Sock, got: syscalls.Received) -> Address | str | bytes | None:
-    """Who sent a datagram; None for what came over a connection, or from a Unix socket without a name."""
-    if got.name:
-        return unix_names.shown(got.name)
-    return shown(sock, got.addr, int(got.port)) if got.port else None
+def _with_size(got: syscalls.Received) -> bytes:
+    """The data; with MSG_TRUNC it is as long as the datagram was, and what there is no room for is not told."""
+    return got.data + bytes(int(got.size) - len(got.data))
 
 
 def _room(buffer: Any, nbytes: int) -> memoryview:
@@ -480,7 +449,7 @@ def _room(buffer: Any, nbytes: int) -> memoryview:
 
 
 def _check_flags(flags: int) -> None:
-    if flags & ~syscalls.KNOWN_FLAGS:
+    if flags & syscalls.MSG_OOB:
         raise error(errno.EOPNOTSUPP)
 
 

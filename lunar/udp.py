@@ -1,7 +1,7 @@
 """UDP, RFC 768: ports, a queue of datagrams for each socket, and the errors that ICMP brings to connected ones.
 
-Read lunar/net/sock.py first. Calls return a count or a negative errno and never block. Multicast, corking and
-segmentation offload are not here.
+Read lunar/net/sock.py first. Calls return a count or a negative errno and never block. Multicast and segmentation
+offload are not here.
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class UdpSock(Sock):
         self.closed: bool = False
         self.read_shut: bool = False
         self.write_shut: bool = False
+        # MSG_MORE, UDP_CORK: what waits to be sent as one datagram, to whom the first part was meant for.
+        self.cork: bool = False
+        self.corked: bytes | None = None
+        self.corked_addr: int = 0
+        self.corked_port: i64 = 0
         # Why `recv` returned None.
         self.recv_errno: i64 = 0
 
@@ -183,8 +188,11 @@ class UdpSock(Sock):
         self.remote_port = 0
         return 0
 
-    def send(self, data: bytes, addr: int, port: i64) -> i64:
+    def send(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
         """Send one datagram to `addr`, `port`, or with port 0 to the connected peer. The length, or -errno.
+
+        With `more` (MSG_MORE) it waits for the rest of the datagram, up to the first send without, which goes where
+        the first part was to go.
 
         EDESTADDRREQ, EMSGSIZE, EACCES (a broadcast without SO_BROADCAST), EPIPE, ENETUNREACH, a pending error.
         """
@@ -196,10 +204,42 @@ class UdpSock(Sock):
         if bound < 0:
             return bound
         if port == 0:
-            if self.remote_port == 0:
+            if self.remote_port == 0 and self.corked is None:
                 return -errno.EDESTADDRREQ
             addr = self.remote_addr
             port = self.remote_port
+        more = more or self.cork
+        if more or self.corked is not None:
+            return self._send_part(data, addr, port, more)
+        return self._send_whole(data, addr, port)
+
+    def _send_part(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
+        before = self.corked
+        size: i64 = len(data)
+        if before is None:
+            before = b""
+            self.corked_addr = addr
+            self.corked_port = port
+        if len(before) + size > MAX_PAYLOAD:
+            return -errno.EMSGSIZE
+        if more:
+            self.corked = before + data
+            return size
+        self.corked = None
+        result: i64 = self._send_whole(before + data, self.corked_addr, self.corked_port)
+        return size if result >= 0 else result
+
+    def set_cork(self, on: bool) -> i64:
+        """UDP_CORK; switching it off sends what it held."""
+        self.cork = on
+        waiting = self.corked
+        if not on and waiting is not None:
+            self.corked = None
+            result: i64 = self._send_whole(waiting, self.corked_addr, self.corked_port)
+            return min(result, 0)
+        return 0
+
+    def _send_whole(self, data: bytes, addr: int, port: i64) -> i64:
         size: i64 = len(data)
         if size > MAX_PAYLOAD:
             return -errno.EMSGSIZE

@@ -21,7 +21,7 @@ from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
-from lunar.socket import sender
+from lunar.sock_names import sender
 from lunar.sockets import syscalls
 from lunar.sockets.unix import UnixSock
 

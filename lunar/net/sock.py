@@ -57,6 +57,8 @@ class Sock:
         self.rcvbuf_locked: bool = False
         self.linger_on: bool = False
         self.linger_s: i64 = 0
+        self.rcvtimeo_ns: i64 = 0  # SO_RCVTIMEO, 0 for none; obeyed by the faces, as `nonblocking`
+        self.sndtimeo_ns: i64 = 0
         self.bound_device: str = ""
         self.nonblocking: bool = False  # O_NONBLOCK; obeyed by the faces, because no call of the stack blocks
         self.descriptors: i64 = 0  # how many of the host's name it; the last one's end closes it

@@ -93,3 +93,20 @@ def _set(host: Host, name: str, values: list[int]) -> None:
         ip.tcp_stdurg = values[0] == 1
     else:
         ip.default_ttl = values[0]
+
+
+def read(host: Host, name: str) -> tuple[int, ...]:
+    """The value of a parameter, of a few parameters several. Raises `LookupError` for one that is not obeyed here."""
+    if name not in _PARAMETERS:
+        raise LookupError(name)
+    return tuple(map(int, _get(host, name)))
+
+
+def write(host: Host, name: str, values: tuple[int, ...]) -> None:
+    """Set a parameter. Raises `LookupError`, and `ValueError` for a value that it cannot have."""
+    if name not in _PARAMETERS:
+        raise LookupError(name)
+    try:
+        _set(host, name, _values(name, " ".join(map(str, values))))
+    except CommandError as refused:
+        raise ValueError(str(refused)) from None

@@ -1,8 +1,8 @@
 """setsockopt(2) and getsockopt(2): which options there are, and what they do to a socket.
 
-Integers only; the faces turn bytes into integers. Numbers are Linux'. An option that this stack does not obey is
-refused with ENOPROTOOPT: a program shall not believe in vain. The exception is SO_PRIORITY, a hint about the order in
-the sender's own queue: it is kept, and links here have one queue.
+Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux'. An
+option that this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exception is
+SO_PRIORITY, a hint about the order in the sender's own queue: it is kept, and links here have one queue.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ SO_OOBINLINE: Final = 10
 SO_PRIORITY: Final = 12
 SO_LINGER: Final = 13
 SO_REUSEPORT: Final = 15
+SO_SNDLOWAT: Final = 19
+SO_RCVTIMEO: Final = 20
+SO_SNDTIMEO: Final = 21
 SO_ACCEPTCONN: Final = 30
 SO_PROTOCOL: Final = 38
 SO_DOMAIN: Final = 39
@@ -59,6 +62,8 @@ IPPROTO_IPV6: Final = 41
 IPV6_V6ONLY: Final = 26
 
 _NS_PER_S: Final = 1_000_000_000
+# More than any run lasts; a larger time would not fit 64 bits.
+_FOREVER_NS: Final = 1 << 62
 
 
 def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
@@ -171,6 +176,51 @@ def set_linger(sock: Sock, on: int, seconds: int) -> int:
     return 0
 
 
+def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
+    """Set an option from the bytes that C passes: an integer, or a structure of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO."""
+    if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
+        # ip(7): these take a byte as well, and of nothing at all they read a zero.
+        return setsockopt(sock, level, name, value[0] if value else 0)
+    if len(value) < 4 and not (sock.family == AF_UNIX and level != SOL_SOCKET):
+        return -errno.EINVAL
+    if level == SOL_SOCKET and name == SO_LINGER:
+        return -errno.EINVAL if len(value) < 8 else set_linger(sock, _signed(value, 0, 4), _signed(value, 4, 4))
+    if level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
+        if len(value) < 16:
+            return -errno.EINVAL
+        return _set_timeout(sock, name, _signed(value, 0, 8), _signed(value, 8, 8))
+    return setsockopt(sock, level, name, _signed(value, 0, 4))
+
+
+def _signed(value: bytes, at: int, size: int) -> int:
+    return int.from_bytes(value[at : at + size], "little", signed=True)
+
+
+def _set_timeout(sock: Sock, name: int, seconds: int, microseconds: int) -> int:
+    """SO_RCVTIMEO and SO_SNDTIMEO, socket(7): no time at all means for ever, a negative time means none."""
+    if not 0 <= microseconds < 1_000_000:
+        return -errno.EDOM
+    # A nanosecond for one that has passed already: zero means that there is none.
+    timeout = 1 if seconds < 0 else min(seconds * _NS_PER_S + microseconds * 1000, _FOREVER_NS)
+    if name == SO_RCVTIMEO:
+        sock.rcvtimeo_ns = 0 if timeout == _FOREVER_NS else timeout
+    else:
+        sock.sndtimeo_ns = 0 if timeout == _FOREVER_NS else timeout
+    return 0
+
+
+def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
+    """The value as C gets it, of `size` bytes at most. Empty with an errno that `getsockopt` tells."""
+    if level == SOL_SOCKET and name == SO_LINGER:
+        value = int(sock.linger_on).to_bytes(4, "little") + int(sock.linger_s).to_bytes(4, "little", signed=True)
+    elif level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
+        timeout = int(sock.rcvtimeo_ns if name == SO_RCVTIMEO else sock.sndtimeo_ns)
+        value = (timeout // _NS_PER_S).to_bytes(8, "little") + (timeout % _NS_PER_S // 1000).to_bytes(8, "little")
+    else:
+        return b""
+    return value[:size]
+
+
 def getsockopt(sock: Sock, level: int, name: int) -> int:
     """The value of an integer option, -ENOPROTOOPT, or -EOPNOTSUPP for a level that the socket does not have.
 
@@ -213,6 +263,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.priority
         elif name == SO_OOBINLINE:
             found = int(sock.oob_inline)
+        elif name == SO_SNDLOWAT:
+            found = 1
         elif name == SO_DONTROUTE:
             found = 0
     elif level == IPPROTO_IP:

@@ -21,34 +21,41 @@ from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
+from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp, UdpSock
 
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
+SOCK_RAW: Final = 3
 SOCK_MAX: Final = 11
 
 # fe80::/10 and ff00::/8 (RFC 4291 section 2.4), their leading bits.
 _LINK_LOCAL: Final = 0x3FA
 _MULTICAST: Final = 0xFF
 
+# Obeyed below, MSG_DONTWAIT and MSG_WAITALL by the faces, which wait. There is no SIGPIPE for MSG_NOSIGNAL to prevent;
+# Linux ignores a flag that it does not know, and so do we.
 MSG_OOB: Final = 0x01
 MSG_PEEK: Final = 0x02
+MSG_TRUNC: Final = 0x20
 MSG_DONTWAIT: Final = 0x40
+MSG_WAITALL: Final = 0x100
+MSG_ERRQUEUE: Final = 0x2000
 MSG_NOSIGNAL: Final = 0x4000
 MSG_MORE: Final = 0x8000
-# Flags that change nothing for a call that never blocks and never raises SIGPIPE, or that are obeyed below.
-KNOWN_FLAGS: Final = 0x01 | 0x02 | 0x40 | 0x4000 | 0x8000
 
 
 @final
 class Received:
     """What recvfrom gives: the data and who sent it (address 0, port 0 on a connected stream), or an errno.
 
-    The address is the packet's: IPv4 on an AF_INET6 socket, too.
+    `size` is what the call returns: with MSG_TRUNC it may be more than `data` has. The address is the packet's: IPv4 on
+    an AF_INET6 socket, too.
     """
 
     def __init__(self, data: bytes, addr: int, port: i64, errno: i64) -> None:
         self.data: bytes = data
+        self.size: i64 = len(data)
         self.addr: int = addr
         self.port: i64 = port
         self.errno: i64 = errno
@@ -78,6 +85,23 @@ def socket_errno(family: int, type: int, protocol: int) -> int:
     if type == SOCK_DGRAM:
         return 0 if protocol == 0 or protocol == UDP else errno.EPROTONOSUPPORT
     return errno.ESOCKTNOSUPPORT
+
+
+def any_socket_errno(family: int, type: int, protocol: int) -> int:
+    """As `socket_errno`, of Unix sockets, too."""
+    if family == AF_UNIX:
+        return socketpair_errno(family, type, protocol)
+    return socket_errno(family, type, protocol)
+
+
+def unix_type(type: int) -> int:
+    """What becomes of a Unix socket of `type`: Linux makes SOCK_RAW a datagram socket, as BSD had it."""
+    return SOCK_DGRAM if type == SOCK_RAW else type
+
+
+def is_socket(sock: Sock) -> bool:
+    """Whether the calls for sockets may have it: what else has a descriptor is not (ENOTSOCK)."""
+    return isinstance(sock, (TcpSock, UdpSock, UnixSock))
 
 
 def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSock] | None:
@@ -148,6 +172,17 @@ def connect(sock: Sock, addr: int, port: int) -> int:
     return -errno.EOPNOTSUPP
 
 
+def disconnect(sock: Sock) -> int:
+    """connect(2) to AF_UNSPEC: a stream is reset, a datagram socket forgets its peer."""
+    if isinstance(sock, TcpSock):
+        return int(sock.disconnect())
+    if isinstance(sock, UdpSock):
+        return int(sock.disconnect())
+    if isinstance(sock, UnixSock):
+        return int(sock.disconnect())
+    return -errno.EOPNOTSUPP
+
+
 def listen(sock: Sock, backlog: int) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.listen(backlog))
@@ -183,7 +218,7 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
     if flags & MSG_OOB:
         return -errno.EOPNOTSUPP
     if isinstance(sock, UdpSock):
-        return int(sock.send(data, 0, 0))
+        return int(sock.send(data, 0, 0, (flags & MSG_MORE) != 0))
     if isinstance(sock, UnixSock):
         return int(sock.send(data, False))
     return -errno.EOPNOTSUPP
@@ -192,49 +227,72 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
 def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
     """As `send`, to an address. A connected stream ignores it, as Linux does."""
     if isinstance(sock, UdpSock):
-        if port <= 0 or port > 65535:
-            return -errno.EINVAL
         if flags & MSG_OOB:
             return -errno.EOPNOTSUPP
+        if port <= 0 or port > 65535:
+            return -errno.EINVAL
         if sock.domain == AF_INET6:
             if not is_mapped(addr):
                 return -errno.EADDRNOTAVAIL  # there is no IPv6 address to send from
             if sock.v6only:
                 return -errno.ENETUNREACH
             addr &= 0xFFFF_FFFF
-        return int(sock.send(data, addr, port))
+        return int(sock.send(data, addr, port, (flags & MSG_MORE) != 0))
     return send(sock, data, flags)
 
 
 def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     """Up to `size` bytes. Of a datagram that is longer the rest is lost."""
+    peek = (flags & MSG_PEEK) != 0
+    if flags & MSG_ERRQUEUE and not isinstance(sock, UnixSock):
+        return Received(b"", 0, 0, errno.EAGAIN)  # nobody is told of errors there (IP_RECVERR)
     if isinstance(sock, TcpSock):
         if flags & MSG_OOB:
-            data = sock.recv_urgent(size, (flags & MSG_PEEK) != 0)
+            data = sock.recv_urgent(size, peek)
         else:
-            data = sock.recv(size, (flags & MSG_PEEK) != 0)
+            data = sock.recv(size, peek)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
+        if flags & MSG_TRUNC:
+            # tcp(7): the bytes are counted and thrown away.
+            got = Received(b"", 0, 0, 0)
+            got.size = len(data)
+            return got
         return Received(data, 0, 0, 0)
     if isinstance(sock, UdpSock):
-        packet = sock.recv((flags & MSG_PEEK) != 0)
+        packet = sock.recv(peek)
         if packet is None:
             return Received(b"", 0, 0, sock.recv_errno)
-        payload = packet.payload
-        got = Received(payload if len(payload) <= size else payload[:size], packet.src, packet.sport, 0)
-        got.truncated = len(payload) > size
-        return got
+        return _message(packet.payload, size, flags, packet.src, packet.sport)
     if isinstance(sock, UnixSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
-        data = sock.recv(size, (flags & MSG_PEEK) != 0)
+        data = sock.recv(size, peek)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
-        got = Received(data if len(data) <= size else data[:size], 0, 0, 0)
-        got.truncated = len(data) > size and sock.type != SOCK_STREAM
+        if sock.type == SOCK_STREAM:
+            return Received(data, 0, 0, 0)
+        got = _message(data, size, flags, 0, 0)
         got.name = sock.sender
         return got
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def _message(data: bytes, size: int, flags: int, addr: int, port: i64) -> Received:
+    if len(data) <= size:
+        return Received(data, addr, port, 0)
+    got = Received(data[:size], addr, port, 0)
+    got.truncated = True
+    if flags & MSG_TRUNC:
+        got.size = len(data)
+    return got
+
+
+def is_at_end(sock: Sock) -> bool:
+    """Whether nothing more will come from a stream after what it has, or an error is next."""
+    if isinstance(sock, TcpSock):
+        return sock.read_shut or sock.error != 0 or sock.state == CLOSED
+    return not isinstance(sock, UnixSock) or sock.is_at_end()
 
 
 def read(sock: Sock, size: int) -> Received:

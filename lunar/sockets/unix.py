@@ -147,6 +147,22 @@ class UnixSock(Sock):
         self.state = CONNECTED
         return 0
 
+    def disconnect(self) -> i64:
+        """A datagram socket has no peer any more. EINVAL of the other kinds."""
+        if self.type != SOCK_DGRAM:
+            return -errno.EINVAL
+        if self.state == CONNECTED:
+            self._write_to_nobody()
+            self.state = UNCONNECTED
+        return 0
+
+    def _write_to_nobody(self) -> None:
+        if self.outbox.writer is self:
+            self.outbox.writer = None
+        self.outbox = Channel(OVERHEAD_BYTES)
+        self.outbox.writer = self
+        self.peer_name = b""
+
     def _write_to(self, other: UnixSock) -> None:
         if self.outbox.writer is self:
             self.outbox.writer = None
@@ -281,6 +297,10 @@ class UnixSock(Sock):
     def has_input(self) -> bool:
         """Whether `recv` has something to tell: data, the end, or an error."""
         return not self.inbox.is_empty() or self.error != 0 or self._reads_no_more()
+
+    def is_at_end(self) -> bool:
+        """Whether nothing more will come after what waits, or an error is next."""
+        return self.error != 0 or self._reads_no_more()
 
     def _reads_no_more(self) -> bool:
         # A datagram socket does not learn what its peer does, only that its own reading was shut down.

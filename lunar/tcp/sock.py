@@ -215,6 +215,34 @@ class TcpSock(Tcb):
             self.local_port = 0
             self.local_addr = 0
 
+    def disconnect(self) -> i64:
+        """connect(2) to AF_UNSPEC: end what there is, with a RST if there is a peer; the socket can be used again."""
+        state: i64 = self.state
+        error: i64 = self.error
+        if state == LISTEN:
+            self._stop_listening()
+        elif state == SYN_SENT:
+            error = errno.ECONNRESET
+        elif state not in (CLOSED, LAST_ACK):
+            output.send_reset(self)
+            error = errno.ECONNRESET
+        self.done()
+        # A fresh socket with the same options, port and users.
+        options = TcpSock(self.tables, self.family, type(self.congestion)())
+        self._give_options(options)
+        local_addr, local_port, bound, locked = self.local_addr, self.local_port, self.bound, self.port_locked
+        covers, v6only, nonblocking = self.covers, self.v6only, self.nonblocking
+        descriptors, waiters = self.descriptors, self.waiters
+        TcpSock.__init__(self, self.tables, self.family, options.congestion)
+        options._give_options(self)
+        self.covers, self.v6only, self.nonblocking = covers, v6only, nonblocking
+        self.descriptors, self.waiters = descriptors, waiters
+        self.error = error
+        if locked:
+            self.local_addr, self.local_port, self.bound, self.port_locked = local_addr, local_port, bound, locked
+        self.wake(POLLIN | POLLOUT | POLLHUP | POLLRDHUP)
+        return 0
+
     def listen(self, backlog: i64) -> i64:
         """The passive OPEN: take connections, `backlog` + 1 of which may wait for accept. EADDRINUSE, EINVAL."""
         if backlog < 0 or backlog > listen.SOMAXCONN:
@@ -260,6 +288,11 @@ class TcpSock(Tcb):
 
     def spawn(self) -> Tcb:
         child = TcpSock(self.tables, self.family, type(self.congestion)())
+        self._give_options(child)
+        child.progress = CONNECTED
+        return child
+
+    def _give_options(self, child: TcpSock) -> None:
         child.domain = self.domain
         child.reuse_addr = self.reuse_addr
         child.reuse_port = self.reuse_port
@@ -280,8 +313,8 @@ class TcpSock(Tcb):
         child.cork = self.cork
         child.oob_inline = self.oob_inline
         child.user_mss = self.user_mss
-        child.progress = CONNECTED
-        return child
+        child.rcvtimeo_ns = self.rcvtimeo_ns
+        child.sndtimeo_ns = self.sndtimeo_ns
 
     # Data.
 

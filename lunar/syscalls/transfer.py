@@ -1,0 +1,298 @@
+"""The calls that carry data: send(2) and recv(2) with their kin, read(2) and write(2) with theirs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lunar import sockaddr, unix_names
+from lunar.errors import error
+from lunar.net.sock import POLLIN, POLLOUT, Sock
+from lunar.sock_names import Name, sender
+from lunar.sockets import syscalls
+from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.syscalls import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Received
+from lunar.sockets.unix import UnixSock
+from lunar.syscalls.descriptor import opened, opened_socket
+from lunar.waiting import Patience
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+_SOCK_STREAM: Final = 1
+_AF_UNSPEC: Final = 0
+# limits.h: how many buffers readv(2), writev(2) and sendmsg(2) take.
+_IOV_MAX: Final = 1024
+# A bounded piece: what does not fit the send buffer would be copied anew at every turn.
+_PIECE_BYTES: Final = 262_144
+
+
+def _payload(data: Any) -> bytes:
+    if data is None:
+        raise error(errno.EFAULT)
+    return bytes(memoryview(data))
+
+
+# Sending
+
+
+def send(fd: int, data: Any, flags: int = 0) -> int:
+    """`send(2)`. Sends over a connection, or a datagram to the peer; returns the count of bytes that were taken.
+
+    A blocking call takes all of them. Flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB.
+    """
+    host, sock = opened_socket(fd)
+    return _send(host, fd, sock, _payload(data), int(flags), None)
+
+
+def sendto(fd: int, data: Any, flags: int, address: Any) -> int:
+    """`sendto(2)`. As `send`; a datagram goes to `address`, or with None to the peer."""
+    host, sock = opened_socket(fd)
+    return _send(host, fd, sock, _payload(data), int(flags), address)
+
+
+def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flags: int = 0, address: Any = None) -> int:
+    """`sendmsg(2)`. As `sendto`, of several buffers."""
+    host, sock = opened_socket(fd)
+    parts = list(buffers)
+    if len(parts) > _IOV_MAX:
+        raise error(errno.EMSGSIZE)
+    if list(ancillary):
+        raise error(errno.EOPNOTSUPP)
+    return _send(host, fd, sock, b"".join(map(_payload, parts)), int(flags), address)
+
+
+def _send(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any) -> int:
+    patience = Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
+    if address is None:
+        return _send_all(patience, sock, data, flags)
+    if isinstance(sock, UnixSock):
+        path = sockaddr.path_of(address)
+        while True:
+            count = unix_names.send_to(sock, data, path)
+            if count != -errno.EAGAIN:
+                return _checked(count)
+            patience.wait(POLLOUT)
+    if sock.type == _SOCK_STREAM:
+        return _send_all(patience, sock, data, flags)  # which has one peer, whatever the address
+    _, addr, port = sockaddr.unpack(host, sock, address, "sendto")
+    while True:
+        count = syscalls.sendto(sock, data, flags, addr, port)
+        if count != -errno.EAGAIN:
+            return _checked(count)
+        patience.wait(POLLOUT)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise error(result)
+    return result
+
+
+def _send_all(patience: Patience, sock: Sock, data: bytes, flags: int) -> int:
+    is_stream = sock.type == _SOCK_STREAM
+    at = 0
+    while True:
+        count = syscalls.send(sock, data[at : at + _PIECE_BYTES] if is_stream else data, flags)
+        if count >= 0:
+            at += count
+            if at >= len(data):
+                return at
+        elif count != -errno.EAGAIN:
+            if at and count == -errno.EPIPE:
+                return at  # the next call finds it, too
+            raise error(count)
+        elif at and patience.none:
+            return at
+        else:
+            try:
+                patience.wait(POLLOUT)
+            except BlockingIOError:
+                if at:
+                    return at
+                raise
+        if at and sock.error:
+            return at  # the next call is told
+
+
+# Receiving
+
+
+def recv(fd: int, size: int, flags: int = 0) -> bytes:
+    """`recv(2)`. Receives up to `size` bytes, or a datagram; b"" at the end of a stream.
+
+    Flags: MSG_PEEK, MSG_WAITALL, MSG_TRUNC (the result is as long as the datagram, zeros stand for what did not fit; of
+    TCP the bytes are thrown away), MSG_DONTWAIT, MSG_OOB, MSG_ERRQUEUE (nothing is ever there: EAGAIN).
+    """
+    return recvfrom(fd, size, flags)[0]
+
+
+def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Name | None]:
+    """`recvfrom(2)`. As `recv`, with the sender of a datagram; None for what came over a connection."""
+    host, sock = opened_socket(fd)
+    got = _receive(host, fd, sock, size, int(flags))
+    return got.data + bytes(int(got.size) - len(got.data)), sender(sock, got)
+
+
+def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
+    """`recv(2)` into a buffer, or into its first `size` bytes. Returns the count; with MSG_TRUNC the datagram's."""
+    host, sock = opened_socket(fd)
+    if buffer is None:
+        raise error(errno.EFAULT)
+    view = memoryview(buffer).cast("B")
+    if size:
+        view = view[:size]
+    got = _receive(host, fd, sock, len(view), int(flags))
+    view[: len(got.data)] = got.data
+    return int(got.size)
+
+
+def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Name | None]:
+    """`recvmsg(2)`. Returns (data, ancillary data, flags, sender); MSG_TRUNC tells that a datagram was longer."""
+    host, sock = opened_socket(fd)
+    got = _receive(host, fd, sock, size, int(flags))
+    data = got.data + bytes(int(got.size) - len(got.data))
+    return data, [], MSG_TRUNC if got.truncated else 0, sender(sock, got)
+
+
+def _receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
+    if size < 0:
+        raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
+    patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
+    if flags & MSG_ERRQUEUE:
+        patience.none = True
+    if flags & MSG_WAITALL and sock.type == _SOCK_STREAM and not flags & MSG_OOB and size:
+        return _receive_all(patience, sock, size, flags)
+    while True:
+        got = syscalls.recvfrom(sock, size, flags)
+        if got.errno == 0:
+            return got
+        if got.errno != errno.EAGAIN:
+            raise error(int(got.errno))
+        patience.wait(POLLIN)
+
+
+def _receive_all(patience: Patience, sock: Sock, size: int, flags: int) -> Received:
+    """MSG_WAITALL: until there are `size` bytes, the end, an error, or time is over."""
+    whole = Received(b"", 0, 0, 0)
+    while True:
+        peeked = bool(flags & MSG_PEEK)
+        got = syscalls.recvfrom(sock, size if peeked else size - int(whole.size), flags)
+        if got.errno == 0:
+            if peeked:
+                whole = got
+            else:
+                whole.data += got.data
+                whole.size += got.size
+            if whole.size >= size or got.size == 0 or syscalls.is_at_end(sock):
+                return whole
+        elif got.errno != errno.EAGAIN:
+            raise error(int(got.errno))
+        try:
+            patience.wait(POLLIN)
+        except BlockingIOError:
+            if whole.size:
+                return whole
+            raise
+
+
+# As of files
+
+
+def read(fd: int, size: int) -> bytes:
+    """`read(2)`. Up to `size` bytes of a socket or a pipe; b"" at the end."""
+    host, sock = opened(fd)
+    if size < 0:
+        raise error(errno.EINVAL)
+    patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking)
+    while True:
+        got = syscalls.read(sock, size)
+        if got.errno == 0:
+            return got.data
+        if got.errno != errno.EAGAIN:
+            raise error(int(got.errno))
+        patience.wait(POLLIN)
+
+
+def readv(fd: int, buffers: Sequence[Any]) -> int:
+    """`readv(2)`. As `read`, into several buffers, one after the other; the count of bytes."""
+    opened(fd)
+    if len(buffers) > _IOV_MAX:
+        raise error(errno.EINVAL)
+    if None in buffers:
+        raise error(errno.EFAULT)
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    data = read(fd, sum(map(len, views)))
+    at = 0
+    for view in views:
+        part = data[at : at + len(view)]
+        view[: len(part)] = part
+        at += len(part)
+    return len(data)
+
+
+def write(fd: int, data: Any) -> int:
+    """`write(2)`. The count of bytes that a socket or a pipe took: of a blocking call all."""
+    host, sock = opened(fd)
+    return _write(host, fd, sock, _payload(data))
+
+
+def writev(fd: int, buffers: Sequence[Any]) -> int:
+    """`writev(2)`. As `write`, of several buffers."""
+    host, sock = opened(fd)
+    if len(buffers) > _IOV_MAX:
+        raise error(errno.EINVAL)
+    return _write(host, fd, sock, b"".join(map(_payload, buffers)))
+
+
+def _write(host: Host, fd: int, sock: Sock, data: bytes) -> int:
+    if syscalls.is_socket(sock):
+        return _send(host, fd, sock, data, 0, None)
+    patience = Patience(host, fd, sock, 0, sock.nonblocking)
+    at = 0
+    while True:
+        count = syscalls.write(sock, data[at : at + _PIECE_BYTES])
+        if count >= 0:
+            at += count
+            if at >= len(data):
+                return at
+        elif count != -errno.EAGAIN:
+            if at:
+                return at  # the error is told by the next call
+            raise error(count)
+        elif at and patience.none:
+            return at
+        else:
+            patience.wait(POLLOUT)
+
+
+def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+    """`sendfile(2)`. Sends up to `count` bytes of the machine's file `in_fd`, from `offset` or with None from where it
+    stands. Returns how many; 0 at the file's end.
+    """
+    if is_virtual(in_fd):
+        opened(in_fd)
+        raise error(errno.EINVAL if offset is None else errno.ESPIPE)  # a socket cannot be read so, nor sought in
+    host, sock = opened(out_fd)
+    if count < 0:
+        raise error(errno.EINVAL)
+    sent = 0
+    while sent < count:
+        size = min(count - sent, _PIECE_BYTES)
+        data = os.pread(in_fd, size, os.lseek(in_fd, 0, os.SEEK_CUR) if offset is None else offset + sent)
+        if not data:
+            break
+        try:
+            taken = _write(host, out_fd, sock, data)
+        except OSError:
+            if sent:
+                break
+            raise
+        sent += taken
+        if offset is None:
+            os.lseek(in_fd, taken, os.SEEK_CUR)
+        if taken < len(data):
+            break
+    return sent
