@@ -12,13 +12,13 @@ import fcntl
 import io
 import os
 import stat
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar import syscalls as descriptor_calls
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
-from lunar.sockets import ioctl, syscalls
+from lunar.sockets import syscalls
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd, pipe
 from weaves.bridge import current_flow
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 # What fstat(2) says besides the kind: read and write for the owner of a pipe, everything for sockets, as on Linux.
 _PIPE_MODE: Final = stat.S_IFIFO | 0o600
 _SOCKET_MODE: Final = stat.S_IFSOCK | 0o777
-# ioctl(2): O_NONBLOCK by an integer, and close-on-exec, which has no meaning without exec.
-_FIONBIO: Final = 0x5421
-_NO_ANSWER: Final = (0x5450, 0x5451)  # FIONCLEX, FIOCLEX
-# CPython's limit of an argument that is not changed in place.
-_IOCTL_BYTES: Final = 1024
 # What a blocking write hands over at once.
 _WRITE_BYTES: Final = 262_144
 
@@ -224,33 +219,17 @@ class Files:
             return self.dup(fd)
         raise error(errno.EINVAL)
 
-
     def ioctl(self, fd: int, request: int, arg: Any = 0, mutate_flag: bool = True) -> Any:
-        """As fcntl.ioctl: what is queued (FIONREAD, TIOCOUTQ, SIOCATMARK ...), and FIONBIO. OSError: ENOTTY, EINVAL."""
-        sock = self._sock(fd)
-        request &= 0xFFFF_FFFF
-        given = None if isinstance(arg, int) else memoryview(arg.encode() if isinstance(arg, str) else arg).cast("B")
-        in_place = given is not None and not given.readonly and mutate_flag
-        if given is not None and not in_place and len(given) > _IOCTL_BYTES:
-            raise ValueError("ioctl string arg too long")
-        data = bytearray(4) if given is None else bytearray(given).ljust(4, b"\0")
-        if request == _FIONBIO:
-            if given is None:
-                raise error(errno.EFAULT)  # an integer is no pointer to one
-            sock.nonblocking = struct.unpack_from("i", data)[0] != 0
-        elif request not in _NO_ANSWER:
-            value = ioctl.ioctl(sock, request)
-            if value < 0:
-                raise error(value)
-            if given is None:
-                raise error(errno.EFAULT)
-            struct.pack_into("i", data, 0, value)
-        if given is None:
-            return 0
-        if in_place:
-            given[:] = data[: len(given)]
-            return 0
-        return bytes(data[: len(given)])
+        return descriptor_calls.ioctl(fd, request, arg, mutate_flag)
+
+    def dup2(self, fd: int, fd2: int, inheritable: bool = True) -> int:
+        """As os.dup2. The other number must be of this host, too: a socket cannot become the machine's file."""
+        made = descriptor_calls.dup2(fd, fd2)
+        self._host.descriptors.set_inheritable(made, inheritable)
+        return made
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+        return descriptor_calls.sendfile(out_fd, in_fd, offset, count)
 
 
 class DescriptorFile(io.RawIOBase):

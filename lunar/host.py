@@ -453,7 +453,7 @@ class Host:
         return printed
 
     def sysctl(self, name: str, values: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """The values of a parameter ("net.ipv4.ip_forward"), commonly one, after it was set to `values` if there are any.
+        """The values, commonly one, of a parameter ("net.ipv4.ip_forward"); it is set to `values` before, if given.
 
         Raises `LookupError` for one that this stack does not obey, `ValueError` for a value that it cannot have.
         """

@@ -261,7 +261,6 @@ class LunarSocket(socket.socket):
     # Data
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        _check_flags(flags)
         return self._send(bytes(memoryview(data)), flags, self._deadline())
 
     def _send(self, data: bytes, flags: int, deadline: int | None) -> int:
@@ -275,7 +274,6 @@ class LunarSocket(socket.socket):
             self._wait(POLLOUT, deadline)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        _check_flags(flags)
         deadline = self._deadline()
         rest = bytes(memoryview(data))
         at = 0
@@ -290,7 +288,6 @@ class LunarSocket(socket.socket):
             flags, address = rest
         else:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
-        _check_flags(flags)
         sock = self._open()
         payload = bytes(memoryview(data))
         deadline = self._deadline()
@@ -307,7 +304,6 @@ class LunarSocket(socket.socket):
             self._wait(POLLOUT, deadline)
 
     def _receive(self, size: int, flags: int) -> syscalls.Received:
-        _check_flags(flags)
         if size < 0:
             raise ValueError("negative buffersize in recv")
         return self._receive_until(size, flags, self._deadline())
@@ -446,11 +442,6 @@ def _room(buffer: Any, nbytes: int) -> memoryview:
     if nbytes > len(view):
         raise ValueError("buffer too small for requested bytes")
     return view[:nbytes] if nbytes else view
-
-
-def _check_flags(flags: int) -> None:
-    if flags & syscalls.MSG_OOB:
-        raise error(errno.EOPNOTSUPP)
 
 
 def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str, Any]) -> socket.socket:

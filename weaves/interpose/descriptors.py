@@ -18,8 +18,8 @@ from weaves.interpose.replace import Replacements
 
 # Those whose first argument is a descriptor.
 _CALLS: Final = (
-    "close", "dup", "fdopen", "fstat", "get_blocking", "get_inheritable", "isatty", "read", "readv", "set_blocking",
-    "set_inheritable", "write", "writev",
+    "close", "dup", "dup2", "fdopen", "fstat", "get_blocking", "get_inheritable", "isatty", "read", "readv", "sendfile",
+    "set_blocking", "set_inheritable", "write", "writev",
 )  # fmt: skip
 
 
