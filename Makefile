@@ -20,7 +20,8 @@ CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.lo
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
-.PHONY: all demo test test-compiled test-pure check lint types contract bench conformance-apps clean
+.PHONY: all demo test test-compiled test-pure check lint types contract bench
+.PHONY: conformance conformance-uvloop conformance-apps clean
 
 all: demo
 
@@ -58,10 +59,20 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/beads.py --most 100
 	$(BIN)/python benchmarks/lives.py 2000
 
+# CPython's own tests, those of the interpreter, on a virtual host (docs/conformance.md). Some minutes; not part of `test`.
+conformance: $(VENV)/.installed
+	@$(BIN)/weave --version
+	$(BIN)/python -P tests/conformance/run.py --only cpython $(ARGS)
+
+# uvloop's own tests, those of its variants for asyncio's loop. Fetches.
+conformance-uvloop: $(VENV)/.uvloop
+	@$(BIN)/weave --version
+	$(BIN)/python -P tests/conformance/run.py --only uvloop $(ARGS)
+
 # The tests of other people's packages, on a virtual host (docs/conformance.md). Fetches; not part of `test`.
 conformance-apps: $(APPS)/.installed
 	@$(APPS)/bin/weave --version
-	$(APPS)/bin/python -P tests/conformance/run.py $(ARGS)
+	$(APPS)/bin/python -P tests/conformance/run.py --only aiohttp anyio websockets $(ARGS)
 
 # `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).
@@ -84,9 +95,14 @@ $(PURE)/.installed: $(SOURCES)
 $(APPS)/.installed: $(SOURCES) tests/conformance/packages.toml
 	@test -x $(APPS)/bin/python || $(FOUND) -m venv $(APPS)
 	@echo "installing into $(APPS), compiling the hot path (a minute or two) ..."
-	@$(APPS)/bin/python tests/conformance/sources.py > $(APPS)/requirements.txt
+	@$(APPS)/bin/python tests/conformance/sources.py aiohttp anyio websockets > $(APPS)/requirements.txt
 	@$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(APPS)/requirements.txt .
 	@rm -rf build *.egg-info
+	@touch $@
+
+$(VENV)/.uvloop: $(VENV)/.installed tests/conformance/packages.toml
+	@$(BIN)/python tests/conformance/sources.py uvloop > $(VENV)/uvloop-requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/uvloop-requirements.txt
 	@touch $@
 
 $(VENV)/.checkers: $(VENV)/.installed

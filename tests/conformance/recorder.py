@@ -1,19 +1,17 @@
 """A pytest plugin: writes each test's outcome to a file as it ends, and goes on where a run before stopped.
 
-A line of the file is a JSON list: ["begun", test], ["ended", test, outcome, reason] or ["over"]. Outcomes are passed,
-failed and skipped. A test that began and has no end is where the process died, or was ended because it hung; run.py
-writes that end. The plugin runs inside the virtual host as well as outside.
+It runs inside the virtual host as well as outside. What the file has is said in record.py.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from record import Record
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _tell_of_ipv6()
-    recorder = Recorder(config.getoption("record"), config.getoption("leave_out"))
+    recorder = Recorder(Record(config.getoption("record"), config.getoption("leave_out")))
     config.pluginmanager.register(recorder, "recorder-of-outcomes")
 
 
@@ -40,45 +38,26 @@ def _tell_of_ipv6() -> None:
 class Recorder:
     """The outcomes of one run of pytest."""
 
-    def __init__(self, path: Path, leave_out: dict[str, str]) -> None:
-        self._path = path
-        self._leave_out = leave_out
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._phases: list[tuple[str, str]] = []
-
-    def _write(self, *line: str) -> None:
-        # Opened anew each time: what is written must be there even if the process ends at once.
-        with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        known = {line[1] for line in read(self._path) if line[0] != "over"}
-        kept = []
-        for item in items:
-            if item.nodeid in known:
-                continue
-            reason = next((reason for part, reason in self._leave_out.items() if part in item.nodeid), None)
-            if reason is None:
-                kept.append(item)
-            else:
-                self._write("ended", item.nodeid, "skipped", f"left out: {reason}")
-        items[:] = kept
+        items[:] = [item for item in items if self._record.wants(item.nodeid)]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.outcome != "passed":
-            self._write("ended", report.nodeid, report.outcome, f"not collected: {_reason(report)}")
+            self._record.ended(report.nodeid, report.outcome, f"not collected: {_reason(report)}")
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._phases.clear()
-        self._write("begun", nodeid)
+        self._record.begun(nodeid)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         if call.excinfo is not None and call.excinfo.typename == "GreenletExit":
-            # The run has stalled and ends this program. Whatever pytest did from here on, teardown and further tests,
-            # would be done by a program that is gone.
-            self._write("ended", item.nodeid, "failed", "stalled: nothing was left that could wake it")
-            os._exit(1)
+            self._record.stalled(item.nodeid)
         yield
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -92,23 +71,12 @@ class Recorder:
         for outcome in ("failed", "skipped"):
             for known, reason in self._phases:
                 if known == outcome:
-                    self._write("ended", nodeid, outcome, reason)
+                    self._record.ended(nodeid, outcome, reason)
                     return
-        self._write("ended", nodeid, "passed", "")
+        self._record.ended(nodeid, "passed")
 
-    def pytest_sessionfinish(self) -> None:
-        self._write("over")
-
-
-def read(path: Path) -> list[list[str]]:
-    """The lines of a record; none if it does not exist. What was cut off in the middle is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._record.over(session.config.args)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -1,10 +1,11 @@
-"""Runs the tests of other people's packages on a virtual host and on the machine, and prints both results.
+"""Runs other people's tests on a virtual host and on the machine, and prints both results.
 
     python tests/conformance/run.py [--cache DIR] [--only PACKAGE ...] [--file PART] [--inside-only]
 
-pytest itself is the program: `python -m pytest` in a tapestry of one host, as anybody would write it. What a test needs
-and a virtual host does not have is in expected.toml with its reason. The exit code is 0 when exactly those tests fail
-that are expected to, of those that the machine passes; 1 otherwise; 2 when the sources could not be fetched.
+pytest itself is the program: `python -m pytest` in a tapestry of one host, as anybody would write it. For CPython's own
+tests it is cases.py, by unittest. What a test needs and a virtual host does not have is in expected.toml with its
+reason. The exit code is 0 when exactly those tests fail that are expected to, of those that the machine passes; 1
+otherwise; 2 when the sources could not be had.
 
 A process that dies, stalls or hangs is begun again behind the test at which it did; that test has failed (recorder.py).
 """
@@ -21,13 +22,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import verdict
-from recorder import read
+from record import read
 from sources import HERE, NotFetched, Package, fetched, packages
+from verdict import Outcome
 
 # Seconds of the machine's clock without a word from a test until it counts as hanging. The slowest test that is known
 # takes 10 s outside.
@@ -38,6 +39,7 @@ POLL_S = 0.2
 _TAPESTRY = """\
 [tapestry]
 name = "conformance of {name}"
+{isolate}
 
 [hosts.machine]
 eth0 = "10.0.0.1/24"
@@ -45,16 +47,9 @@ strings = [{{ run = {command}, cwd = {folder} }}]
 """
 
 
-class Outcome(NamedTuple):
-    """How a test ended: passed, failed or skipped, and why if not passed."""
-
-    state: str
-    reason: str
-
-
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Run the tests of aiohttp, anyio and websockets on a virtual host.")
+    parser = argparse.ArgumentParser(description="Run other people's tests on a virtual host.")
     parser.add_argument("--cache", type=Path, default=Path(".conformance"), help="where sources and results are kept")
     parser.add_argument("--only", nargs="+", metavar="PACKAGE", help="these packages alone")
     parser.add_argument("--file", default="", metavar="PART", help="only files whose names have this in them")
@@ -87,8 +82,8 @@ def _record(package: Package, cache: Path, where: str, keep: bool) -> Path:
 
 
 def _run_all(package: Package, folder: Path, files: list[str], record: Path, inside: bool) -> None:
-    """Run pytest until it has come to its end, from where it stopped if it did not."""
-    while ["over"] not in read(record):
+    """Run the tests until they have come to their end, from where they stopped if they did not."""
+    while not set(files) <= {name for line in read(record) if line[0] == "over" for name in line[1:]}:
         known = len(read(record))
         end = _run_once(package, folder, files, record, inside)
         lines = read(record)
@@ -101,28 +96,29 @@ def _run_all(package: Package, folder: Path, files: list[str], record: Path, ins
             if len(lines) == known and not left:
                 # It could not even begin: the reason is in its output, and it would be the same again.
                 for name in files:
-                    file.write(json.dumps(["ended", name, "failed", f"pytest did not run: {end}"]) + "\n")
-                file.write(json.dumps(["over"]) + "\n")
+                    file.write(json.dumps(["ended", name, "failed", f"the tests did not run: {end}"]) + "\n")
+                file.write(json.dumps(["over", *files]) + "\n")
 
 
 def _run_once(package: Package, folder: Path, files: list[str], record: Path, inside: bool) -> str:
     """Run one process; how it ended, in a line."""
-    command = [
-        sys.executable, "-P", "-m", "pytest", "-p", "recorder", "-p", "no:cacheprovider",
-        "--continue-on-collection-errors", "--record", str(record), "--leave-out", json.dumps(package.leave_out),
-        *package.options, *files,
-    ]
-    where = "on a virtual host" if inside else "on the machine"
-    print(f"{package.name} {package.version} {where} ...", file=sys.stderr, flush=True)
+    runner = ["cases", "--package", package.interpreter] if package.interpreter else [
+        "pytest", "-p", "recorder", "-p", "no:cacheprovider", "--continue-on-collection-errors"
+    ]  # fmt: skip
+    recording = ["--record", str(record), "--leave-out", json.dumps(package.leave_out)]
+    command = [sys.executable, "-P", "-m", *runner, *recording, *package.options, *files]
+    print(f"{package.title} {'on a virtual host' if inside else 'on the machine'} ...", file=sys.stderr, flush=True)
     if inside:
         tapestry = record.with_suffix(".toml")
         program = shlex.join(["python", *command[2:]]).replace("{", "{{").replace("}", "}}")  # no templates
-        text = _TAPESTRY.format(name=package.name, command=json.dumps(program), folder=json.dumps(folder.name))
-        tapestry.write_text(text)
+        isolate = "" if package.isolate is None else f"isolate = {json.dumps(package.isolate)}"
+        words = {"command": json.dumps(program), "folder": json.dumps(folder.name), "isolate": isolate}
+        tapestry.write_text(_TAPESTRY.format(name=package.name, **words))
         # Whole files of tests go by in one turn of the program; whether one hangs is seen by the record (_watch).
         command = [sys.executable, "-P", "-m", "weaves.cli", "run", "--watchdog", "off", str(tapestry)]
     # The package's own folder is on the path for the helpers that its tests import, ours for the recorder.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder.absolute()), str(HERE.absolute())])}
+    path = [str(folder.absolute()), str(HERE.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     log = record.with_suffix(".log")
     with log.open("a") as output:
         process = subprocess.Popen(

@@ -2,25 +2,49 @@
 
 They are looked for in this order, until one has the files that are wanted: an archive that lies in the cache folder
 already (put there by hand where there is no network), the package index, the package's repository, Debian's source
-packages. Not every package puts all of its tests on the index. Nothing fetched is kept in the repository. Run as a
-program this prints what the tests need.
+packages. Not every package puts all of its tests on the index. Nothing fetched is kept in the repository. CPython's
+tests are not fetched: they are modules of the interpreter that runs this. Run as a program, with the names of packages
+or none for all, this prints what the tests need.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 # How long one command may take to fetch, in seconds.
 FETCH_S = 600
+
+
+class Selection(NamedTuple):
+    """Some tests of `file`, counted apart: those that a pattern of `having` names, less those that one of `less` does.
+
+    Patterns are of "Class.test", where `*` stands for anything. `what` says what the tests have in common.
+    """
+
+    file: str
+    what: str
+    having: list[str]
+    less: list[str]
+
+    def has(self, test: str) -> bool:
+        """Whether it counts the test of this name."""
+        file, _, name = test.partition("::")
+        if file != self.file:
+            return False
+        in_having, in_less = (any(fnmatchcase(name, one) for one in names) for names in (self.having, self.less))
+        return in_having and not in_less
 
 
 class Package(NamedTuple):
@@ -35,6 +59,14 @@ class Package(NamedTuple):
     leave_out: dict[str, str]
     git: str = ""
     debian: dict[str, str] | None = None
+    sha256: str = ""
+    interpreter: str = ""
+    isolate: list[str] | None = None
+    select: tuple[Selection, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 class NotFetched(Exception):
@@ -44,12 +76,24 @@ class NotFetched(Exception):
 def packages() -> list[Package]:
     """What packages.toml says."""
     tables = tomllib.loads((HERE / "packages.toml").read_text())
-    return [Package(name=name, **table) for name, table in tables.items()]
+    return [_package(name, table) for name, table in tables.items()]
+
+
+def _package(name: str, table: dict[str, Any]) -> Package:
+    select = tuple(Selection(**entry) for entry in table.pop("select", []))
+    until = {file: tuple(map(int, version.split("."))) for file, version in table.pop("until", {}).items()}
+    package = Package(name=name, select=select, **{"version": "{}.{}.{}".format(*sys.version_info), **table})
+    gone = [file for file, version in until.items() if sys.version_info[:2] >= version]
+    return package._replace(files=[file for file in package.files if file not in gone])
 
 
 def fetched(package: Package, cache: Path) -> Path:
     """The folder in `cache` with the sources of `package`; fetches them if they are not there. Raises `NotFetched`."""
     folder = cache / f"{package.name}-{package.version}"
+    if package.interpreter:
+        _look_in_interpreter(package)
+        folder.mkdir(parents=True, exist_ok=True)  # where the tests leave their files
+        return folder
     if _complete(package, folder):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -58,6 +102,7 @@ def fetched(package: Package, cache: Path) -> Path:
         try:
             for found in fetch(package, cache):
                 if found.is_file():
+                    _check(package, found)
                     _unpack(package, found, folder)
                 else:
                     _move(package, found, folder)
@@ -65,9 +110,28 @@ def fetched(package: Package, cache: Path) -> Path:
                     return folder
                 missing = next(name for name in package.files if not (folder / name).exists())
                 tried.append(f"{found.name} has no {missing}")
-        except (OSError, subprocess.SubprocessError, tarfile.TarError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError, tarfile.TarError) as error:
             tried.append(f"{fetch.__name__.removeprefix('_').replace('_', ' ')}: {_text(error)}")
     raise NotFetched(f"{package.name} {package.version}: {'; '.join(tried)}")
+
+
+def _look_in_interpreter(package: Package) -> None:
+    """Raises `NotFetched` where this Python came without the tests, as those of most distributions do."""
+    wanted = [f"{package.interpreter}.{file}" for file in package.files]
+    try:
+        missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    except ModuleNotFoundError:  # a package above is missing
+        missing = wanted
+    if missing:
+        text = f"{sys.executable} (Python {package.version}) has no {missing[0]}: it came without CPython's own tests"
+        debian = "libpython{}.{}-testsuite".format(*sys.version_info)
+        raise NotFetched(f"{text}. pyenv's and python.org's have them, Debian's with {debian}")
+
+
+def _check(package: Package, archive: Path) -> None:
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if package.sha256 and found != package.sha256:
+        raise ValueError(f"{archive.name} has the SHA-256 {found}; expected {package.sha256}")
 
 
 def _complete(package: Package, folder: Path) -> bool:
@@ -83,7 +147,7 @@ def _kept(package: Package, cache: Path) -> Iterator[Path]:
 
 
 def _from_index(package: Package, cache: Path) -> Iterator[Path]:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", package.name]
     _run([*command, "--dest", str(cache), f"{package.name}=={package.version}"])
     yield from cache.glob(f"{package.name}-{package.version}.tar.gz")
 
@@ -158,4 +222,5 @@ def _move(package: Package, source: Path, folder: Path) -> None:
 if __name__ == "__main__":
     # What has to be installed, for pip. No more is imported here than an environment has that is still empty.
     for wanted in packages():
-        print(f"{wanted.name}=={wanted.version}", "pytest", *wanted.requires, sep="\n")
+        if not wanted.interpreter and (len(sys.argv) == 1 or wanted.name in sys.argv[1:]):
+            print(f"{wanted.name}=={wanted.version}", "pytest", *wanted.requires, sep="\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run import Outcome
-from sources import Package, packages
-from verdict import Expectation, Result, expectations, show
+from sources import Package, Selection, packages
+from verdict import Expectation, Outcome, Result, expectations, show
 
 PASSED = Outcome("passed", "")
 FAILED = Outcome("failed", "AssertionError: it is not so")
@@ -28,14 +27,17 @@ def result(inside: dict[str, Outcome], outside: dict[str, Outcome]) -> list[Resu
     ("inside", "outside", "code"),
     [
         ({"test_close": PASSED, "test_open[1]": FAILED}, {"test_close": PASSED, "test_open[1]": PASSED}, 0),
-        # Not expected: that it fails, that it passes, that it is not there.
+        # Not expected: that it fails, that it is skipped or missing, that it passes, that it is not there.
         ({"test_close": FAILED, "test_open[1]": FAILED}, {"test_close": PASSED, "test_open[1]": PASSED}, 1),
         ({"test_open[1]": PASSED}, {"test_open[1]": PASSED}, 1),
         ({"test_close": PASSED}, {"test_close": PASSED}, 1),
-        # One that the machine fails as well is neither; but not one that the machine skips.
+        ({"test_close": SKIPPED, "test_open[1]": FAILED}, {"test_close": PASSED, "test_open[1]": PASSED}, 1),
+        ({"test_open[1]": FAILED}, {"test_close": PASSED, "test_open[1]": PASSED}, 1),
+        ({"test_open[1]": SKIPPED}, {"test_open[1]": PASSED}, 0),
+        # One that the machine fails or skips as well is neither; but not one that fails where the machine skips.
         ({"test_close": FAILED, "test_open[1]": FAILED}, {"test_close": FAILED, "test_open[1]": FAILED}, 0),
         ({"test_close": FAILED, "test_open[1]": FAILED}, {"test_close": SKIPPED, "test_open[1]": PASSED}, 1),
-        ({"test_close": SKIPPED, "test_open[1]": FAILED}, {"test_close": PASSED, "test_open[1]": PASSED}, 0),
+        ({"test_close": SKIPPED, "test_open[1]": FAILED}, {"test_close": SKIPPED, "test_open[1]": PASSED}, 0),
     ],
 )
 def test_the_exit_code_says_whether_exactly_the_expected_failed(
@@ -55,12 +57,20 @@ def test_a_run_of_a_part_misses_no_expectation() -> None:
 
 
 def test_every_reason_and_both_columns_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    show(result({"test_close": SKIPPED, "test_open[1]": FAILED}, {"test_close": PASSED}), EXPECTED, partial=False)
+    show(result({"test_close": SKIPPED, "test_open[1]": FAILED}, {"test_lock": PASSED}), EXPECTED, partial=False)
     printed = capsys.readouterr().out
     assert "tests/test_till.py       0       1        1       1       0        0" in printed
-    assert "shop: skipped on the virtual host alone: 1\n     1  no such thing here\n" in printed
-    assert "shop: failed as expected: 1\n     1  a till is needed\n" in printed
-    assert "0 passed, 1 failed, 1 skipped on the virtual host; 0 failures are not expected" in printed
+    assert "shop: skipped: 1\n     1  no such thing here\n" in printed
+    assert "shop: failed or skipped as expected: 1\n     1  a till is needed\n" in printed
+    assert "not expected: 1\n    shop: tests/test_till.py::test_lock\n      missing: did not run\n" in printed
+    assert "0 passed, 1 failed, 1 skipped on the virtual host; 1 failures are not expected" in printed
+
+
+def test_a_selection_is_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    (made,) = result({"Till.test_open": PASSED, "Till.test_lock": FAILED, "Shelf.test_open": PASSED}, {})
+    chosen = Selection(made.files[0], "need a till", ["Till.*"], ["*close"])
+    show([made._replace(package=made.package._replace(select=(chosen,)))], [], partial=False)
+    assert "of the 2 tests that need a till,\n    1 pass on the virtual host, 0 on" in capsys.readouterr().out
 
 
 def test_what_is_expected_speaks_of_files_that_run() -> None:

@@ -1,9 +1,9 @@
 """The table of a conformance run, and whether it went as expected.
 
-A test that fails on the machine as well is not held against the virtual host, and neither expected nor unexpected. Of
-the others those are expected to fail that expected.toml names; one that is named and passes is as wrong as one that is
-not named and fails, because then the file no longer says what is so. A whole file that could not be collected is never
-excused: something is missing in the environment.
+What the machine does not pass is not held against the virtual host, and neither expected nor unexpected. Of the tests
+that it passes all are to pass but those that expected.toml names: one that is skipped or missing has not passed. One
+that is named and passes is as wrong as one that is not named and fails, because then the file no longer says what is
+so. A whole file that could not be collected is never excused: something is missing in the environment.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from run import Outcome
     from sources import Package
 
 STATES = ("passed", "failed", "skipped")
 # How many characters of a reason are printed.
 WIDTH = 110
+
+
+class Outcome(NamedTuple):
+    """How a test ended: passed, failed or skipped, and why if not passed."""
+
+    state: str
+    reason: str
 
 
 class Result(NamedTuple):
@@ -59,36 +65,37 @@ def expectations(path: Path, names: list[str]) -> list[Expectation]:
 def show(results: list[Result], expected: list[Expectation], partial: bool) -> int:
     """Print everything; the exit code. `partial`: not all files ran, so what is named and was not met says nothing."""
     _table(results)
+    for result in results:
+        _selections(result)
     used: set[Expectation] = set()
     unexpected: list[str] = []
     passes: list[str] = []
     for result in results:
         name = result.package.name
         skips: Counter[str] = Counter()
-        lost: Counter[str] = Counter()
         known: Counter[str] = Counter()
         both: Counter[str] = Counter()
-        for test, outcome in result.inside.items():
+        missing = {test: Outcome("missing", "did not run") for test in _passed(result.outside) - result.inside.keys()}
+        for test, outcome in {**result.inside, **dict(sorted(missing.items()))}.items():
             met = [expectation for expectation in expected if expectation.meets(name, test)]
             used.update(met)
             outside = result.outside.get(test)
             if outcome.state == "passed":
                 passes += [f"{name}: {test}" for _ in met[:1]]
-            elif outcome.state == "skipped":
-                passed_outside = outside is not None and outside.state == "passed"
-                (lost if passed_outside else skips)[outcome.reason] += 1
+            elif outcome.state == "skipped" and (outside is None or outside.state != "passed"):
+                skips[outcome.reason] += 1
             elif outside is not None and outside.state == "failed" and "::" in test:
                 both[outcome.reason] += 1
             elif met:
                 known[met[0].reason] += 1
             else:
-                unexpected.append(f"{name}: {test}\n      {outcome.reason[:WIDTH]}")
+                how = "" if outcome.state == "failed" else f"{outcome.state}: "
+                unexpected.append(f"{name}: {test}\n      {how}{outcome.reason[:WIDTH]}")
         _group(f"{name}: skipped", skips)
-        _group(f"{name}: skipped on the virtual host alone", lost)
         _group(f"{name}: failed on the machine as well", both)
-        _group(f"{name}: failed as expected", known)
+        _group(f"{name}: failed or skipped as expected", known)
     idle = [f"{e.package}: {e.test}" for e in expected if e not in used] if not partial else []
-    _list("failed, not expected", unexpected)
+    _list("passes on the machine and not here, not expected", unexpected)
     _list("expected to fail, passed", passes)
     _list("expected to fail, no such test", idle)
     if not results:
@@ -100,12 +107,26 @@ def show(results: list[Result], expected: list[Expectation], partial: bool) -> i
     return 1 if unexpected or passes or idle else 0
 
 
+def _passed(outcomes: dict[str, Outcome]) -> set[str]:
+    return {test for test, outcome in outcomes.items() if outcome.state == "passed"}
+
+
+def _selections(result: Result) -> None:
+    """How many passed of the tests that are counted apart."""
+    for selection in result.package.select:
+        tests = {test for test in result.inside.keys() | result.outside.keys() if selection.has(test)}
+        if tests:
+            inside, outside = (len(tests & _passed(outcomes)) for outcomes in (result.inside, result.outside))
+            print(f"\n{selection.file}: of the {len(tests)} tests that {selection.what},")
+            print(f"    {inside} pass on the virtual host, {outside} on the machine")
+
+
 def _table(results: list[Result]) -> None:
     rows = []
     totals: dict[str, Counter[str]] = {"inside": Counter(), "outside": Counter()}
     for result in results:
         for file in result.files:
-            cells = [f"{result.package.name} {result.package.version}", file]
+            cells = [result.package.title, file]
             for where, outcomes in (("inside", result.inside), ("outside", result.outside)):
                 counts = Counter(outcome.state for test, outcome in outcomes.items() if test.partition("::")[0] == file)
                 totals[where].update(counts)
