@@ -9,7 +9,6 @@ the order in which they were woken. So threads of one weave never run at the sam
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import itertools
 import sys
@@ -51,10 +50,6 @@ class ThreadState:
         self.daemon = True  # until `threading` says that the program's end waits for it
         self.awaited = False
         self.ended = False
-        self.is_string = False  # the main thread of a program, or another string of the weave
-        # The loop that asyncio.set_event_loop named.
-        self.event_loop: asyncio.AbstractEventLoop | None = None
-        self.event_loop_was_set = False
         self.sentinel: Lock | None = None  # released at its end
         self.joiners: list[Flow] = []
         # Locks that it holds and that were made outside of the weave, which others may wait for when it is gone.
@@ -95,7 +90,6 @@ class Threads:
         # The flows that were started as threads and have not ended.
         self.running: dict[Flow, ThreadState] = {}
         self.main = ThreadState(self, 1, "MainThread", None)
-        self.main.is_string = True
         self._of_strings: dict[String, ThreadState] = {}
         self._numbers = itertools.count(2).__next__
         self._pool_names: set[int] = set()
@@ -112,7 +106,6 @@ class Threads:
             known = self.main
             if self.weave.strings and self.weave.strings[0] is not string:
                 known = ThreadState(self, self._numbers(), string.name, string)
-                known.is_string = True
             self._of_strings[string] = known
         return known
 

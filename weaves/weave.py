@@ -107,6 +107,8 @@ class Weave:
         self.sys_names: dict[str, Any] = {}
         self.epoch_ns = epoch_ns
         self.signals = SignalTable(self)
+        # asyncio's policy for its loops, once something asks for it (interpose/policy.py).
+        self.loop_policy: Any = None
         self._loop: WeaveLoop | None = None
         # The loops that are not closed, its own and those that the program made; the flows that have not ended.
         self.loops: dict[WeaveLoop, None] = {}
@@ -307,6 +309,7 @@ class Weave:
         self.signals.forget()
         self._process = None
         self._threads = None
+        self.loop_policy = None
         self.cwd = self._first_cwd
 
     def kill(self) -> None:

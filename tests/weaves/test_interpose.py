@@ -178,11 +178,12 @@ def test_names_captured_before_the_first_network_are_virtual_too() -> None:
                 print(captured.monotonic(), captured.wall_clock(), captured.gethostname())
                 print(random.random() == (random.setstate(state), captured.random())[1])
                 print(captured.urandom is os.urandom, type(captured.socket()).__name__)
-                print(type(captured.get_event_loop_policy()).__name__)
+                print(captured.get_event_loop_policy() is not outside)
 
+            outside = captured.get_event_loop_policy()
             net.run(main, on=host)
         """)
-        == "2.0 946684802.0 alpha\nTrue\nTrue LunarSocket\nFlowPolicy\n"
+        == "2.0 946684802.0 alpha\nTrue\nTrue LunarSocket\nTrue\n"
     )
 
 
@@ -487,16 +488,58 @@ def test_new_loops_are_the_hosts(world: World) -> None:
     assert world.run(main) is True
 
 
-def test_the_policy_inside_cannot_be_changed(world: World) -> None:
-    def main() -> bool:
-        asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+def test_the_policy_inside_is_the_weaves(world: World) -> None:
+    def main() -> list[bool]:
+        policy = asyncio.DefaultEventLoopPolicy()
+        first = asyncio.get_event_loop_policy()
+        asyncio.set_event_loop_policy(policy)
         loop = asyncio.new_event_loop()
         loop.close()
-        return isinstance(loop, WeaveLoop)
+        with pytest.raises(TypeError):
+            asyncio.set_event_loop_policy(loop)  # type: ignore[arg-type]
+        return [isinstance(loop, WeaveLoop), asyncio.get_event_loop_policy() is policy, first is not before]
 
     before = asyncio.get_event_loop_policy()
-    assert world.run(main) is True
+    assert world.run(main) == [True, True, True]
     assert asyncio.get_event_loop_policy() is before
+
+
+def test_a_policy_of_the_programs_own_is_asked(world: World) -> None:
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            loop = super().new_event_loop()
+            loop.set_debug(True)
+            return loop
+
+    def main() -> bool:
+        asyncio.set_event_loop_policy(Policy())
+        return asyncio.run(debugging())
+
+    async def debugging() -> bool:
+        return asyncio.get_running_loop().get_debug()
+
+    assert world.run(main) is True
+
+
+def test_after_asyncio_run_no_loop_is_set(world: World) -> None:
+    def main() -> None:
+        asyncio.run(asyncio.sleep(0))
+        with pytest.raises(RuntimeError, match="There is no current event loop"):
+            asyncio.get_event_loop()
+
+    world.run(main)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python 3.14 has no child watchers")
+def test_a_child_watcher_can_be_set(world: World) -> None:
+    def main() -> bool:
+        watcher = asyncio.SafeChildWatcher()
+        with asyncio.Runner() as runner:
+            watcher.attach_loop(runner.get_loop())
+            asyncio.set_child_watcher(watcher)
+            return asyncio.get_child_watcher() is watcher
+
+    assert world.run(main) is True
 
 
 def test_each_flow_has_its_own_set_loop(world: World) -> None:

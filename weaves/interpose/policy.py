@@ -1,14 +1,17 @@
-"""asyncio's policy inside a weave: which loop a program gets when it makes one."""
+"""asyncio's policy inside a weave: which loop a program gets when it makes one.
+
+Each weave has a policy of its own: asyncio's default, or the one that it sets. Those of asyncio and uvloop make loops
+of the classes that loop_classes.py knows, hence the host's.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 from weaves.here import here
 from weaves.interpose.replace import Replacements
-from weaves.threads import current_state
+from weaves.locks import local
 
 if TYPE_CHECKING:
     from weaves.weave import Weave
@@ -16,41 +19,34 @@ if TYPE_CHECKING:
 
 def install(replacements: Replacements) -> None:
     """Interpose the functions of asyncio that ask the policy."""
+    _install_default()
     _install_policy(replacements)
 
 
-class FlowPolicy(asyncio.AbstractEventLoopPolicy):
-    """The policy inside a weave: new loops are the host's, and each thread has one that is set."""
+class _OfThreads(local):
+    """What a default policy keeps for each thread."""
 
-    def __init__(self, weave: Weave) -> None:
-        self._weave = weave
+    _loop: asyncio.AbstractEventLoop | None = None
+    _set_called = False
 
-    def get_event_loop(self) -> asyncio.AbstractEventLoop:
-        state = current_state()
-        loop = state.event_loop
-        if loop is None:
-            if state.event_loop_was_set or not state.is_string:
-                raise RuntimeError(f"There is no current event loop in thread {threading.current_thread().name!r}.")
-            loop = state.event_loop = self.new_event_loop()
-        return loop
 
-    def set_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
-            raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not {type(loop).__name__!r}")
-        state = current_state()
-        state.event_loop = loop
-        state.event_loop_was_set = True
+def _install_default() -> None:
+    default: Any = asyncio.events.BaseDefaultEventLoopPolicy  # type: ignore[attr-defined]
+    real_init = default.__init__
 
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return self._weave.host.new_loop(self._weave)
+    def __init__(self: Any) -> None:
+        real_init(self)
+        if here.weave is not None:
+            # asyncio's own was made by the machine's class, which cannot tell the threads of a weave from each other.
+            self._local = _OfThreads()
 
-    # Abstract until Python 3.13: who waits for child processes. A virtual host has none.
+    default.__init__ = __init__
 
-    def get_child_watcher(self) -> Any:
-        raise NotImplementedError("a virtual host has no child processes")
 
-    def set_child_watcher(self, watcher: Any) -> None:
-        raise NotImplementedError("a virtual host has no child processes")
+def _policy_of(weave: Weave) -> Any:
+    if weave.loop_policy is None:
+        weave.loop_policy = asyncio.DefaultEventLoopPolicy()
+    return weave.loop_policy
 
 
 def _install_policy(replacements: Replacements) -> None:
@@ -61,18 +57,24 @@ def _install_policy(replacements: Replacements) -> None:
 
     def get_event_loop_policy() -> Any:
         weave = here.weave
-        return real_get_policy() if weave is None else FlowPolicy(weave)
+        return real_get_policy() if weave is None else _policy_of(weave)
 
     def set_event_loop_policy(policy: Any) -> None:
-        if here.weave is None:
+        weave = here.weave
+        if weave is None:
             real_set_policy(policy)
+            return
+        if policy is not None and not isinstance(policy, asyncio.AbstractEventLoopPolicy):
+            kind = type(policy).__name__
+            raise TypeError(f"policy must be an instance of AbstractEventLoopPolicy or None, not '{kind}'")
+        weave.loop_policy = policy
 
     def get_event_loop(_stand: object) -> Any:
         weave = here.weave
         if weave is None:
             return real_get_event_loop()
         running = asyncio._get_running_loop()
-        return FlowPolicy(weave).get_event_loop() if running is None else running
+        return _policy_of(weave).get_event_loop() if running is None else running
 
     replacements.put(events, "get_event_loop_policy", get_event_loop_policy)
     replacements.put(events, "set_event_loop_policy", set_event_loop_policy)
