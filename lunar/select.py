@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar.socket import error
+from lunar.errors import error
 from lunar.sockets.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, Epoll
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.poll import POLLNVAL, SELECT_EXCEPT, SELECT_READ, SELECT_WRITE, ready, watch

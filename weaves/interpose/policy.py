@@ -31,7 +31,7 @@ class _OfThreads(local):
 
 
 def _install_default() -> None:
-    default: Any = asyncio.events.BaseDefaultEventLoopPolicy  # type: ignore[attr-defined]
+    default: Any = asyncio.events.BaseDefaultEventLoopPolicy
     real_init = default.__init__
 
     def __init__(self: Any) -> None:
