@@ -210,13 +210,17 @@ class LunarSocket(socket.socket):
             raise error(result)
 
     def connect(self, address: Any) -> None:
-        result = self.connect_ex(address)
+        result = self._connect(address)
         if result == errno.EAGAIN and self._timeout_s:
             raise TimeoutError("timed out")
         if result:
             raise error(result)
 
     def connect_ex(self, address: Any) -> int:
+        return self._connect(address)
+
+    def _connect(self, address: Any) -> int:
+        # Apart, because a subclass (ssl.SSLSocket) has a `connect_ex` that must not be called by `connect`.
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._connect_unix(sock, address)

@@ -195,3 +195,196 @@ def test_a_wrapped_socket_is_not_read_beyond_its_record(pair: Pair) -> None:
             return got
 
     assert pair.run(serve, ask) == (b"me too", b"in the clear")
+
+
+def test_two_strings_use_one_connection_at_once(pair: Pair) -> None:
+    # Both ends send more than buffers hold and read meanwhile, each in a string of its own.
+    data = bytes(range(256)) * 8000
+
+    def exchange(connection: Callable[[], ssl.SSLSocket], log: list[Any]) -> Callable[[], Any]:
+        socks: list[ssl.SSLSocket] = []
+
+        def write() -> None:
+            socks.append(connection())
+            socks[0].sendall(data)
+            log.append("sent")
+
+        def read() -> None:
+            while not socks or socks[0].version() is None:
+                time.sleep(0.01)
+            got = bytearray()
+            while len(got) < len(data):
+                got += socks[0].recv(10_000)
+            assert got == data
+            log.append("got")
+
+        return lambda: (write, read)
+
+    logs: tuple[list[Any], list[Any]] = ([], [])
+    strings = [
+        pair.net.start(host, function)
+        for host, connection, log in zip((pair.server, pair.client), (accept, connect), logs, strict=True)
+        for function in exchange(connection, log)()
+    ]
+    pair.net.run()
+    assert [string.error for string in strings] == [None] * 4
+    assert [sorted(log) for log in logs] == [["got", "sent"], ["got", "sent"]]
+
+
+def test_two_writers_do_not_mix_their_data(pair: Pair) -> None:
+    sizes = [300_000, 200_000, 100_000]
+    socks: list[ssl.SSLSocket] = []
+
+    def serve() -> Any:
+        with accept() as sock:
+            time.sleep(5)
+            got = bytearray()
+            while len(got) < sum(sizes):
+                got += sock.recv(65_536)
+            sock.sendall(b"all")
+            return got
+
+    def opens() -> None:
+        socks.append(connect())
+
+    def write(number: int) -> None:
+        time.sleep(1)
+        assert socks[0].send(bytes([number]) * sizes[number]) == sizes[number]
+        done.append(number)
+        if len(done) == 3:
+            assert socks[0].recv(100) == b"all"
+            socks[0].close()
+
+    def gives_up() -> None:
+        # Behind the others, and not for long; it takes no turn from them.
+        time.sleep(1.5)
+        socks[0].settimeout(1)
+        with pytest.raises(TimeoutError, match="The write operation timed out"):
+            socks[0].send(b"late")
+        socks[0].settimeout(0)
+        with pytest.raises(ssl.SSLWantWriteError):
+            socks[0].send(b"late")
+        socks[0].settimeout(None)
+        ended.append(time.monotonic())
+
+    done: list[int] = []
+    ended: list[float] = []
+    server = pair.net.start(pair.server, serve)
+    strings = [pair.net.start(pair.client, function) for function in (opens, gives_up)]
+    strings += [pair.net.start(pair.client, write, number) for number in range(3)]
+    pair.net.run()
+    assert [string.error for string in strings] == [None] * 5
+    assert server.result == b"".join(bytes([number]) * sizes[number] for number in range(3))
+    assert done == [0, 1, 2]
+    assert ended == [2.5]
+
+
+def test_a_wrapped_listener_accepts_and_its_certificate_can_be_fetched(pair: Pair) -> None:
+    def serve() -> Any:
+        peers = []
+        with server_context().wrap_socket(socket.create_server(("0.0.0.0", 443)), server_side=True) as listener:
+            for _ in range(2):
+                sock, address = listener.accept()
+                assert isinstance(sock, ssl.SSLSocket)
+                peers.append((address[0], sock.recv(100)))
+                sock.close()
+        return peers
+
+    def ask() -> Any:
+        time.sleep(0.1)
+        fetched = ssl.get_server_certificate(("server", 443), ca_certs=str(TLS / "authority.pem"))
+        unconnected = client_context().wrap_socket(socket.socket(), server_hostname="server")
+        unconnected.connect(("server", 443))
+        unconnected.send(b"wrapped before it was connected")
+        presented = unconnected.getpeercert(True)
+        unconnected.close()
+        assert presented
+        return ssl.PEM_cert_to_DER_cert(fetched) == presented
+
+    peers, same = pair.run(serve, ask)
+    assert peers == [("10.0.0.2", b""), ("10.0.0.2", b"wrapped before it was connected")]
+    assert same
+    assert no_descriptors(pair.server, pair.client)
+
+
+def test_files_are_sent_and_lines_are_read(pair: Pair, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.write_bytes(bytes(range(256)) * 400)
+
+    def serve() -> Any:
+        with accept() as sock, sock.makefile("rw", encoding="utf-8", newline="\n") as file:
+            name = file.readline()
+            file.write("here it comes\n")
+            file.flush()
+            with page.open("rb") as source:
+                return name, sock.sendfile(source, 100, 50_000)
+
+    def ask() -> Any:
+        with connect() as sock:
+            sock.sendall("gr\u00fc\u00dfe\n".encode())
+            with sock.makefile("rb") as file:
+                return file.readline(), file.read() == page.read_bytes()[100:50_100]
+
+    assert pair.run(serve, ask) == (("gr\u00fc\u00dfe\n", 50_000), (b"here it comes\n", True))
+
+
+def test_a_handshake_that_is_put_off_blocks_when_it_comes(pair: Pair) -> None:
+    def serve() -> None:
+        with accept() as sock:
+            assert sock.recv(1) == b"x"
+
+    def ask() -> Any:
+        time.sleep(0.1)
+        plain = socket.create_connection(("server", 443), timeout=3)
+        sock = client_context().wrap_socket(plain, server_hostname="server", do_handshake_on_connect=False)
+        assert (sock.version(), sock.gettimeout(), plain.fileno()) == (None, 3.0, -1)
+        with pytest.raises(ValueError, match="handshake not done yet"):
+            sock.getpeercert()
+        start = time.monotonic()
+        sock.settimeout(0)
+        with pytest.raises(ssl.SSLWantReadError):
+            sock.do_handshake()
+        sock.do_handshake(block=True)
+        waited = time.monotonic() - start
+        assert sock.gettimeout() == 0.0
+        sock.send(b"x")
+        sock.close()
+        return waited > 0.01  # a round trip
+
+    assert pair.run(serve, ask)[1]
+
+
+def test_timeouts_of_writing_and_unwrapping(pair: Pair) -> None:
+    def serve() -> Any:
+        with accept() as sock:
+            time.sleep(10)
+            got = 0
+            while part := sock.recv(65_536):
+                got += len(part)
+            time.sleep(1)
+            sock.unwrap().close()
+            return got
+
+    def ask() -> Any:
+        sock = connect()
+        waited = []
+        sock.settimeout(1.5)
+        start = time.monotonic()
+        data = bytes(3_000_000)
+        with pytest.raises(TimeoutError, match="The write operation timed out"):
+            sock.send(data)
+        waited.append(time.monotonic() - start)
+        sock.settimeout(None)
+        sent = sock.send(data)  # goes on where it stopped
+        sock.settimeout(0.25)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError, match="The read operation timed out"):
+            sock.unwrap()
+        waited.append(time.monotonic() - start)
+        sock.settimeout(None)
+        sock.unwrap().close()
+        return sent, [round(seconds, 6) for seconds in waited]
+
+    got, (sent, waited) = pair.run(serve, ask)
+    assert got == sent == 3_000_000
+    assert waited == [1.5, 0.25]

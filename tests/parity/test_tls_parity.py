@@ -25,16 +25,25 @@ def program(function: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
     return function
 
 
-def wrapped() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's."""
+    accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    accepting.load_cert_chain(TLS / "server.pem")
+    return accepting, ssl.create_default_context(cafile=TLS / "authority.pem")
+
+
+def wrapped(
+    accepting: ssl.SSLContext | None = None, connecting: ssl.SSLContext | None = None, name: str = "server",
+    session: ssl.SSLSession | None = None,
+) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:  # fmt: skip
     """A client's and a server's end, without a handshake yet."""
     first, second = socket.socketpair()
     first.setblocking(False)
     second.setblocking(False)
-    accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    accepting.load_cert_chain(TLS / "server.pem")
-    connecting = ssl.create_default_context(cafile=TLS / "authority.pem")
+    if accepting is None or connecting is None:
+        accepting, connecting = contexts()
     return (
-        connecting.wrap_socket(first, server_hostname="server", do_handshake_on_connect=False),
+        connecting.wrap_socket(first, server_hostname=name, do_handshake_on_connect=False, session=session),
         accepting.wrap_socket(second, server_side=True, do_handshake_on_connect=False),
     )
 
@@ -43,14 +52,18 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
     """The result, or the name of the exception."""
     try:
         return function(*args)
-    except (OSError, ValueError, NotImplementedError) as failed:
+    except (OSError, ValueError, TypeError, AttributeError, NotImplementedError) as failed:
         return type(failed).__name__
+
+
+def shake(client: ssl.SSLSocket, server: ssl.SSLSocket) -> None:
+    while "SSLWantReadError" in (attempt(client.do_handshake), attempt(server.do_handshake)):
+        pass
 
 
 def shaken() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
     client, server = wrapped()
-    while "SSLWantReadError" in (attempt(client.do_handshake), attempt(server.do_handshake)):
-        pass
+    shake(client, server)
     attempt(client.recv, 1)  # the server's tickets
     return client, server
 
@@ -132,6 +145,219 @@ def what_is_no_tls(log: list[Any]) -> None:
     log.append(attempt(lambda: context.wrap_socket(second, server_side=True)))
     log.append(second.fileno())
     first.close()
+
+
+@program
+def errors_have_their_numbers_and_words(log: list[Any]) -> None:
+    client, server = wrapped()
+    for function in (client.do_handshake, server.do_handshake, lambda: client.read(1), lambda: server.write(b"x")):
+        try:
+            function()
+        except ssl.SSLError as failed:
+            log.append([type(failed).__name__, failed.errno, failed.args[1].partition(" (_ssl.c")[0]])
+    for function in (client.unwrap, server.getpeercert, client.getpeercert, client.cipher, client.version):
+        try:
+            log.append(function())
+        except (OSError, ValueError, AttributeError) as failed:
+            log.append([type(failed).__name__, getattr(failed, "reason", None)])
+    server.close()
+    log.append([attempt(server.do_handshake), attempt(server.getpeercert), attempt(server.unwrap), server.version()])
+    client.close()
+
+
+@program
+def a_connection_that_has_failed_stays_so(log: list[Any]) -> None:
+    client, server = wrapped()
+    for function in (client.do_handshake, server.do_handshake):
+        attempt(function)
+    log.append([attempt(client.read, 1), attempt(server.write, b"x")])
+    attempt(client.unwrap)
+    server.close()
+    log.append([attempt(client.do_handshake), attempt(client.do_handshake), attempt(client.unwrap)])
+    log.append([client.fileno() >= 0, client.version()])
+    client.close()
+
+
+@program
+def the_peer_goes_in_a_handshake(log: list[Any]) -> None:
+    client, server = wrapped()
+    attempt(client.do_handshake)
+    server.close()
+    log.append(attempt(client.do_handshake))
+    log.append([attempt(client.recv, 1), attempt(client.send, b"x"), client.version()])
+    client.close()
+
+
+@program
+def nothing_is_written_and_read(log: list[Any]) -> None:
+    client, server = shaken()
+    log.append([client.send(b""), client.recv(0), attempt(server.recv, 10), attempt(client.recv, 0, 1)])
+    log.append([client.send(memoryview(bytearray(b"abc"))), server.recv(10), attempt(client.send, b"x", 1)])
+    view = memoryview(bytearray(8)).cast("I")
+    log.append([attempt(client.send, view), server.recv(100)])
+    log.append([attempt(server.recv_into, bytearray(0)), attempt(server.read, -1), attempt(server.recv, -1)])
+    client.close()
+    server.close()
+
+
+@program
+def a_session_is_taken_up_again(log: list[Any]) -> None:
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        accepting, connecting = contexts()
+        connecting.maximum_version = version
+        session = None
+        for _ in range(2):
+            client, server = wrapped(accepting, connecting, session=session)
+            shake(client, server)
+            server.send(b"after the tickets")
+            log.append([client.recv(100), client.session_reused, server.session_reused])
+            session = client.session
+            assert session is not None
+            log.append([type(session).__name__, session.has_ticket, session.timeout, session == client.session])
+            client.close()
+            server.close()
+        other = connecting if version is ssl.TLSVersion.TLSv1_2 else contexts()[1]
+        client, server = wrapped(accepting, other)
+        shake(client, server)
+        try:
+            client.session = session
+        except ValueError as failed:
+            log.append(str(failed))
+        client.close()
+        server.close()
+
+
+@program
+def a_server_chooses_by_name(log: list[Any]) -> None:
+    accepting, connecting = contexts()
+    other, _ = contexts()
+    other.set_alpn_protocols(["chosen"])
+
+    def choose(sock: Any, name: str | None, context: ssl.SSLContext) -> int | None:
+        log.append([isinstance(sock, ssl.SSLSocket), name, context is accepting])
+        if name == "nobody":
+            return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+        sock.context = other
+        return None
+
+    accepting.sni_callback = choose
+    connecting.set_alpn_protocols(["other", "chosen"])
+    for name in ("server", "nobody"):
+        client, server = wrapped(accepting, connecting, name=name)
+        shake(client, server)
+        log.append([client.server_hostname, client.selected_alpn_protocol(), server.context is other])
+        log.append([attempt(client.do_handshake), client.version()])
+        client.close()
+        server.close()
+
+
+@program
+def a_certificate_is_asked_for_after_the_handshake(log: list[Any]) -> None:
+    accepting, connecting = contexts()
+    accepting.load_verify_locations(TLS / "authority.pem")
+    accepting.post_handshake_auth = connecting.post_handshake_auth = True
+    connecting.load_cert_chain(TLS / "server.pem")
+    accepting.verify_mode = ssl.CERT_REQUIRED
+    client, server = wrapped(accepting, connecting)
+    shake(client, server)
+    log.append([server.getpeercert(), attempt(client.verify_client_post_handshake)])
+    server.verify_client_post_handshake()
+    log.append([server.send(b"who are you?"), client.recv(100), client.send(b"me"), server.recv(100)])
+    certificate = server.getpeercert()
+    assert certificate is not None
+    log.append([certificate["subjectAltName"], len(server.getpeercert(True) or b"") > 100])
+    client.close()
+    server.close()
+
+
+@program
+def what_is_agreed_on(log: list[Any]) -> None:
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        accepting, connecting = contexts()
+        accepting.maximum_version = version
+        client, server = wrapped(accepting, connecting)
+        shake(client, server)
+        log.append([client.version(), server.version(), client.cipher(), len(server.shared_ciphers() or ()) > 0])
+        log.append([client.get_channel_binding() == server.get_channel_binding(), client.compression()])
+        log.append([client.server_side, server.server_side, client.getpeercert()["issuer"]])  # type: ignore[index]
+        log.append([client.shared_ciphers(), client.get_channel_binding("tls-unique") is None, client.session_reused])
+        client.close()
+        server.close()
+
+
+@program
+def a_certificate_is_for_somebody_else(log: list[Any]) -> None:
+    accepting, connecting = contexts()
+    client, server = wrapped(accepting, connecting, name="elsewhere")
+    attempt(client.do_handshake)
+    attempt(server.do_handshake)
+    try:
+        client.do_handshake()
+    except ssl.SSLCertVerificationError as failed:
+        log.append([failed.verify_code, failed.verify_message, failed.reason, failed.library])
+    try:
+        server.do_handshake()
+    except ssl.SSLError as failed:
+        log.append([type(failed).__name__, failed.reason])
+    client.close()
+    server.close()
+
+
+@program
+def it_goes_on_in_the_clear(log: list[Any]) -> None:
+    client, server = shaken()
+    log.append([attempt(client.unwrap), attempt(server.unwrap) is server])
+    server.send(b"plain")
+    log.append([attempt(client.unwrap) is client, client.recv(100), client.version(), client.cipher()])
+    log.append([attempt(client.getpeercert), attempt(client.unwrap), attempt(client.write, b"x")])
+    client.sendall(b"too")
+    log.append([server.recv(100), server.recv_into(bytearray(1)) if attempt(client.send, b"!") == 1 else None])
+    client.shutdown(socket.SHUT_RDWR)
+    log.append([server.recv(1)])
+    client.close()
+    server.close()
+
+
+@program
+def shut_down_below_it(log: list[Any]) -> None:
+    client, server = shaken()
+    server.shutdown(socket.SHUT_WR)
+    log.append([server.version(), client.recv(100)])
+    client.suppress_ragged_eofs = False
+    log.append([attempt(client.recv, 100), attempt(client.unwrap)])
+    client.close()
+    server.close()
+
+
+@program
+def the_peer_is_gone_when_it_is_unwrapped(log: list[Any]) -> None:
+    for first in (False, True):
+        client, server = shaken()
+        if first:
+            attempt(client.unwrap)
+        server.close()
+        log.append([attempt(client.unwrap), attempt(client.unwrap)])
+        client.close()
+
+
+@program
+def contexts_refuse_what_is_no_stream(log: list[Any]) -> None:
+    _, connecting = contexts()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        log.append(attempt(lambda: connecting.wrap_socket(datagrams, server_hostname="server")))
+    first, second = socket.socketpair()
+    with first, second:
+        log.append(attempt(lambda: connecting.wrap_socket(first)))
+        log.append(attempt(lambda: connecting.wrap_socket(first, server_side=True, server_hostname="server")))
+        log.append(attempt(lambda: connecting.wrap_socket(first, server_hostname="")))
+        log.append(attempt(lambda: connecting.wrap_socket(first, do_handshake_on_connect=True, server_hostname="a\0")))
+        log.append(first.fileno() >= 0)
+    with socket.socket() as unconnected:
+        wrapped = connecting.wrap_socket(unconnected, server_hostname="server")
+        log.append([unconnected.fileno(), attempt(wrapped.do_handshake), attempt(wrapped.send, b"x")])
+        log.append([attempt(wrapped.getpeercert), attempt(wrapped.recv, 1), wrapped.version(), wrapped.pending()])
+        log.append(attempt(wrapped.connect, ("127.0.0.1", 1)))
+        wrapped.close()
 
 
 @program
