@@ -83,6 +83,11 @@ class _SocketTransport(_FlowControl):  # type: ignore[misc]
     def _force_close(self, exception: BaseException | None) -> None:
         raise NotImplementedError
 
+    def _let_go(self) -> None:
+        """Forget, after connection_lost, what leads back here: the rest is freed without the garbage collector."""
+        self._protocol = None
+        self._read_handle.cancel()
+
     def __del__(self) -> None:
         if not self._lost and self._face.fileno() >= 0 and not self._loop.is_closed():
             self._face.close()
@@ -318,6 +323,8 @@ class StreamTransport(_SocketTransport):
             self._protocol.connection_lost(exception)
         finally:
             self._face.close()
+            self._let_go()
+            self._write_handle.cancel()
             server, self._server = self._server, None
             if server is not None:
                 _detach(server, self)
@@ -418,6 +425,7 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
             self._protocol.connection_lost(exception)
         finally:
             self._face.close()
+            self._let_go()
 
 
 def _set_result_unless_cancelled(future: asyncio.Future[None]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import io
 import os
 import socket
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -870,6 +872,27 @@ def test_cancelling_create_connection_and_serve_forever(hosts: TwoHosts) -> None
 
     assert hosts.net.run(serve, on=hosts.server) == 1.0
     assert hosts.server.descriptors.all() == []
+
+
+def test_a_connection_that_is_over_is_freed_without_the_garbage_collector(hosts: TwoHosts) -> None:
+    serve_with(hosts, Echo)
+
+    async def main() -> list[Any]:
+        left = []
+        for _ in range(2):
+            transport, protocol = await connect()
+            transport.close()
+            await protocol.over
+            left += [weakref.ref(transport), weakref.ref(protocol)]
+        del transport, protocol
+        await asyncio.sleep(0)
+        return [reference() for reference in left]
+
+    gc.disable()
+    try:
+        assert hosts.run(main) == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_what_a_virtual_host_does_not_have_says_so(hosts: TwoHosts) -> None:
