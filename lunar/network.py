@@ -29,7 +29,7 @@ from lunar.net.device import Device
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
 from lunar.wire.address import ipv4_text
-from weaves import interpose, seeds, units
+from weaves import deadlock, interpose, seeds, units
 from weaves.clock import EPOCH_NS
 from weaves.collector import collector_weave
 from weaves.hang import Hang
@@ -395,6 +395,12 @@ class Network:
             waiting = self.supervisor.waiting()
             if waiting and until_ns is None:
                 raise Stalled(stall_message(waiting))
+            threads = self.supervisor.waiting_threads()
+            if threads and until_ns is None:
+                raise Stalled(
+                    "nothing is left that could wake threads of strings that have ended: "
+                    f"no packet is on its way and no timer is set{deadlock.told(threads)}"
+                )
             return None
         if string.state == FAILED:
             assert string.error is not None
@@ -476,9 +482,9 @@ def _close_all() -> None:
 
 def stall_message(waiting: list[String]) -> str:
     """Who waits for nothing."""
-    some = ", ".join(f"{string.name} on {string.weave.host.name}" for string in waiting[:5])
-    more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-    return f"nothing is left that could wake {some}{more}: no packet is on its way and no timer is set"
+    who = deadlock.named(waiting)
+    waits = deadlock.told(string.weave for string in waiting)
+    return f"nothing is left that could wake {who}: no packet is on its way and no timer is set{waits}"
 
 
 def _whole(what: str, value: int | None, smallest: int, largest: int = units.LIMIT) -> Any:

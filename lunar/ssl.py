@@ -21,8 +21,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT
-from lunar.socket import LunarSocket, error
+from lunar.socket import LunarSocket
 from lunar.sockets import syscalls
 from weaves.bridge import Flow, current_flow
 from weaves.here import here

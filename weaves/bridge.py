@@ -103,15 +103,22 @@ class Flow:
         assert self._greenlet is not None
         parent = self._greenlet.parent
         assert parent is not None
-        self.waits_for = waits_for
+        if waits_for is not None:
+            self.waits_for = waits_for
+            self.weave.waits_for_itself(1)
         try:
             parent.switch()
         finally:
-            self.waits_for = None
+            self._waits_no_more()
             # `turn`, or `kill`, has pinned the weave again.
             asyncio._set_running_loop(loop)
         if self._vanishing:
             unwinding.leave(type(self)._main.__code__, self._left)
+
+    def _waits_no_more(self) -> None:
+        if self.waits_for is not None:
+            self.waits_for = None
+            self.weave.waits_for_itself(-1)
 
     def park_for(self, duration_ns: int) -> bool:
         """Park for `duration_ns` at most. True when it was woken before."""
@@ -158,6 +165,7 @@ class Flow:
         """Let the flow go where it is parked, without running any more of it: no handler, and no `on_end`."""
         flow = self._greenlet
         self.weave.flows.pop(self, None)
+        self._waits_no_more()
         if not self.ended and flow:
             assert flow is not greenlet.getcurrent(), "a flow cannot vanish while it runs"
             self._vanishing = True

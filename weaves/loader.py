@@ -20,6 +20,7 @@ import attrs
 
 from weaves.beads import Function, Main, argv0
 from weaves.clock import NS_PER_S, format_duration
+from weaves.deadlock import named, told
 from weaves.hang import Hang
 from weaves.library import Library, Policy, roots_of
 from weaves.machine_modules import release
@@ -153,11 +154,11 @@ class LiveTapestry:
 
     def stall_report(self) -> str:
         """Which strings wait for what cannot come."""
-        names = [f"{string.name} on {string.weave.host.name}" for string in self.stalled]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return (
-            f"stalled at {format_duration(self.now_ns)}: nothing is left that could wake {shown}: no packet is on its "
-            f"way, no timer is set. For a server that outlives its clients say background = true, or set until."
+            f"stalled at {format_duration(self.now_ns)}: nothing is left that could wake {named(self.stalled)}: "
+            "no packet is on its way, no timer is set. "
+            "For a server that outlives its clients say background = true, or set until."
+            + told(string.weave for string in self.stalled)
         )
 
     def close(self) -> None:

@@ -110,6 +110,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
         self._pool = 0
         self._pool_is_idle: asyncio.Future[None] | None = None
+        self._blocked = False  # a direct loop, in the middle of a turn
         self._numbers = 0
         self._task_names = 0
         weave.loops[self] = None
@@ -224,6 +225,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def take_turn(self) -> None:
         """The body of a direct loop's turn, in the flow that is lent to it."""
+        self._blocked = True
         asyncio._set_running_loop(self)
         try:
             self._run_ready()
@@ -231,6 +233,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             # It has ended the task that raised it, which is a string or belongs to one; the string's end is reported.
             pass
         finally:
+            self._blocked = False
             if self._ready and not self._closed:
                 self._turns.append(self)
             else:
@@ -275,6 +278,16 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             self._stopping = False
             self._thread_id = None
             asyncio._set_running_loop(None)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether callbacks wait for its next turn."""
+        return bool(self._ready)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a callback of it is in the middle of a blocking call."""
+        return self._blocked or (not self._direct and self._thread_id is not None and self._flow is None)
 
     def is_running(self) -> bool:
         return (self._direct and not self._closed) or self._thread_id is not None

@@ -92,6 +92,12 @@ class SignalTable:
         if self.blocked or self.pending:
             self.blocked = self.pending = frozenset()
 
+    @property
+    def has_handlers(self) -> bool:
+        """Whether the program has set any but for Ctrl-C, as asyncio.run does: a signal may wake it."""
+        callables = {signum for signum, handler in self._handlers.items() if callable(handler)}
+        return bool((callables | self._loop_handlers.keys()) - {signal.SIGINT})
+
     def loop_closed(self, loop: WeaveLoop) -> None:
         """A loop takes its handlers with it."""
         for signum, handle in list(self._loop_handlers.items()):

@@ -219,6 +219,11 @@ class Supervisor:
         """The awaited strings that have not ended."""
         return [string for string in self.strings if not string.over and not string.background]
 
+    def waiting_threads(self) -> list[Weave]:
+        """The weaves with threads that the run waits for, and that have not ended."""
+        weaves = dict.fromkeys(string.weave for string in self.strings)
+        return [weave for weave in weaves if weave.known_threads is not None and weave.known_threads.awaited]
+
     def close(self) -> None:
         """Kill what still runs."""
         self.closing = True

@@ -208,6 +208,11 @@ class Threads:
                 if flow in state.joiners:
                     state.joiners.remove(flow)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the run waits for one of them."""
+        return any(state.awaited for state in self.running.values())
+
     # The end of a program
 
     @property
@@ -244,7 +249,10 @@ class Threads:
             self._ended(flow, state)
 
     def forget(self) -> None:
-        """Their flows are gone already."""
+        """Their flows are gone already. What they held and others may wait for, is free."""
+        for state in [self.main, *self._of_strings.values(), *self.running.values()]:
+            for lock in list(state.held):
+                lock.release()
         for flow, state in list(self.running.items()):
             self._ended(flow, state)
 

@@ -14,6 +14,7 @@ import greenlet
 
 from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
+from weaves.deadlock import DeadlockCheck
 from weaves.here import here, string_here
 from weaves.loop_flow import LoopFlow
 from weaves.modules import Modules
@@ -130,6 +131,9 @@ class Weave:
         self.pid = pid
         self._process: Process | None = None
         self._threads: Threads | None = None
+        # How many of its flows wait for one another, and whether it will be seen soon if that is all of them.
+        self._waiting_flows = 0
+        self.deadlock_check_waits = False
 
     @property
     def process(self) -> Process:
@@ -324,6 +328,13 @@ class Weave:
             flow.kill()
         if self._threads is not None:
             self._threads.end_all()
+
+    def waits_for_itself(self, change: int) -> None:
+        """So many more of its flows wait for another of them."""
+        self._waiting_flows += change
+        if change > 0 and self.is_program and self._waiting_flows >= len(self.flows) and not self.deadlock_check_waits:
+            self.deadlock_check_waits = True
+            self.scheduler.turns.append(DeadlockCheck(self))
 
     def blocked_loop_flows(self) -> list[LoopFlow]:
         """Those in which a callback of a direct loop blocks."""
