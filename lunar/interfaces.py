@@ -51,6 +51,11 @@ _ARPHRD_LOOPBACK: Final = 772
 _TX_QUEUE_FRAMES: Final = 1000
 
 
+def is_of_inet(request: int) -> bool:
+    """Whether only AF_INET and AF_INET6 sockets know `request`: it is about an address (ENOTTY)."""
+    return request in (SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK)
+
+
 def is_of_device(request: int) -> bool:
     """Whether `request` is one of netdevice(7)'s, whose argument is a `struct ifreq`."""
     return SIOCGIFNAME <= request <= SIOCGIFTXQLEN + 1 or request in _CHANGES

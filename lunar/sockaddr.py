@@ -25,7 +25,7 @@ AF_UNSPEC: Final = 0
 _STORAGE_BYTES: Final = 128
 _IN_BYTES: Final = 16
 _IN6_BYTES: Final = 24
-_FAMILY_BYTES: Final = 2
+FAMILY_BYTES: Final = 2
 
 
 class Sockaddr(bytes):
@@ -43,12 +43,12 @@ class Sockaddr(bytes):
 
     @property
     def family(self) -> int:
-        return int.from_bytes(self[:_FAMILY_BYTES], "little")
+        return int.from_bytes(self[:FAMILY_BYTES], "little")
 
     @property
     def path(self) -> bytes:
         """What a `struct sockaddr_un` names: a path up to its end, an abstract name with all its bytes."""
-        name = bytes(self[_FAMILY_BYTES:])
+        name = bytes(self[FAMILY_BYTES:])
         return name if name[:1] == b"\0" else name.partition(b"\0")[0]
 
 
@@ -69,7 +69,7 @@ def unpack(host: Host, sock: Sock, address: Any, caller: str) -> tuple[int, int,
     if not isinstance(address, Sockaddr):
         return int(sock.domain), *parse_address(host, sock, address, caller)
     six = sock.domain == AF_INET6
-    if len(address) < _FAMILY_BYTES:
+    if len(address) < FAMILY_BYTES:
         raise error(errno.EINVAL)
     if address.family == AF_UNSPEC and (caller == "connect" or len(address) >= _IN_BYTES):
         if caller == "connect" or len(address) < _IN_BYTES:
@@ -90,6 +90,6 @@ def path_of(address: Any) -> Any:
     """The name of a Unix socket as `unix_names` takes it. EINVAL for another family, or without one."""
     if not isinstance(address, Sockaddr):
         return address
-    if len(address) < _FAMILY_BYTES or len(address) > _FAMILY_BYTES + 108 or address.family != 1:
+    if len(address) < FAMILY_BYTES or len(address) > FAMILY_BYTES + 108 or address.family != 1:
         raise error(errno.EINVAL)
     return address.path

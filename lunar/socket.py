@@ -424,6 +424,8 @@ def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[Lunar
     made = syscalls.socketpair(int(family), int(type & ~flags), int(protocol))
     if made is None:
         raise error(syscalls.socketpair_errno(int(family), int(type & ~flags), int(protocol)))
+    for sock in made:
+        sock.table = host.unix  # each may still get a name
     first, second = LunarSocket.of(host, made[0], protocol), LunarSocket.of(host, made[1], protocol)
     if flags & socket.SOCK_NONBLOCK:
         first.setblocking(False)

@@ -129,6 +129,8 @@ class UdpSock(Sock):
         self.queued_bytes: i64 = 0
         self.route: Route | None = None
         self.closed: bool = False
+        self.addr_locked: bool = False  # bound by the program to this address, to this port
+        self.port_locked: bool = False
         self.read_shut: bool = False
         self.write_shut: bool = False
         # MSG_MORE, UDP_CORK: what waits to be sent as one datagram, to whom the first part was meant for.
@@ -146,6 +148,7 @@ class UdpSock(Sock):
             return -errno.EADDRNOTAVAIL
         if self.local_port:
             return -errno.EINVAL
+        asked: i64 = port
         if port == 0:
             port = self.udp.free_port()
             if port < 0:
@@ -158,6 +161,8 @@ class UdpSock(Sock):
             return -errno.EADDRINUSE
         self.local_addr = addr
         self.local_port = port
+        self.addr_locked = addr != 0
+        self.port_locked = asked != 0
         self.udp.ports.setdefault(int(port), []).append(self)
         return 0
 
@@ -183,10 +188,22 @@ class UdpSock(Sock):
         return 0
 
     def disconnect(self) -> i64:
-        """Forget the peer (connect to AF_UNSPEC)."""
+        """Forget the peer (connect to AF_UNSPEC), and what `bind` was not asked for: the address, the port."""
         self.remote_addr = 0
         self.remote_port = 0
+        if not self.addr_locked:
+            self.local_addr = 0
+        if not self.port_locked:
+            self._give_port_back()
         return 0
+
+    def _give_port_back(self) -> None:
+        socks = self.udp.ports.get(int(self.local_port))
+        if socks is not None and self in socks:
+            socks.remove(self)
+            if not socks:
+                del self.udp.ports[int(self.local_port)]
+        self.local_port = 0
 
     def send(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
         """Send one datagram to `addr`, `port`, or with port 0 to the connected peer. The length, or -errno.
@@ -196,10 +213,9 @@ class UdpSock(Sock):
 
         EDESTADDRREQ, EMSGSIZE, EACCES (a broadcast without SO_BROADCAST), EPIPE, ENETUNREACH, a pending error.
         """
-        if self.error:
-            return -self.take_error()
-        if self.write_shut:
-            return -errno.EPIPE
+        size: i64 = len(data)
+        if size > 0xFFFF:
+            return -errno.EMSGSIZE
         bound = self._autobind()  # before the checks, as on Linux: a send that fails takes a port too
         if bound < 0:
             return bound
@@ -213,16 +229,35 @@ class UdpSock(Sock):
             return self._send_part(data, addr, port, more)
         return self._send_whole(data, addr, port)
 
+    def _denial(self, addr: int) -> i64:
+        """What forbids to send to `addr`: 0, -ENETUNREACH, or -EACCES, a broadcast without SO_BROADCAST."""
+        ip = self.udp.ip
+        if ip.is_broadcast(addr) and not self.broadcast:
+            return -errno.EACCES
+        return -errno.ENETUNREACH if route_for(ip, addr or _LOOPBACK) is None else 0
+
+    def _refusal(self) -> i64:
+        """What forbids to send, once it is known where to: a pending error, or the end of writing. 0, or -errno."""
+        if self.error:
+            return -self.take_error()
+        return -errno.EPIPE if self.write_shut else 0
+
     def _send_part(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
         before = self.corked
         size: i64 = len(data)
         if before is None:
             before = b""
+            denied: i64 = self._denial(addr)
+            if denied < 0:
+                return denied
             self.corked_addr = addr
             self.corked_port = port
         if len(before) + size > MAX_PAYLOAD:
             return -errno.EMSGSIZE
         if more:
+            refusal: i64 = self._refusal()
+            if refusal < 0:
+                return refusal
             self.corked = before + data
             return size
         self.corked = None
@@ -241,16 +276,18 @@ class UdpSock(Sock):
 
     def _send_whole(self, data: bytes, addr: int, port: i64) -> i64:
         size: i64 = len(data)
-        if size > MAX_PAYLOAD:
-            return -errno.EMSGSIZE
         if addr == 0:
             addr = _LOOPBACK
         ip = self.udp.ip
-        if ip.is_broadcast(addr) and not self.broadcast:
-            return -errno.EACCES
+        denied: i64 = self._denial(addr)
         route = route_for(ip, addr)
-        if route is None:
-            return -errno.ENETUNREACH
+        if denied < 0 or route is None:
+            return denied
+        if size > MAX_PAYLOAD:
+            return -errno.EMSGSIZE
+        refusal: i64 = self._refusal()
+        if refusal < 0:
+            return refusal
         src = self.local_addr
         if src == 0 or ip.is_broadcast(src):
             src = source_for(ip, addr, route)
@@ -273,7 +310,8 @@ class UdpSock(Sock):
             self.recv_errno = self.take_error()
             return None
         if not self.queue:
-            self.recv_errno = 0 if self.read_shut else errno.EAGAIN
+            # Who may not wait is not told of the end of reading: Linux looks for it while it waits.
+            self.recv_errno = 0 if self.read_shut and not self.nonblocking else errno.EAGAIN
             return None
         if peek:
             return self.queue[0]
@@ -311,11 +349,9 @@ class UdpSock(Sock):
         if self.closed:
             return
         self.closed = True
-        socks = self.udp.ports.get(int(self.local_port))
-        if socks is not None and self in socks:
-            socks.remove(self)
-            if not socks:
-                del self.udp.ports[int(self.local_port)]
+        port = self.local_port
+        self._give_port_back()
+        self.local_port = port
         self.queue.clear()
         self.queued_bytes = 0
 

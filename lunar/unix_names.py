@@ -46,7 +46,7 @@ def shown(name: bytes) -> str | bytes:
 def bind(sock: UnixSock, address: Any) -> int:
     """Give `sock` its name, and make the file that stands for it. EADDRINUSE, EINVAL, and what mknod(2) says."""
     name = parse(address)
-    if sock.key or sock.table is None:
+    if sock.key or sock.name or sock.table is None:
         return -errno.EINVAL
     if not name:
         name = sock.table.free_name(sock.type)

@@ -15,6 +15,7 @@ from lunar.net.route import Route, RouteTable
 from lunar.packet import IcmpMessage, Packet
 from weaves.scheduler import Lane, Scheduler
 
+LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 DEFAULT_TTL: Final = 64  # net.ipv4.ip_default_ttl
 
 
@@ -108,4 +109,4 @@ class Ip:
 
     def is_broadcast(self, address: int) -> bool:
         """Whether `address` is everybody on a network of this host's."""
-        return address == 0xFFFF_FFFF or address in self.broadcasts
+        return address == 0xFFFF_FFFF or address in self.broadcasts or address == LOOPBACK_BROADCAST

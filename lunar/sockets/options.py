@@ -58,6 +58,9 @@ _BUFFER_MAX: Final = 212_992
 _SNDBUF_MIN: Final = 4608
 _RCVBUF_MIN: Final = 2304
 
+IPPROTO_UDP: Final = 17
+UDP_CORK: Final = 1
+
 IPPROTO_IPV6: Final = 41
 IPV6_V6ONLY: Final = 26
 
@@ -90,6 +93,8 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         return 0
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         return _set_tcp(sock, name, value)
+    if level == IPPROTO_UDP and isinstance(sock, UdpSock) and name == UDP_CORK:
+        return int(sock.set_cork(value != 0))
     return -errno.ENOPROTOOPT
 
 
@@ -181,8 +186,10 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
         # ip(7): these take a byte as well, and of nothing at all they read a zero.
         return setsockopt(sock, level, name, value[0] if value else 0)
-    if len(value) < 4 and not (sock.family == AF_UNIX and level != SOL_SOCKET):
-        return -errno.EINVAL
+    if len(value) < 4:
+        # A level that the socket does not have is told first.
+        own = level == SOL_SOCKET or (level == sock.protocol and sock.family != AF_UNIX)
+        return -errno.EINVAL if own else setsockopt(sock, level, name, 0)
     if level == SOL_SOCKET and name == SO_LINGER:
         return -errno.EINVAL if len(value) < 8 else set_linger(sock, _signed(value, 0, 4), _signed(value, 4, 4))
     if level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
@@ -275,6 +282,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:
         if name == IPV6_V6ONLY:
             found = int(sock.v6only)
+    elif level == IPPROTO_UDP and isinstance(sock, UdpSock):
+        if name == UDP_CORK:
+            found = int(sock.cork)
     elif level == IPPROTO_TCP and isinstance(sock, TcpSock):
         if name == TCP_NODELAY:
             found = int(sock.nodelay)

@@ -55,10 +55,10 @@ class PipeEnd(Sock):
         if not self.writing:
             return -errno.EBADF
         size: i64 = len(data)
-        if channel.deaf:
-            return -errno.EPIPE
         if size == 0:
             return 0
+        if channel.deaf:
+            return -errno.EPIPE
         room: i64 = CAPACITY - channel.charged
         if room <= 0 or (size <= PIPE_BUF and size > room):
             return -errno.EAGAIN

@@ -13,7 +13,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
-from lunar.packet import AF_INET, AF_INET6, TCP, UDP
+from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
 from lunar.sockets import epoll, unix
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
@@ -28,6 +28,8 @@ SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
 SOCK_RAW: Final = 3
 SOCK_MAX: Final = 11
+AF_MAX: Final = 46
+IPPROTO_MAX: Final = 263
 
 # fe80::/10 and ff00::/8 (RFC 4291 section 2.4), their leading bits.
 _LINK_LOCAL: Final = 0x3FA
@@ -76,13 +78,19 @@ def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | 
 
 def socket_errno(family: int, type: int, protocol: int) -> int:
     """0 if there is such a socket, otherwise what socket(2) would fail with."""
-    if family not in (AF_INET, AF_INET6):
+    if family < 0 or family >= AF_MAX:
         return errno.EAFNOSUPPORT
     if type < 0 or type >= SOCK_MAX:
+        return errno.EINVAL
+    if family not in (AF_INET, AF_INET6):
+        return errno.EAFNOSUPPORT
+    if protocol < 0 or protocol >= IPPROTO_MAX:
         return errno.EINVAL
     if type == SOCK_STREAM:
         return 0 if protocol == 0 or protocol == TCP else errno.EPROTONOSUPPORT
     if type == SOCK_DGRAM:
+        if protocol == ICMP:
+            return errno.EACCES  # for nobody while net.ipv4.ping_group_range is as Linux sets it
         return 0 if protocol == 0 or protocol == UDP else errno.EPROTONOSUPPORT
     return errno.ESOCKTNOSUPPORT
 
@@ -108,7 +116,7 @@ def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSoc
     """Two connected sockets; None when there are none such (see `socketpair_errno`)."""
     if socketpair_errno(family, type, protocol):
         return None
-    return unix.pair(type)
+    return unix.pair(unix_type(type))
 
 
 def socketpair_errno(family: int, type: int, protocol: int) -> int:
@@ -117,12 +125,12 @@ def socketpair_errno(family: int, type: int, protocol: int) -> int:
         found = socket_errno(family, type, protocol)
         return found if found else errno.EOPNOTSUPP  # Linux has pairs of Unix sockets only
     if family != AF_UNIX:
-        return errno.EAFNOSUPPORT
+        return socket_errno(family, type, protocol)
     if type < 0 or type >= SOCK_MAX:
         return errno.EINVAL
-    if type not in (SOCK_STREAM, SOCK_DGRAM, unix.SOCK_SEQPACKET):
-        return errno.ESOCKTNOSUPPORT
-    return 0 if protocol == 0 or protocol == AF_UNIX else errno.EPROTONOSUPPORT
+    if protocol != 0 and protocol != AF_UNIX:
+        return errno.EPROTONOSUPPORT
+    return 0 if type in (SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, unix.SOCK_SEQPACKET) else errno.ESOCKTNOSUPPORT
 
 
 def is_mapped(addr: int) -> bool:
@@ -216,6 +224,8 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0))
     if flags & MSG_OOB:
+        if isinstance(sock, UnixSock) and sock.type == unix.SOCK_SEQPACKET and sock.state != unix.CONNECTED:
+            return -errno.ENOTCONN
         return -errno.EOPNOTSUPP
     if isinstance(sock, UdpSock):
         return int(sock.send(data, 0, 0, (flags & MSG_MORE) != 0))
@@ -229,6 +239,8 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
     if isinstance(sock, UdpSock):
         if flags & MSG_OOB:
             return -errno.EOPNOTSUPP
+        if sock.corked is not None:
+            return send(sock, data, flags)  # a datagram that is begun has its address
         if port <= 0 or port > 65535:
             return -errno.EINVAL
         if sock.domain == AF_INET6:
@@ -262,6 +274,8 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     if isinstance(sock, UdpSock):
         packet = sock.recv(peek)
         if packet is None:
+            if flags & MSG_DONTWAIT and sock.recv_errno == 0:
+                sock.recv_errno = errno.EAGAIN
             return Received(b"", 0, 0, sock.recv_errno)
         return _message(packet.payload, size, flags, packet.src, packet.sport)
     if isinstance(sock, UnixSock):

@@ -87,8 +87,8 @@ class UnixSock(Sock):
     def bind(self, key: bytes, name: bytes) -> i64:
         """Take a name. EADDRINUSE, EINVAL if it has one."""
         table = self.table
-        if self.key or table is None:
-            return -errno.EINVAL
+        if self.key or self.name or table is None:
+            return -errno.EINVAL  # who was accepted has the listener's name
         if key in table.bound:
             return -errno.EADDRINUSE
         table.bound[key] = self
@@ -189,23 +189,21 @@ class UnixSock(Sock):
 
         EAGAIN, ECONNREFUSED (a datagram socket whose peer is gone), ECONNRESET, EMSGSIZE, ENOTCONN, EPIPE.
         """
+        outbox = self.outbox
+        if self.type != SOCK_DGRAM and self.state == CONNECTED and (outbox.ended or outbox.deaf):
+            return -errno.EPIPE  # also when the peer was closed with unread data: that is told to who reads
         if self.error:
             return -self.take_error()
-        outbox = self.outbox
         if self.ended:
             return -errno.EPIPE
         if self.state != CONNECTED:
             return -errno.ENOTCONN
-        if outbox.ended:
-            return -errno.EPIPE
         if self.type == SOCK_DGRAM:
             if outbox.reader is None:
                 # Its peer is gone: this is told once, and then it has none.
                 self.state = UNCONNECTED
                 return -errno.ECONNREFUSED
             return self._send_datagram(data, outbox.reader)
-        if outbox.deaf:
-            return -errno.EPIPE
         size: i64 = len(data)
         room: i64 = self.sndbuf - outbox.charged - OVERHEAD_BYTES
         if self.type != SOCK_STREAM:

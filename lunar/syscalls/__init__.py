@@ -26,6 +26,7 @@ from lunar.syscalls.connections import (
     socketpair,
 )
 from lunar.syscalls.control import close, dup, dup2, dup3, fcntl, ioctl, pipe, pipe2, sysctl
+from lunar.syscalls.readiness import poll
 from lunar.syscalls.transfer import (
     read,
     readv,
@@ -43,7 +44,7 @@ from lunar.syscalls.transfer import (
 
 __all__ = [
     "Sockaddr", "accept", "accept4", "bind", "close", "connect", "dup", "dup2", "dup3", "fcntl", "getpeername",
-    "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "read", "readv", "recv", "recv_into", "recvfrom",
-    "recvmsg", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "socketpair", "sysctl",
-    "write", "writev",
+    "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "poll", "read", "readv", "recv", "recv_into",
+    "recvfrom", "recvmsg", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "socketpair",
+    "sysctl", "write", "writev",
 ]  # fmt: skip

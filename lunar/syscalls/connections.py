@@ -66,6 +66,7 @@ def socketpair(family: int, type: int, protocol: int = 0) -> tuple[int, int]:
     if made is None:
         raise error(syscalls.socketpair_errno(int(family), kind, int(protocol)))
     for sock in made:
+        sock.table = host.unix  # each may still get a name
         sock.nonblocking = bool(flags & SOCK_NONBLOCK)
     first = install(host, made[0], flags)
     try:
@@ -130,15 +131,18 @@ def connect(fd: int, address: Any) -> None:
 
     Without blocking a stream fails with EINPROGRESS; `poll` tells the end (POLLOUT), SO_ERROR how it went.
     """
-    host, sock = opened_socket(fd)
+    host, sock = opened(fd)
     sockaddr.check_length(address)
+    if not syscalls.is_socket(sock):
+        raise error(errno.ENOTSOCK)
     if isinstance(sock, UnixSock):
         _connect_unix(Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking), sock, address)
         return
     try:
         family, addr, port = sockaddr.unpack(host, sock, address, "connect")
     except OSError:
-        if not isinstance(sock, TcpSock) or (sock.progress == UNCONNECTED and sock.state == CLOSED):
+        no_family = isinstance(address, sockaddr.Sockaddr) and len(address) < sockaddr.FAMILY_BYTES
+        if no_family or not isinstance(sock, TcpSock) or (sock.progress == UNCONNECTED and sock.state == CLOSED):
             raise
         # Linux looks first at whether the socket can connect at all.
         family, addr, port = int(sock.domain), 0, 0

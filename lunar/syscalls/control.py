@@ -16,6 +16,7 @@ from lunar.sockets import pipe as pipes
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FD_BASE
 from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.unix import AF_UNIX
 from lunar.syscalls.descriptor import SOCK_CLOEXEC, SOCK_NONBLOCK, current_host, install, install_at, opened, release
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def ioctl(fd: int, request: int, argument: Any = 0, mutate: bool = True) -> Any:
     elif request == interfaces.SIOCGIFCONF and syscalls.is_socket(sock):
         data = _interfaces(host, data)
     elif interfaces.is_of_device(request) and syscalls.is_socket(sock):
+        if sock.family == AF_UNIX and interfaces.is_of_inet(request):
+            raise error(errno.ENOTTY)
         if given is None:
             raise error(errno.EFAULT)
         answer = interfaces.device(host, request, data)

@@ -13,15 +13,18 @@ from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, sender
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.syscalls import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Received
-from lunar.sockets.unix import UnixSock
+from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.syscalls.descriptor import opened, opened_socket
+from lunar.udp import UdpSock
 from lunar.waiting import Patience
 
 if TYPE_CHECKING:
     from lunar.host import Host
 
 _SOCK_STREAM: Final = 1
+_SOCK_SEQPACKET: Final = 5
 _AF_UNSPEC: Final = 0
 # limits.h: how many buffers readv(2), writev(2) and sendmsg(2) take.
 _IOV_MAX: Final = 1024
@@ -68,7 +71,14 @@ def _send(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any
     patience = Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
     if address is None:
         return _send_all(patience, sock, data, flags)
+    sockaddr.check_length(address)
     if isinstance(sock, UnixSock):
+        if sock.type == _SOCK_STREAM:
+            raise error(errno.EISCONN if sock.state == CONNECTED else errno.EOPNOTSUPP)
+        if sock.type == _SOCK_SEQPACKET:
+            return _send_all(patience, sock, data, flags)  # as of streams below
+        if flags & MSG_OOB:
+            raise error(errno.EOPNOTSUPP)
         path = sockaddr.path_of(address)
         while True:
             count = unix_names.send_to(sock, data, path)
@@ -77,6 +87,10 @@ def _send(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any
             patience.wait(POLLOUT)
     if sock.type == _SOCK_STREAM:
         return _send_all(patience, sock, data, flags)  # which has one peer, whatever the address
+    if isinstance(sock, UdpSock) and sock.corked is not None:
+        return _send_all(patience, sock, data, flags)  # a datagram that is begun has its address
+    if flags & MSG_OOB:
+        raise error(errno.EOPNOTSUPP)
     _, addr, port = sockaddr.unpack(host, sock, address, "sendto")
     while True:
         count = syscalls.sendto(sock, data, flags, addr, port)
@@ -204,8 +218,12 @@ def _receive_all(patience: Patience, sock: Sock, size: int, flags: int) -> Recei
 def read(fd: int, size: int) -> bytes:
     """`read(2)`. Up to `size` bytes of a socket or a pipe; b"" at the end."""
     host, sock = opened(fd)
+    if isinstance(sock, PipeEnd) and sock.writing:
+        raise error(errno.EBADF)
     if size < 0:
-        raise error(errno.EINVAL)
+        raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
+    if size == 0:
+        return b""
     patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking)
     while True:
         got = syscalls.read(sock, size)
@@ -218,7 +236,9 @@ def read(fd: int, size: int) -> bytes:
 
 def readv(fd: int, buffers: Sequence[Any]) -> int:
     """`readv(2)`. As `read`, into several buffers, one after the other; the count of bytes."""
-    opened(fd)
+    _, sock = opened(fd)
+    if isinstance(sock, PipeEnd) and sock.writing:
+        raise error(errno.EBADF)
     if len(buffers) > _IOV_MAX:
         raise error(errno.EINVAL)
     if None in buffers:
@@ -242,8 +262,12 @@ def write(fd: int, data: Any) -> int:
 def writev(fd: int, buffers: Sequence[Any]) -> int:
     """`writev(2)`. As `write`, of several buffers."""
     host, sock = opened(fd)
+    if isinstance(sock, PipeEnd) and not sock.writing:
+        raise error(errno.EBADF)
     if len(buffers) > _IOV_MAX:
         raise error(errno.EINVAL)
+    if not buffers:
+        return 0
     return _write(host, fd, sock, b"".join(map(_payload, buffers)))
 
 
@@ -268,6 +292,19 @@ def _write(host: Host, fd: int, sock: Sock, data: bytes) -> int:
             patience.wait(POLLOUT)
 
 
+def _wait_for_room(host: Host, fd: int, pipe: PipeEnd) -> None:
+    """sendfile(2) looks whether there is room in a pipe before it reads anything. EAGAIN, EBADF, EPIPE."""
+    if not pipe.writing:
+        raise error(errno.EBADF)
+    patience = Patience(host, fd, pipe, 0, pipe.nonblocking)
+    while not pipe.poll() & POLLOUT:
+        if pipe.channel.deaf:
+            break
+        patience.wait(POLLOUT)
+    if pipe.channel.deaf:
+        raise error(errno.EPIPE)
+
+
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
     """`sendfile(2)`. Sends up to `count` bytes of the machine's file `in_fd`, from `offset` or with None from where it
     stands. Returns how many; 0 at the file's end.
@@ -275,9 +312,12 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
     if is_virtual(in_fd):
         opened(in_fd)
         raise error(errno.EINVAL if offset is None else errno.ESPIPE)  # a socket cannot be read so, nor sought in
+    os.fstat(in_fd)
     host, sock = opened(out_fd)
     if count < 0:
         raise error(errno.EINVAL)
+    if isinstance(sock, PipeEnd):
+        _wait_for_room(host, out_fd, sock)
     sent = 0
     while sent < count:
         size = min(count - sent, _PIECE_BYTES)

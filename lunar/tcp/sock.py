@@ -96,13 +96,17 @@ class TcpSock(Tcb):
     # Names.
 
     def bind(self, addr: int, port: i64) -> i64:
-        """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
-        if self.local_port or self.state != CLOSED:
-            return -errno.EINVAL
+        """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL.
+
+        A socket whose connection is over has no port, unless it was bound to that one, and can take another.
+        """
         local = self.ip.local
         if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local and self.family == 2):
             return -errno.EADDRNOTAVAIL
+        if self.bound is not None or self.state != CLOSED:
+            return -errno.EINVAL
         tables = self.tables
+        asked = port != 0
         if port == 0:
             port = tables.free_port()
             if port < 0:
@@ -112,7 +116,8 @@ class TcpSock(Tcb):
         self.bound = tables.bind(addr, port, self.covers, self.reuse_addr, self.reuse_port, False)
         self.local_addr = addr
         self.local_port = port
-        self.port_locked = True
+        self.addr_locked = addr != 0
+        self.port_locked = asked
         return 0
 
     # Opening.
@@ -139,7 +144,7 @@ class TcpSock(Tcb):
         tables = self.tables
         if addr == 0:
             addr = _LOOPBACK if self.family == 2 else 1
-        if addr in ip.broadcasts or (self.family == 2 and addr >= 0xE000_0000):
+        if ip.is_broadcast(addr) or (self.family == 2 and addr >= 0xE000_0000):
             return -errno.ENETUNREACH
         route = ip_output.route_for(ip, addr)
         if route is None:
@@ -149,7 +154,7 @@ class TcpSock(Tcb):
             local = addr if addr in ip.local else route.source_address()
             if local == 0:
                 return -errno.EADDRNOTAVAIL
-        if self.local_port == 0:
+        if self.bound is None:
             chosen: i64 = tables.port_for(local, addr, port)
             if chosen < 0:
                 return -errno.EADDRNOTAVAIL
@@ -230,7 +235,8 @@ class TcpSock(Tcb):
         # A fresh socket with the same options, port and users.
         options = TcpSock(self.tables, self.family, type(self.congestion)())
         self._give_options(options)
-        local_addr, local_port, bound, locked = self.local_addr, self.local_port, self.bound, self.port_locked
+        local_addr, local_port, bound = self.local_addr, self.local_port, self.bound
+        port_locked, addr_locked = self.port_locked, self.addr_locked
         covers, v6only, nonblocking = self.covers, self.v6only, self.nonblocking
         descriptors, waiters = self.descriptors, self.waiters
         TcpSock.__init__(self, self.tables, self.family, options.congestion)
@@ -238,8 +244,10 @@ class TcpSock(Tcb):
         self.covers, self.v6only, self.nonblocking = covers, v6only, nonblocking
         self.descriptors, self.waiters = descriptors, waiters
         self.error = error
-        if locked:
-            self.local_addr, self.local_port, self.bound, self.port_locked = local_addr, local_port, bound, locked
+        # The port is still told when it is no longer had, as on Linux.
+        self.local_port, self.bound, self.port_locked = local_port, bound, port_locked
+        if addr_locked:
+            self.local_addr, self.addr_locked = local_addr, True
         self.wake(POLLIN | POLLOUT | POLLHUP | POLLRDHUP)
         return 0
 
@@ -254,7 +262,7 @@ class TcpSock(Tcb):
         if self.state != CLOSED or self.progress != UNCONNECTED:
             return -errno.EINVAL
         tables = self.tables
-        if self.local_port == 0:
+        if self.bound is None:
             port: i64 = tables.free_port()
             if port < 0:
                 return -errno.EADDRINUSE
@@ -417,9 +425,9 @@ class TcpSock(Tcb):
             return 0
         if state == SYN_SENT:
             # Linux disconnects a socket that is still connecting.
-            self.fail(errno.ECONNRESET)
-            self.flush_wake()
-            return 0
+            return self.disconnect()
+        if self.progress == CONNECTING and state != SYN_RECEIVED:
+            self.progress = CONNECTED
         if how != SHUT_WR:
             self.read_shut = True
         if how != SHUT_RD and not self.write_shut:

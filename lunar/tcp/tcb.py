@@ -110,7 +110,8 @@ class Tcb(Sock):
         self.progress: i64 = UNCONNECTED
         self.hashed: bool = False  # in the table of connections
         self.bound: Bound | None = None
-        self.port_locked: bool = False  # bound by the program: kept until close()
+        self.port_locked: bool = False  # bound by the program to this port: kept until close()
+        self.addr_locked: bool = False  # bound by the program to this address
         self.orphan: bool = False  # the program has closed it
         self.read_shut: bool = False  # by the program, or by the peer's FIN
         self.write_shut: bool = False

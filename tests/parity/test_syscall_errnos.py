@@ -1,0 +1,113 @@
+"""Every call of `lunar.syscalls` in every situation of a descriptor, on the machine's kernel and on a virtual host.
+
+The table is in call_table.py, the kernel's side of the calls in machine_calls.py. A cell is a call in a situation; what
+comes of it, a result or an errno, must be the same on both. Numbers of descriptors and of ports that the kernel chose
+are not compared.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Any
+
+import call_table
+import machine_calls
+import pytest
+from call_table import CALLS, MAKERS, SITUATIONS, World
+
+from lunar import syscalls
+from lunar.network import Network
+
+UNIX_STREAMS = [name.removeprefix("unix_") for name in SITUATIONS if name.startswith("unix_")]
+# (call, variant, situation or "*"): where a virtual host differs, and why.
+_POINTER = "the pointer is looked at first; Linux does when it has come to copy, after all that the state forbids"
+_UNIX_URGENT = "no urgent data on Unix sockets: of what Linux has it is an option of its configuration"
+EXPECTED: dict[tuple[str, str, str], str] = {
+    ("send", "null", "*"): _POINTER,
+    ("sendmsg", "null", "*"): _POINTER,
+    ("write", "null", "*"): _POINTER,
+    ("recv", "null", "*"): _POINTER,
+    **{(call, "urgent", f"unix_{which}"): _UNIX_URGENT for call in ("send", "recv") for which in UNIX_STREAMS},
+    ("ioctl", "at_mark", "unix_listening_with_one"): "Linux says 1 of a queue of connections, which has no mark",
+}
+
+
+def shown(value: Any) -> Any:
+    """A result without what differs from run to run: the ports and names that were chosen."""
+    if isinstance(value, (list, tuple)):
+        if len(value) == 2 and value[0] in (call_table.HERE, "0.0.0.0"):
+            return value[0], "a port" if value[1] else 0
+        return [shown(one) for one in value]
+    if isinstance(value, (str, bytes)) and value[:1] in ("\0", b"\0") and len(value) > 8:
+        return "a name"
+    return value
+
+
+def outcome(function: Any, *args: Any) -> Any:
+    try:
+        return shown(function(*args))
+    except OSError as failed:
+        return errno.errorcode.get(failed.errno or 0, str(failed))
+
+
+def settle(calls: Any) -> Any:
+    """The kernel's loopback device has delivered when the call that sends returns; here it takes events."""
+    return (lambda: time.sleep(0.001)) if calls is syscalls else (lambda: None)
+
+
+def cell(calls: Any, tag: str, situation: str, variant: Any) -> Any:
+    world = World(calls, tag, settle(calls))
+    try:
+        return outcome(variant, world, SITUATIONS[situation](world))
+    finally:
+        world.end()
+
+
+def made(calls: Any, tag: str, maker: Any) -> Any:
+    world = World(calls, tag, settle(calls))
+    try:
+        return outcome(maker, world)
+    finally:
+        world.end()
+
+
+def on_a_host(function: Any) -> Any:
+    with Network(seed=1) as net:
+        return net.run(function, on=net.host("host"))
+
+
+def is_expected(call: str, variant: str, situation: str) -> bool:
+    return (call, variant, situation) in EXPECTED or (call, variant, "*") in EXPECTED
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_gives_what_linux_gives(call: str) -> None:
+    def all_cells(calls: Any, tag: str) -> dict[tuple[str, str], Any]:
+        return {
+            (name, situation): cell(calls, f"{tag}{index}.{at}.", situation, variant)
+            for index, (name, variant) in enumerate(CALLS[call].items())
+            for at, situation in enumerate(SITUATIONS)
+        }
+
+    kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-{call}-")
+    virtual = on_a_host(lambda: all_cells(syscalls, "v"))
+    differs: dict[str, list[str]] = {}
+    for (name, situation), linux in kernel.items():
+        if linux != virtual[name, situation] and not is_expected(call, name, situation):
+            what = f"{call} {name}: Linux {linux!r}, here {virtual[name, situation]!r}"
+            differs.setdefault(what, []).append(situation)
+    assert not differs, "\n".join(f"{what} ({', '.join(where)})" for what, where in differs.items())
+
+
+def test_what_makes_descriptors_gives_what_linux_gives() -> None:
+    def all_makers(calls: Any) -> dict[str, Any]:
+        return {name: made(calls, "m", maker) for name, maker in MAKERS.items()}
+
+    kernel = all_makers(machine_calls)
+    virtual = on_a_host(lambda: all_makers(syscalls))
+    differs = [
+        f"{name}: Linux {kernel[name]!r}, here {virtual[name]!r}" for name in MAKERS if kernel[name] != virtual[name]
+    ]
+    assert not differs, "\n".join(differs)
