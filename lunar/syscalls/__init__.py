@@ -7,7 +7,7 @@ string cannot be parked: there a call that would wait raises `RuntimeError`, and
 An address is what it is in the module `socket`, a tuple or the name of a Unix socket; a `Sockaddr` is the C structure
 itself, for families that do not fit and lengths that are wrong. None in the place of data or of an address is a null
 pointer. A call that fails raises the `OSError` of its errno; docs/syscalls.md has a table of which. Descriptors are the
-host's, from 2**30 on: the machine's are not open here (EBADF), except what `sendfile` reads.
+host's, from 2**30 on: the machine's are not open here (EBADF), except what `sendfile` reads and `poll` looks at.
 """
 
 from lunar.sockaddr import Sockaddr
@@ -26,7 +26,17 @@ from lunar.syscalls.connections import (
     socketpair,
 )
 from lunar.syscalls.control import close, dup, dup2, dup3, fcntl, ioctl, pipe, pipe2, sysctl
-from lunar.syscalls.readiness import poll
+from lunar.syscalls.readiness import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    epoll_create,
+    epoll_create1,
+    epoll_ctl,
+    epoll_wait,
+    poll,
+    select,
+)
 from lunar.syscalls.transfer import (
     read,
     readv,
@@ -43,8 +53,9 @@ from lunar.syscalls.transfer import (
 )
 
 __all__ = [
-    "Sockaddr", "accept", "accept4", "bind", "close", "connect", "dup", "dup2", "dup3", "fcntl", "getpeername",
+    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "Sockaddr", "accept", "accept4", "bind", "close", "connect",
+    "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "fcntl", "getpeername",
     "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "poll", "read", "readv", "recv", "recv_into",
-    "recvfrom", "recvmsg", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "socketpair",
-    "sysctl", "write", "writev",
+    "recvfrom", "recvmsg", "select", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown", "socket",
+    "socketpair", "sysctl", "write", "writev",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from lunar.net.sock import Sock
 from lunar.sockets import ioctl as queued
 from lunar.sockets import pipe as pipes
 from lunar.sockets import syscalls
+from lunar.sockets.epoll import Epoll
 from lunar.sockets.fdtable import FD_BASE
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import AF_UNIX
@@ -159,6 +160,8 @@ def ioctl(fd: int, request: int, argument: Any = 0, mutate: bool = True) -> Any:
         if given is None:
             raise error(errno.EFAULT)
         sock.nonblocking = data[:4] != bytes(4)
+    elif isinstance(sock, Epoll):
+        raise error(errno.EINVAL)  # it knows no other requests
     elif request == interfaces.SIOCGIFCONF and syscalls.is_socket(sock):
         data = _interfaces(host, data)
     elif interfaces.is_of_device(request) and syscalls.is_socket(sock):

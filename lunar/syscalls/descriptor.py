@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, Sock
 from lunar.sockets import syscalls
+from lunar.sockets.epoll import Epoll
 from weaves.here import here
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def opened_socket(fd: int) -> tuple[Host, Sock]:
     host, sock = opened(fd)
     if not syscalls.is_socket(sock):
         raise error(errno.ENOTSOCK)
+    return host, sock
+
+
+def opened_file(fd: int) -> tuple[Host, Sock]:
+    """As `opened`; EINVAL of an epoll's set, which can be neither read nor written."""
+    host, sock = opened(fd)
+    if isinstance(sock, Epoll):
+        raise error(errno.EINVAL)
     return host, sock
 
 

@@ -12,11 +12,12 @@ from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, sender
 from lunar.sockets import syscalls
+from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.syscalls import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Received
 from lunar.sockets.unix import CONNECTED, UnixSock
-from lunar.syscalls.descriptor import opened, opened_socket
+from lunar.syscalls.descriptor import opened, opened_file, opened_socket
 from lunar.udp import UdpSock
 from lunar.waiting import Patience
 
@@ -217,12 +218,12 @@ def _receive_all(patience: Patience, sock: Sock, size: int, flags: int) -> Recei
 
 def read(fd: int, size: int) -> bytes:
     """`read(2)`. Up to `size` bytes of a socket or a pipe; b"" at the end."""
-    host, sock = opened(fd)
+    host, sock = opened_file(fd)
     if isinstance(sock, PipeEnd) and sock.writing:
         raise error(errno.EBADF)
     if size < 0:
         raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
-    if size == 0:
+    if size == 0 and not isinstance(sock, EventFd):
         return b""
     patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking)
     while True:
@@ -236,7 +237,7 @@ def read(fd: int, size: int) -> bytes:
 
 def readv(fd: int, buffers: Sequence[Any]) -> int:
     """`readv(2)`. As `read`, into several buffers, one after the other; the count of bytes."""
-    _, sock = opened(fd)
+    _, sock = opened_file(fd)
     if isinstance(sock, PipeEnd) and sock.writing:
         raise error(errno.EBADF)
     if len(buffers) > _IOV_MAX:
@@ -255,13 +256,13 @@ def readv(fd: int, buffers: Sequence[Any]) -> int:
 
 def write(fd: int, data: Any) -> int:
     """`write(2)`. The count of bytes that a socket or a pipe took: of a blocking call all."""
-    host, sock = opened(fd)
+    host, sock = opened_file(fd)
     return _write(host, fd, sock, _payload(data))
 
 
 def writev(fd: int, buffers: Sequence[Any]) -> int:
     """`writev(2)`. As `write`, of several buffers."""
-    host, sock = opened(fd)
+    host, sock = opened_file(fd)
     if isinstance(sock, PipeEnd) and not sock.writing:
         raise error(errno.EBADF)
     if len(buffers) > _IOV_MAX:

@@ -27,6 +27,7 @@ IN, OUT, ERR, HUP, RDHUP = select.POLLIN, select.POLLOUT, select.POLLERR, select
 DONTWAIT, PEEK, TRUNC, WAITALL = socket.MSG_DONTWAIT, socket.MSG_PEEK, socket.MSG_TRUNC, socket.MSG_WAITALL
 OOB, ERRQUEUE, MORE, NOSIGNAL = socket.MSG_OOB, socket.MSG_ERRQUEUE, socket.MSG_MORE, socket.MSG_NOSIGNAL
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a RST
+ADD, DEL, MOD = 1, 2, 3  # EPOLL_CTL_ADD ..., which Python does not name
 # How long a wait that is bound to succeed may take, in ms: only a failing test waits for it.
 PATIENCE_MS = 20_000
 
@@ -482,6 +483,21 @@ def datagram_corked(w: World) -> int:
     return fd
 
 
+# What is polled, and is no socket
+
+
+@situation
+def epoll_empty(w: World) -> int:
+    return w.keep(w.calls.epoll_create1(0))
+
+
+@situation
+def epoll_ready(w: World) -> int:
+    fd = epoll_empty(w)
+    w.calls.epoll_ctl(fd, ADD, w.socket(INET, DGRAM), OUT)
+    return fd
+
+
 # Unix sockets
 
 
@@ -911,6 +927,46 @@ variants(
     dup_beyond=lambda w, fd: w.calls.fcntl(fd, 0, 2**31 - 1),
     unknown=lambda w, fd: w.calls.fcntl(fd, 9999),
 )
+variants(
+    "poll",
+    everything=lambda w, fd: [mask for _, mask in w.calls.poll([(fd, 0x2FFF)], 0)],
+    nothing=lambda w, fd: [mask for _, mask in w.calls.poll([(fd, 0)], 0)],
+)
+variants(
+    "select",
+    read=lambda w, fd: [len(ready) for ready in w.calls.select([fd], [], [], 0)],
+    write=lambda w, fd: [len(ready) for ready in w.calls.select([], [fd], [], 0)],
+    exceptional=lambda w, fd: [len(ready) for ready in w.calls.select([], [], [fd], 0)],
+    negative=lambda w, fd: w.calls.select([fd], [], [], -1),
+)
+
+
+def _epoll(w: World, fd: int, *steps: tuple[int, int]) -> Any:
+    epfd = w.keep(w.calls.epoll_create1(CLOEXEC))
+    for operation, events in steps:
+        w.calls.epoll_ctl(epfd, operation, fd, events)
+    return [events for _, events in w.calls.epoll_wait(epfd, 5, 0)]
+
+
+
+variants(
+    "epoll_ctl",
+    add=lambda w, fd: _epoll(w, fd, (ADD, IN | OUT | RDHUP)),
+    add_twice=lambda w, fd: _epoll(w, fd, (ADD, IN), (ADD, OUT)),
+    change=lambda w, fd: _epoll(w, fd, (ADD, IN), (MOD, OUT)),
+    change_unknown=lambda w, fd: _epoll(w, fd, (MOD, OUT)),
+    remove=lambda w, fd: _epoll(w, fd, (ADD, IN), (DEL, 0)),
+    remove_unknown=lambda w, fd: _epoll(w, fd, (DEL, 0)),
+    bad_operation=lambda w, fd: _epoll(w, fd, (9, 0)),
+    exclusive=lambda w, fd: _epoll(w, fd, (ADD, IN | select.EPOLLEXCLUSIVE), (MOD, IN)),
+    itself=lambda w, fd: w.calls.epoll_ctl(fd, ADD, fd, IN),
+    no_set=lambda w, fd: w.calls.epoll_ctl(fd, ADD, w.socket(INET, DGRAM), IN),
+)
+variants(
+    "epoll_wait",
+    no_set=lambda w, fd: [events for _, events in w.calls.epoll_wait(fd, 5, 0)],
+    no_room=lambda w, fd: w.calls.epoll_wait(w.keep(w.calls.epoll_create1(0)), 0, 0),
+)
 variants("dup", plain=lambda w, fd: w.calls.fcntl(w.keep(w.calls.dup(fd)), 3))
 variants(
     "dup2",
@@ -960,4 +1016,9 @@ for _family in (INET, UNIX, -1, 0, 45, 46, 999):
                     lambda w, make=_make, args=(_family, _type, _protocol): make(w, *args)
                 )
 for _flags in (0, NONBLOCK, CLOEXEC, NONBLOCK | CLOEXEC, 1, 0x10):
+    MAKERS[f"epoll_create1({_flags:#x})"] = lambda w, flags=_flags: w.calls.fcntl(
+        w.keep(w.calls.epoll_create1(flags)), 1
+    )
     MAKERS[f"pipe2({_flags:#x})"] = lambda w, flags=_flags: _pipe(w, flags)
+for _size in (-1, 0, 1):
+    MAKERS[f"epoll_create({_size})"] = lambda w, size=_size: w.keep(w.calls.epoll_create(size)) >= 0

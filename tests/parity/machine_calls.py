@@ -7,8 +7,8 @@ tuple or a name is packed here; a `Sockaddr` and None go to the kernel as they a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
-import select as _select
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -266,8 +266,56 @@ def ioctl(fd: int, request: int, argument: Any = 0) -> Any:
     return room.raw[: len(argument)]
 
 
+class _Pollfd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
 def poll(descriptors: Iterable[tuple[int, int]], timeout_ms: int = -1) -> list[tuple[int, int]]:
-    asked = _select.poll()
-    for fd, events in descriptors:
-        asked.register(fd, events)
-    return asked.poll(timeout_ms)
+    asked = list(descriptors)
+    made = (_Pollfd * len(asked))(*((fd, events, 0) for fd, events in asked))
+    _call("poll", made, ctypes.c_ulong(len(asked)), timeout_ms)
+    return [(one.fd, one.revents & 0xFFFF) for one in made if one.revents]
+
+
+class _Timeval(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("microseconds", ctypes.c_long))
+
+
+def select(
+    readable: Sequence[int], writable: Sequence[int], exceptional: Sequence[int], timeout_s: float | None = None
+) -> tuple[list[int], list[int], list[int]]:
+    lists = readable, writable, exceptional
+    # An fd_set has no place for a negative number; the kernel never sees one, and a C program writes beyond its set.
+    if any(fd < 0 for one in lists for fd in one) and (timeout_s is None or timeout_s >= 0):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    sets = [(ctypes.c_uint8 * 128)() for _ in lists]
+    for bits, one in zip(sets, lists, strict=True):
+        for fd in filter(lambda fd: fd >= 0, one):
+            bits[fd // 8] |= 1 << fd % 8
+    timeout = None if timeout_s is None else ctypes.byref(_Timeval(int(timeout_s), 0))
+    _call("select", 1 + max(fd for one in lists for fd in one), *sets, timeout)
+    found = [[fd for fd in one if bits[fd // 8] >> fd % 8 & 1] for bits, one in zip(sets, lists, strict=True)]
+    return found[0], found[1], found[2]
+
+
+class _EpollEvent(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
+
+
+def epoll_create(size: int) -> int:
+    return _call("epoll_create", size)
+
+
+def epoll_create1(flags: int) -> int:
+    return _call("epoll_create1", flags)
+
+
+def epoll_ctl(epfd: int, operation: int, fd: int, events: int = 0) -> None:
+    _call("epoll_ctl", epfd, operation, fd, ctypes.byref(_EpollEvent(events, fd & 0xFFFF_FFFF)))
+
+
+def epoll_wait(epfd: int, most: int, timeout_ms: int = -1) -> list[tuple[int, int]]:
+    room = (_EpollEvent * max(1, most))()
+    count = _call("epoll_wait", epfd, room, most, timeout_ms)
+    return [(room[at].data, room[at].events) for at in range(count)]
