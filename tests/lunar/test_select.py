@@ -105,6 +105,29 @@ def watching(fd: int, events: int = select.EPOLLIN) -> select.epoll:
     return epoll
 
 
+def test_who_goes_round_in_a_loop_without_waiting_sees_the_time_go_by(net: Network) -> None:
+    # As socketserver and telnetlib do, which wait again as long as `deadline - now` is not below 0.
+    def a_deadline() -> float:
+        begin = time.monotonic()
+        left = 1.0
+        while left >= 0:
+            assert select.select([], [], [], left) == ([], [], [])
+            left = begin + 1 - time.monotonic()
+        return time.monotonic() - begin
+
+    def a_flag() -> float:
+        first, second = socket.socketpair()
+        with first, second:
+            while not flags:
+                assert select.select([first], [first], []) == ([], [first], [])
+        return time.monotonic()
+
+    flags: list[str] = []
+    assert 1.0 < on_alpha(net, a_deadline) < 1.001
+    begin = net.now
+    assert begin + 0.02 <= on_alpha(net, beside(a_flag, at(0.02, flags.append, "set"))) < begin + 0.021
+
+
 def test_a_negative_time_is_for_ever(net: Network) -> None:
     async def main() -> Any:
         reading, writing = os.pipe()
