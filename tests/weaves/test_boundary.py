@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextvars
 import copyreg
 import datetime
@@ -17,6 +18,7 @@ import io
 import logging
 import os
 import platform
+import queue
 import random
 import re
 import select
@@ -637,8 +639,70 @@ def _(moment: Moment) -> None:
 
 @row("os.cpu_count")
 def _(moment: Moment) -> None:
-    inside, machine = moment.both(lambda: (os.cpu_count(), os.getuid(), os.getgid()))
+    def look() -> tuple[int | None, set[int]]:
+        return os.cpu_count(), os.sched_getaffinity(0)
+
+    inside, machine = moment.both(look)
+    assert inside == (1, {0})
+    assert len(machine[1]) <= machine[0]
+
+    def pool_size() -> int:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            return pool._max_workers
+
+    assert moment.net.run(pool_size, on=moment.host) == 5
+
+
+@row("os.getuid")
+def _(moment: Moment) -> None:
+    inside, machine = moment.both(lambda: (os.getuid(), os.getgid()))
     assert inside == machine
+
+
+@row("threading.excepthook")
+def _(moment: Moment) -> None:
+    inside, machine = moment.both(lambda: threading.excepthook)
+    assert inside is machine
+
+
+@row("threading.Lock")
+def _(moment: Moment) -> None:
+    def look() -> tuple[bool, int]:
+        lock = threading.Lock()
+        lock.acquire()
+        begun = time.monotonic_ns()
+        return lock.acquire(timeout=0.01), time.monotonic_ns() - begun
+
+    inside, machine = moment.both(look)
+    assert inside == (False, 10_000_000)
+    assert machine[0] is False
+    assert machine[1] != 10_000_000
+
+
+@row("threading.local")
+def _(moment: Moment) -> None:
+    own = threading.local()
+    own.name = "the test's"
+
+    def look() -> str | None:
+        return getattr(own, "name", None)
+
+    assert moment.both(look) == (None, None)
+    assert look() == "the test's"
+
+
+@row("queue.SimpleQueue")
+def _(moment: Moment) -> None:
+    def look() -> tuple[int, int]:
+        items: queue.SimpleQueue[int] = queue.SimpleQueue()
+        threading.Timer(0.01, items.put, (7,)).start()
+        begun = time.monotonic_ns()
+        return items.get(), time.monotonic_ns() - begun
+
+    inside, machine = moment.both(look)
+    assert inside == (7, 10_000_000)
+    assert machine[0] == 7
+    assert machine[1] != 10_000_000
 
 
 @row("os.write")

@@ -1,4 +1,4 @@
-"""Who a program and its host are: process numbers, the host's name, and what `uuid` makes of its hardware address."""
+"""Who a program and its host are: numbers of processes and processors, names, and what `uuid` makes of an address."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _MULTICAST: Final = 1 << 40
 
 
 def install(replacements: Replacements) -> None:
-    """Interpose process numbers, `os.uname`, `platform`, `socket.sethostname`, `uuid.uuid1` and `uuid.getnode`."""
+    """Interpose numbers of processes and processors, `os.uname`, `platform`, `socket.sethostname` and `uuid`."""
     replacements.put_all_c(os, _process_numbers())
+    replacements.put_all_c(os, _processors())
     replacements.put_c(os, "uname", _uname())
     replacements.put(platform, "uname", _platform_uname())
     replacements.put_c(socket, "sethostname", _sethostname())
@@ -82,6 +83,32 @@ def _process_numbers() -> dict[str, Callable[..., Any]]:
         "setsid": setsid,
         "setpgid": setpgid,
     }
+
+
+def _processors() -> dict[str, Callable[..., Any]]:
+    """Threads take turns, so there is one processor; and what a program makes of their number is no machine's."""
+    real_count, real_affinity = os.cpu_count, os.sched_getaffinity
+
+    def cpu_count(_stand: object) -> int | None:
+        return real_count() if here.weave is None else 1
+
+    def sched_getaffinity(_stand: object, pid: int, /) -> set[int]:
+        weave = here.weave
+        if weave is None:
+            return real_affinity(pid)
+        _known(weave, pid)
+        return {0}
+
+    functions: dict[str, Callable[..., Any]] = {"cpu_count": cpu_count, "sched_getaffinity": sched_getaffinity}
+    real_process_count = getattr(os, "process_cpu_count", None)
+    if real_process_count is not None:  # Python 3.13
+
+        def process_cpu_count(_stand: object) -> int | None:
+            found: int | None = real_process_count() if here.weave is None else 1
+            return found
+
+        functions["process_cpu_count"] = process_cpu_count
+    return functions
 
 
 def _known(weave: Weave, pid: int) -> int:
