@@ -151,6 +151,17 @@ class Files:
             else:
                 self._wait(fd, sock, POLLOUT)
 
+    def write_now(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor, the host's or the machine's, that is not to block: 0, or the errno of what failed."""
+        if not is_virtual(fd):
+            try:
+                os.write(fd, data)
+            except OSError as failed:
+                return failed.errno or errno.EIO
+            return 0
+        sock = self._host.descriptors.get(fd)
+        return errno.EBADF if sock is None else -min(syscalls.write(sock, data), 0)
+
     def writev(self, fd: int, buffers: Sequence[Any]) -> int:
         return self.write(fd, b"".join(bytes(memoryview(buffer)) for buffer in buffers))
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
+import sys
+from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -40,7 +43,8 @@ class Flow:
         self._function = function
         self._on_end = on_end
         self.queued = False  # waits for its turn
-        self._timed_out = False
+        self._wakes = 0  # how often it was woken, but for signals
+        self._interrupts: deque[Callable[[FrameType], None]] = deque()
         self._doomed = False  # it killed itself, and ends where it parks next
         self._vanishing = False  # its host crashed, and it runs no more
         self._left: list[Any] = []  # the frames of it that were left so
@@ -62,6 +66,24 @@ class Flow:
 
     def wake(self) -> None:
         """Let a parked flow go on at its turn. Waking one that is queued or has ended does nothing."""
+        self._wakes += 1
+        self._queue()
+
+    def go_on(self) -> None:
+        """`wake`, and its turn at once, unless it is to come already; only in a turn of the scheduler's."""
+        self._wakes += 1
+        if not self.queued:
+            self.turn()
+
+    def interrupt(self, call: Callable[[FrameType], None]) -> None:
+        """Let a parked flow run `call`, with the frame where it is parked, and then go on waiting: a signal.
+
+        What `call` raises comes out of the blocking call that waits there (PEP 475).
+        """
+        self._interrupts.append(call)
+        self._queue()
+
+    def _queue(self) -> None:
         if not self.queued and not self.ended:
             self.queued = True
             self.weave.scheduler.turns.append(self)
@@ -99,21 +121,28 @@ class Flow:
             self._doomed = False  # its `finally` clauses may park
             raise greenlet.GreenletExit
         loop = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
         assert self._greenlet is not None
-        parent = self._greenlet.parent
-        assert parent is not None
-        if waits_for is not None:
-            self.waits_for = waits_for
-            self.weave.waits_for_itself(1)
-        try:
-            parent.switch()
-        finally:
-            self._waits_no_more()
-            # `turn`, or `kill`, has pinned the weave again.
-            asyncio._set_running_loop(loop)
-        if self._vanishing:
-            unwinding.leave(type(self)._main.__code__, self._left)
+        # Who is queued was woken before it parked.
+        wakes = self._wakes - 1 if self.queued else self._wakes
+        while True:
+            asyncio._set_running_loop(None)
+            parent = self._greenlet.parent
+            assert parent is not None
+            if waits_for is not None:
+                self.waits_for = waits_for
+                self.weave.waits_for_itself(1)
+            try:
+                parent.switch()
+            finally:
+                self._waits_no_more()
+                # `turn`, or `kill`, has pinned the weave again.
+                asyncio._set_running_loop(loop)
+            if self._vanishing:
+                unwinding.leave(type(self)._main.__code__, self._left)
+            while self._interrupts:
+                self._interrupts.popleft()(sys._getframe(1))
+            if self._wakes != wakes:
+                return
 
     def _waits_no_more(self) -> None:
         if self.waits_for is not None:
@@ -123,14 +152,14 @@ class Flow:
     def park_for(self, duration_ns: int) -> bool:
         """Park for `duration_ns` at most. True when it was woken before."""
         scheduler = self.weave.scheduler
-        self._timed_out = False
-        timer = Call(self._time_is_up, None)
+        over: list[bool] = []
+        timer = Call(self._time_is_up, over)
         scheduler.post(timer, self.weave.lane, scheduler.now_ns + max(0, duration_ns))
         try:
             self.park()
         finally:
             scheduler.cancel(timer)
-        return not self._timed_out
+        return not over
 
     def kill(self) -> None:
         """Throw GreenletExit into the code where it is parked; the flow that runs now ends where it parks next."""
@@ -186,12 +215,17 @@ class Flow:
             on_end(None, greenlet.GreenletExit())
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it has begun and not ended."""
+        return bool(self._greenlet) and not self.ended
+
+    @property
     def frame(self) -> FrameType | None:
         """Where it is parked; None while it runs, and before and after."""
         return None if self._greenlet is None else self._greenlet.gr_frame
 
-    def _time_is_up(self, _argument: object) -> None:
-        self._timed_out = True
+    def _time_is_up(self, over: list[bool]) -> None:
+        over.append(True)
         self.wake()
 
     def _main(self) -> None:
@@ -206,6 +240,7 @@ class Flow:
                 asyncio._set_running_loop(None)
                 self.weave.flows.pop(self, None)
                 raise
+            self.weave.signals.killed_by = signal.SIGINT
             error = greenlet.GreenletExit()  # ended by the signal, as by its default action
         except Hang as hang:
             hang.take_back(hang.thread_id, None)  # see there

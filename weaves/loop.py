@@ -210,8 +210,8 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         if not self._direct:
             # Its own flow runs it, unless it has gone on already, or the loop was stopped since.
             flow = self._flow
-            if flow is not None and not flow.queued:
-                flow.turn()
+            if flow is not None:
+                flow.go_on()
             return
         weave = here.weave = self.weave
         if weave.cwd is not directory.now:

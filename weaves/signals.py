@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from weaves.bridge import current_flow
+from weaves.here import here
 from weaves.scheduler import Call
 
 if TYPE_CHECKING:
@@ -35,6 +39,9 @@ class SignalTable:
     pending: frozenset[int] = frozenset()
     # How many handlers have run, and the flows that wait for the next one, or for one that is blocked.
     _handled = 0
+    # signal.set_wakeup_fd: -1 for none.
+    wakeup_fd = -1
+    warn_on_full_buffer = True
     _waiting: tuple[Flow, ...] = ()
     # setitimer(ITIMER_REAL): the event, when it is due, and what is added then.
     _timer: Call | None = None
@@ -87,6 +94,7 @@ class SignalTable:
     def forget(self) -> None:
         """The program has ended: what it has set goes with it. What ended it stays known."""
         self.cancel_timer()
+        self.wakeup_fd = -1
         self._handlers.clear()
         self._loop_handlers.clear()
         if self.blocked or self.pending:
@@ -114,10 +122,16 @@ class SignalTable:
         self.interrupted = self.interrupted or signum == signal.SIGINT
         if self._by_loop(signum):
             return
-        handler = self._handlers.get(signum, signal.SIG_DFL)
+        main = self._weave.main_flow
+        # Python's own handler of SIGINT raises KeyboardInterrupt, where there is something to raise it in.
+        handler = self._handlers.get(signum, signal.SIG_DFL) if main is None else self.get(signum)
         if callable(handler):
+            self._tell_wakeup(signum)
             call = handler
-            self._weave.spawn(lambda: self._handle(call, signum), self._weave.report_helper)
+            if main is None:
+                self._weave.spawn(lambda: self._handle(call, signum), self._weave.report_helper)
+            else:
+                main.interrupt(lambda frame: self._handle_in_flow(call, signum, frame))
         elif handler == signal.SIG_DFL and signum not in _IGNORED_BY_DEFAULT:
             self.killed_by = signum
             if signum == signal.SIGKILL:
@@ -128,7 +142,8 @@ class SignalTable:
     def deliver_here(self, signum: int, frame: FrameType | None) -> bool:
         """Deliver a signal that the code which runs sends to itself: a Python handler has run when this returns.
 
-        Raises what the handler raises. True if the default action is to end the program, which the caller has to do.
+        Raises what the handler raises. If the main flow is another one, the handler
+        runs there, a turn later. True if the default action is to end the program, which the caller has to do.
         """
         signum = _checked(signum)
         if signum in self.blocked and signum not in _NOT_CATCHABLE:
@@ -139,8 +154,12 @@ class SignalTable:
             return False
         handler = self.get(signum)
         if callable(handler):
-            handler(signum, frame)
-            self._was_handled()
+            self._tell_wakeup(signum)
+            call, main = handler, self._weave.main_flow
+            if main is None or main is here.flow:
+                self._handle_in_flow(call, signum, frame)
+            else:
+                main.interrupt(lambda frame: self._handle_in_flow(call, signum, frame))
             return False
         if handler != signal.SIG_DFL or signum in _IGNORED_BY_DEFAULT:
             return False
@@ -171,6 +190,25 @@ class SignalTable:
             self._weave.kill()
         finally:
             self._was_handled()
+
+    def _handle_in_flow(self, handler: Callable[[int, Any], object], signum: int, frame: FrameType | None) -> None:
+        """Run a handler in the code that it interrupts, which gets what it raises."""
+        try:
+            handler(signum, frame)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+        finally:
+            self._was_handled()
+
+    def _tell_wakeup(self, signum: int) -> None:
+        """Write the number into the descriptor of signal.set_wakeup_fd."""
+        if self.wakeup_fd < 0:
+            return
+        failed = self._weave.host.files.write_now(self.wakeup_fd, bytes([signum]))
+        if failed and (failed != errno.EAGAIN or self.warn_on_full_buffer):
+            print("Exception ignored when trying to write to the signal wakeup fd:", file=sys.stderr)
+            print(f"OSError: {OSError(failed, os.strerror(failed))}", file=sys.stderr)
 
     # Waiting
 

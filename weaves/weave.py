@@ -160,6 +160,15 @@ class Weave:
         found = {one.weave.pid: one.weave for one in strings if one.weave.host is self.host and one.running}
         return [found[pid] for pid in sorted(found)]
 
+    @property
+    def main_flow(self) -> Flow | None:
+        """Where handlers of signals run: the flow of its first string, or in which its loop runs a call that blocks."""
+        flow = self.strings[0].flow if self.strings else None
+        if flow is not None and flow.is_alive:
+            return flow
+        main = self.threads.main
+        return next((flow for flow in self.flows if flow.thread is main and flow not in self.helpers), None)
+
     def with_pid(self, pid: int) -> Weave | None:
         """The one of them that has this number."""
         return next((weave for weave in self.neighbours() if weave.pid == pid), None)

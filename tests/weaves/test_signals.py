@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -280,3 +281,97 @@ def test_the_machines_handlers_are_untouched(world: World) -> None:
     before = interpose.real_getsignal(signal.SIGTERM)
     world.weave.signals.set(signal.SIGTERM, ignore)
     assert interpose.real_getsignal(signal.SIGTERM) is before
+
+
+# A blocking call is interrupted, and goes on (PEP 475)
+
+
+def test_a_call_goes_on_after_a_handler(world: World) -> None:
+    world.weave.signals.set(signal.SIGUSR1, lambda signum, frame: world.note(type(frame)))
+
+    def program() -> None:
+        time.sleep(10)
+        world.note("slept")
+
+    world.run(program, signal.SIGUSR1)
+    assert world.log == [(FrameType, 3.0), ("slept", 10.0)]
+
+
+def test_what_a_handler_raises_comes_out_of_the_call_that_waits(world: World) -> None:
+    def handler(signum: int, frame: object) -> None:
+        raise LookupError("from the handler")
+
+    world.weave.signals.set(signal.SIGUSR1, handler)
+
+    def program() -> None:
+        with pytest.raises(LookupError):
+            time.sleep(10)
+        world.note("caught")
+        time.sleep(1)
+        world.note("slept")
+
+    assert world.run(program, signal.SIGUSR1).state == ENDED
+    assert world.log == [("caught", 3.0), ("slept", 4.0)]
+
+
+def test_ctrl_c_is_an_exception_in_the_code_that_waits(world: World) -> None:
+    def program() -> str:
+        try:
+            time.sleep(10)
+        except KeyboardInterrupt:
+            time.sleep(1)
+            return "bye"
+        return ""
+
+    string = world.run(program, signal.SIGINT)
+    assert (string.state, string.result, world.now) == (ENDED, "bye", 4.0)
+
+
+def test_a_handler_that_waits_takes_its_time_from_the_call(world: World) -> None:
+    world.weave.signals.set(signal.SIGUSR1, lambda signum, frame: (time.sleep(2), world.note("handled")))
+
+    def program() -> None:
+        time.sleep(4)
+        world.note("slept")
+        time.sleep(1)
+        world.note("slept again")
+
+    world.run(program, signal.SIGUSR1)
+    # The first sleep was over at 4 s, while the handler slept; it returned after it.
+    assert world.log == [("handled", 5.0), ("slept", 5.0), ("slept again", 6.0)]
+
+
+def test_many_signals_in_one_wait_need_no_stack(world: World) -> None:
+    world.weave.signals.set(signal.SIGALRM, lambda signum, frame: world.log.append(signum))
+
+    def program() -> float:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        time.sleep(9.9995)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return time.monotonic()
+
+    string = world.run(program, signal.SIGCHLD)
+    assert string.result == 9.9995
+    assert len(world.log) == 9999
+
+
+def test_the_handler_of_a_helpers_signal_runs_in_the_main_code(world: World) -> None:
+    def program() -> None:
+        main = here.flow
+        signal.signal(signal.SIGUSR1, lambda signum, frame: world.note(here.flow is main))
+        world.weave.spawn(lambda: (signal.raise_signal(signal.SIGUSR1), world.note("sent")), lambda *_: None)
+        time.sleep(1)
+
+    world.run(program, signal.SIGCHLD)
+    assert world.log == [("sent", 0.0), (True, 0.0)]
+
+
+def test_the_loop_that_a_handler_interrupts_goes_on(world: World) -> None:
+    async def main() -> None:
+        signal.signal(signal.SIGUSR1, lambda signum, frame: world.note("handled"))
+        asyncio.get_running_loop().call_later(3, world.note, "at the same time")
+        await asyncio.sleep(5)
+        world.note("slept")
+
+    world.run(lambda: asyncio.run(main()), signal.SIGUSR1)
+    assert sorted(world.log) == [("at the same time", 3.0), ("handled", 3.0), ("slept", 5.0)]

@@ -56,9 +56,14 @@ def _install_handlers(replacements: Replacements) -> None:
         return real_getsignal(signalnum) if weave is None else weave.signals.get(signalnum)
 
     def set_wakeup_fd(_stand: object, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
-        if here.weave is None:
+        weave = here.weave
+        if weave is None:
             return real_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
-        return -1
+        if fd >= 0 and os.get_blocking(fd):
+            raise ValueError(f"the fd {fd} must be in non-blocking mode")
+        before, weave.signals.wakeup_fd = weave.signals.wakeup_fd, max(fd, -1)
+        weave.signals.warn_on_full_buffer = warn_on_full_buffer
+        return before
 
     def siginterrupt(_stand: object, signalnum: int, flag: bool, /) -> None:
         if here.weave is None:
