@@ -22,6 +22,7 @@ _PATH_BYTES: Final = 108
 _stat = os.stat
 _access = os.access
 _mknod = os.mknod
+_unlink = os.unlink
 
 
 def parse(address: Any) -> bytes:
@@ -46,9 +47,11 @@ def shown(name: bytes) -> str | bytes:
 def bind(sock: UnixSock, address: Any) -> int:
     """Give `sock` its name, and make the file that stands for it. EADDRINUSE, EINVAL, and what mknod(2) says."""
     name = parse(address)
-    if sock.key or sock.name or sock.table is None:
+    if sock.table is None:
         return -errno.EINVAL
     if not name:
+        if sock.name:
+            return 0  # it has one
         name = sock.table.free_name(sock.type)
     if name[0] == 0:
         return int(sock.bind(abstract_key(sock.type, name), name))
@@ -62,7 +65,10 @@ def bind(sock: UnixSock, address: Any) -> int:
         return -(exception.errno or errno.EINVAL)
     # An inode is used again: whoever had this one has lost its file.
     sock.table.bound.pop(key, None)
-    return int(sock.bind(key, name))
+    result = int(sock.bind(key, name))
+    if result < 0:
+        _unlink(name)
+    return result
 
 
 def connect(sock: UnixSock, address: Any) -> tuple[int, UnixSock | None]:
@@ -77,6 +83,8 @@ def connect(sock: UnixSock, address: Any) -> tuple[int, UnixSock | None]:
 def send_to(sock: UnixSock, data: bytes, address: Any) -> int:
     """A datagram to `address`: the count, or -errno."""
     key = _look_up(sock, address)
+    if isinstance(key, int) and key != errno.EINVAL and sock.ended:
+        return -errno.EPIPE  # Linux looks for the other one last
     if isinstance(key, int):
         return -key if sock.type == SOCK_DGRAM else int(sock.send_to(data, b""))
     return int(sock.send_to(data, key))

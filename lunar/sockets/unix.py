@@ -120,12 +120,12 @@ class UnixSock(Sock):
             return -errno.EPROTOTYPE
         if other.state != LISTENING:
             return -errno.ECONNREFUSED
+        if len(other.waiting) > other.backlog:
+            return -errno.EAGAIN
         if self.state == CONNECTED:
             return -errno.EISCONN
         if self.state == LISTENING:
             return -errno.EINVAL
-        if len(other.waiting) > other.backlog:
-            return -errno.EAGAIN
         child = UnixSock(self.type, Channel(OVERHEAD_BYTES), self.inbox)
         child.table = self.table
         child.name = self.peer_name = other.name

@@ -311,7 +311,9 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
     stands. Returns how many; 0 at the file's end.
     """
     if is_virtual(in_fd):
-        opened(in_fd)
+        _, source = opened(in_fd)
+        if isinstance(source, PipeEnd) and source.writing:
+            raise error(errno.EBADF)
         raise error(errno.EINVAL if offset is None else errno.ESPIPE)  # a socket cannot be read so, nor sought in
     os.fstat(in_fd)
     host, sock = opened(out_fd)

@@ -43,6 +43,7 @@ class World:
         self.names = 0
         self.peer = -1
         self.listener = -1
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
 
     def keep(self, fd: int) -> int:
         self.opened.append(fd)
@@ -66,10 +67,40 @@ class World:
             except OSError as failed:
                 assert failed.errno == errno.EBADF, failed
         self.opened.clear()
+        if self.folder is not None:
+            self.folder.cleanup()
+
+    def path(self) -> str:
+        """Of a file that is not there, in a folder that is."""
+        if self.folder is None:
+            self.folder = tempfile.TemporaryDirectory()
+        self.names += 1
+        return f"{self.folder.name}/{self.names}"
 
     def name(self) -> str:
         self.names += 1
         return f"\0{self.tag}{self.names}".ljust(50, ".")
+
+    def is_open(self, fd: int) -> bool:
+        try:
+            return self.calls.fcntl(fd, 1) >= 0
+        except OSError:
+            return False
+
+    def free_port(self) -> int:
+        """One that neither TCP nor UDP has: what one of them chooses may be in use by the other, or in TIME-WAIT."""
+        while True:
+            stream, datagram = self.calls.socket(INET, STREAM), self.calls.socket(INET, DGRAM)
+            try:
+                self.calls.bind(stream, (HERE, 0))
+                name = self.calls.getsockname(stream)
+                self.calls.bind(datagram, name)
+                return int(name[1])
+            except OSError as failed:
+                assert failed.errno == errno.EADDRINUSE, failed
+            finally:
+                self.calls.close(stream)
+                self.calls.close(datagram)
 
     # Addresses to call with
 
@@ -79,7 +110,7 @@ class World:
     def listening_address(self) -> Sockaddr:
         """Of a TCP socket that listens."""
         fd = self.socket(INET, STREAM)
-        self.calls.bind(fd, (HERE, 0))
+        self.calls.bind(fd, (HERE, self.free_port()))
         self.calls.listen(fd, 5)
         return self.address_of(fd)
 
@@ -91,7 +122,7 @@ class World:
 
     def datagram_address(self) -> Sockaddr:
         fd = self.socket(INET, DGRAM)
-        self.calls.bind(fd, (HERE, 0))
+        self.calls.bind(fd, (HERE, self.free_port()))
         return self.address_of(fd)
 
     def unix_listener(self, type: int = STREAM) -> Sockaddr:
@@ -100,6 +131,37 @@ class World:
         self.calls.bind(fd, name)
         if type != DGRAM:
             self.calls.listen(fd, 5)
+        return unix(name)
+
+    def unix_file(self, type: int) -> Sockaddr:
+        """Of a Unix socket with a file, which types share as they do not share abstract names."""
+        fd = self.socket(UNIX, type)
+        path = self.path()
+        self.calls.bind(fd, path)
+        if type != DGRAM:
+            self.calls.listen(fd, 5)
+        return unix(path)
+
+    def ordinary_file(self) -> Sockaddr:
+        path = self.path()
+        with open(path, "x"):
+            return unix(path)
+
+    def unix_engaged(self) -> Sockaddr:
+        """Of a datagram socket that has named its peer, and hears nobody else."""
+        first, second = self.socket(UNIX, DGRAM), self.socket(UNIX, DGRAM)
+        name, other = self.name(), self.name()
+        self.calls.bind(first, name)
+        self.calls.bind(second, other)
+        self.calls.connect(first, other)
+        return unix(name)
+
+    def unix_full_listener(self) -> Sockaddr:
+        """Whose queue has no room for one more."""
+        fd, name = self.socket(UNIX, STREAM), self.name()
+        self.calls.bind(fd, name)
+        self.calls.listen(fd, 0)
+        self.calls.connect(self.socket(UNIX, STREAM), name)
         return unix(name)
 
     # Connections
@@ -222,6 +284,18 @@ def stream_new(w: World) -> int:
 def stream_bound(w: World) -> int:
     fd = w.socket(INET, STREAM)
     w.calls.bind(fd, (HERE, 0))
+    return fd
+
+
+@situation
+def stream_port_is_listened_at(w: World) -> int:
+    """Two have bound to one port, by SO_REUSEADDR; the other one listens."""
+    other, fd = w.socket(INET, STREAM), w.socket(INET, STREAM)
+    for one in (other, fd):
+        w.calls.setsockopt(one, SOL, socket.SO_REUSEADDR, 1)
+    w.calls.bind(other, (HERE, 0))
+    w.calls.bind(fd, w.calls.getsockname(other))
+    w.calls.listen(other, 5)
     return fd
 
 
@@ -689,6 +763,11 @@ variants(
     null=lambda w, fd: w.calls.bind(fd, None),
     abstract=lambda w, fd: w.calls.bind(fd, unix(w.name())),
     long_name=lambda w, fd: w.calls.bind(fd, unix("\0" + "x" * 108)),
+    no_name=lambda w, fd: w.calls.bind(fd, unix("")),
+    file=lambda w, fd: w.calls.bind(fd, unix(w.path())),
+    taken_file=lambda w, fd: w.calls.bind(fd, w.ordinary_file()),
+    no_folder=lambda w, fd: w.calls.bind(fd, unix(w.path() + "/x")),
+    no_folder_but_a_file=lambda w, fd: w.calls.bind(fd, Sockaddr(w.ordinary_file() + b"/x")),
 )
 variants(
     "connect",
@@ -708,7 +787,13 @@ variants(
     unix_datagram=lambda w, fd: w.calls.connect(fd, w.unix_listener(DGRAM)),
     unix_nobody=lambda w, fd: w.calls.connect(fd, unix(w.name())),
     unix_no_name=lambda w, fd: w.calls.connect(fd, unix("")),
-    unix_no_file=lambda w, fd: w.calls.connect(fd, unix("/nonexistent/socket")),
+    unix_no_file=lambda w, fd: w.calls.connect(fd, unix(w.path())),
+    unix_file=lambda w, fd: w.calls.connect(fd, w.unix_file(STREAM)),
+    unix_file_of_messages=lambda w, fd: w.calls.connect(fd, w.unix_file(SEQPACKET)),
+    unix_file_of_datagrams=lambda w, fd: w.calls.connect(fd, w.unix_file(DGRAM)),
+    ordinary_file=lambda w, fd: w.calls.connect(fd, w.ordinary_file()),
+    unix_engaged=lambda w, fd: w.calls.connect(fd, w.unix_engaged()),
+    unix_full=lambda w, fd: w.calls.connect(fd, w.unix_full_listener()),
 )
 variants(
     "listen",
@@ -766,6 +851,10 @@ variants(
     unix_listener=lambda w, fd: w.calls.sendto(fd, b"x", 0, w.unix_listener()),
     unix_nobody=lambda w, fd: w.calls.sendto(fd, b"x", 0, unix(w.name())),
     unix_no_name=lambda w, fd: w.calls.sendto(fd, b"x", 0, unix("")),
+    unix_no_file=lambda w, fd: w.calls.sendto(fd, b"x", 0, unix(w.path())),
+    unix_file=lambda w, fd: w.calls.sendto(fd, b"x", 0, w.unix_file(DGRAM)),
+    unix_file_of_stream=lambda w, fd: w.calls.sendto(fd, b"x", 0, w.unix_file(STREAM)),
+    unix_engaged=lambda w, fd: w.calls.sendto(fd, b"x", 0, w.unix_engaged()),
 )
 variants(
     "sendmsg",
@@ -846,6 +935,8 @@ variants(
     beyond_the_end=lambda w, fd: _sendfile(w, fd, 10, 5),
     nothing=lambda w, fd: _sendfile(w, fd, 0, 0),
     no_file=lambda w, fd: w.calls.sendfile(fd, -1, 0, 5),
+    of_it=lambda w, fd: w.calls.sendfile(w.pair(STREAM)[0], fd, None, 5),
+    of_it_with_an_offset=lambda w, fd: w.calls.sendfile(w.pair(STREAM)[0], fd, 0, 5),
 )
 
 variants(
@@ -949,6 +1040,22 @@ def _epoll(w: World, fd: int, *steps: tuple[int, int]) -> Any:
 
 
 
+
+
+def _epoll_of_a_file(w: World, fd: int) -> None:
+    with tempfile.TemporaryFile() as file:
+        w.calls.epoll_ctl(w.keep(w.calls.epoll_create1(0)), ADD, file.fileno(), IN)
+
+
+def _epoll_deep(w: World, fd: int) -> None:
+    """Sets in one another, more of them than may be."""
+    inner = fd
+    for _ in range(8):
+        outer = w.keep(w.calls.epoll_create1(0))
+        w.calls.epoll_ctl(outer, ADD, inner, IN)
+        inner = outer
+
+
 variants(
     "epoll_ctl",
     add=lambda w, fd: _epoll(w, fd, (ADD, IN | OUT | RDHUP)),
@@ -961,6 +1068,8 @@ variants(
     exclusive=lambda w, fd: _epoll(w, fd, (ADD, IN | select.EPOLLEXCLUSIVE), (MOD, IN)),
     itself=lambda w, fd: w.calls.epoll_ctl(fd, ADD, fd, IN),
     no_set=lambda w, fd: w.calls.epoll_ctl(fd, ADD, w.socket(INET, DGRAM), IN),
+    a_file=_epoll_of_a_file,
+    deep=_epoll_deep,
 )
 variants(
     "epoll_wait",
@@ -1022,3 +1131,31 @@ for _flags in (0, NONBLOCK, CLOEXEC, NONBLOCK | CLOEXEC, 1, 0x10):
     MAKERS[f"pipe2({_flags:#x})"] = lambda w, flags=_flags: _pipe(w, flags)
 for _size in (-1, 0, 1):
     MAKERS[f"epoll_create({_size})"] = lambda w, size=_size: w.keep(w.calls.epoll_create(size)) >= 0
+
+# Blocking calls: those of which the kernel ends each within SO_RCVTIMEO and SO_SNDTIMEO, in situations of sockets
+
+TIMEOUT = struct.pack("qq", 0, 10_000)
+BLOCKING: dict[str, Variant] = {
+    f"{call} {name}": CALLS[call][name]
+    for call, names in {
+        "accept": ("plain",),
+        "connect": ("listener", "nobody", "unix_listener", "unix_full"),
+        "send": ("byte", "dontwait"),
+        "sendto": ("datagram", "unix_datagram"),
+        "sendmsg": ("parts",),
+        "recv": ("some", "waitall", "peek", "dontwait", "errors"),
+        "recvfrom": ("plain",),
+        "read": ("all",),
+        "write": ("byte",),
+    }.items()
+    for name in names
+}
+
+
+def let_block(w: World, fd: int) -> int:
+    """Let the calls on a socket wait, for a moment."""
+    if fd >= 0 and w.is_open(fd):
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            w.calls.setsockopt(fd, SOL, option, TIMEOUT)
+        w.calls.fcntl(fd, 4, 0)
+    return fd

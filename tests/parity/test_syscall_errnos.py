@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 import call_table
 import machine_calls
 import pytest
-from call_table import CALLS, MAKERS, SITUATIONS, World
+from call_table import BLOCKING, CALLS, MAKERS, SITUATIONS, World, let_block
 
 from lunar import syscalls
 from lunar.network import Network
@@ -82,6 +84,15 @@ def is_expected(call: str, variant: str, situation: str) -> bool:
     return (call, variant, situation) in EXPECTED or (call, variant, "*") in EXPECTED
 
 
+def assert_same(kernel: dict[tuple[str, str], Any], virtual: dict[tuple[str, str], Any], call: str) -> None:
+    differs: dict[str, list[str]] = {}
+    for (name, situation), linux in kernel.items():
+        if linux != virtual[name, situation] and not is_expected(call, name, situation):
+            what = f"{call} {name}: Linux {linux!r}, here {virtual[name, situation]!r}"
+            differs.setdefault(what, []).append(situation)
+    assert not differs, "\n".join(f"{what} ({', '.join(where)})" for what, where in differs.items())
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_gives_what_linux_gives(call: str) -> None:
     def all_cells(calls: Any, tag: str) -> dict[tuple[str, str], Any]:
@@ -93,12 +104,67 @@ def test_a_call_gives_what_linux_gives(call: str) -> None:
 
     kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-{call}-")
     virtual = on_a_host(lambda: all_cells(syscalls, "v"))
-    differs: dict[str, list[str]] = {}
-    for (name, situation), linux in kernel.items():
-        if linux != virtual[name, situation] and not is_expected(call, name, situation):
-            what = f"{call} {name}: Linux {linux!r}, here {virtual[name, situation]!r}"
-            differs.setdefault(what, []).append(situation)
-    assert not differs, "\n".join(f"{what} ({', '.join(where)})" for what, where in differs.items())
+    assert_same(kernel, virtual, call)
+
+
+def test_a_blocking_call_gives_what_linux_gives() -> None:
+    situations = [name for name in SITUATIONS if not name.startswith(("pipe", "epoll"))]
+
+    def all_cells(calls: Any, tag: str) -> dict[tuple[str, str], Any]:
+        def variant(function: Any) -> Any:
+            return lambda world, fd: function(world, let_block(world, fd))
+
+        return {
+            (name, situation): cell(calls, f"{tag}{index}.{at}.", situation, variant(function))
+            for index, (name, function) in enumerate(BLOCKING.items())
+            for at, situation in enumerate(situations)
+        }
+
+    kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-")
+    virtual = on_a_host(lambda: all_cells(syscalls, "v"))
+    assert_same(kernel, virtual, "blocking")
+
+
+def test_at_the_limit_of_descriptors() -> None:
+    def at_the_limit(calls: Any, limit: Callable[[], None]) -> list[Any]:
+        world = World(calls, f"lunar-errnos-{os.getpid()}-limit", settle(calls))
+        try:
+            listener = SITUATIONS["stream_listening_with_one"](world)
+            limit()
+            fillers = []
+            while (made := outcome(world.socket, call_table.INET, call_table.DGRAM)) != "EMFILE":
+                fillers.append(made)
+            log = [
+                outcome(calls.socketpair, call_table.UNIX, call_table.STREAM), outcome(calls.pipe2, 0),
+                outcome(calls.dup, listener), outcome(calls.fcntl, listener, 0, 0), outcome(calls.accept, listener),
+                outcome(calls.epoll_create1, 0), outcome(calls.dup3, listener, fillers[0], 0) == fillers[0],
+            ]  # fmt: skip
+            calls.close(fillers[1])
+            log += [outcome(calls.socketpair, call_table.UNIX, call_table.STREAM), outcome(calls.pipe2, 0)]
+            # What failed has left nothing behind, and the connection still waits.
+            log.append(outcome(lambda: world.keep(calls.accept(listener)[0]) == fillers[1]))
+            return log
+        finally:
+            world.end()
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    try:
+        kernel = at_the_limit(
+            machine_calls, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, before[1]))
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    with Network(seed=1) as net:
+        host = net.host("host")
+
+        def limit() -> None:
+            host.descriptors.limit = 10
+
+        virtual = net.run(at_the_limit, syscalls, limit, on=host)
+    assert "EMFILE" in kernel
+    assert virtual == kernel
 
 
 def test_what_makes_descriptors_gives_what_linux_gives() -> None:
