@@ -99,7 +99,7 @@ class Host:
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.past_counters = Counters()  # the sums over the stacks before this one
         lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
-        lo.medium = Loopback(self.scheduler, self.lane)
+        lo.medium = Loopback(self.scheduler)
         self.devices["lo"] = lo
         self._make_stack()
 

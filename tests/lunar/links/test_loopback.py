@@ -16,7 +16,7 @@ class Bench:
     def __init__(self) -> None:
         self.scheduler = Scheduler()
         self.lo = Device("lo", 0, LOOPBACK_MTU, IpInput(Ip(self.scheduler, Lane(1), None)))
-        self.lo.medium = Loopback(self.scheduler, Lane(1))
+        self.lo.medium = Loopback(self.scheduler)
         self.lo.tap = self._seen
         self.seen: list[tuple[int, int]] = []
 
@@ -42,7 +42,7 @@ def test_it_comes_back_after_the_senders_call() -> None:
     b = Bench()
     b.sends(1)
     assert b.lo.rx_packets == 0
-    assert b.scheduler.pending() == 1
+    assert len(b.scheduler.turns) == 1
 
 
 def test_order_is_kept() -> None:

@@ -54,7 +54,7 @@ def test_a_device_that_is_down_receives_nothing() -> None:
 
 def test_a_device_that_is_down_sends_nothing() -> None:
     b = Bench()
-    b.device.medium = Loopback(b.scheduler, Lane(2))
+    b.device.medium = Loopback(b.scheduler)
     b.device.up = False
     b.device.transmit(Packet(AF_INET, 1, 2, 253, b""))
     assert (b.device.tx_packets, b.device.tx_dropped, b.scheduler.pending()) == (0, 1, 0)
@@ -68,7 +68,7 @@ def test_an_unplugged_device_drops_what_it_sends() -> None:
 
 def test_sending_sets_the_source_and_counts() -> None:
     b = Bench()
-    b.device.medium = Loopback(b.scheduler, Lane(2))
+    b.device.medium = Loopback(b.scheduler)
     frame = Packet(AF_INET, 1, 2, 253, b"")
     frame.size_bytes = 60
     b.device.transmit(frame)
@@ -77,7 +77,7 @@ def test_sending_sets_the_source_and_counts() -> None:
 
 def test_a_tap_sees_both_ways() -> None:
     b = Bench()
-    b.device.medium = Loopback(b.scheduler, Lane(2))
+    b.device.medium = Loopback(b.scheduler)
     seen: list[int] = []
     b.device.tap = lambda _device, frame: seen.append(frame.eth_dst)
     b.device.transmit(Packet(AF_INET, 1, 2, 253, b""))
@@ -95,7 +95,7 @@ def test_the_primary_address_is_the_first() -> None:
 
 def test_a_device_without_power_takes_and_sends_nothing() -> None:
     b = Bench()
-    b.device.medium = Loopback(b.scheduler, Lane(2))
+    b.device.medium = Loopback(b.scheduler)
     b.device.power_off()
     b.gets(MAC)
     b.device.transmit(Packet(AF_INET, 1, 2, 253, b""))

@@ -73,7 +73,7 @@ class Host:
         self.ip = Ip(scheduler, Lane(number), random.Random(number))
         receiver = IpInput(self.ip)
         lo = Device("lo", 0, 65536, receiver)
-        lo.medium = Loopback(scheduler, self.ip.lane)
+        lo.medium = Loopback(scheduler)
         lo.addresses.append((0x7F00_0001, 8))
         self.ip.local[0x7F00_0001] = lo
         self.ip.loopback_route = Route(0x7F00_0001, 32, 0, lo, 0, 0)
