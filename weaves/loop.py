@@ -134,7 +134,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     ) -> TimerHandle:
         if delay is None:
             raise TypeError("delay must not be None")
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        timer = self.call_at(self.time() + delay, callback, *args, context=context)
+        _leave_out_innermost(timer)
+        return timer
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -142,7 +144,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         if when is None:
             raise TypeError("when cannot be None")
         self._check_closed()
+        if self._debug:
+            self._check_caller(callback, "call_at")
         timer = TimerHandle(when, callback, args, self, context)
+        _leave_out_innermost(timer)
         event = timer.event = Call(self._timer_fired, timer)
         timer.round = 0
         if when < _NEVER_S and not self._closed:  # closed and yet called: see HostLoop._check_closed
@@ -180,7 +185,23 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     ) -> asyncio.Handle:
         if self._closed:
             self._check_closed()
+        if self._debug:
+            self._check_caller(callback, "call_soon")
+        return self._append(callback, args, context)
+
+    def _check_caller(self, callback: Callable[..., object], method: str) -> None:
+        """What asyncio's debug mode checks; not where no thread of the weave calls, but the host's stack."""
+        if here.weave is not None:
+            self._check_thread()
+        self._check_callback(callback, method)
+
+    def _append(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
+        if self._debug:
+            _leave_out_innermost(handle)  # this function, and below its caller
+            _leave_out_innermost(handle)
         self._ready.append(handle)
         if not self._queued:
             self._queued = True
@@ -190,7 +211,10 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        return self.call_soon(callback, *args, context=context)
+        self._check_closed()
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        return self._append(callback, args, context)
 
     def run_handle(self, handle: asyncio.Handle) -> None:
         """Let `handle` run at the loop's next turn: what a selector would do with the handle of a ready descriptor."""
@@ -470,6 +494,12 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def remove_signal_handler(self, sig: int) -> bool:
         return self.weave.signals.remove_loop_handler(sig)
+
+
+def _leave_out_innermost(handle: Any) -> None:
+    """Let where the handle was made, which asyncio's debug mode keeps, end with the program's own frame."""
+    if handle._source_traceback:
+        del handle._source_traceback[-1]
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

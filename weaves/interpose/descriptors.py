@@ -6,7 +6,9 @@ is written to 1 and 2 goes where the lines of `print` go.
 
 from __future__ import annotations
 
+import builtins
 import fcntl
+import io
 import os
 import socket
 from collections.abc import Callable
@@ -33,6 +35,9 @@ def install(replacements: Replacements) -> None:
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
     replacements.put(fcntl, "fcntl", _control(fcntl.fcntl, "fcntl"))
     replacements.put(fcntl, "ioctl", _control(fcntl.ioctl, "ioctl"))
+    opening = _open()
+    for module in (io, builtins):
+        replacements.put_c(module, "open", opening)
 
 
 def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -65,6 +70,20 @@ def _control(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         return real(fd, request, *rest)
 
     return _like(call, real)
+
+
+def _open() -> Callable[..., Any]:
+    """`open`, which takes the number of a descriptor in place of a file's name."""
+    real = io.open
+
+    def call(_stand: object, file: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(file, int):
+            weave = here.weave
+            if weave is not None and weave.host.files.has(file):
+                return weave.host.files.fdopen(file, *args, **kwargs)
+        return real(file, *args, **kwargs)
+
+    return call
 
 
 def _like(call: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
