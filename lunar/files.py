@@ -102,12 +102,10 @@ class Files:
         return self.install(self._sock(fd))
 
     def close(self, fd: int) -> None:
-        sock = self._sock(fd)
+        self._sock(fd)
         if here.weave is not None:
             here.weave.descriptors.discard(fd)
-        # Whoever is parked on it finds it closed when it goes on.
-        sock.wake(POLLERR | POLLHUP)
-        self._host.close_descriptors([fd])
+        self._host.close_descriptor(fd)
 
     # Data
 

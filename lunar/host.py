@@ -21,7 +21,7 @@ from lunar.net.icmp import Icmp
 from lunar.net.ip import Counters, Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
-from lunar.net.sock import Sock
+from lunar.net.sock import POLLERR, POLLHUP, Sock
 from lunar.packet import ICMP, TCP, UDP
 from lunar.select import Select
 from lunar.sockets import syscalls
@@ -548,7 +548,15 @@ class Host:
             self._select = Select(self)
         return self._select
 
+    def close_descriptor(self, descriptor: int) -> None:
+        """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux."""
+        sock = self.descriptors.remove(descriptor)
+        if sock is not None:
+            sock.wake(POLLERR | POLLHUP)  # an event loop's task that waits for it finds it closed
+            syscalls.close_unused(sock)
+
     def close_descriptors(self, descriptors: list[int]) -> None:
+        """What the end of a program does with those that it had open."""
         for descriptor in descriptors:
             sock = self.descriptors.remove(descriptor)
             if sock is not None and not sock.descriptors:

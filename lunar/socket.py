@@ -1,20 +1,24 @@
 """`socket.socket` on a virtual host: the class that code inside a weave gets, blocking and non-blocking.
 
-It is a subclass of the standard library's class, so `isinstance` holds, and what that class does in Python (`makefile`,
-context manager, `sendfile`) works on the methods below. A blocking call parks the string (weaves/bridge.py). What is
-different with Unix sockets is in unix_names.py; raw sockets and ancillary data are not here yet.
+It is a subclass of the standard library's class and stands for what that class inherits from C: `_accept`, `recv`,
+`settimeout` ... What the standard library writes in Python (`accept`, `dup`, `makefile`, `sendfile`, `create_server`,
+context managers, `repr`) works on these methods, and is not here. A blocking call parks the string (lunar/waiting.py).
+What is different with Unix sockets is in unix_names.py.
 """
 
 from __future__ import annotations
 
 import _socket
 import errno
+import math
 import operator
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lunar import unix_names
+from lunar import unix_names, waiting
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
@@ -22,23 +26,46 @@ from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.unix import AF_UNIX, UnixSock
-from weaves.bridge import current_flow
+from lunar.syscalls import transfer
 from weaves.here import here
 
 if TYPE_CHECKING:
     from lunar.host import Host
     from weaves.weave import Weave
 
+_T = TypeVar("_T")
+_Socket: Final = socket.socket  # the class, whatever a program puts in its place
+_NS_PER_S: Final = 1_000_000_000
+# What sendall hands over at once: what does not fit the send buffer would be copied anew at every turn.
+_SEND_BYTES: Final = 262_144
+
+
+def parse_timeout(value: Any) -> float | None:
+    """A timeout in seconds as `settimeout` takes it. Raises what that raises, with its words."""
+    if value is None:
+        return None
+    seconds = value if isinstance(value, float) else operator.index(value)
+    if isinstance(seconds, float) and math.isnan(seconds):
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(seconds) >= 2**63 / _NS_PER_S:
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    if seconds < 0:
+        raise ValueError("Timeout value out of range")
+    # CPython counts nanoseconds, and rounds up.
+    return max(float(seconds), 1 / _NS_PER_S) if seconds else 0.0
+
 
 class LunarSocket(socket.socket):
     """A socket of a virtual host."""
 
-    __slots__ = ("_descriptor", "_protocol", "_timeout_s", "host", "sock", "weave")
+    __slots__ = ("_descriptor", "_family", "_kind", "_protocol", "_timeout_s", "host", "sock", "weave")
 
     host: Host
     weave: Weave | None  # who has it open
-    sock: Sock
+    sock: Sock  # what the descriptor named when it was last used
     _descriptor: int
+    _family: int
+    _kind: int
     _protocol: int
     _timeout_s: float | None
 
@@ -50,37 +77,28 @@ class LunarSocket(socket.socket):
         weave = here.weave
         assert weave is not None, "a virtual host's socket was made outside of its weaves"
         host: Any = weave.host
-        if fileno is not None:
-            if fileno < 0:
-                raise ValueError("negative file descriptor")
-            known = host.descriptors.get(fileno)
-            if known is None:
-                raise error(errno.EBADF)
-            if not syscalls.is_socket(known):
-                raise error(errno.ENOTSOCK)
-            self._adopt(host, known, fileno, int(known.protocol) if proto == -1 else proto)
-            return
+        family, type, proto = (_c_int(value) for value in (family, type, proto))
         flags = 0 if type == -1 else type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        kind = socket.SOCK_STREAM if type == -1 else type & ~flags
-        domain = socket.AF_INET if family == -1 else family
-        protocol = 0 if proto == -1 else proto
-        sock: Sock | None
-        if domain == AF_UNIX:
-            if wrong := syscalls.socketpair_errno(int(domain), int(kind), int(protocol)):
-                raise error(wrong)
-            sock = host.unix.create(int(kind))
+        if fileno is not None:
+            descriptor = _descriptor_number(fileno)
+            sock = _named(host, descriptor)
+            # Whoever says what it is, is believed.
+            family = int(sock.domain) if family == -1 else family
+            type = int(sock.type) if type == -1 else type & ~flags
+            proto = int(sock.protocol) if proto == -1 else proto
         else:
-            sock = syscalls.socket(host.tcp, host.udp, int(domain), int(kind), int(protocol))
-            if sock is None:
-                raise error(syscalls.socket_errno(int(domain), int(kind), int(protocol)))
-        descriptor = host.descriptors.install(sock)
-        if descriptor < 0:
-            raise error(descriptor)
-        self._adopt(host, sock, descriptor, protocol)
+            family = int(socket.AF_INET) if family == -1 else family
+            type = int(socket.SOCK_STREAM) if type == -1 else type & ~flags
+            proto = 0 if proto == -1 else proto
+            sock = _made(host, family, type, proto)
+            descriptor = int(host.descriptors.install(sock))
+            if descriptor < 0:
+                raise error(descriptor)
+        self._adopt(host, sock, descriptor, family, type, proto)
         if flags & socket.SOCK_NONBLOCK:
             self.settimeout(0.0)
 
-    def _adopt(self, host: Host, sock: Sock, descriptor: int, protocol: int) -> None:
+    def _adopt(self, host: Host, sock: Sock, descriptor: int, family: int, kind: int, protocol: int) -> None:
         self._io_refs = 0
         self._closed = False
         self.host = host
@@ -88,7 +106,7 @@ class LunarSocket(socket.socket):
         if self.weave is not None:
             self.weave.descriptors.add(descriptor)
         self.sock = sock
-        self._protocol = protocol
+        self._family, self._kind, self._protocol = family, kind, protocol
         self._descriptor = descriptor
         self._timeout_s = socket.getdefaulttimeout()
         if self._timeout_s is not None:
@@ -100,24 +118,25 @@ class LunarSocket(socket.socket):
 
         `protocol` is what it will show as `proto`: 0 where the program left it open, as with CPython's sockets.
         """
-        descriptor = host.descriptors.install(sock)
+        descriptor = int(host.descriptors.install(sock))
         if descriptor < 0:
-            if not sock.descriptors:
-                syscalls.close(sock)
+            syscalls.close_unused(sock)
             raise error(descriptor)
         made: LunarSocket = _socket.socket.__new__(cls)
-        made._adopt(host, sock, descriptor, protocol)
+        made._adopt(host, sock, descriptor, int(sock.domain), int(sock.type), protocol)
         return made
 
     # What it is
 
     @property
     def family(self) -> socket.AddressFamily:
-        return socket.AddressFamily(self.sock.domain)
+        family: socket.AddressFamily = _as_enum(self._family, socket.AddressFamily)
+        return family
 
     @property
     def type(self) -> socket.SocketKind:
-        return socket.SocketKind(self.sock.type)
+        kind: socket.SocketKind = _as_enum(self._kind, socket.SocketKind)
+        return kind
 
     @property
     def proto(self) -> int:
@@ -137,9 +156,11 @@ class LunarSocket(socket.socket):
         return peer_name(self._open())
 
     def _open(self) -> Sock:
-        if self._descriptor < 0:
-            raise error(errno.EBADF)
-        return self.sock
+        """What the descriptor names now. EBADF if it was closed, by its number or through another object, too."""
+        found = self.host.descriptors.get(self._descriptor)
+        if found is not self.sock or found is None:
+            found = self.sock = _named(self.host, self._descriptor)
+        return found
 
     # Blocking
 
@@ -150,48 +171,47 @@ class LunarSocket(socket.socket):
         return self._timeout_s is None or self._timeout_s > 0
 
     def settimeout(self, value: float | None) -> None:
-        sock = self._open()
-        if value is not None:
-            value = value if isinstance(value, float) else float(operator.index(value))
-            if value < 0:
-                raise ValueError("Timeout value out of range")
-        self._timeout_s = value
+        timeout = parse_timeout(value)
         # With a timeout, too: as CPython does, whose method waits by poll(2) then.
-        sock.nonblocking = value is not None
+        self._open().nonblocking = timeout is not None
+        self._timeout_s = timeout
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
 
     def _deadline(self) -> int | None:
         timeout = self._timeout_s
-        return None if timeout is None else self.host.scheduler.now_ns + round(timeout * 1_000_000_000)
+        return None if timeout is None else self.host.scheduler.now_ns + round(timeout * _NS_PER_S)
 
-    def _wait(self, mask: int, deadline_ns: int | None, other: Sock | None = None) -> None:
-        """Park until one of `mask` may hold, of another socket if one is named.
+    def _may_wait(self, sock: Sock) -> bool:
+        return not sock.nonblocking if self._timeout_s is None else self._timeout_s > 0
 
-        BlockingIOError if it must not, TimeoutError at the deadline.
+    def _until(
+        self, sock: Sock, mask: int, attempt: Callable[[], _T | None], flags: int = 0, deadline: int | None = None
+    ) -> _T:
+        """What `attempt` returns, asked again whenever `mask` may hold, as long as it returns None for EAGAIN.
+
+        BlockingIOError if the call may not wait, TimeoutError when it may not longer: than until `deadline`, if that is
+        given, otherwise than the socket's timeout.
         """
-        sock = self.sock
-        if self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
+        result = attempt()
+        if result is not None:
+            return result
+        if flags & syscalls.MSG_DONTWAIT or not self._may_wait(sock):
             raise error(errno.EAGAIN)
-        sock = other or sock
-        flow = current_flow()
+        if deadline is None:
+            deadline = self._deadline()
+        while result is None:
+            self._wait(sock, mask, deadline)
+            result = attempt()
+        return result
 
-        def waiter(happened: int) -> None:
-            if happened & (mask | POLLERR | POLLHUP):
-                flow.wake()
-
-        sock.waiters.append(waiter)
-        try:
-            if deadline_ns is None:
-                flow.park()
-            elif not flow.park_for(deadline_ns - self.host.scheduler.now_ns):
-                raise TimeoutError("timed out")
-        finally:
-            if waiter in sock.waiters:
-                sock.waiters.remove(waiter)
-        if self._descriptor < 0:
-            raise error(errno.EBADF)
+    def _wait(self, sock: Sock, mask: int, deadline: int | None) -> None:
+        """Park until one of `mask` may hold of `sock`, at the latest until `deadline`."""
+        if not waiting.park(self.host, sock, mask, deadline):
+            raise TimeoutError("timed out")
+        if self._timeout_s is not None and sock.poll() & (mask | POLLERR | POLLHUP):
+            self._open()  # it was poll(2) that has waited; the call itself names the descriptor once more
 
     # Naming and connecting
 
@@ -205,6 +225,7 @@ class LunarSocket(socket.socket):
             raise error(result)
 
     def listen(self, backlog: int = 128) -> None:
+        backlog = _c_int(backlog)
         result = syscalls.listen(self._open(), max(0, backlog))
         if result < 0:
             raise error(result)
@@ -225,12 +246,12 @@ class LunarSocket(socket.socket):
         if isinstance(sock, UnixSock):
             return self._connect_unix(sock, address)
         result = -syscalls.connect(sock, *parse_address(self.host, sock, address, "connect"))
-        if result != errno.EINPROGRESS or self._timeout_s == 0.0 or (self._timeout_s is None and sock.nonblocking):
+        if result != errno.EINPROGRESS or not self._may_wait(sock):
             return result
         deadline = self._deadline()
         while True:
             try:
-                self._wait(POLLOUT, deadline)
+                self._wait(sock, POLLOUT, deadline)
             except TimeoutError:
                 return errno.EAGAIN
             if sock.poll() & (POLLOUT | POLLERR | POLLHUP):
@@ -240,104 +261,112 @@ class LunarSocket(socket.socket):
         deadline = self._deadline()
         while True:
             result, listener = unix_names.connect(sock, address)
-            if result != errno.EAGAIN or listener is None:
+            if result != errno.EAGAIN or listener is None or not self._may_wait(sock):
                 return result
             try:
-                self._wait(POLLOUT, deadline, listener)
+                self._wait(listener, POLLOUT, deadline)
             except TimeoutError:
                 return errno.EAGAIN
-            except BlockingIOError:
-                return errno.EAGAIN
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def _accept(self) -> tuple[int, Any]:
         sock = self._open()
-        deadline = self._deadline()
-        while True:
+
+        def attempt() -> Sock | None:
             child = syscalls.accept(sock)
-            if child is not None:
-                break
-            if syscalls.accept_errno(sock) != errno.EAGAIN:
-                raise error(syscalls.accept_errno(sock))
-            self._wait(POLLIN, deadline)
-        made = LunarSocket.of(self.host, child, self._protocol)
-        return made, accepted_from(child)
+            if child is None and (number := syscalls.accept_errno(sock)) != errno.EAGAIN:
+                raise error(number)
+            return child
+
+        child = self._until(sock, POLLIN, attempt)
+        descriptor = int(self.host.descriptors.install(child))
+        if descriptor < 0:
+            syscalls.close_unused(child)
+            raise error(descriptor)
+        if self.weave is not None:
+            self.weave.descriptors.add(descriptor)
+        return descriptor, accepted_from(child)
 
     # Data
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        return self._send(bytes(memoryview(data)), flags, self._deadline())
+        payload = _bytes_of(data)
+        return self._send(payload, _c_int(flags))
 
-    def _send(self, data: bytes, flags: int, deadline: int | None) -> int:
+    def _send(self, data: bytes, flags: int, deadline: int | None = None) -> int:
         sock = self._open()
-        while True:
-            count = syscalls.send(sock, data, flags)
-            if count >= 0:
-                return count
-            if count != -errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
-                raise error(count)
-            self._wait(POLLOUT, deadline)
+        if self._timeout_s is None:
+            return transfer.send_now(self.host, self._descriptor, sock, data, flags)
+
+        def attempt() -> int | None:
+            return _count(syscalls.send(sock, data, flags))
+
+        return self._until(sock, POLLOUT, attempt, flags, deadline)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
+        rest = _bytes_of(data)
+        flags = _c_int(flags)
         deadline = self._deadline()
-        rest = bytes(memoryview(data))
         at = 0
         while at < len(rest):
-            # A bounded slice: what does not fit the send buffer would be copied anew at every turn.
-            at += self._send(rest[at : at + 262_144], flags, deadline)
+            at += self._send(rest[at : at + _SEND_BYTES], flags, deadline)
 
     def sendto(self, data: Any, *rest: Any) -> int:
-        if len(rest) == 1:
-            flags, address = 0, rest[0]
-        elif len(rest) == 2:
-            flags, address = rest
-        else:
+        if not 1 <= len(rest) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
+        payload = _bytes_of(data)
+        flags = _c_int(rest[0]) if len(rest) == 2 else 0
+        return self._send_to(payload, flags, rest[-1], "sendto")
+
+    def _send_to(self, payload: bytes, flags: int, address: Any, caller: str) -> int:
         sock = self._open()
-        payload = bytes(memoryview(data))
-        deadline = self._deadline()
-        addr, port = (0, 0) if isinstance(sock, UnixSock) else parse_address(self.host, sock, address, "sendto")
-        while True:
-            if isinstance(sock, UnixSock):
-                count = unix_names.send_to(sock, payload, address)
-            else:
-                count = syscalls.sendto(sock, payload, flags, addr, port)
-            if count >= 0:
-                return count
-            if count != -errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
-                raise error(count)
-            self._wait(POLLOUT, deadline)
+        if isinstance(sock, UnixSock):
+            return self._until(sock, POLLOUT, lambda: _count(unix_names.send_to(sock, payload, address)), flags)
+        addr, port = parse_address(self.host, sock, address, caller)
+        return self._until(sock, POLLOUT, lambda: _count(syscalls.sendto(sock, payload, flags, addr, port)), flags)
 
     def _receive(self, size: int, flags: int) -> syscalls.Received:
-        if size < 0:
-            raise ValueError("negative buffersize in recv")
-        return self._receive_until(size, flags, self._deadline())
+        return self._receive_until(size, _c_int(flags))
 
-    def _receive_until(self, size: int, flags: int, deadline: int | None) -> syscalls.Received:
+    def _receive_until(self, size: int, flags: int, deadline: int | None = None) -> syscalls.Received:
         sock = self._open()
-        while True:
+        if self._timeout_s is None:
+            return transfer.receive(self.host, self._descriptor, sock, size, flags)
+
+        def attempt() -> syscalls.Received | None:
             got = syscalls.recvfrom(sock, size, flags)
-            if got.errno == 0:
-                return got
-            if got.errno != errno.EAGAIN or flags & syscalls.MSG_DONTWAIT:
-                raise error(int(got.errno))
-            self._wait(POLLIN, deadline)
+            if got.errno in (0, errno.EAGAIN):
+                return None if got.errno else got
+            raise error(int(got.errno))
+
+        return self._until(sock, POLLIN, attempt, flags, deadline)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        if bufsize == 0:
+        size = _size(bufsize, "negative buffersize in recv")
+        if size == 0:
             return b""  # CPython does not ask the kernel
-        return _with_size(self._receive(bufsize, flags))
+        return _with_size(self._receive(size, flags))
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        got = self._receive(bufsize, flags)
+        got = self._receive(_size(bufsize, "negative buffersize in recvfrom"), flags)
         return _with_size(got), sender(self.sock, got)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        view = _room(buffer, nbytes)
-        return self.recvfrom_into(view, 0, flags)[0] if len(view) else 0
+        view = _writable(buffer)
+        size = _size(nbytes, "negative buffersize in recv_into")
+        if size > len(view):
+            raise ValueError("buffer too small for requested bytes")
+        if not len(view):
+            return 0
+        got = self._receive(size or len(view), flags)
+        view[: len(got.data)] = got.data
+        return int(got.size)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        view = _room(buffer, nbytes)
-        got = self._receive(len(view), flags)
+        view = _writable(buffer)
+        size = _size(nbytes, "negative buffersize in recvfrom_into")
+        if size > len(view):
+            raise ValueError("nbytes is greater than the length of the buffer")
+        got = self._receive(size or len(view), flags)
         view[: len(got.data)] = got.data
         return int(got.size), sender(self.sock, got)
 
@@ -348,8 +377,11 @@ class LunarSocket(socket.socket):
         return self.send(data, flags) if address is None else self.sendto(data, flags, address)
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        got = self._receive(bufsize, flags)
+        got = self._receive(_size(bufsize, "negative buffer size in recvmsg()"), flags)
         return _with_size(got), [], socket.MSG_TRUNC if got.truncated else 0, sender(self.sock, got)
+
+    def sendmsg_afalg(self, *_args: Any, **_kwargs: Any) -> int:
+        raise OSError("algset is only supported for AF_ALG")
 
     # Options and the end
 
@@ -383,39 +415,114 @@ class LunarSocket(socket.socket):
 
     def _real_close(self, _ss: Any = None) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        # The number may be somebody else's by now, if the program that opened it has ended.
-        if descriptor >= 0 and self.host.descriptors.get(descriptor) is self.sock:
-            if self.weave is not None:
-                self.weave.descriptors.discard(descriptor)
-            # Whoever is parked on the socket finds it closed when it goes on.
-            self.sock.wake(POLLERR | POLLHUP)
-            self.host.close_descriptors([descriptor])
+        if descriptor < 0:
+            return
+        weave = self.weave
+        found = self.host.descriptors.get(descriptor)
+        # The number may be another program's by now, if the one that opened it has ended.
+        ours = found is self.sock or weave is None or descriptor in weave.descriptors
+        if found is None or not ours:
+            if here.weave is not None and here.weave is weave:
+                raise error(errno.EBADF)
+            return  # the end of the program has closed it
+        if weave is not None:
+            weave.descriptors.discard(descriptor)
+        self.host.close_descriptor(descriptor)
 
     def detach(self) -> int:
         self._closed = True
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
-    def dup(self) -> LunarSocket:
-        """Another object and descriptor of the same socket."""
-        made = type(self).of(self.host, self._open(), self._protocol)
-        made.settimeout(self._timeout_s)
-        return made
-
-    def get_inheritable(self) -> bool:
-        return False
-
-    def set_inheritable(self, inheritable: bool) -> None:
-        """Nothing to do: there are no child processes on a virtual host."""
-
     def __del__(self) -> None:
-        # As CPython's own: an unreachable open socket is closed.
-        if getattr(self, "_descriptor", -1) >= 0:
+        # As CPython's own: an unreachable open socket is closed, not without a word.
+        descriptor = getattr(self, "_descriptor", -1)
+        if descriptor >= 0 and self.host.descriptors.get(descriptor) is self.sock:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._real_close()
 
-    def __repr__(self) -> str:
-        state = f"fd={self._descriptor}" if self._descriptor >= 0 else "closed"
-        return f"<lunar socket {state}, host={self.host.name!r}, type={self.type!r}>"
+
+# Programs show the name of the class, in `repr` above all: it is that of the one that they have asked for.
+LunarSocket.__module__, LunarSocket.__qualname__ = socket.socket.__module__, socket.socket.__qualname__
+
+
+def _made(host: Any, family: int, kind: int, protocol: int) -> Sock:
+    """What socket(2) makes."""
+    if family == AF_UNIX:
+        if wrong := syscalls.socketpair_errno(family, kind, protocol):
+            raise error(wrong)
+        unix_made: Sock = host.unix.create(kind)
+        return unix_made
+    made = syscalls.socket(host.tcp, host.udp, family, kind, protocol)
+    if made is None:
+        raise error(syscalls.socket_errno(family, kind, protocol))
+    return made
+
+
+def _named(host: Host, descriptor: int) -> Sock:
+    """The socket that `descriptor` names. EBADF; ENOTSOCK for what is none, as a pipe's end."""
+    found = host.descriptors.get(descriptor)
+    if found is None:
+        raise error(errno.EBADF)
+    if not syscalls.is_socket(found):
+        raise error(errno.ENOTSOCK)
+    return found
+
+
+def _c_int(value: Any) -> int:
+    """`value` as the C int that it shall become. TypeError, OverflowError."""
+    number = operator.index(value)
+    if not -(2**31) <= number < 2**31:
+        raise OverflowError("Python int too large to convert to C int")
+    return number
+
+
+def _descriptor_number(fileno: Any) -> int:
+    number = _c_int(fileno)
+    if number < 0:
+        raise ValueError("negative file descriptor")
+    return number
+
+
+def _as_enum(value: int, kind: Any) -> Any:
+    """The member of `kind`, or the number itself where it has none, as the standard library does."""
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
+def _bytes_of(data: Any) -> bytes:
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+
+
+def _size(value: Any, negative: str) -> int:
+    size = operator.index(value)
+    if size < 0:
+        raise ValueError(negative)
+    return size
+
+
+def _count(result: int) -> int | None:
+    """A count of bytes, None for EAGAIN; raises for any other errno."""
+    if result >= 0:
+        return result
+    if result == -errno.EAGAIN:
+        return None
+    raise error(result)
+
+
+def _writable(buffer: Any) -> memoryview:
+    try:
+        view = memoryview(buffer).cast("B")
+    except TypeError:
+        view = None
+    if view is None or view.readonly:
+        raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
+    return view
 
 
 def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[LunarSocket, LunarSocket]:
@@ -438,18 +545,6 @@ def _with_size(got: syscalls.Received) -> bytes:
     return got.data + bytes(int(got.size) - len(got.data))
 
 
-def _room(buffer: Any, nbytes: int) -> memoryview:
-    """The first `nbytes` of `buffer`, all of it for 0."""
-    view = memoryview(buffer).cast("B")
-    if view.readonly:
-        raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
-    if nbytes < 0:
-        raise ValueError("negative buffersize in recv_into")
-    if nbytes > len(view):
-        raise ValueError("buffer too small for requested bytes")
-    return view[:nbytes] if nbytes else view
-
-
 def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str, Any]) -> socket.socket:
     """An object for `cls(...)` inside a weave: of `cls` itself if it is ours, otherwise of a class of both."""
     fileno = kwargs.get("fileno", args[3] if len(args) > 3 else None)
@@ -457,7 +552,7 @@ def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str
         # A descriptor of the machine stays the machine's.
         machine: socket.socket = _socket.socket.__new__(cls)
         return machine
-    if cls is socket.socket:
+    if cls is _Socket:
         cls = LunarSocket
     elif not issubclass(cls, LunarSocket):
         cls = _combined(cls)

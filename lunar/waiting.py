@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING
 
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, Sock
+from lunar.sockets import syscalls
 from weaves.bridge import current_flow
 
 if TYPE_CHECKING:
     from lunar.host import Host
 
 
+class _LastCall:
+    """A turn of the scheduler's, after that of a call which has waited: it closes a socket that nobody has any more."""
+
+    def __init__(self, sock: Sock) -> None:
+        self._sock = sock
+
+    def turn(self) -> None:
+        syscalls.close_unused(self._sock)
+
+
 def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
     """Park the string until a condition of `mask` may hold of `sock`. False when the deadline came first.
 
-    Raises `RuntimeError` in a coroutine string, which cannot be parked.
+    Meanwhile the socket stays open, though its descriptor may be closed: as on Linux, where a call holds the file that
+    it found. Raises `RuntimeError` in a coroutine string, which cannot be parked.
     """
     flow = current_flow()
 
@@ -29,6 +41,7 @@ def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
             flow.wake()
 
     sock.waiters.append(waiter)
+    sock.held += 1
     try:
         if deadline_ns is None:
             flow.park()
@@ -38,6 +51,10 @@ def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
         # Closing the socket has cleared the list.
         if waiter in sock.waiters:
             sock.waiters.remove(waiter)
+        sock.held -= 1
+        if not sock.descriptors and not sock.held:
+            # In the rest of this turn the call takes what it waited for, or parks again.
+            host.scheduler.turns.append(_LastCall(sock))
 
 
 class Patience:
@@ -57,14 +74,12 @@ class Patience:
     def wait(self, mask: int, other: Sock | None = None) -> None:
         """Park until the call is worth another try; `other` is the socket to look at, if it is not the call's own.
 
-        OSError: EAGAIN when the call may not wait, or not longer; EBADF if the descriptor was closed meanwhile.
+        OSError: EAGAIN when the call may not wait, or not longer.
         """
         if self.none:
             raise error(errno.EAGAIN)
         if self._deadline_ns is None and self._timeout_ns:
             self._deadline_ns = self._host.scheduler.now_ns + self._timeout_ns
         woken = park(self._host, other or self._sock, mask, self._deadline_ns)
-        if self._host.descriptors.get(self._fd) is not self._sock:
-            raise error(errno.EBADF)
         if not woken:
             raise error(errno.EAGAIN)

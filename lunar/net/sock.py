@@ -62,6 +62,7 @@ class Sock:
         self.bound_device: str = ""
         self.nonblocking: bool = False  # O_NONBLOCK; obeyed by the faces, because no call of the stack blocks
         self.descriptors: i64 = 0  # how many of the host's name it; the last one's end closes it
+        self.held: i64 = 0  # how many calls wait in it; the last one's end closes it, too
         # Called as waiter(mask) at each wake; a list, because poll and a reader may wait at once. Each waiter judges
         # by itself whether the mask concerns it.
         self.waiters: list[Any] = []

@@ -349,6 +349,12 @@ def shutdown(sock: Sock, how: int) -> int:
     return -errno.EOPNOTSUPP
 
 
+def close_unused(sock: Sock) -> None:
+    """`close`, if no descriptor names the socket any more and no call waits in it."""
+    if not sock.descriptors and not sock.held:
+        close(sock)
+
+
 def close(sock: Sock) -> None:
     """The program has let go of the socket; a stream may live on until its data is delivered."""
     if sock.waiters:

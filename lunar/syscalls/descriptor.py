@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar.errors import error
-from lunar.net.sock import POLLERR, POLLHUP, Sock
+from lunar.net.sock import Sock
 from lunar.sockets import syscalls
 from lunar.sockets.epoll import Epoll
 from weaves.here import here
@@ -81,10 +81,6 @@ def _note(host: Host, fd: int, flags: int) -> None:
 
 def release(host: Host, fd: int) -> None:
     """Close `fd`, which is open."""
-    sock = host.descriptors.get(fd)
-    assert sock is not None, "a descriptor was closed twice"
     if here.weave is not None:
         here.weave.descriptors.discard(fd)
-    # Whoever is parked on it finds it closed when it goes on.
-    sock.wake(POLLERR | POLLHUP)
-    host.close_descriptors([fd])
+    host.close_descriptor(fd)

@@ -48,13 +48,13 @@ def send(fd: int, data: Any, flags: int = 0) -> int:
     A blocking call takes all of them. Flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB.
     """
     host, sock = opened_socket(fd)
-    return _send(host, fd, sock, _payload(data), int(flags), None)
+    return send_now(host, fd, sock, _payload(data), int(flags), None)
 
 
 def sendto(fd: int, data: Any, flags: int, address: Any) -> int:
     """`sendto(2)`. As `send`; a datagram goes to `address`, or with None to the peer."""
     host, sock = opened_socket(fd)
-    return _send(host, fd, sock, _payload(data), int(flags), address)
+    return send_now(host, fd, sock, _payload(data), int(flags), address)
 
 
 def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flags: int = 0, address: Any = None) -> int:
@@ -65,10 +65,11 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
         raise error(errno.EMSGSIZE)
     if list(ancillary):
         raise error(errno.EOPNOTSUPP)
-    return _send(host, fd, sock, b"".join(map(_payload, parts)), int(flags), address)
+    return send_now(host, fd, sock, b"".join(map(_payload, parts)), int(flags), address)
 
 
-def _send(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any) -> int:
+def send_now(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any = None) -> int:
+    """What the three have in common, for who knows the socket of `fd` on `host` already."""
     patience = Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
     if address is None:
         return _send_all(patience, sock, data, flags)
@@ -147,7 +148,7 @@ def recv(fd: int, size: int, flags: int = 0) -> bytes:
 def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Name | None]:
     """`recvfrom(2)`. As `recv`, with the sender of a datagram; None for what came over a connection."""
     host, sock = opened_socket(fd)
-    got = _receive(host, fd, sock, size, int(flags))
+    got = receive(host, fd, sock, size, int(flags))
     return got.data + bytes(int(got.size) - len(got.data)), sender(sock, got)
 
 
@@ -159,7 +160,7 @@ def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
     view = memoryview(buffer).cast("B")
     if size:
         view = view[:size]
-    got = _receive(host, fd, sock, len(view), int(flags))
+    got = receive(host, fd, sock, len(view), int(flags))
     view[: len(got.data)] = got.data
     return int(got.size)
 
@@ -167,12 +168,13 @@ def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
 def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Name | None]:
     """`recvmsg(2)`. Returns (data, ancillary data, flags, sender); MSG_TRUNC tells that a datagram was longer."""
     host, sock = opened_socket(fd)
-    got = _receive(host, fd, sock, size, int(flags))
+    got = receive(host, fd, sock, size, int(flags))
     data = got.data + bytes(int(got.size) - len(got.data))
     return data, [], MSG_TRUNC if got.truncated else 0, sender(sock, got)
 
 
-def _receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
+def receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
+    """What the calls that receive have in common, for who knows the socket of `fd` on `host` already."""
     if size < 0:
         raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
     patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
@@ -274,7 +276,7 @@ def writev(fd: int, buffers: Sequence[Any]) -> int:
 
 def _write(host: Host, fd: int, sock: Sock, data: bytes) -> int:
     if syscalls.is_socket(sock):
-        return _send(host, fd, sock, data, 0, None)
+        return send_now(host, fd, sock, data, 0, None)
     patience = Patience(host, fd, sock, 0, sock.nonblocking)
     at = 0
     while True:

@@ -532,14 +532,28 @@ def test_a_socket_that_nobody_holds_is_closed(hosts: TwoHosts) -> None:
     assert ends == [1.0 + ROUND_TRIP + DELAY]
 
 
-def test_closing_a_socket_ends_who_waits_in_it(hosts: TwoHosts) -> None:
-    hosts.serve(echo_server)
-
-    async def main() -> int:
-        sock = await asyncio.to_thread(connected)
-        reading = asyncio.ensure_future(asyncio.to_thread(fails, errno.EBADF, sock.recv, 10))
+def test_a_call_that_waits_holds_the_socket_that_is_closed_meanwhile(hosts: TwoHosts) -> None:
+    async def main() -> tuple[bytes, bytes]:
+        ours, theirs = socket.socketpair()
+        reading = asyncio.ensure_future(asyncio.to_thread(ours.recv, 10))
         await asyncio.sleep(1)
-        sock.close()
+        ours.close()
+        await asyncio.sleep(1)
+        theirs.sendall(b"late")  # no EPIPE: the call holds the other end
+        return await reading, theirs.recv(10)  # and with its end that is closed
+
+    assert hosts.run(main) == (b"late", b"")
+
+
+def test_a_call_with_a_timeout_finds_the_socket_closed_when_something_comes(hosts: TwoHosts) -> None:
+    async def main() -> bool:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(10)
+        reading = asyncio.ensure_future(asyncio.to_thread(fails, errno.EBADF, ours.recv, 10))
+        await asyncio.sleep(1)
+        ours.close()
+        await asyncio.sleep(1)
+        theirs.sendall(b"late")
         return await reading is OSError
 
     assert hosts.run(main) is True
