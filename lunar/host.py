@@ -16,6 +16,7 @@ from lunar import socket as lunar_socket
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
+from lunar.lookups import Lookups
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody
 from lunar.net.icmp import Icmp
 from lunar.net.ip import Counters, Ip
@@ -119,6 +120,8 @@ class Host:
         self.descriptors = FdTable()
         self._files: Files | None = None
         self._select: Select | None = None
+        self._lookups: Lookups | None = None
+        self.node_name = self.name  # what the host's programs find as its name, and may set
         self._unix: UnixTable | None = None
         self._last_pid = 1  # init's
         lo = self.devices["lo"]
@@ -345,7 +348,7 @@ class Host:
             self.ip.handlers,
         ):  # fmt: skip
             table.clear()
-        self._files, self._select, self._unix = None, None, None
+        self._files, self._select, self._unix, self._lookups = None, None, None, None
         self.ip.loopback_route = None
         for device in self.ip.devices:
             self.ip.routes.remove_device(device)
@@ -547,6 +550,13 @@ class Host:
         if self._select is None:
             self._select = Select(self)
         return self._select
+
+    @property
+    def lookups(self) -> Lookups:
+        """The functions of `socket` that look something up here."""
+        if self._lookups is None:
+            self._lookups = Lookups(self)
+        return self._lookups
 
     def close_descriptor(self, descriptor: int) -> None:
         """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux."""

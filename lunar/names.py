@@ -8,17 +8,11 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from lunar import services
 from lunar.wire.address import ipv4_text
 
-# The services that programs name; a fixed table, because the machine's /etc/services differs from machine to machine.
-SERVICES: Final = {
-    "echo": 7, "discard": 9, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "tftp": 69, "http": 80,
-    "pop3": 110, "ntp": 123, "imap2": 143, "imap": 143, "snmp": 161, "https": 443, "submission": 587, "imaps": 993,
-    "pop3s": 995, "mqtt": 1883, "http-alt": 8080,
-}  # fmt: skip
-_PORT_NAMES: Final = {port: name for name, port in reversed(SERVICES.items())}
-
 _LOOPBACK: Final = 0x7F00_0001
+_FLOWINFO_MAX: Final = 0xF_FFFF
 _V4_MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 _KINDS: Final = (
     (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -85,7 +79,8 @@ class NameTable:
             raise _failed(socket.EAI_NONAME)
         kinds = _kinds(service, number, type, proto)
         if number is None:
-            number = SERVICES[str(service)]
+            number = services.port_of(str(service))
+            assert number is not None, "a service that nobody knows was refused above"
         if text is not None and ":" in text:
             found = self._ipv6_literal(text, number, family)
         elif family == socket.AF_INET6 and text is None:
@@ -147,6 +142,8 @@ class NameTable:
             raise TypeError("getnameinfo() argument 1 must be a tuple")
         if not 2 <= len(sockaddr) <= 4 or not isinstance(sockaddr[0], str) or not isinstance(sockaddr[1], int):
             raise TypeError("getnameinfo(): illegal sockaddr argument")
+        if len(sockaddr) > 2 and not 0 <= sockaddr[2] <= _FLOWINFO_MAX:
+            raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
         number = _port_number(str(sockaddr[1]))
         if number is None or number < 0:
             raise _failed(socket.EAI_SERVICE)
@@ -171,7 +168,9 @@ class NameTable:
         return host, self._service_name(port, flags)
 
     def _service_name(self, port: int, flags: int) -> str:
-        return str(port) if flags & socket.NI_NUMERICSERV else _PORT_NAMES.get(port, str(port))
+        if flags & socket.NI_NUMERICSERV:
+            return str(port)
+        return services.name_of(port, "udp" if flags & socket.NI_DGRAM else "tcp") or str(port)
 
 
 def _failed(code: int) -> socket.gaierror:
@@ -187,7 +186,7 @@ def _service(port: Any) -> str | None:
     if isinstance(port, int) and not isinstance(port, bool):
         return str(port)
     if isinstance(port, str):
-        return port
+        return port.encode().decode()  # UnicodeEncodeError
     raise OSError("Int or String expected")
 
 
@@ -207,8 +206,15 @@ def _kinds(service: str | None, number: int | None, type: int, proto: int) -> li
     """The types and protocols to answer with: those of `_KINDS` that are asked for, and raw where glibc gives it."""
     kinds = [(kind, protocol) for kind, protocol in _KINDS if type in (0, kind) and proto in (0, protocol)]
     named = number is None or number < 0
-    if named and kinds and service not in SERVICES:
-        raise _failed(socket.EAI_SERVICE)
+    if named and kinds:
+        # Of two protocols that of which the service is not known has no answer.
+        kinds = [
+            (kind, protocol)
+            for kind, protocol in kinds
+            if services.port_of(str(service), "udp" if protocol == socket.IPPROTO_UDP else "tcp") is not None
+        ]
+        if not kinds:
+            raise _failed(socket.EAI_SERVICE)
     if not named:
         # A raw socket has no port and takes any protocol.
         asked = type == socket.SOCK_RAW or (type == 0 and not kinds)
@@ -237,4 +243,6 @@ def _text(host: Any) -> str | None:
         host = bytes(host).decode("ascii")
     if not isinstance(host, str):
         raise TypeError("getaddrinfo() argument 1 must be string or None")
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
     return None if host == "*" else host

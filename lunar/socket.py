@@ -98,6 +98,8 @@ class LunarSocket(socket.socket):
         if flags & socket.SOCK_NONBLOCK:
             self.settimeout(0.0)
 
+    virtual_init = __init__  # see weaves/interpose/socket_names.py
+
     def _adopt(self, host: Host, sock: Sock, descriptor: int, family: int, kind: int, protocol: int) -> None:
         self._io_refs = 0
         self._closed = False
@@ -108,7 +110,7 @@ class LunarSocket(socket.socket):
         self.sock = sock
         self._family, self._kind, self._protocol = family, kind, protocol
         self._descriptor = descriptor
-        self._timeout_s = socket.getdefaulttimeout()
+        self._timeout_s = None if self.weave is None else self.weave.socket_timeout
         if self._timeout_s is not None:
             sock.nonblocking = True
 

@@ -24,7 +24,7 @@ class _Nowhere:
     """A host without a network. Its lane makes no events that count in the digest."""
 
     def __init__(self, lane: Lane) -> None:
-        self.name = NAME
+        self.name = self.node_name = NAME
         self.lane = lane
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
@@ -40,6 +40,10 @@ class _Nowhere:
         raise _network_down()
 
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> NoReturn:
+        raise _network_down()
+
+    @property
+    def lookups(self) -> NoReturn:
         raise _network_down()
 
 

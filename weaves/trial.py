@@ -47,7 +47,7 @@ class _NoStack:
     """A host without a network."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.node_name = name
         self.lane = Lane(0)
         self.files = _NoFiles()
 
@@ -67,6 +67,10 @@ class _NoStack:
         raise Untold
 
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> NoReturn:
+        raise Untold
+
+    @property
+    def lookups(self) -> NoReturn:
         raise Untold
 
 

@@ -35,6 +35,8 @@ class Stack(Protocol):
 
     name: str
     lane: Lane
+    # What its programs find as its name.
+    node_name: str
 
     @property
     def hardware_address(self) -> int | None:
@@ -71,6 +73,10 @@ class Stack(Protocol):
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
         """socket.getnameinfo of this host."""
 
+    @property
+    def lookups(self) -> Any:
+        """The other functions of `socket` that look something up on this host, by their names."""
+
 
 class Weave:
     """One program on a host. `argv` is what it sees as sys.argv, `pid` as os.getpid().
@@ -78,6 +84,9 @@ class Weave:
     `environ` has the environment variables that it has besides those of every program (process.py), and `cwd` is its
     working directory, an absolute path; None: both are the machine's.
     """
+
+    # socket.setdefaulttimeout, in seconds.
+    socket_timeout: float | None = None
 
     def __init__(
         self,
@@ -323,6 +332,7 @@ class Weave:
         self._process = None
         self._threads = None
         self.loop_policy = None
+        self.socket_timeout = None
         self.cwd = self._first_cwd
 
     def kill(self) -> None:

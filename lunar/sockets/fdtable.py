@@ -106,4 +106,4 @@ class FdTable:
 
 def is_virtual(fd: int) -> bool:
     """Whether `fd` belongs to a virtual host."""
-    return fd >= FD_BASE
+    return FD_BASE <= fd < 2 * FD_BASE  # what is no C int is nobody's

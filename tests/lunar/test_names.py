@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import lunar
-from lunar.names import SERVICES, NameTable
+from lunar.names import NameTable
 from lunar.wire.address import parse_ipv4
 
 STREAM = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -150,11 +150,21 @@ def test_a_service_is_not_a_number() -> None:
     assert refused("www", "http", flags=socket.AI_NUMERICSERV) == expected
 
 
-def test_every_service_has_a_port_that_says_its_name() -> None:
+def test_a_service_has_a_port_that_says_its_name() -> None:
+    for name, port in (("domain", 53), ("http", 80), ("https", 443), ("imap2", 143), ("mqtt", 1883)):
+        assert streams("www", name) == [("10.0.0.2", port)]
+        assert table().getnameinfo(("10.0.0.2", port), 0)[1] == name
     # imap2 is an older name of imap's port, and the table has it first, as /etc/services does.
-    assert {name for name, port in SERVICES.items() if table().getnameinfo(("10.0.0.2", port), 0)[1] != name} == {
-        "imap"
-    }
+    assert streams("www", "imap") == [("10.0.0.2", 143)]
+
+
+def test_a_service_is_of_the_protocols_that_know_it() -> None:
+    assert [answer[1] for answer in getaddrinfo("www", "ntp")] == [socket.SOCK_DGRAM]
+    assert [answer[1] for answer in getaddrinfo("www", "http")] == [socket.SOCK_STREAM]
+    assert [answer[1] for answer in getaddrinfo("www", "domain")] == [socket.SOCK_STREAM, socket.SOCK_DGRAM]
+    assert refused("www", "http", socket.AF_INET, socket.SOCK_DGRAM)[0] == socket.EAI_SERVICE
+    assert table().getnameinfo(("10.0.0.2", 514), 0)[1] == "shell"
+    assert table().getnameinfo(("10.0.0.2", 514), socket.NI_DGRAM)[1] == "syslog"
 
 
 @pytest.mark.parametrize("port", [1.5, True, [80]])

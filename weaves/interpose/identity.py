@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -24,12 +23,11 @@ _MULTICAST: Final = 1 << 40
 
 
 def install(replacements: Replacements) -> None:
-    """Interpose numbers of processes and processors, `os.uname`, `platform`, `socket.sethostname` and `uuid`."""
+    """Interpose numbers of processes and processors, `os.uname`, `platform` and `uuid`."""
     replacements.put_all_c(os, _process_numbers())
     replacements.put_all_c(os, _processors())
     replacements.put_c(os, "uname", _uname())
     replacements.put(platform, "uname", _platform_uname())
-    replacements.put_c(socket, "sethostname", _sethostname())
     replacements.put(uuid, "uuid1", _uuid1())
     replacements.put(uuid, "getnode", _getnode())
 
@@ -131,7 +129,7 @@ def _uname() -> Callable[..., os.uname_result]:
         weave = here.weave
         if weave is None:
             return found
-        return os.uname_result((found.sysname, weave.host.name, found.release, found.version, found.machine))
+        return os.uname_result((found.sysname, weave.host.node_name, found.release, found.version, found.machine))
 
     return uname
 
@@ -146,22 +144,10 @@ def _platform_uname() -> Callable[[], Any]:
             found = real()
         finally:
             here.weave = weave
-        return found if weave is None else found._replace(node=weave.host.name)
+        return found if weave is None else found._replace(node=weave.host.node_name)
 
     uname.__doc__ = real.__doc__
     return uname
-
-
-def _sethostname() -> Callable[..., None]:
-    real = socket.sethostname
-
-    def sethostname(_stand: object, name: str, /) -> None:
-        if here.weave is None:
-            real(name)
-        else:
-            raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    return sethostname
 
 
 # uuid

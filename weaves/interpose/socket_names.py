@@ -1,28 +1,38 @@
-"""`socket` inside a weave: the class that makes the host's sockets, and the functions that know names.
+"""`socket` inside a weave: the class that makes the host's sockets, and the functions that look something up.
 
 The class stays the class it is: its `__new__` returns an instance of the host's subclass inside a weave, so that names
-captured early, `isinstance` and subclasses hold.
+captured early, `isinstance` and subclasses hold. What the module writes in Python (`create_connection`, `fromfd`,
+`getfqdn`, `send_fds` ...) calls what is replaced here, and is not replaced itself.
 """
 
 from __future__ import annotations
 
 import _socket
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from weaves.here import here
 from weaves.interpose.replace import Replacements
+
+# Functions of C that the host answers, with the same arguments.
+_LOOKUPS: Final = (
+    "sethostname", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getservbyname",
+    "getservbyport", "getprotobyname", "if_nameindex", "if_nametoindex", "if_indextoname",
+)  # fmt: skip
 
 
 def install(replacements: Replacements) -> None:
     """Interpose `socket`."""
     _install_names(replacements)
+    _install_default_timeout(replacements)
     _install_socket_class()
 
 
 def _install_socket_class() -> None:
     """Let `socket.socket(...)` inside a weave make the host's socket. The class stays the class it is."""
     machine_new = _socket.socket.__new__
+    machine_init = socket.socket.__init__
 
     def new(cls: type[socket.socket], *args: Any, **kwargs: Any) -> Any:
         weave = here.weave
@@ -30,15 +40,42 @@ def _install_socket_class() -> None:
             return machine_new(cls, *args, **kwargs)
         return weave.host.new_socket(cls, args, kwargs)
 
+    def init(
+        self: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        # A subclass of a program may call it by the name of this class, past the one between them.
+        virtual = getattr(self, "virtual_init", machine_init.__get__(self))
+        virtual(family, type, proto, fileno)
+
+    init.__doc__ = machine_init.__doc__
+    init.__qualname__ = machine_init.__qualname__
     socket.socket.__new__ = new  # type: ignore[method-assign, assignment]
+    socket.socket.__init__ = init  # type: ignore[method-assign]
+
+
+def _install_default_timeout(replacements: Replacements) -> None:
+    real_get, real_set = socket.getdefaulttimeout, socket.setdefaulttimeout
+
+    def getdefaulttimeout(_stand: object) -> float | None:
+        weave = here.weave
+        return real_get() if weave is None else weave.socket_timeout
+
+    def setdefaulttimeout(_stand: object, timeout: float | None, /) -> None:
+        weave = here.weave
+        if weave is None:
+            real_set(timeout)
+        else:
+            weave.socket_timeout = weave.host.lookups.parse_timeout(timeout)
+
+    replacements.put_c(socket, "getdefaulttimeout", getdefaulttimeout)
+    replacements.put_c(socket, "setdefaulttimeout", setdefaulttimeout)
 
 
 def _install_names(replacements: Replacements) -> None:
     real_getaddrinfo = socket.getaddrinfo
     real_getnameinfo = socket.getnameinfo
     real_gethostname = socket.gethostname
-    real_gethostbyname = socket.gethostbyname
-    real_getfqdn = socket.getfqdn
+    real_socketpair = socket.socketpair
 
     def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
         weave = here.weave
@@ -46,44 +83,18 @@ def _install_names(replacements: Replacements) -> None:
             return real_getaddrinfo(host, port, family, type, proto, flags)
         return weave.host.getaddrinfo(host, port, family, type, proto, flags)
 
-    def getnameinfo(_stand: object, sockaddr: Any, flags: int, /) -> tuple[str, str]:
-        weave = here.weave
-        return real_getnameinfo(sockaddr, flags) if weave is None else weave.host.getnameinfo(sockaddr, flags)
-
     def gethostname(_stand: object) -> str:
         weave = here.weave
-        return real_gethostname() if weave is None else weave.host.name
+        return real_gethostname() if weave is None else weave.host.node_name
 
-    def getfqdn(name: str = "") -> str:
+    def getnameinfo(_stand: object, sockaddr: Any, flags: int, /) -> tuple[str, str]:
         weave = here.weave
-        if weave is None:
-            return real_getfqdn(name)
-        return weave.host.name if name.strip() in ("", "0.0.0.0") else name
-
-    def gethostbyname(_stand: object, name: str, /) -> str:
-        weave = here.weave
-        if weave is None:
-            return real_gethostbyname(name)
-        found = weave.host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
-        return str(found[0][4][0])
-
-    real_gethostbyname_ex = socket.gethostbyname_ex
-    real_gethostbyaddr = socket.gethostbyaddr
-    real_socketpair = socket.socketpair
-
-    def gethostbyname_ex(_stand: object, name: str, /) -> tuple[str, list[str], list[str]]:
-        weave = here.weave
-        if weave is None:
-            return real_gethostbyname_ex(name)
-        found = weave.host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
-        return name, [], [str(entry[4][0]) for entry in found]
-
-    def gethostbyaddr(_stand: object, address: str, /) -> tuple[str, list[str], list[str]]:
-        weave = here.weave
-        if weave is None:
-            return real_gethostbyaddr(address)
-        number = gethostbyname(_stand, address)
-        return weave.host.getnameinfo((number, 0), socket.NI_NAMEREQD)[0], [], [number]
+        if weave is None or not isinstance(sockaddr, tuple):
+            try:
+                return real_getnameinfo(sockaddr, flags)  # which says what is wrong
+            finally:
+                del sockaddr  # or the traceback would hold it, as that of a function of C does not
+        return weave.host.getnameinfo(sockaddr, flags)
 
     def socketpair(family: int | None = None, type: int = socket.SOCK_STREAM, proto: int = 0) -> Any:
         weave = here.weave
@@ -91,16 +102,18 @@ def _install_names(replacements: Replacements) -> None:
             return real_socketpair(family, type, proto)
         return weave.host.new_socketpair(socket.AF_UNIX if family is None else family, type, proto)
 
-    replacements.put_all_c(
-        socket,
-        {
-            "gethostname": gethostname,
-            "gethostbyname": gethostbyname,
-            "gethostbyname_ex": gethostbyname_ex,
-            "gethostbyaddr": gethostbyaddr,
-            "getnameinfo": getnameinfo,
-        },
-    )
+    replacements.put_all_c(socket, {name: _looked_up(name) for name in _LOOKUPS})
+    replacements.put_c(socket, "gethostname", gethostname)
+    replacements.put_c(socket, "getnameinfo", getnameinfo)
     replacements.put(socket, "getaddrinfo", getaddrinfo)
-    replacements.put(socket, "getfqdn", getfqdn)
     replacements.put(socket, "socketpair", socketpair)
+
+
+def _looked_up(name: str) -> Callable[..., Any]:
+    real = getattr(socket, name)
+
+    def look_up(_stand: object, *args: Any) -> Any:
+        weave = here.weave
+        return real(*args) if weave is None else getattr(weave.host.lookups, name)(*args)
+
+    return look_up

@@ -56,9 +56,18 @@ def test_the_rest_of_uname_is_the_machines(world: World) -> None:
     assert type(inside) is os.uname_result
 
 
-def test_a_program_does_not_rename_its_host(world: World) -> None:
-    with pytest.raises(PermissionError):
-        world.run(socket.sethostname, "omega")
+def test_a_program_renames_its_host_until_the_next_boot(world: World) -> None:
+    def main() -> list[str]:
+        socket.sethostname("omega")
+        names = [socket.gethostname(), os.uname().nodename, platform.node()]
+        socket.sethostname(b"psi")
+        return [*names, socket.gethostname()]
+
+    assert world.run(main) == ["omega", "omega", "omega", "psi"]
+    assert world.run(socket.gethostbyname, "alpha") == "10.0.0.1"  # by which name others find it
+    world.host.crash()
+    world.host.boot()
+    assert world.run(socket.gethostname) == "alpha"
 
 
 # uuid
