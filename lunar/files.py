@@ -8,7 +8,6 @@ does (lunar/socket.py).
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import stat
@@ -203,30 +202,14 @@ class Files:
 
     def get_inheritable(self, fd: int) -> bool:
         self._sock(fd)
-        return False
+        return bool(self._host.descriptors.is_inheritable(fd))
 
     def set_inheritable(self, fd: int, inheritable: bool) -> None:
-        """Nothing to do for an open descriptor: there are no child processes on a virtual host."""
         self._sock(fd)
+        self._host.descriptors.set_inheritable(fd, bool(inheritable))
 
     def fcntl(self, fd: int, cmd: int, arg: Any = 0) -> int:
-        """F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_DUPFD_CLOEXEC, F_DUPFD; EINVAL for others."""
-        sock = self._sock(fd)
-        if cmd == fcntl.F_GETFL:
-            access = os.O_RDWR
-            if isinstance(sock, PipeEnd):
-                access = os.O_WRONLY if sock.writing else os.O_RDONLY
-            return access | (os.O_NONBLOCK if sock.nonblocking else 0)
-        if cmd == fcntl.F_SETFL:
-            sock.nonblocking = bool(arg & os.O_NONBLOCK)
-            return 0
-        if cmd == fcntl.F_GETFD:
-            return fcntl.FD_CLOEXEC
-        if cmd == fcntl.F_SETFD:
-            return 0  # there is no exec on a virtual host
-        if cmd in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC):
-            return self.dup(fd)
-        raise error(errno.EINVAL)
+        return descriptor_calls.fcntl(fd, cmd, arg)
 
     def ioctl(self, fd: int, request: int, arg: Any = 0, mutate_flag: bool = True) -> Any:
         return descriptor_calls.ioctl(fd, request, arg, mutate_flag)
