@@ -18,15 +18,15 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lunar import unix_names, waiting
+from lunar import ancillary, unix_names, waiting
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.unix import AF_UNIX, UnixSock
-from lunar.syscalls import transfer
+from lunar.sockets.unix import UnixSock
+from lunar.syscalls import connections, transfer
 from weaves.here import here
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class LunarSocket(socket.socket):
             family = int(socket.AF_INET) if family == -1 else family
             type = int(socket.SOCK_STREAM) if type == -1 else type & ~flags
             proto = 0 if proto == -1 else proto
-            sock = _made(host, family, type, proto)
+            sock = connections.new_socket(host, family, type, proto)
             descriptor = int(host.descriptors.install(sock))
             if descriptor < 0:
                 raise error(descriptor)
@@ -329,13 +329,16 @@ class LunarSocket(socket.socket):
     def _receive(self, size: int, flags: int) -> syscalls.Received:
         return self._receive_until(size, _c_int(flags))
 
-    def _receive_until(self, size: int, flags: int, deadline: int | None = None) -> syscalls.Received:
+    def _receive_until(
+        self, size: int, flags: int, deadline: int | None = None, with_attachment: bool = False
+    ) -> syscalls.Received:
         sock = self._open()
         if self._timeout_s is None:
-            return transfer.receive(self.host, self._descriptor, sock, size, flags)
+            return transfer.receive(self.host, self._descriptor, sock, size, flags, with_attachment)
+        call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
 
         def attempt() -> syscalls.Received | None:
-            got = syscalls.recvfrom(sock, size, flags)
+            got = call(sock, size, flags)
             if got.errno in (0, errno.EAGAIN):
                 return None if got.errno else got
             raise error(int(got.errno))
@@ -372,15 +375,52 @@ class LunarSocket(socket.socket):
         view[: len(got.data)] = got.data
         return int(got.size), sender(self.sock, got)
 
-    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        if list(ancdata):
-            raise error(errno.EOPNOTSUPP)
-        data = b"".join(bytes(memoryview(buffer)) for buffer in buffers)
-        return self.send(data, flags) if address is None else self.sendto(data, flags, address)
-
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        got = self._receive(_size(bufsize, "negative buffer size in recvmsg()"), flags)
-        return _with_size(got), [], socket.MSG_TRUNC if got.truncated else 0, sender(self.sock, got)
+        got, *rest = self._receive_message(_size(bufsize, "negative buffer size in recvmsg()"), ancbufsize, flags)
+        return _with_size(got), *rest  # type: ignore[return-value]
+
+    def recvmsg_into(
+        self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        views = [_writable(buffer) for buffer in _listed(buffers, "recvmsg_into() argument 1 must be an iterable")]
+        got, *rest = self._receive_message(sum(map(len, views)), ancbufsize, flags)
+        data = memoryview(got.data)
+        for view in views:
+            part = data[: len(view)]
+            view[: len(part)] = part
+            data = data[len(part) :]
+        return int(got.size), *rest  # type: ignore[return-value]
+
+    def _receive_message(
+        self, size: int, ancillary_size: Any, flags: Any
+    ) -> tuple[syscalls.Received, list[ancillary.Item], int, Name | None]:
+        room = ancillary.room(ancillary_size)
+        flags = _c_int(flags)
+        got = self._receive_until(size, flags, with_attachment=True)
+        sock = self.sock
+        items, told = ancillary.delivered(self.host, sock, got.attachment, room, flags)
+        return got, items, told | (socket.MSG_TRUNC if got.truncated else 0), sender(sock, got)
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        data = b"".join(map(_bytes_of, _listed(buffers, "sendmsg() argument 1 must be an iterable")))
+        items = ancillary.items_of(ancdata)
+        flags = _c_int(flags)
+        sock = self._open()
+        attachment = ancillary.attached(self.host, sock, items)
+        if attachment is None:
+            return self._send(data, flags) if address is None else self._send_to(data, flags, address, "sendmsg")
+        assert isinstance(sock, UnixSock), "others have nothing to attach"
+        unix, attached = sock, attachment
+        try:
+            taken = self._until(
+                sock, POLLOUT, lambda: _count(transfer.send_attached(unix, data, address, attached)), flags
+            )
+        except BaseException:
+            attached.release()
+            raise
+        if taken < len(data) and self._timeout_s is None and self._may_wait(sock):
+            taken += self._send(data[taken:], flags)
+        return taken
 
     def sendmsg_afalg(self, *_args: Any, **_kwargs: Any) -> int:
         raise OSError("algset is only supported for AF_ALG")
@@ -448,19 +488,6 @@ class LunarSocket(socket.socket):
 LunarSocket.__module__, LunarSocket.__qualname__ = socket.socket.__module__, socket.socket.__qualname__
 
 
-def _made(host: Any, family: int, kind: int, protocol: int) -> Sock:
-    """What socket(2) makes."""
-    if family == AF_UNIX:
-        if wrong := syscalls.socketpair_errno(family, kind, protocol):
-            raise error(wrong)
-        unix_made: Sock = host.unix.create(kind)
-        return unix_made
-    made = syscalls.socket(host.tcp, host.udp, family, kind, protocol)
-    if made is None:
-        raise error(syscalls.socket_errno(family, kind, protocol))
-    return made
-
-
 def _named(host: Host, descriptor: int) -> Sock:
     """The socket that `descriptor` names. EBADF; ENOTSOCK for what is none, as a pipe's end."""
     found = host.descriptors.get(descriptor)
@@ -501,6 +528,13 @@ def _bytes_of(data: Any) -> bytes:
         raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
 
 
+def _listed(values: Any, wrong: str) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(wrong) from None
+
+
 def _size(value: Any, negative: str) -> int:
     size = operator.index(value)
     if size < 0:
@@ -530,11 +564,7 @@ def _writable(buffer: Any) -> memoryview:
 def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[LunarSocket, LunarSocket]:
     """socket.socketpair: two connected Unix sockets. Raises what socketpair(2) fails with."""
     flags = type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    made = syscalls.socketpair(int(family), int(type & ~flags), int(protocol))
-    if made is None:
-        raise error(syscalls.socketpair_errno(int(family), int(type & ~flags), int(protocol)))
-    for sock in made:
-        sock.table = host.unix  # each may still get a name
+    made = connections.new_pair(host, int(family), int(type & ~flags), int(protocol))
     first, second = LunarSocket.of(host, made[0], protocol), LunarSocket.of(host, made[1], protocol)
     if flags & socket.SOCK_NONBLOCK:
         first.setblocking(False)

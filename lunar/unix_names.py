@@ -13,6 +13,7 @@ import os
 import stat
 from typing import Any, Final
 
+from lunar.sockets.attachment import Attachment
 from lunar.sockets.unix import SOCK_DGRAM, UnixSock, abstract_key
 
 # sizeof(sun_path); the name of a file needs a byte for its end.
@@ -80,14 +81,14 @@ def connect(sock: UnixSock, address: Any) -> tuple[int, UnixSock | None]:
     return result, None if sock.table is None or sock.type == SOCK_DGRAM else sock.table.bound.get(key)
 
 
-def send_to(sock: UnixSock, data: bytes, address: Any) -> int:
-    """A datagram to `address`: the count, or -errno."""
+def send_to(sock: UnixSock, data: bytes, address: Any, attachment: Attachment | None = None) -> int:
+    """A datagram to `address`: the count, or -errno. With it goes `attachment`."""
     key = _look_up(sock, address)
     if isinstance(key, int) and key != errno.EINVAL and sock.ended:
         return -errno.EPIPE  # Linux looks for the other one last
     if isinstance(key, int):
         return -key if sock.type == SOCK_DGRAM else int(sock.send_to(data, b""))
-    return int(sock.send_to(data, key))
+    return int(sock.send_to(data, key, attachment))
 
 
 def _look_up(sock: UnixSock, address: Any) -> bytes | int:

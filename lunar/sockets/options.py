@@ -33,6 +33,8 @@ SO_OOBINLINE: Final = 10
 SO_PRIORITY: Final = 12
 SO_LINGER: Final = 13
 SO_REUSEPORT: Final = 15
+SO_PASSCRED: Final = 16
+SO_PEERCRED: Final = 17
 SO_SNDLOWAT: Final = 19
 SO_RCVTIMEO: Final = 20
 SO_SNDTIMEO: Final = 21
@@ -132,6 +134,10 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
         if not 0 <= value <= 6:
             return -errno.EPERM  # what lies beyond takes CAP_NET_ADMIN
         sock.priority = value
+    elif name == SO_PASSCRED:
+        if not isinstance(sock, UnixSock):
+            return -errno.EOPNOTSUPP
+        sock.passes_credentials = on
     elif name == SO_LINGER:
         return -errno.EINVAL  # an integer is too short a value, see set_linger
     else:
@@ -223,9 +229,20 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
     elif level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
         timeout = int(sock.rcvtimeo_ns if name == SO_RCVTIMEO else sock.sndtimeo_ns)
         value = (timeout // _NS_PER_S).to_bytes(8, "little") + (timeout % _NS_PER_S // 1000).to_bytes(8, "little")
+    elif level == SOL_SOCKET and name == SO_PEERCRED:
+        value = _peer_credentials(sock)
     else:
         return b""
     return value[:size]
+
+
+def _peer_credentials(sock: Sock) -> bytes:
+    """A `struct ucred`."""
+    if not isinstance(sock, UnixSock):
+        return bytes(4) + b"\xff" * 8
+    return b"".join(
+        int(number).to_bytes(4, "little", signed=True) for number in (sock.peer_pid, sock.peer_uid, sock.peer_gid)
+    )
 
 
 def getsockopt(sock: Sock, level: int, name: int) -> int:
@@ -268,6 +285,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
                 found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
         elif name == SO_PRIORITY:
             found = sock.priority
+        elif name == SO_PASSCRED:
+            found = int(sock.passes_credentials) if isinstance(sock, UnixSock) else -errno.EOPNOTSUPP
         elif name == SO_OOBINLINE:
             found = int(sock.oob_inline)
         elif name == SO_SNDLOWAT:

@@ -15,6 +15,7 @@ from mypy_extensions import i64
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
 from lunar.sockets import epoll, unix
+from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.pipe import PipeEnd
@@ -62,6 +63,7 @@ class Received:
         self.port: i64 = port
         self.errno: i64 = errno
         self.name: bytes = b""  # of the Unix socket that sent a datagram
+        self.attachment: Attachment | None = None  # what came beside it, of `recvmsg`; the caller releases it
         self.truncated: bool = False  # of a datagram there was more than was asked for
 
 
@@ -281,15 +283,28 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     if isinstance(sock, UnixSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
-        data = sock.recv(size, peek)
-        if data is None:
-            return Received(b"", 0, 0, sock.recv_errno)
-        if sock.type == SOCK_STREAM:
-            return Received(data, 0, 0, 0)
-        got = _message(data, size, flags, 0, 0)
-        got.name = sock.sender
-        return got
+        return _of_unix(sock, sock.recv(size, peek), size, flags)
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def recvmsg(sock: Sock, size: int, flags: int) -> Received:
+    """As `recvfrom`, with what came beside the data."""
+    if not isinstance(sock, UnixSock) or flags & MSG_OOB:
+        return recvfrom(sock, size, flags)
+    got = _of_unix(sock, sock.receive(size, (flags & MSG_PEEK) != 0), size, flags)
+    got.attachment = sock.came
+    sock.came = None
+    return got
+
+
+def _of_unix(sock: UnixSock, data: bytes | None, size: int, flags: int) -> Received:
+    if data is None:
+        return Received(b"", 0, 0, sock.recv_errno)
+    if sock.type == SOCK_STREAM:
+        return Received(data, 0, 0, 0)
+    got = _message(data, size, flags, 0, 0)
+    got.name = sock.sender
+    return got
 
 
 def _message(data: bytes, size: int, flags: int, addr: int, port: i64) -> Received:

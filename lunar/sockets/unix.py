@@ -2,7 +2,7 @@
 
 A name is a key in the host's table: of a file its device and inode, which the caller has looked up, of an abstract name
 the name itself with the type. So a socket that was renamed is still found, and one whose file was removed is not. What
-programs see as the address (`name`) is kept beside it, as bytes. Ancillary data (descriptors, credentials) is not here.
+programs see as the address (`name`) is kept beside it, as bytes. What travels beside the data is in attachment.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.sockets.attachment import NOBODY, Attachment
 from lunar.sockets.channel import Channel
 
 AF_UNIX: Final = 1
@@ -79,6 +80,15 @@ class UnixSock(Sock):
         self.senders: deque[bytes] = deque()
         self.blocked: list[UnixSock] = []
         self.sender: bytes = b""  # of what `recv` gave last
+        self.came: Attachment | None = None  # what `receive` gave beside the data
+        self.passes_credentials: bool = False  # SO_PASSCRED
+        # Whose it is: the process, user and group that made it; and those of its peer (SO_PEERCRED).
+        self.pid: i64 = 0
+        self.uid: i64 = NOBODY
+        self.gid: i64 = NOBODY
+        self.peer_pid: i64 = 0
+        self.peer_uid: i64 = -1
+        self.peer_gid: i64 = -1
         inbox.reader = self
         outbox.writer = self
 
@@ -130,12 +140,22 @@ class UnixSock(Sock):
         child.table = self.table
         child.name = self.peer_name = other.name
         child.peer_name = self.name
+        child.passes_credentials = other.passes_credentials
+        child.pid, child.uid, child.gid = other.pid, other.uid, other.gid
+        child.know(self)
+        self.know(other)
         self._write_to(child)
         child.state = self.state = CONNECTED
         other.waiting.append(child)
         other.wake(POLLIN)
         self.wake(POLLOUT)
         return 0
+
+    def know(self, peer: UnixSock) -> None:
+        """Keep what SO_PEERCRED tells of `peer`."""
+        self.peer_pid = peer.pid
+        self.peer_uid = peer.uid
+        self.peer_gid = peer.gid
 
     def _name_peer(self, other: UnixSock) -> i64:
         if other.type != SOCK_DGRAM:
@@ -184,8 +204,10 @@ class UnixSock(Sock):
 
     # Data
 
-    def send(self, data: bytes, _more: bool) -> i64:
+    def send(self, data: bytes, _more: bool, attachment: Attachment | None = None) -> i64:
         """Queue `data` for the peer: of a stream what fits, of the other kinds all. The count, or -errno.
+
+        With what is taken goes `attachment`.
 
         EAGAIN, ECONNREFUSED (a datagram socket whose peer is gone), ECONNRESET, EMSGSIZE, ENOTCONN, EPIPE.
         """
@@ -203,7 +225,7 @@ class UnixSock(Sock):
                 # Its peer is gone: this is told once, and then it has none.
                 self.state = UNCONNECTED
                 return -errno.ECONNREFUSED
-            return self._send_datagram(data, outbox.reader)
+            return self._send_datagram(data, outbox.reader, attachment)
         size: i64 = len(data)
         room: i64 = self.sndbuf - outbox.charged - OVERHEAD_BYTES
         if self.type != SOCK_STREAM:
@@ -219,11 +241,19 @@ class UnixSock(Sock):
             if size > room:
                 data = data[:room]
                 size = room
-        outbox.put(data)
+        outbox.put(data, self._signed(attachment, outbox.reader))
         outbox.wake_reader(POLLIN)
         return size
 
-    def send_to(self, data: bytes, key: bytes) -> i64:
+    def _signed(self, attachment: Attachment | None, reader: Sock | None) -> Attachment | None:
+        """With the sender's name, if one of both wants it to be passed."""
+        if attachment is not None:
+            return attachment
+        if self.passes_credentials or (isinstance(reader, UnixSock) and reader.passes_credentials):
+            return Attachment([], self.pid, self.uid, self.gid)
+        return None
+
+    def send_to(self, data: bytes, key: bytes, attachment: Attachment | None = None) -> i64:
         """Send a datagram to the socket that has `key`. As `send`, and EPERM, EPROTOTYPE; EISCONN of a stream."""
         if self.type != SOCK_DGRAM:
             return -errno.EISCONN if self.state == CONNECTED else -errno.EOPNOTSUPP
@@ -236,9 +266,9 @@ class UnixSock(Sock):
             return -errno.EPROTOTYPE
         if not self._may_send_to(other):
             return -errno.EPERM
-        return self._send_datagram(data, other)
+        return self._send_datagram(data, other, attachment)
 
-    def _send_datagram(self, data: bytes, reader: Sock) -> i64:
+    def _send_datagram(self, data: bytes, reader: Sock, attachment: Attachment | None) -> i64:
         assert isinstance(reader, UnixSock), "a Unix socket writes to Unix sockets"
         inbox = reader.inbox
         if len(data) > self.sndbuf - OVERHEAD_BYTES:
@@ -249,7 +279,7 @@ class UnixSock(Sock):
             if self not in reader.blocked:
                 reader.blocked.append(self)
             return -errno.EAGAIN
-        inbox.put(data)
+        inbox.put(data, self._signed(attachment, reader))
         reader.senders.append(self.name)
         reader.wake(POLLIN)
         return len(data)
@@ -259,11 +289,21 @@ class UnixSock(Sock):
         return len(reader.senders) > MAX_DATAGRAMS and reader.outbox is not self.inbox
 
     def recv(self, size: i64, peek: bool) -> bytes | None:
+        """As `receive`, for who does not want to have what came beside the data."""
+        data = self.receive(size, peek)
+        if self.came is not None and not peek:
+            self.came.release()
+        self.came = None
+        return data
+
+    def receive(self, size: i64, peek: bool) -> bytes | None:
         """Up to `size` bytes, or a message; b"" at the end; None with `recv_errno`: EAGAIN, or a pending error.
 
-        A message that is longer than `size` is given whole: the caller cuts it. EINVAL of a stream without a peer.
+        What came beside the data is in `came`, for the caller to release. A message that is longer than `size` is given
+        whole: the caller cuts it. EINVAL of a stream without a peer.
         """
         inbox = self.inbox
+        self.came = None
         if inbox.is_empty():
             if self.error:
                 self.recv_errno = self.take_error()
@@ -276,7 +316,12 @@ class UnixSock(Sock):
             self.recv_errno = errno.EAGAIN
             return None
         was_full = not _is_writable(inbox)
-        data = inbox.take(size, peek) if self.type == SOCK_STREAM else inbox.take_message(peek)
+        if self.type == SOCK_STREAM:
+            data = inbox.take(size, peek, self.passes_credentials)
+        else:
+            data = inbox.take_message(peek)
+        self.came = inbox.came
+        inbox.came = None
         if self.senders:
             self.sender = self.senders[0]
             if not peek:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lunar import sockaddr, unix_names
+from lunar import ancillary, sockaddr, unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name
@@ -25,6 +25,9 @@ from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, UNCONNECTED
 from lunar.waiting import Patience
 
+if TYPE_CHECKING:
+    from lunar.host import Host
+
 
 def _checked(result: int) -> int:
     if result < 0:
@@ -41,18 +44,38 @@ def socket(family: int, type: int, protocol: int = 0) -> int:
     flags = type & ~SOCK_TYPE_MASK
     if flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC):
         raise error(errno.EINVAL)
-    kind = int(type) & SOCK_TYPE_MASK
-    wrong = syscalls.any_socket_errno(int(family), kind, int(protocol))
+    sock = new_socket(host, int(family), int(type) & SOCK_TYPE_MASK, int(protocol))
+    sock.nonblocking = bool(flags & SOCK_NONBLOCK)
+    return install(host, sock, flags)
+
+
+def new_socket(host: Host, family: int, kind: int, protocol: int) -> Sock:
+    """What `socket` makes, without a descriptor."""
+    wrong = syscalls.any_socket_errno(family, kind, protocol)
     if wrong:
         raise error(wrong)
     sock: Sock | None
     if family == AF_UNIX:
         sock = host.unix.create(syscalls.unix_type(kind))
+        ancillary.sign(sock)
     else:
-        sock = syscalls.socket(host.tcp, host.udp, int(family), kind, int(protocol))
+        sock = syscalls.socket(host.tcp, host.udp, family, kind, protocol)
     assert sock is not None, "any_socket_errno found nothing wrong"
-    sock.nonblocking = bool(flags & SOCK_NONBLOCK)
-    return install(host, sock, flags)
+    return sock
+
+
+def new_pair(host: Host, family: int, kind: int, protocol: int) -> tuple[UnixSock, UnixSock]:
+    """What `socketpair` makes, without descriptors."""
+    made = syscalls.socketpair(family, kind, protocol)
+    if made is None:
+        raise error(syscalls.socketpair_errno(family, kind, protocol))
+    first, second = made
+    for sock in made:
+        sock.table = host.unix  # each may still get a name
+        ancillary.sign(sock)
+    first.know(second)
+    second.know(first)
+    return made
 
 
 def socketpair(family: int, type: int, protocol: int = 0) -> tuple[int, int]:
@@ -62,11 +85,8 @@ def socketpair(family: int, type: int, protocol: int = 0) -> tuple[int, int]:
     if flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC):
         raise error(errno.EINVAL)
     kind = int(type) & SOCK_TYPE_MASK
-    made = syscalls.socketpair(int(family), kind, int(protocol))
-    if made is None:
-        raise error(syscalls.socketpair_errno(int(family), kind, int(protocol)))
+    made = new_pair(host, int(family), kind, int(protocol))
     for sock in made:
-        sock.table = host.unix  # each may still get a name
         sock.nonblocking = bool(flags & SOCK_NONBLOCK)
     first = install(host, made[0], flags)
     try:

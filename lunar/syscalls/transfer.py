@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar import ancillary as control
 from lunar import sockaddr, unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, sender
 from lunar.sockets import syscalls
+from lunar.sockets.attachment import Attachment
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
@@ -63,9 +65,42 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
     parts = list(buffers)
     if len(parts) > _IOV_MAX:
         raise error(errno.EMSGSIZE)
-    if list(ancillary):
-        raise error(errno.EOPNOTSUPP)
-    return send_now(host, fd, sock, b"".join(map(_payload, parts)), int(flags), address)
+    data = b"".join(map(_payload, parts))
+    attachment = control.attached(host, sock, ancillary)
+    if attachment is None:
+        return send_now(host, fd, sock, data, int(flags), address)
+    assert isinstance(sock, UnixSock), "others have nothing to attach"
+    return _send_with(host, fd, sock, data, int(flags), address, attachment)
+
+
+def _send_with(
+    host: Host, fd: int, sock: UnixSock, data: bytes, flags: int, address: Any, attachment: Attachment
+) -> int:
+    """Send `data`, and with its first part `attachment`."""
+    patience = Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
+    try:
+        while True:
+            count = send_attached(sock, data, address, attachment)
+            if count != -errno.EAGAIN:
+                break
+            patience.wait(POLLOUT)
+        taken = _checked(count)
+    except BaseException:
+        attachment.release()
+        raise
+    if taken < len(data) and not patience.none:
+        taken += _send_all(patience, sock, data[taken:], flags)
+    return taken
+
+
+def send_attached(sock: UnixSock, data: bytes, address: Any, attachment: Attachment) -> int:
+    """The count of bytes taken, with which `attachment` goes, or -errno. With no bytes of a stream it is lost."""
+    if address is not None:
+        return unix_names.send_to(sock, data, sockaddr.path_of(address), attachment)
+    count = int(sock.send(data, False, attachment))
+    if count == 0 and sock.type == _SOCK_STREAM:
+        attachment.release()
+    return count
 
 
 def send_now(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any = None) -> int:
@@ -166,14 +201,17 @@ def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
 
 
 def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Name | None]:
-    """`recvmsg(2)`. Returns (data, ancillary data, flags, sender); MSG_TRUNC tells that a datagram was longer."""
+    """`recvmsg(2)`. Returns (data, ancillary data, flags, sender); MSG_TRUNC tells that a datagram was longer,
+    MSG_CTRUNC that there was no room for all that came beside it.
+    """
     host, sock = opened_socket(fd)
-    got = receive(host, fd, sock, size, int(flags))
+    got = receive(host, fd, sock, size, int(flags), with_attachment=True)
     data = got.data + bytes(int(got.size) - len(got.data))
-    return data, [], MSG_TRUNC if got.truncated else 0, sender(sock, got)
+    items, told = control.delivered(host, sock, got.attachment, ancillary_size, int(flags))
+    return data, items, told | (MSG_TRUNC if got.truncated else 0), sender(sock, got)
 
 
-def receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
+def receive(host: Host, fd: int, sock: Sock, size: int, flags: int, with_attachment: bool = False) -> Received:
     """What the calls that receive have in common, for who knows the socket of `fd` on `host` already."""
     if size < 0:
         raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
@@ -181,9 +219,10 @@ def receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
     if flags & MSG_ERRQUEUE:
         patience.none = True
     if flags & MSG_WAITALL and sock.type == _SOCK_STREAM and not flags & MSG_OOB and size:
-        return _receive_all(patience, sock, size, flags)
+        return _receive_all(patience, sock, size, flags, with_attachment)
+    call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
     while True:
-        got = syscalls.recvfrom(sock, size, flags)
+        got = call(sock, size, flags)
         if got.errno == 0:
             return got
         if got.errno != errno.EAGAIN:
@@ -191,19 +230,22 @@ def receive(host: Host, fd: int, sock: Sock, size: int, flags: int) -> Received:
         patience.wait(POLLIN)
 
 
-def _receive_all(patience: Patience, sock: Sock, size: int, flags: int) -> Received:
+def _receive_all(patience: Patience, sock: Sock, size: int, flags: int, with_attachment: bool) -> Received:
     """MSG_WAITALL: until there are `size` bytes, the end, an error, or time is over."""
     whole = Received(b"", 0, 0, 0)
+    call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
     while True:
         peeked = bool(flags & MSG_PEEK)
-        got = syscalls.recvfrom(sock, size if peeked else size - int(whole.size), flags)
+        got = call(sock, size if peeked else size - int(whole.size), flags)
         if got.errno == 0:
             if peeked:
                 whole = got
             else:
+                whole.attachment = got.attachment or whole.attachment
                 whole.data += got.data
                 whole.size += got.size
-            if whole.size >= size or got.size == 0 or syscalls.is_at_end(sock):
+            came_with_files = got.attachment is not None and bool(got.attachment.files)
+            if whole.size >= size or got.size == 0 or came_with_files or syscalls.is_at_end(sock):
                 return whole
         elif got.errno != errno.EAGAIN:
             raise error(int(got.errno))

@@ -1,0 +1,227 @@
+"""Ancillary data as programs write and read it, cmsg(3): descriptors (SCM_RIGHTS) and who sent (SCM_CREDENTIALS).
+
+`attached` turns what sendmsg(2) is given into an `Attachment`, which travels beside the data (lunar/sockets/unix.py);
+`delivered` turns one into what recvmsg(2) tells, in as many bytes as the program has room for. A file of the machine
+can be passed as well as what is the host's. Sizes and rules are those of Linux on 64 bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, final
+
+from lunar.errors import error
+from lunar.net.sock import Sock
+from lunar.sockets import syscalls
+from lunar.sockets.attachment import NOBODY, Attachment, InFlight
+from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.unix import UnixSock
+from lunar.udp import UdpSock
+from weaves.here import here
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+Item = tuple[int, int, bytes]  # level, type, data
+
+_SOL_SOCKET: Final = 1
+_IPPROTO_IP: Final = 0
+_SCM_RIGHTS: Final = 1
+_SCM_CREDENTIALS: Final = 2
+_MSG_PEEK: Final = 0x02
+_MSG_CTRUNC: Final = 0x08
+_MSG_CMSG_CLOEXEC: Final = 0x4000_0000
+
+_HEADER_BYTES: Final = 16  # sizeof(struct cmsghdr)
+_FD_BYTES: Final = 4
+_UCRED_BYTES: Final = 12
+# As many files go with one message (SCM_MAX_FD).
+_FILES_MAX: Final = 253
+# What CPython takes for the size of a buffer.
+_ROOM_MAX: Final = 0x7FFF_FFFF
+
+
+@final
+class _FlyingSock(InFlight):
+    """A socket, or the end of a pipe, of the host."""
+
+    def __init__(self, sock: Sock) -> None:
+        self.sock = sock
+        sock.descriptors += 1
+
+    def release(self) -> None:
+        self.sock.descriptors -= 1
+        syscalls.close_unused(self.sock)
+
+
+@final
+class _FlyingFile(InFlight):
+    """A file of the machine."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = os.dup(fd)
+
+    def release(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # The run has ended, and nobody has read it.
+        self.release()
+
+
+def items_of(ancdata: Any) -> list[Item]:
+    """The items that a program gives to sendmsg. Raises what CPython raises, with its words."""
+    try:
+        given = list(ancdata)
+    except TypeError:
+        raise TypeError("sendmsg() argument 2 must be an iterable") from None
+    return [_item(item) for item in given]
+
+
+def _item(item: Any) -> Item:
+    if not isinstance(item, tuple) or len(item) != 3:
+        raise TypeError("[sendmsg() ancillary data items] must be a sequence of 3 items")
+    level, kind, data = item
+    return operator.index(level), operator.index(kind), bytes(memoryview(data))
+
+
+def room(value: Any) -> int:
+    """The size of a buffer for ancillary data. ValueError."""
+    size = operator.index(value)
+    if not 0 <= size <= _ROOM_MAX:
+        raise ValueError("invalid ancillary data buffer length")
+    return size
+
+
+def sign(sock: Sock) -> None:
+    """Note of a new socket whose it is."""
+    if isinstance(sock, UnixSock) and here.weave is not None:
+        sock.pid, sock.uid, sock.gid = here.weave.pid, os.getuid(), os.getgid()
+
+
+def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None:
+    """What shall go with the data of one send; the caller releases it if the send fails. None for nothing.
+
+    OSError: EINVAL for what this socket does not send, EBADF, EPERM (another's credentials).
+    """
+    found: Attachment | None = None
+    try:
+        for level, kind, data in items:
+            if level == _SOL_SOCKET and kind in (_SCM_RIGHTS, _SCM_CREDENTIALS):
+                if not isinstance(sock, UnixSock):
+                    continue  # Linux does not look at them then
+                if found is None:
+                    pid = 0 if here.weave is None else here.weave.pid
+                    found = Attachment([], pid, os.getuid(), os.getgid())
+                if kind == _SCM_RIGHTS:
+                    _add_files(host, found, data)
+                else:
+                    _set_sender(found, data)
+            elif level == _SOL_SOCKET or (level == _IPPROTO_IP and isinstance(sock, UdpSock)):
+                raise error(errno.EINVAL)
+    except OSError:
+        if found is not None:
+            found.release()
+        raise
+    return found
+
+
+def _add_files(host: Host, found: Attachment, data: bytes) -> None:
+    count = len(data) // _FD_BYTES  # what is left over is not looked at
+    if len(found.files) + count > _FILES_MAX:
+        raise error(errno.EINVAL)
+    for (fd,) in struct.iter_unpack("i", data[: count * _FD_BYTES]):
+        if is_virtual(fd):
+            sock = host.descriptors.get(fd)
+            if sock is None:
+                raise error(errno.EBADF)
+            found.files.append(_FlyingSock(sock))
+        elif fd < 0:
+            raise error(errno.EBADF)
+        else:
+            found.files.append(_FlyingFile(fd))
+
+
+def _set_sender(found: Attachment, data: bytes) -> None:
+    if len(data) != _UCRED_BYTES:
+        raise error(errno.EINVAL)
+    pid, uid, gid = struct.unpack("iII", data)
+    # Only who may do everything sends in another's name.
+    if os.getuid() != 0 and (pid, uid, gid) != (found.pid, os.getuid(), os.getgid()):
+        raise error(errno.EPERM)
+    found.pid, found.uid, found.gid = pid, uid, gid
+
+
+def delivered(
+    host: Host, sock: Sock, attachment: Attachment | None, size: int, flags: int
+) -> tuple[list[Item], int]:
+    """What recvmsg(2) with `flags` tells of `attachment`, where there are `size` bytes for it; and flags: MSG_CTRUNC.
+
+    The files that there is room for have descriptors afterwards; the attachment is released.
+    """
+    told = flags & _MSG_CMSG_CLOEXEC
+    wants_sender = isinstance(sock, UnixSock) and sock.passes_credentials
+    files = [] if attachment is None else attachment.files
+    if not size:
+        if files or wants_sender:
+            told |= _MSG_CTRUNC
+        _let_go(attachment, flags)
+        return [], told
+    items: list[Item] = []
+    if wants_sender:
+        sender = (0, NOBODY, NOBODY)
+        if attachment is not None:
+            sender = (int(attachment.pid), int(attachment.uid), int(attachment.gid))
+        data = struct.pack("iII", *sender)[: max(0, size - _HEADER_BYTES)]
+        if size >= _HEADER_BYTES:
+            items.append((_SOL_SOCKET, _SCM_CREDENTIALS, data))
+            size -= min(size, _HEADER_BYTES + _padded(_UCRED_BYTES))
+        if len(data) < _UCRED_BYTES:
+            told |= _MSG_CTRUNC
+    if files:
+        most = max(0, size - _HEADER_BYTES) // _FD_BYTES
+        opened = _open(host, files[:most], bool(flags & _MSG_CMSG_CLOEXEC))
+        if opened:
+            items.append((_SOL_SOCKET, _SCM_RIGHTS, struct.pack(f"{len(opened)}i", *opened)))
+        if len(opened) < len(files):
+            told |= _MSG_CTRUNC
+    _let_go(attachment, flags)
+    return items, told
+
+
+def _let_go(attachment: Attachment | None, flags: int) -> None:
+    # What was only looked at goes on being on its way.
+    if attachment is not None and not flags & _MSG_PEEK:
+        attachment.release()
+
+
+def _padded(size: int) -> int:
+    return (size + 7) & ~7
+
+
+def _open(host: Host, files: list[InFlight], close_on_exec: bool) -> list[int]:
+    """Descriptors of `files`, as many as the tables have room for."""
+    opened: list[int] = []
+    for file in files:
+        if isinstance(file, _FlyingSock):
+            fd = int(host.descriptors.install(file.sock))
+            if fd < 0:
+                break
+            host.descriptors.set_inheritable(fd, not close_on_exec)
+            if here.weave is not None:
+                here.weave.descriptors.add(fd)
+        else:
+            assert isinstance(file, _FlyingFile), "there are two kinds of files"
+            try:
+                fd = os.dup(file.fd)
+            except OSError:
+                break  # the machine's table is full
+            os.set_inheritable(fd, not close_on_exec)
+        opened.append(fd)
+    return opened
