@@ -157,6 +157,8 @@ class NameTable:
         found = _number(sockaddr[0])
         if not found:
             raise _failed(socket.EAI_NONAME)
+        if len(sockaddr) != 2:
+            raise OSError("IPv4 sockaddr must be 2 tuple")
         address = found[0]
         host = None if flags & socket.NI_NUMERICHOST else self.reverse(address)
         if host is None and address == _LOOPBACK and not flags & socket.NI_NUMERICHOST:

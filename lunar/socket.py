@@ -48,6 +48,8 @@ def parse_timeout(value: Any) -> float | None:
     if isinstance(seconds, float) and math.isnan(seconds):
         raise ValueError("Invalid value NaN (not a number)")
     if abs(seconds) >= 2**63 / _NS_PER_S:
+        if isinstance(seconds, float):
+            raise OverflowError("timestamp out of range for platform time_t")
         raise OverflowError("timestamp too large to convert to C _PyTime_t")
     if seconds < 0:
         raise ValueError("Timeout value out of range")
@@ -199,7 +201,8 @@ class LunarSocket(socket.socket):
         result = attempt()
         if result is not None:
             return result
-        if flags & syscalls.MSG_DONTWAIT or not self._may_wait(sock):
+        # With a timeout it is poll(2) that waits, before the call and whatever its flags.
+        if not self._may_wait(sock) or (self._timeout_s is None and flags & syscalls.MSG_DONTWAIT):
             raise error(errno.EAGAIN)
         if deadline is None:
             deadline = self._deadline()
@@ -312,12 +315,12 @@ class LunarSocket(socket.socket):
         while at < len(rest):
             at += self._send(rest[at : at + _SEND_BYTES], flags, deadline)
 
-    def sendto(self, data: Any, *rest: Any) -> int:
-        if not 1 <= len(rest) <= 2:
-            raise TypeError(f"sendto() takes 2 or 3 arguments ({1 + len(rest)} given)")
-        payload = _bytes_of(data)
-        flags = _c_int(rest[0]) if len(rest) == 2 else 0
-        return self._send_to(payload, flags, rest[-1], "sendto")
+    def sendto(self, *arguments: Any) -> int:
+        if not 2 <= len(arguments) <= 3:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments)} given)")
+        payload = _bytes_of(arguments[0])
+        flags = _c_int(arguments[1]) if len(arguments) == 3 else 0
+        return self._send_to(payload, flags, arguments[-1], "sendto")
 
     def _send_to(self, payload: bytes, flags: int, address: Any, caller: str) -> int:
         sock = self._open()
@@ -451,7 +454,7 @@ class LunarSocket(socket.socket):
         return struct.pack("i", value)[:buflen] if buflen else value
 
     def shutdown(self, how: int, /) -> None:
-        result = syscalls.shutdown(self._open(), how)
+        result = syscalls.shutdown(self._open(), _c_int(how))
         if result < 0:
             raise error(result)
 
@@ -485,7 +488,9 @@ class LunarSocket(socket.socket):
 
 
 # Programs show the name of the class, in `repr` above all: it is that of the one that they have asked for.
-LunarSocket.__module__, LunarSocket.__qualname__ = socket.socket.__module__, socket.socket.__qualname__
+LunarSocket.__module__ = _Socket.__module__
+LunarSocket.__name__ = _Socket.__name__
+LunarSocket.__qualname__ = _Socket.__qualname__
 
 
 def _named(host: Host, descriptor: int) -> Sock:
@@ -580,7 +585,7 @@ def _with_size(got: syscalls.Received) -> bytes:
 def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str, Any]) -> socket.socket:
     """An object for `cls(...)` inside a weave: of `cls` itself if it is ours, otherwise of a class of both."""
     fileno = kwargs.get("fileno", args[3] if len(args) > 3 else None)
-    if fileno is not None and fileno >= 0 and not is_virtual(fileno):
+    if isinstance(fileno, int) and fileno >= 0 and not is_virtual(fileno):
         # A descriptor of the machine stays the machine's.
         machine: socket.socket = _socket.socket.__new__(cls)
         return machine
@@ -599,6 +604,7 @@ def _combined(cls: type[socket.socket]) -> type[LunarSocket]:
     """A class that is `cls` first and a Lunar socket below, in place of the machine's."""
     found = _classes.get(cls)
     if found is None:
-        found = type(cls.__name__, (cls, LunarSocket), {"__module__": cls.__module__, "__slots__": ()})
+        shown = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+        found = type(cls.__name__, (cls, LunarSocket), {**shown, "__slots__": ()})
         _classes[cls] = found
     return found
