@@ -207,12 +207,18 @@ class LunarSocket(socket.socket):
         if deadline is None:
             deadline = self._deadline()
         while result is None:
-            self._wait(sock, mask, deadline)
+            self._wait(mask, deadline)
             result = attempt()
         return result
 
-    def _wait(self, sock: Sock, mask: int, deadline: int | None) -> None:
-        """Park until one of `mask` may hold of `sock`, at the latest until `deadline`."""
+    def _wait(self, mask: int, deadline: int | None, other: Sock | None = None) -> None:
+        """Park until one of `mask` may hold, of another socket if one is named. Woken does not mean ready.
+
+        BlockingIOError if it must not, TimeoutError at the deadline.
+        """
+        if not self._may_wait(self.sock):
+            raise error(errno.EAGAIN)
+        sock = other or self.sock
         if not waiting.park(self.host, sock, mask, deadline):
             raise TimeoutError("timed out")
         if self._timeout_s is not None and sock.poll() & (mask | POLLERR | POLLHUP):
@@ -256,7 +262,7 @@ class LunarSocket(socket.socket):
         deadline = self._deadline()
         while True:
             try:
-                self._wait(sock, POLLOUT, deadline)
+                self._wait(POLLOUT, deadline)
             except TimeoutError:
                 return errno.EAGAIN
             if sock.poll() & (POLLOUT | POLLERR | POLLHUP):
@@ -269,7 +275,7 @@ class LunarSocket(socket.socket):
             if result != errno.EAGAIN or listener is None or not self._may_wait(sock):
                 return result
             try:
-                self._wait(listener, POLLOUT, deadline)
+                self._wait(POLLOUT, deadline, listener)
             except TimeoutError:
                 return errno.EAGAIN
 
