@@ -10,6 +10,7 @@ draws from OpenSSL's own generator, where that shows on the wire, says in `varie
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -97,6 +98,8 @@ class Row:
     logs: str = "never"
     # Why two runs may differ on the wire; empty for a row whose digest is the same in each run.
     varies: str = ""
+    # A module of the standard library that later Pythons have no more.
+    needs: str = ""
 
     def text(self) -> str:
         return self.tapestry.format(program=(PROGRAMS / f"{self.program}.py").as_posix())
@@ -112,10 +115,13 @@ ROWS = [
     Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
     Row("use_asyncssh", r"4 commands, a terminal, a forwarded port, 5 times 400000 bytes by SFTP and SCP"),
     Row("use_dnspython", r"40 lookups at once, an alias, 3000 bytes by TCP and TLS, a zone of 1506 names"),
+    Row("use_ftplib", r"6 visits with 4 files of 370001 bytes up and down, aborted( 426){4}, refused 550 550 530"),
     Row(
         "use_grpclib",
         r"digests of 130001 bytes, counted 100, echoed 100000 bytes, late, PERMISSION_DENIED: not you",
     ),
+    Row("use_http_client", r"TLSv1\.3: 4 bodies of 200000 bytes, an upload, resumed: True, 2 refusals"),
+    Row("use_http_server", r"20 pages, 2 forms of 200016 bytes, 2 doors, a file of text/plain, ConnectionRefusedError"),
     Row("use_httpx", r"HTTP/2, HTTP/1.1 with and without TLS: 1080000 bytes of pages"),
     Row("use_hypercorn", r"HTTP/2 says 2, HTTP/1\.1 says 1\.1, echoed 415100 bytes, listed 20000 numbers"),
     Row(
@@ -126,6 +132,16 @@ ROWS = [
         logs="Did not receive reply for msg id",  # the datagrams that the link lost
     ),
     Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
+    Row(
+        "use_requests",
+        r"2 sessions, 16 slow pages in 4 s, retried for 2 s, ConnectionError SSLError ConnectionError",
+    ),
+    Row(
+        "use_smtplib",
+        r"took 8 letters|TLSv1\.3: 8 letters with 2 attachments each, 3 of them at once, 3 refusals",
+        clients=2,
+    ),
+    Row("use_telnetlib", r"4 terminals, 400000 bytes, waited 1\.5\d+ s, wrong", needs="telnetlib"),
     Row("use_telnetlib3", r"3 terminals, 360000 characters"),
     Row("use_tornado", r"uploaded 200000 bytes thrice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
     Row(
@@ -135,11 +151,23 @@ ROWS = [
     ),
     Row("use_uvicorn", r"kept 371001 bytes in 4 files, missing 404, shouted 3, CLOSE"),
     Row("use_websockets", r"3 echoes of 7 messages; 5 heard 5 messages each"),
+    Row("use_xmlrpc", r"5 values twice, 10 calls at once in \d s, 3 in turn in 9 s, 5 by a lock in 5 s, faults .* 404"),
 ]
 
 
 def by_program(rows: list[Row]) -> list[Any]:
-    return [pytest.param(row, id=row.program.removeprefix("use_")) for row in rows]
+    return [
+        pytest.param(row, id=row.program.removeprefix("use_"), marks=[] if found(row.needs) else [gone(row.needs)])
+        for row in rows
+    ]
+
+
+def found(module: str) -> bool:
+    return not module or importlib.util.find_spec(module) is not None
+
+
+def gone(module: str) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"Python {sys.version_info[0]}.{sys.version_info[1]} has no {module} any more")
 
 
 @pytest.mark.parametrize("row", by_program(ROWS))
