@@ -50,6 +50,7 @@ class ThreadState:
         self.daemon = True  # until `threading` says that the program's end waits for it
         self.awaited = False
         self.ended = False
+        self.is_string = False  # the main thread, or another string of the weave
         self.sentinel: Lock | None = None  # released at its end
         self.joiners: list[Flow] = []
         # Locks that it holds and that were made outside of the weave, which others may wait for when it is gone.
@@ -80,6 +81,8 @@ class Threads:
         self.limbo: dict[Any, Any] = {}
         self.dangling: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self.shutdown_locks: set[Any] = set()
+        # importlib's locks of the modules that are being imported, by their names.
+        self.module_locks: dict[Any, Any] = {}
         # The next numbers in the names of threads and of executors' threads.
         self.next_name = itertools.count(1).__next__
         self.next_executor = itertools.count().__next__
@@ -90,6 +93,7 @@ class Threads:
         # The flows that were started as threads and have not ended.
         self.running: dict[Flow, ThreadState] = {}
         self.main = ThreadState(self, 1, "MainThread", None)
+        self.main.is_string = True
         self._of_strings: dict[String, ThreadState] = {}
         self._numbers = itertools.count(2).__next__
         self._pool_names: set[int] = set()
@@ -106,6 +110,7 @@ class Threads:
             known = self.main
             if self.weave.strings and self.weave.strings[0] is not string:
                 known = ThreadState(self, self._numbers(), string.name, string)
+                known.is_string = True
             self._of_strings[string] = known
         return known
 

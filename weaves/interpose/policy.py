@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weaves.here import here
 from weaves.interpose.replace import Replacements
 from weaves.locks import local
+from weaves.threads import current_state
 
 if TYPE_CHECKING:
     from weaves.weave import Weave
@@ -74,7 +75,14 @@ def _install_policy(replacements: Replacements) -> None:
         if weave is None:
             return real_get_event_loop()
         running = asyncio._get_running_loop()
-        return _policy_of(weave).get_event_loop() if running is None else running
+        if running is not None:
+            return running
+        chosen = _policy_of(weave)
+        if current_state().is_string and isinstance(own := getattr(chosen, "_local", None), _OfThreads):
+            # Each string has a loop by itself, where asyncio gives one to the main thread alone.
+            if own._loop is None and not own._set_called:
+                chosen.set_event_loop(chosen.new_event_loop())
+        return chosen.get_event_loop()
 
     replacements.put(events, "get_event_loop_policy", get_event_loop_policy)
     replacements.put(events, "set_event_loop_policy", set_event_loop_policy)

@@ -12,6 +12,7 @@ import _thread
 import concurrent.futures
 import concurrent.futures.thread
 import functools
+import importlib
 import queue
 import sys
 import threading
@@ -188,6 +189,9 @@ def _install_tables(replacements: Replacements) -> None:
     _threading._dangling = _SetPerWeave(_threading._dangling, "dangling")
     if hasattr(_threading, "_shutdown_locks"):  # until Python 3.12
         _threading._shutdown_locks = _ShutdownLocks(_threading._shutdown_locks, "shutdown_locks")
+    # Two programs may import modules of the same name at once, each its own.
+    importing: Any = importlib._bootstrap
+    importing._module_locks = PerWeave(importing._module_locks, lambda weave: weave.threads.module_locks)
     real_counter, real_main, real_register = _threading._counter, threading.main_thread, _threading._register_atexit
 
     def counter() -> int:
