@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar import socket as lunar_socket
+from lunar import socket_classes
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
@@ -520,10 +520,10 @@ class Host:
         return HostLoop(weave, self, direct)
 
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return lunar_socket.new_socket(cls, args, kwargs)
+        return socket_classes.new_socket(cls, args, kwargs)
 
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
-        return lunar_socket.socketpair(self, family, type, proto)
+        return socket_classes.socketpair(self, family, type, proto)
 
     def wrap_tls(
         self, context: Any, sock: Any, server_side: bool, server_hostname: str | None, owner: Any, session: Any

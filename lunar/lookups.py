@@ -13,8 +13,8 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar import interfaces, services
+from lunar.arguments import parse_timeout
 from lunar.errors import error
-from lunar.socket import parse_timeout
 from lunar.wire.address import ipv4_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import math
-import operator
 import socket
 import struct
 import warnings
@@ -19,12 +17,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lunar import ancillary, unix_names, waiting
+from lunar.arguments import bytes_of, c_int, listed, parse_timeout, size_of, writable
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
-from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.unix import UnixSock
 from lunar.syscalls import connections, transfer
 from weaves.here import here
@@ -34,27 +32,9 @@ if TYPE_CHECKING:
     from weaves.weave import Weave
 
 _T = TypeVar("_T")
-_Socket: Final = socket.socket  # the class, whatever a program puts in its place
 _NS_PER_S: Final = 1_000_000_000
 # What sendall hands over at once: what does not fit the send buffer would be copied anew at every turn.
 _SEND_BYTES: Final = 262_144
-
-
-def parse_timeout(value: Any) -> float | None:
-    """A timeout in seconds as `settimeout` takes it. Raises what that raises, with its words."""
-    if value is None:
-        return None
-    seconds = value if isinstance(value, float) else operator.index(value)
-    if isinstance(seconds, float) and math.isnan(seconds):
-        raise ValueError("Invalid value NaN (not a number)")
-    if abs(seconds) >= 2**63 / _NS_PER_S:
-        if isinstance(seconds, float):
-            raise OverflowError("timestamp out of range for platform time_t")
-        raise OverflowError("timestamp too large to convert to C _PyTime_t")
-    if seconds < 0:
-        raise ValueError("Timeout value out of range")
-    # CPython counts nanoseconds, and rounds up.
-    return max(float(seconds), 1 / _NS_PER_S) if seconds else 0.0
 
 
 class LunarSocket(socket.socket):
@@ -79,7 +59,7 @@ class LunarSocket(socket.socket):
         weave = here.weave
         assert weave is not None, "a virtual host's socket was made outside of its weaves"
         host: Any = weave.host
-        family, type, proto = (_c_int(value) for value in (family, type, proto))
+        family, type, proto = (c_int(value) for value in (family, type, proto))
         flags = 0 if type == -1 else type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         if fileno is not None:
             descriptor = _descriptor_number(fileno)
@@ -236,7 +216,7 @@ class LunarSocket(socket.socket):
             raise error(result)
 
     def listen(self, backlog: int = 128) -> None:
-        backlog = _c_int(backlog)
+        backlog = c_int(backlog)
         result = syscalls.listen(self._open(), max(0, backlog))
         if result < 0:
             raise error(result)
@@ -300,8 +280,8 @@ class LunarSocket(socket.socket):
     # Data
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        payload = _bytes_of(data)
-        return self._send(payload, _c_int(flags))
+        payload = bytes_of(data)
+        return self._send(payload, c_int(flags))
 
     def _send(self, data: bytes, flags: int, deadline: int | None = None) -> int:
         sock = self._open()
@@ -314,8 +294,8 @@ class LunarSocket(socket.socket):
         return self._until(sock, POLLOUT, attempt, flags, deadline)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        rest = _bytes_of(data)
-        flags = _c_int(flags)
+        rest = bytes_of(data)
+        flags = c_int(flags)
         deadline = self._deadline()
         at = 0
         while at < len(rest):
@@ -324,8 +304,8 @@ class LunarSocket(socket.socket):
     def sendto(self, *arguments: Any) -> int:
         if not 2 <= len(arguments) <= 3:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments)} given)")
-        payload = _bytes_of(arguments[0])
-        flags = _c_int(arguments[1]) if len(arguments) == 3 else 0
+        payload = bytes_of(arguments[0])
+        flags = c_int(arguments[1]) if len(arguments) == 3 else 0
         return self._send_to(payload, flags, arguments[-1], "sendto")
 
     def _send_to(self, payload: bytes, flags: int, address: Any, caller: str) -> int:
@@ -336,7 +316,7 @@ class LunarSocket(socket.socket):
         return self._until(sock, POLLOUT, lambda: _count(syscalls.sendto(sock, payload, flags, addr, port)), flags)
 
     def _receive(self, size: int, flags: int) -> syscalls.Received:
-        return self._receive_until(size, _c_int(flags))
+        return self._receive_until(size, c_int(flags))
 
     def _receive_until(
         self, size: int, flags: int, deadline: int | None = None, with_attachment: bool = False
@@ -355,18 +335,18 @@ class LunarSocket(socket.socket):
         return self._until(sock, POLLIN, attempt, flags, deadline)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        size = _size(bufsize, "negative buffersize in recv")
+        size = size_of(bufsize, "negative buffersize in recv")
         if size == 0:
             return b""  # CPython does not ask the kernel
         return _with_size(self._receive(size, flags))
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        got = self._receive(_size(bufsize, "negative buffersize in recvfrom"), flags)
+        got = self._receive(size_of(bufsize, "negative buffersize in recvfrom"), flags)
         return _with_size(got), sender(self.sock, got)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        view = _writable(buffer)
-        size = _size(nbytes, "negative buffersize in recv_into")
+        view = writable(buffer)
+        size = size_of(nbytes, "negative buffersize in recv_into")
         if size > len(view):
             raise ValueError("buffer too small for requested bytes")
         if not len(view):
@@ -376,8 +356,8 @@ class LunarSocket(socket.socket):
         return int(got.size)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        view = _writable(buffer)
-        size = _size(nbytes, "negative buffersize in recvfrom_into")
+        view = writable(buffer)
+        size = size_of(nbytes, "negative buffersize in recvfrom_into")
         if size > len(view):
             raise ValueError("nbytes is greater than the length of the buffer")
         got = self._receive(size or len(view), flags)
@@ -385,13 +365,13 @@ class LunarSocket(socket.socket):
         return int(got.size), sender(self.sock, got)
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        got, *rest = self._receive_message(_size(bufsize, "negative buffer size in recvmsg()"), ancbufsize, flags)
+        got, *rest = self._receive_message(size_of(bufsize, "negative buffer size in recvmsg()"), ancbufsize, flags)
         return _with_size(got), *rest  # type: ignore[return-value]
 
     def recvmsg_into(
         self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
-        views = [_writable(buffer) for buffer in _listed(buffers, "recvmsg_into() argument 1 must be an iterable")]
+        views = [writable(buffer) for buffer in listed(buffers, "recvmsg_into() argument 1 must be an iterable")]
         got, *rest = self._receive_message(sum(map(len, views)), ancbufsize, flags)
         data = memoryview(got.data)
         for view in views:
@@ -404,16 +384,16 @@ class LunarSocket(socket.socket):
         self, size: int, ancillary_size: Any, flags: Any
     ) -> tuple[syscalls.Received, list[ancillary.Item], int, Name | None]:
         room = ancillary.room(ancillary_size)
-        flags = _c_int(flags)
+        flags = c_int(flags)
         got = self._receive_until(size, flags, with_attachment=True)
         sock = self.sock
         items, told = ancillary.delivered(self.host, sock, got.attachment, room, flags)
         return got, items, told | (socket.MSG_TRUNC if got.truncated else 0), sender(sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        data = b"".join(map(_bytes_of, _listed(buffers, "sendmsg() argument 1 must be an iterable")))
+        data = b"".join(map(bytes_of, listed(buffers, "sendmsg() argument 1 must be an iterable")))
         items = ancillary.items_of(ancdata)
-        flags = _c_int(flags)
+        flags = c_int(flags)
         sock = self._open()
         attachment = ancillary.attached(self.host, sock, items)
         if attachment is None:
@@ -460,7 +440,7 @@ class LunarSocket(socket.socket):
         return struct.pack("i", value)[:buflen] if buflen else value
 
     def shutdown(self, how: int, /) -> None:
-        result = syscalls.shutdown(self._open(), _c_int(how))
+        result = syscalls.shutdown(self._open(), c_int(how))
         if result < 0:
             raise error(result)
 
@@ -494,9 +474,9 @@ class LunarSocket(socket.socket):
 
 
 # Programs show the name of the class, in `repr` above all: it is that of the one that they have asked for.
-LunarSocket.__module__ = _Socket.__module__
-LunarSocket.__name__ = _Socket.__name__
-LunarSocket.__qualname__ = _Socket.__qualname__
+LunarSocket.__module__ = socket.socket.__module__
+LunarSocket.__name__ = socket.socket.__name__
+LunarSocket.__qualname__ = socket.socket.__qualname__
 
 
 def _named(host: Host, descriptor: int) -> Sock:
@@ -509,16 +489,8 @@ def _named(host: Host, descriptor: int) -> Sock:
     return found
 
 
-def _c_int(value: Any) -> int:
-    """`value` as the C int that it shall become. TypeError, OverflowError."""
-    number = operator.index(value)
-    if not -(2**31) <= number < 2**31:
-        raise OverflowError("Python int too large to convert to C int")
-    return number
-
-
 def _descriptor_number(fileno: Any) -> int:
-    number = _c_int(fileno)
+    number = c_int(fileno)
     if number < 0:
         raise ValueError("negative file descriptor")
     return number
@@ -532,27 +504,6 @@ def _as_enum(value: int, kind: Any) -> Any:
         return value
 
 
-def _bytes_of(data: Any) -> bytes:
-    try:
-        return bytes(memoryview(data))
-    except TypeError:
-        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
-
-
-def _listed(values: Any, wrong: str) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError:
-        raise TypeError(wrong) from None
-
-
-def _size(value: Any, negative: str) -> int:
-    size = operator.index(value)
-    if size < 0:
-        raise ValueError(negative)
-    return size
-
-
 def _count(result: int) -> int | None:
     """A count of bytes, None for EAGAIN; raises for any other errno."""
     if result >= 0:
@@ -562,55 +513,6 @@ def _count(result: int) -> int | None:
     raise error(result)
 
 
-def _writable(buffer: Any) -> memoryview:
-    try:
-        view = memoryview(buffer).cast("B")
-    except TypeError:
-        view = None
-    if view is None or view.readonly:
-        raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
-    return view
-
-
-def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[LunarSocket, LunarSocket]:
-    """socket.socketpair: two connected Unix sockets. Raises what socketpair(2) fails with."""
-    flags = type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    made = connections.new_pair(host, int(family), int(type & ~flags), int(protocol))
-    first, second = LunarSocket.of(host, made[0], protocol), LunarSocket.of(host, made[1], protocol)
-    if flags & socket.SOCK_NONBLOCK:
-        first.setblocking(False)
-        second.setblocking(False)
-    return first, second
-
-
 def _with_size(got: syscalls.Received) -> bytes:
     """The data; with MSG_TRUNC it is as long as the datagram was, and what there is no room for is not told."""
     return got.data + bytes(int(got.size) - len(got.data))
-
-
-def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str, Any]) -> socket.socket:
-    """An object for `cls(...)` inside a weave: of `cls` itself if it is ours, otherwise of a class of both."""
-    fileno = kwargs.get("fileno", args[3] if len(args) > 3 else None)
-    if isinstance(fileno, int) and fileno >= 0 and not is_virtual(fileno):
-        # A descriptor of the machine stays the machine's.
-        machine: socket.socket = _socket.socket.__new__(cls)
-        return machine
-    if cls is _Socket:
-        cls = LunarSocket
-    elif not issubclass(cls, LunarSocket):
-        cls = _combined(cls)
-    made: socket.socket = _socket.socket.__new__(cls)
-    return made
-
-
-_classes: dict[type[socket.socket], type[LunarSocket]] = {}
-
-
-def _combined(cls: type[socket.socket]) -> type[LunarSocket]:
-    """A class that is `cls` first and a Lunar socket below, in place of the machine's."""
-    found = _classes.get(cls)
-    if found is None:
-        shown = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-        found = type(cls.__name__, (cls, LunarSocket), {**shown, "__slots__": ()})
-        _classes[cls] = found
-    return found

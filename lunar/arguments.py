@@ -1,0 +1,65 @@
+"""What CPython's C makes of the arguments of a socket's methods, with its words where they are wrong."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, Final
+
+_NS_PER_S: Final = 1_000_000_000
+
+
+def parse_timeout(value: Any) -> float | None:
+    """A timeout in seconds as `settimeout` takes it. Raises what that raises, with its words."""
+    if value is None:
+        return None
+    seconds = value if isinstance(value, float) else operator.index(value)
+    if isinstance(seconds, float) and math.isnan(seconds):
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(seconds) >= 2**63 / _NS_PER_S:
+        if isinstance(seconds, float):
+            raise OverflowError("timestamp out of range for platform time_t")
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    if seconds < 0:
+        raise ValueError("Timeout value out of range")
+    # CPython counts nanoseconds, and rounds up.
+    return max(float(seconds), 1 / _NS_PER_S) if seconds else 0.0
+
+
+def c_int(value: Any) -> int:
+    """`value` as the C int that it shall become. TypeError, OverflowError."""
+    number = operator.index(value)
+    if not -(2**31) <= number < 2**31:
+        raise OverflowError("Python int too large to convert to C int")
+    return number
+
+
+def bytes_of(data: Any) -> bytes:
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+
+
+def listed(values: Any, wrong: str) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(wrong) from None
+
+
+def size_of(value: Any, negative: str) -> int:
+    size = operator.index(value)
+    if size < 0:
+        raise ValueError(negative)
+    return size
+
+
+def writable(buffer: Any) -> memoryview:
+    try:
+        view = memoryview(buffer).cast("B")
+    except TypeError:
+        view = None
+    if view is None or view.readonly:
+        raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
+    return view
