@@ -522,6 +522,9 @@ class Host:
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return socket_classes.new_socket(cls, args, kwargs)
 
+    def new_plain_socket(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return socket_classes.PlainSocket(*args, **kwargs)
+
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
         return socket_classes.socketpair(self, family, type, proto)
 

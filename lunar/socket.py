@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NS_PER_S: Final = 1_000_000_000
+_SOCK_TYPE_MASK: Final = 0xF
 # What sendall hands over at once: what does not fit the send buffer would be copied anew at every turn.
 _SEND_BYTES: Final = 262_144
 
@@ -72,6 +73,8 @@ class LunarSocket(socket.socket):
             family = int(socket.AF_INET) if family == -1 else family
             type = int(socket.SOCK_STREAM) if type == -1 else type & ~flags
             proto = 0 if proto == -1 else proto
+            if type & ~_SOCK_TYPE_MASK:
+                raise error(errno.EINVAL)
             sock = connections.new_socket(host, family, type, proto)
             descriptor = int(host.descriptors.install(sock))
             if descriptor < 0:

@@ -16,6 +16,33 @@ if TYPE_CHECKING:
 _Socket: Final = socket.socket  # the class, whatever a program puts in its place
 
 
+class PlainSocket(LunarSocket):
+    """What `_socket.socket(...)` makes: the class below that of `socket`, which knows no enumerations and no files.
+
+    (What `socket` adds is there all the same.)
+    """
+
+    __slots__ = ()
+
+    @property
+    def family(self) -> int:  # type: ignore[override]
+        return self._family
+
+    @property
+    def type(self) -> int:  # type: ignore[override]
+        return self._kind
+
+    def close(self) -> None:
+        self._real_close()
+
+    def __repr__(self) -> str:
+        return f"<socket object, fd={self.fileno()}, family={self.family}, type={self.type}, proto={self.proto}>"
+
+
+PlainSocket.__module__ = "_socket"
+PlainSocket.__name__ = PlainSocket.__qualname__ = "socket"
+
+
 def socketpair(host: Host, family: int, type: int, protocol: int) -> tuple[LunarSocket, LunarSocket]:
     """socket.socketpair: two connected Unix sockets. Raises what socketpair(2) fails with."""
     flags = type & (socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

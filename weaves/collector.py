@@ -30,6 +30,9 @@ class _Nowhere:
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)
 
+    def new_plain_socket(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        raise _network_down()
+
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
         raise _network_down()
 

@@ -54,6 +54,9 @@ class _NoStack:
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)
 
+    def new_plain_socket(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        raise Untold
+
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
         raise Untold
 

@@ -48,6 +48,9 @@ class Stack(Protocol):
     def new_socket(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An uninitialized object for `socket.socket(...)` inside the weave."""
 
+    def new_plain_socket(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What `_socket.socket(...)` makes inside the weave."""
+
     def new_socketpair(self, family: int, type: int, proto: int) -> tuple[Any, Any]:
         """socket.socketpair on this host."""
 

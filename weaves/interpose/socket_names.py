@@ -27,6 +27,7 @@ def install(replacements: Replacements) -> None:
     _install_names(replacements)
     _install_default_timeout(replacements)
     _install_socket_class()
+    _install_plain_class()
 
 
 def _install_socket_class() -> None:
@@ -51,6 +52,32 @@ def _install_socket_class() -> None:
     init.__qualname__ = machine_init.__qualname__
     socket.socket.__new__ = new  # type: ignore[method-assign, assignment]
     socket.socket.__init__ = init  # type: ignore[method-assign]
+
+
+def _install_plain_class() -> None:
+    """Let `_socket.socket(...)`, also called `socket.SocketType`, make the host's sockets inside a weave.
+
+    It is a type of C whose making cannot be changed, so another one stands for it, which has its instances and its
+    subclasses.
+    """
+    machine = _socket.socket
+
+    class StandsForIt(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is not stand_in:
+                return super().__call__(*args, **kwargs)
+            weave = here.weave
+            return machine(*args, **kwargs) if weave is None else weave.host.new_plain_socket(args, kwargs)
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, machine) if cls is stand_in else super().__instancecheck__(instance)
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            return issubclass(subclass, machine) if cls is stand_in else super().__subclasscheck__(subclass)
+
+    stand_in: Any = StandsForIt("socket", (machine,), {"__module__": "_socket", "__doc__": machine.__doc__})
+    _socket.socket = stand_in  # type: ignore[misc]
+    _socket.SocketType = socket.SocketType = stand_in
 
 
 def _install_default_timeout(replacements: Replacements) -> None:
