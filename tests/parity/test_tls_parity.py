@@ -1,6 +1,7 @@
-"""The same TLS programs on the machine's socket pairs and on a virtual host's, not to block: they must see the same.
+"""The same TLS programs on the machine's sockets and on a virtual host's: they must see the same.
 
-One program plays both ends by turns. How much a socket takes before it is full differs, so it is not written down.
+One program plays both ends by turns, or with a thread for each where it blocks. How much a socket takes before it is
+full differs, so it is not written down.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -395,6 +397,166 @@ async def readers_and_writers(log: list[Any]) -> None:
     loop.remove_reader(server)
     client.close()
     server.close()
+
+
+def both(log: list[Any], serve: Callable[[ssl.SSLSocket], Any], ask: Callable[[ssl.SSLSocket], Any]) -> None:
+    """Run the two ends of a connection over the loopback, each in a thread of its own, and note what they return."""
+    accepting, connecting = contexts()
+    results: dict[str, Any] = {}
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def server() -> None:
+        plain, _ = listener.accept()
+        listener.close()
+        with accepting.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as sock:
+            results["server"] = attempt(serve, sock)
+
+    thread = threading.Thread(target=server)
+    thread.start()
+    plain = socket.create_connection(listener.getsockname(), timeout=30)
+    plain.settimeout(None)
+    with connecting.wrap_socket(plain, server_hostname="server", do_handshake_on_connect=False) as sock:
+        results["client"] = attempt(ask, sock)
+    thread.join()
+    log.append([results["server"], results["client"]])
+
+
+@program
+def blocking_ends(log: list[Any]) -> None:
+    def serve(sock: ssl.SSLSocket) -> Any:
+        sock.do_handshake()
+        with sock.makefile("rwb") as file:
+            for line in file:
+                file.write(line.upper())
+                file.flush()
+        return sock.version(), sock.unwrap().recv(100)
+
+    def ask(sock: ssl.SSLSocket) -> Any:
+        sock.do_handshake()
+        answers = []
+        with sock.makefile("rw", encoding="utf-8", newline="\n") as file:
+            for word in ("hello", "gr\u00fc\u00dfe", "x" * 40_000):
+                file.write(word + "\n")
+                file.flush()
+                answers.append(file.readline())
+        plain = sock.unwrap()
+        plain.sendall(b"in the clear")
+        return answers, plain.version(), plain.fileno() >= 0
+
+    both(log, serve, ask)
+
+
+@program
+def many_records_and_a_timeout(log: list[Any]) -> None:
+    data = bytes(range(256)) * 4000
+    waited = threading.Event()
+
+    def serve(sock: ssl.SSLSocket) -> Any:
+        sock.settimeout(30)
+        sock.do_handshake()
+        got = bytearray(len(data))
+        view = memoryview(got)
+        while view:
+            view = view[sock.recv_into(view) :]
+        waited.wait()
+        sock.sendall(got[::-1])
+        return got == data, sock.unwrap() is sock
+
+    def ask(sock: ssl.SSLSocket) -> Any:
+        sock.settimeout(30)
+        sock.do_handshake()
+        sock.sendall(data)
+        sock.settimeout(0.01)
+        try:
+            sock.recv(1)
+        except TimeoutError as late:
+            told = str(late)
+        waited.set()
+        sock.settimeout(30)
+        got = bytearray()
+        while part := sock.recv(100_000):
+            got += part
+        return told, got == data[::-1], sock.unwrap() is sock
+
+    both(log, serve, ask)
+
+
+@program
+def a_reader_and_a_writer_at_once(log: list[Any]) -> None:
+    data = bytes(range(256)) * 8000
+
+    def exchange(sock: ssl.SSLSocket) -> Any:
+        sock.do_handshake()
+        writer = threading.Thread(target=sock.sendall, args=(data,))
+        writer.start()
+        got = bytearray()
+        while len(got) < len(data):
+            got += sock.recv(50_000)
+        writer.join()
+        return got == data, sock.unwrap() is sock
+
+    both(log, exchange, exchange)
+
+
+@program
+def a_file_is_sent(log: list[Any]) -> None:
+    def serve(sock: ssl.SSLSocket) -> Any:
+        sock.do_handshake()
+        with open(__file__, "rb") as file:
+            return sock.sendfile(file, 10, 5000), file.tell(), sock.unwrap() is sock
+
+    def ask(sock: ssl.SSLSocket) -> Any:
+        sock.do_handshake()
+        with sock.makefile("rb", buffering=0) as file:
+            got = b"".join(iter(lambda: file.read(1000), b""))
+        return got == Path(__file__).read_bytes()[10:5010], sock.unwrap() is sock
+
+    both(log, serve, ask)
+
+
+@program
+def nobody_trusts_the_server(log: list[Any]) -> None:
+    def serve(sock: ssl.SSLSocket) -> Any:
+        try:
+            sock.do_handshake()
+        except ssl.SSLError as failed:
+            return failed.reason, sock.version(), attempt(sock.recv, 1)
+
+    def ask(sock: ssl.SSLSocket) -> Any:
+        sock.context = ssl.create_default_context()
+        try:
+            sock.do_handshake()
+        except ssl.SSLCertVerificationError as failed:
+            return failed.reason, failed.verify_code in (19, 20)
+
+    both(log, serve, ask)
+
+
+@program
+def a_listener_is_wrapped(log: list[Any]) -> None:
+    accepting, connecting = contexts()
+    listener = accepting.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+    seen: list[Any] = []
+
+    def serve() -> None:
+        for _ in range(3):
+            sock, address = listener.accept()
+            with sock:
+                seen.append([address[0], sock.server_side, sock.recv(100)])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    log.append(attempt(listener.recv, 1))
+    address = listener.getsockname()
+    log.append(ssl.get_server_certificate(address)[:27])
+    with connecting.wrap_socket(socket.socket(), server_hostname="server") as sock:
+        log.append([sock.version(), attempt(sock.getpeername), sock.connect_ex(address), sock.version()])
+        log.append([attempt(sock.connect, address), sock.send(b"connected later")])
+    with connecting.wrap_socket(socket.create_connection(address), server_hostname="server") as sock:
+        log.append([sock.sendall(b"wrapped later"), attempt(sock.sendall, b"x", 1)])
+    thread.join()
+    listener.close()
+    log.append(seen)
 
 
 def play(function: Callable[[list[Any]], Any]) -> list[Any]:
