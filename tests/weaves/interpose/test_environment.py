@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def test_a_program_has_little_and_nothing_of_the_machines(
 def test_the_tapestry_adds_to_it_and_changes_it(programs: Programs) -> None:
     source = "import os\nprint(os.environ['COLOUR'], os.getenv('USER'), os.environb[b'COLOUR'])\n"
     assert programs(source, keys=', env = { COLOUR = "blau", USER = "eve" }') == ["blau eve b'blau'"]
+
+
+def test_openssl_finds_the_certificates_that_it_names(programs: Programs) -> None:
+    authority = Path(__file__).parents[3] / "tapestries" / "apps" / "tls" / "authority.pem"
+    source = "import ssl\nprint(ssl.create_default_context().cert_store_stats()['x509_ca'])\n"
+    assert programs(source, keys=f', env = {{ SSL_CERT_FILE = "{authority.as_posix()}" }}') == ["1"]
+    assert programs(source, keys=', env = { SSL_CERT_FILE = "/nowhere", SSL_CERT_DIR = "/nowhere" }') == ["0"]
+    machine = ssl.create_default_context().cert_store_stats()["x509_ca"]
+    assert programs(source) == [str(machine)]
 
 
 CHANGES = """
