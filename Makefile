@@ -58,6 +58,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/heap.py
 	$(BIN)/python benchmarks/beads.py --most 100
 	$(BIN)/python benchmarks/lives.py 2000
+	$(BIN)/python benchmarks/strings.py
 
 # CPython's own tests, those of the interpreter, on a virtual host (docs/conformance.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed
