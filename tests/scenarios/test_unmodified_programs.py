@@ -81,6 +81,26 @@ delay = "5ms"
 loss = "0.1%"
 """
 
+# Five nodes, of which the leader kills itself and is started again.
+RAFT = """
+[tapestry]
+seed = 1
+until = "10m"
+
+[hosts.node]
+count = 5
+eth0 = "10.0.0.{{i+1}}/24"
+strings = [{{ run = "{program} 10.0.0.{{i+1}}:4321 10.0.0.{{(i+1)%5+1}}:4321 10.0.0.{{(i+2)%5+1}}:4321\
+ 10.0.0.{{(i+3)%5+1}}:4321 10.0.0.{{(i+4)%5+1}}:4321", start = "{{i*100}}ms",\
+ restart = "on-failure", restart_delay = "10s" }}]
+
+[[links]]
+ends = ["node"]
+rate = "50mbit"
+delay = "5ms"
+loss = "0.5%"
+"""
+
 # Twisted has one reactor a process, so each program has a Twisted of its own.
 TWISTED = PAIR.replace('until = "10m"', 'until = "10m"\nisolate = ["twisted"]')
 
@@ -115,6 +135,7 @@ ROWS = [
     Row("use_anyio", r"digests of 840048 bytes, TLSv1\.3, 20 datagrams, waited 2\.0, ConnectionRefusedError"),
     Row("use_asyncssh", r"4 commands, a terminal, a forwarded port, 5 times 400000 bytes by SFTP and SCP"),
     Row("use_dnspython", r"40 lookups at once, an alias, 3000 bytes by TCP and TLS, a zone of 1506 names"),
+    Row("use_flask", r"6 met, visited 19 times, uploaded 150000 bytes twice, 5000 lines, \[404, 418, 405\]"),
     Row("use_ftplib", r"6 visits with 4 files of 370001 bytes up and down, aborted( 426){4}, refused 550 550 530"),
     Row(
         "use_grpclib",
@@ -131,6 +152,13 @@ ROWS = [
         clients=2,
         logs="Did not receive reply for msg id",  # the datagrams that the link lost
     ),
+    Row("use_paho", r"heard 30 of 3 sensors, came back, retained 150000 bytes, 0 threads left"),
+    Row(
+        "use_pysyncobj",
+        r"(came back|saw the leader die): 5 nodes agree on 100 entries",
+        tapestry=RAFT,
+        clients=5,
+    ),
     Row("use_redis", r"kept 200100 bytes, counted to 100, heard 10, WRONGTYPE"),
     Row(
         "use_requests",
@@ -141,6 +169,7 @@ ROWS = [
         r"took 8 letters|TLSv1\.3: 8 letters with 2 attachments each, 3 of them at once, 3 refusals",
         clients=2,
     ),
+    Row("use_socketserver", r"8 callers at once, 800140 bytes in 40 blocks, 20 datagrams"),
     Row("use_telnetlib", r"4 terminals, 400000 bytes, waited 1\.5\d+ s, wrong", needs="telnetlib"),
     Row("use_telnetlib3", r"3 terminals, 360000 characters"),
     Row("use_tornado", r"uploaded 200000 bytes thrice, counted \[1, 100, 5000\], missing 404, chat of 5, 2 lines"),
