@@ -136,6 +136,12 @@ class Threads:
             found = _Known(state)
         return found
 
+    def listed(self) -> dict[int, threading.Thread]:
+        """What threading.enumerate lists: the main thread first, though it may never have asked who it is."""
+        if self.main.ident not in self.active:
+            _Known(self.main)
+        return self.active
+
     def main_object(self) -> threading.Thread:
         """What threading.main_thread gives."""
         return self.active.get(self.main.ident) or _Known(self.main)

@@ -184,7 +184,7 @@ def _numbers() -> dict[str, Callable[..., Any]]:
 
 
 def _install_tables(replacements: Replacements) -> None:
-    _threading._active = _Active(_threading._active, lambda weave: weave.threads.active)
+    _threading._active = _Active(_threading._active, lambda weave: weave.threads.listed())
     _threading._limbo = PerWeave(_threading._limbo, lambda weave: weave.threads.limbo)
     _threading._dangling = _SetPerWeave(_threading._dangling, "dangling")
     if hasattr(_threading, "_shutdown_locks"):  # until Python 3.12
