@@ -89,6 +89,8 @@ class Threads:
         # What threading._register_atexit was given, and the executors that may have to be shut down at the end.
         self.exit_functions: list[Callable[[], object]] = []
         self.next_executor_number = itertools.count().__next__
+        # By which threads and futures hash (interpose/threads.py).
+        self.next_hash = itertools.count(1).__next__
         self.executors: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         # The flows that were started as threads and have not ended.
         self.running: dict[Flow, ThreadState] = {}

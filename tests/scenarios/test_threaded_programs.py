@@ -436,6 +436,18 @@ def test_each_thread_has_its_own_local_data_and_name(site: Site) -> None:
     )
 
 
+def test_sets_of_threads_and_futures_have_the_order_of_their_making(site: Site) -> None:
+    # By address it would be another one in each run: an executor joins its threads so, and `wait` returns sets.
+    def main() -> Any:
+        threads = [threading.Thread(name=str(number)) for number in range(50)]
+        futures = [concurrent.futures.Future[int]() for _ in range(50)]
+        return [thread.name for thread in set(threads)], [futures.index(future) for future in set(futures)]
+
+    assert site.run(main) == ([str(number) for number in range(50)], list(range(50)))
+    outside = threading.Thread()
+    assert {outside: 1}[outside] == 1
+
+
 def test_log_lines_of_many_threads_stay_whole(site: Site) -> None:
     def main() -> Any:
         records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()

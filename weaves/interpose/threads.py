@@ -43,6 +43,8 @@ def install(replacements: Replacements) -> None:
     _put_class(replacements, queue, "SimpleQueue", SimpleQueue)
     _install_tables(replacements)
     _install_executors()
+    for kind in (threading.Thread, concurrent.futures.Future):
+        _hash_by_number(kind)
     reach_module_locks()
 
 
@@ -256,6 +258,27 @@ class _ShutdownLocks(_SetPerWeave):
         state = lock.holder if isinstance(lock, Lock) else None
         if isinstance(state, ThreadState):
             state.threads.not_daemon(state)
+
+
+def _hash_by_number(kind: Any) -> None:
+    """Let the objects of `kind` that a weave keeps in sets be there in the order in which it met them.
+
+    An executor has a set of its threads, which it joins at its end; `wait` and `as_completed` have sets of futures. By
+    address, which is what an object hashes by, their order would be another one in each run.
+    """
+    by_address = kind.__hash__
+
+    def __hash__(self: Any) -> int:
+        try:
+            return int(self.__dict__["_weaves_hash"])
+        except KeyError:
+            weave = here.weave
+            number = by_address(self) if weave is None else weave.threads.next_hash()
+            # Kept, as an object's hash may not change when it is looked for outside of the weave.
+            self.__dict__["_weaves_hash"] = number
+            return int(number)
+
+    kind.__hash__ = __hash__
 
 
 def _install_executors() -> None:
