@@ -521,6 +521,17 @@ def test_a_policy_of_the_programs_own_is_asked(world: World) -> None:
     assert world.run(main) is True
 
 
+def test_a_future_made_outside_of_coroutines_is_of_the_set_loop(world: World) -> None:
+    def main() -> bool:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        made = asyncio.Future[None]()
+        loop.close()
+        return made.get_loop() is loop
+
+    assert world.run(main) is True
+
+
 def test_after_asyncio_run_no_loop_is_set(world: World) -> None:
     def main() -> None:
         asyncio.run(asyncio.sleep(0))

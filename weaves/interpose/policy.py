@@ -7,6 +7,7 @@ of the classes that loop_classes.py knows, hence the host's.
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import TYPE_CHECKING, Any
 
 from weaves.here import here
@@ -27,8 +28,35 @@ def install(replacements: Replacements) -> None:
 class _OfThreads(local):
     """What a default policy keeps for each thread."""
 
-    _loop: asyncio.AbstractEventLoop | None = None
+    _own: asyncio.AbstractEventLoop | None = None
     _set_called = False
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        if self._own is None and not self._set_called:
+            state = current_state()
+            # Each string has a loop by itself; asyncio gives one to the main thread alone.
+            if state.is_string and state is not state.threads.main:
+                self._own = asyncio.new_event_loop()
+        return self._own
+
+    @_loop.setter
+    def _loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._own = loop
+
+
+class WeavePolicy(asyncio.DefaultEventLoopPolicy):
+    """The policy of a weave that has set none.
+
+    A default policy makes a loop for a main thread that asks for one and has none. Here every string counts as one.
+    """
+
+    def get_event_loop(self) -> asyncio.AbstractEventLoop:
+        kept: Any = self._local  # type: ignore[attr-defined]
+        if kept._loop is None and not kept._set_called and here.weave is not None:
+            if here.weave.threads.is_string(current_state()):
+                self.set_event_loop(self.new_event_loop())
+        return super().get_event_loop()
 
 
 def _install_default() -> None:
@@ -46,17 +74,19 @@ def _install_default() -> None:
 
 def _policy_of(weave: Weave) -> Any:
     if weave.loop_policy is None:
-        weave.loop_policy = asyncio.DefaultEventLoopPolicy()
+        weave.loop_policy = WeavePolicy()
     return weave.loop_policy
 
 
 def _install_policy(replacements: Replacements) -> None:
     events: Any = asyncio.events
-    real_get_policy = events.get_event_loop_policy
     real_set_policy = events.set_event_loop_policy
-    real_get_event_loop = events.get_event_loop
+    # asyncio's functions and classes in C (get_event_loop, Future) hold the function that gives the policy: it is
+    # changed in place. What it was is the same code under another name.
+    asked = events.get_event_loop_policy
+    real_get_policy = types.FunctionType(asked.__code__, asked.__globals__, asked.__name__)
 
-    def get_event_loop_policy() -> Any:
+    def policy_here() -> Any:
         weave = here.weave
         return real_get_policy() if weave is None else _policy_of(weave)
 
@@ -70,27 +100,10 @@ def _install_policy(replacements: Replacements) -> None:
             raise TypeError(f"policy must be an instance of AbstractEventLoopPolicy or None, not '{kind}'")
         weave.loop_policy = policy
 
-    def get_event_loop(_stand: object) -> Any:
-        weave = here.weave
-        if weave is None:
-            return real_get_event_loop()
-        running = asyncio._get_running_loop()
-        if running is not None:
-            return running
-        chosen = _policy_of(weave)
-        if current_state().is_string and isinstance(own := getattr(chosen, "_local", None), _OfThreads):
-            # Each string has a loop by itself, where asyncio gives one to the main thread alone.
-            if own._loop is None and not own._set_called:
-                chosen.set_event_loop(chosen.new_event_loop())
-        return chosen.get_event_loop()
-
-    replacements.put(events, "get_event_loop_policy", get_event_loop_policy)
+    events._policy_here = policy_here
+    asked.__code__ = _get_event_loop_policy.__code__
     replacements.put(events, "set_event_loop_policy", set_event_loop_policy)
-    replacements.put_c(events, "get_event_loop", get_event_loop)
-    real_quiet_get_event_loop = getattr(events, "_get_event_loop", None)
-    if real_quiet_get_event_loop is not None:  # Python 3.11: what `gather`, `ensure_future` and streams ask
 
-        def quiet_get_event_loop(_stand: object, stacklevel: int = 3) -> Any:
-            return real_quiet_get_event_loop(stacklevel) if here.weave is None else get_event_loop(_stand)
 
-        replacements.put_c(events, "_get_event_loop", quiet_get_event_loop)
+def _get_event_loop_policy() -> Any:
+    return _policy_here()  # type: ignore[name-defined]  # noqa: F821 - a name of asyncio.events, whose code this becomes
