@@ -116,10 +116,6 @@ class Threads:
             self._of_strings[string] = known
         return known
 
-    def is_string(self, state: ThreadState) -> bool:
-        """Whether it is the main thread, or another that the tapestry started."""
-        return state is self.main or (state.string is not None and self._of_strings.get(state.string) is state)
-
     def pool_thread(self) -> ThreadState:
         """A thread as the default executor of a loop has them; its name is free again when it has ended."""
         index = next(number for number in itertools.count() if number not in self._pool_names)

@@ -78,6 +78,7 @@ def _record(package: Package, cache: Path, where: str, keep: bool) -> Path:
     path = (cache / f"{package.name}-{package.version}.{where}.jsonl").absolute()
     if not keep:
         path.unlink(missing_ok=True)
+        path.with_suffix(".log").unlink(missing_ok=True)
     return path
 
 

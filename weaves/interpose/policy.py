@@ -28,21 +28,8 @@ def install(replacements: Replacements) -> None:
 class _OfThreads(local):
     """What a default policy keeps for each thread."""
 
-    _own: asyncio.AbstractEventLoop | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
     _set_called = False
-
-    @property
-    def _loop(self) -> asyncio.AbstractEventLoop | None:
-        if self._own is None and not self._set_called:
-            state = current_state()
-            # Each string has a loop by itself; asyncio gives one to the main thread alone.
-            if state.is_string and state is not state.threads.main:
-                self._own = asyncio.new_event_loop()
-        return self._own
-
-    @_loop.setter
-    def _loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._own = loop
 
 
 class WeavePolicy(asyncio.DefaultEventLoopPolicy):
@@ -54,7 +41,7 @@ class WeavePolicy(asyncio.DefaultEventLoopPolicy):
     def get_event_loop(self) -> asyncio.AbstractEventLoop:
         kept: Any = self._local  # type: ignore[attr-defined]
         if kept._loop is None and not kept._set_called and here.weave is not None:
-            if here.weave.threads.is_string(current_state()):
+            if current_state().is_string:
                 self.set_event_loop(self.new_event_loop())
         return super().get_event_loop()
 
