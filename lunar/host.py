@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lunar.network import Network
 
 _LOOPBACK_ADDRESS: Final = 0x7F00_0001
+_LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 # Locally administered (IEEE 802): 02:00 and the device's number in the run.
 _MAC_BASE: Final = 0x0200_0000_0000
 
@@ -130,6 +131,7 @@ class Host:
         lo.up = True
         self.ip.devices.append(lo)
         self.ip.local[_LOOPBACK_ADDRESS] = lo
+        self.ip.broadcasts[_LOOPBACK_BROADCAST] = lo
         self.ip.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
         self.ip.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
 

@@ -12,6 +12,7 @@ from lunar.errors import error
 from lunar.net.sock import Sock
 from lunar.socket_address import Address, own_address, shown
 from lunar.sockets import syscalls
+from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.tcp.sock import TcpSock
 
@@ -45,4 +46,4 @@ def sender(sock: Sock, got: syscalls.Received) -> Name | None:
     """Who sent a datagram; None for what came over a connection, or from a Unix socket without a name."""
     if got.name:
         return unix_names.shown(got.name)
-    return shown(sock, got.addr, int(got.port)) if got.port else None
+    return shown(sock, got.addr, int(got.port)) if got.port or isinstance(sock, PacketSock) else None

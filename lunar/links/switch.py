@@ -76,9 +76,6 @@ class Switch(Medium):
                 return
             wire.send(frame)
             return
-        data = ethernet.encode(frame)
         for device in self.devices:
             if device is not came_from:
-                copy = ethernet.decode(data)
-                assert isinstance(copy, Frame), "a frame of ours did not survive its own bytes"
-                self.downlinks[int(device.mac)].send(copy)
+                self.downlinks[int(device.mac)].send(ethernet.copy(frame))

@@ -106,6 +106,9 @@ class Icmp(Handler):
             fatal = _UNREACHABLE_FATAL[code]
         elif packet.type == TIME_EXCEEDED:
             number = errno.EHOSTUNREACH
+        raw = ip.raw
+        if raw is not None:
+            raw.error(protocol, number, fatal, src, dst, quoted[20:])
         handler = ip.handlers.get(protocol)
         if handler is not None:
             handler.error(packet, number, fatal, src, dst, quoted[20:])

@@ -35,6 +35,18 @@ class Handler:
         raise NotImplementedError
 
 
+class RawReceiver:
+    """Who takes copies of packets, as the network layer sees it: a host's raw sockets."""
+
+    def receive(self, packet: Packet, device: Device) -> bool:
+        """See a packet that is addressed to this host, before its protocol does. Whether somebody took a copy."""
+        raise NotImplementedError
+
+    def error(self, protocol: int, number: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+        """As `Handler.error`, of a packet of any protocol; `number` is the errno."""
+        raise NotImplementedError
+
+
 class Counters:
     """A host's counters, by the names of RFC 1213 and of Linux' nstat."""
 
@@ -90,6 +102,7 @@ class Ip:
         self.local: dict[int, Device] = {}
         self.broadcasts: dict[int, Device] = {}
         self.handlers: dict[int, Handler] = {}
+        self.raw: RawReceiver | None = None  # made with the first raw socket
         self.counters: Counters = Counters()
         # How packets to an own address go: by lo. Set when the host makes its lo.
         self.loopback_route: Route | None = None

@@ -37,8 +37,13 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
     if packet.more_fragments or packet.fragment_offset != 0:
         ip.counters.ip_in_hdr_errors += 1  # reassembly is not here yet
         return
+    raw = ip.raw
+    taken = raw is not None and raw.receive(packet, device)
     handler = ip.handlers.get(int(packet.protocol))
     if handler is None:
+        if taken:
+            ip.counters.ip_in_delivers += 1
+            return
         ip.counters.ip_in_no_protos += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0)
         return

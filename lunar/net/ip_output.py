@@ -53,10 +53,22 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
     return emit(ip, packet, route)
 
 
+def send_own(ip: Ip, packet: Packet, route: Route, ident: i64) -> i64:
+    """As `send`, of a packet whose header its program wrote: `ident` is kept if it is not 0, and the source is set."""
+    if ident == 0:
+        return send(ip, packet, route)
+    ip.counters.ip_out_requests += 1
+    packet.ident = ident
+    if ip.is_broadcast(packet.dst):
+        return _broadcast(ip, packet, route)
+    return emit(ip, packet, route)
+
+
 def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
+    if route is ip.loopback_route:
+        return emit(ip, packet, route)
     # A host hears its own broadcasts (Linux' ip_mc_output()).
-    copy = ipv4.decode(ipv4.encode(packet))
-    assert isinstance(copy, Packet), "a packet of ours did not survive its own bytes"
+    copy = ipv4.copy(packet)
     result = emit(ip, packet, route)
     loopback = ip.loopback_route
     if result == 0 and loopback is not None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from lunar.net.sock import Sock
 from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import LISTENING, SOCK_DGRAM, SOCK_STREAM, UnixSock
 from lunar.tcp import urgent
 from lunar.tcp.sock import TcpSock
@@ -32,6 +33,8 @@ def ioctl(sock: Sock, request: int) -> int:
     if isinstance(sock, PipeEnd):
         return int(sock.channel.waiting_bytes()) if request == FIONREAD else -errno.ENOTTY
     if request == FIONREAD:
+        if isinstance(sock, PacketSock):
+            return len(sock.queue[0].data) if sock.queue else 0
         return len(sock.queue[0].payload) if isinstance(sock, UdpSock) and sock.queue else 0
     if request == TIOCOUTQ:
         return 0  # what is sent is the device's at once

@@ -14,7 +14,8 @@ from mypy_extensions import i64
 
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
-from lunar.packet import AF_INET6
+from lunar.packet import AF_INET6, ICMP
+from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
@@ -45,6 +46,9 @@ SO_DOMAIN: Final = 39
 IPPROTO_IP: Final = 0
 IP_TOS: Final = 1
 IP_TTL: Final = 2
+IP_HDRINCL: Final = 3
+SOL_RAW: Final = 255
+ICMP_FILTER: Final = 1
 
 IPPROTO_TCP: Final = 6
 TCP_NODELAY: Final = 1
@@ -87,6 +91,11 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
                 return -errno.EINVAL
             sock.ttl = _default_ttl(sock) if value == -1 else value
             return 0
+        if name == IP_HDRINCL and isinstance(sock, RawSock):
+            sock.header_included = value != 0
+            return 0
+    if level == SOL_RAW:
+        return _set_raw(sock, name, value)
     if level == IPPROTO_IPV6 and sock.domain == AF_INET6 and name == IPV6_V6ONLY:
         if sock.local_port:
             return -errno.EINVAL  # what is bound has taken its port from one family or both
@@ -100,8 +109,20 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     return -errno.ENOPROTOOPT
 
 
+def _set_raw(sock: Sock, name: int, value: int) -> int:
+    """raw(7): ICMP_FILTER, of a raw socket for ICMP only."""
+    if not isinstance(sock, RawSock):
+        return -errno.ENOPROTOOPT
+    if name != ICMP_FILTER:
+        return -errno.ENOPROTOOPT
+    if sock.protocol != ICMP:
+        return -errno.EOPNOTSUPP
+    sock.icmp_filter = value & 0xFFFF_FFFF
+    return 0
+
+
 def _default_ttl(sock: Sock) -> i64:
-    if isinstance(sock, TcpSock):
+    if isinstance(sock, (TcpSock, PacketSock)):
         return sock.ip.default_ttl
     return sock.udp.ip.default_ttl if isinstance(sock, UdpSock) else DEFAULT_TTL
 
@@ -231,6 +252,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
         value = (timeout // _NS_PER_S).to_bytes(8, "little") + (timeout % _NS_PER_S // 1000).to_bytes(8, "little")
     elif level == SOL_SOCKET and name == SO_PEERCRED:
         value = _peer_credentials(sock)
+    elif level == SOL_RAW and name == ICMP_FILTER and isinstance(sock, RawSock) and sock.protocol == ICMP:
+        value = int(sock.icmp_filter).to_bytes(4, "little")
     else:
         return b""
     return value[:size]
@@ -253,6 +276,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     found: i64 = -errno.ENOPROTOOPT
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
+    if isinstance(sock, RawSock) and level == SOL_RAW:
+        # The value, of 32 bits, is a structure (`get_bytes`): its topmost bit is no sign.
+        return -errno.EOPNOTSUPP if name == ICMP_FILTER and sock.protocol != ICMP else -errno.ENOPROTOOPT
     if level not in (SOL_SOCKET, IPPROTO_IP, sock.protocol) and not (
         level == IPPROTO_IPV6 and sock.domain == AF_INET6
     ):
@@ -298,6 +324,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.tos
         elif name == IP_TTL:
             found = sock.ttl
+        elif name == IP_HDRINCL and isinstance(sock, RawSock):
+            found = int(sock.header_included)
     elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:
         if name == IPV6_V6ONLY:
             found = int(sock.v6only)

@@ -12,13 +12,15 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
-from lunar.sockets import epoll, unix
+from lunar.sockets import epoll, ping, raw, unix
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
@@ -69,8 +71,12 @@ class Received:
 
 def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | None:
     """A new socket; None when this family, type and protocol do not go together (see `socket_errno`)."""
-    if socket_errno(family, type, protocol):
+    if socket_errno(family, type, protocol, udp.ip):
         return None
+    if type == SOCK_RAW:
+        return raw.create(udp.ip, protocol)
+    if type == SOCK_DGRAM and protocol == ICMP:
+        return ping.create(udp.ip)
     made: Sock = tcp.create(AF_INET) if type == SOCK_STREAM else udp.create(AF_INET)
     if family == AF_INET6:
         made.domain = AF_INET6
@@ -78,8 +84,8 @@ def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | 
     return made
 
 
-def socket_errno(family: int, type: int, protocol: int) -> int:
-    """0 if there is such a socket, otherwise what socket(2) would fail with."""
+def socket_errno(family: int, type: int, protocol: int, ip: Ip | None = None) -> int:
+    """0 if there is such a socket, otherwise what socket(2) would fail with. `ip` is the host's, for its sysctl."""
     if family < 0 or family >= AF_MAX:
         return errno.EAFNOSUPPORT
     if type < 0 or type >= SOCK_MAX:
@@ -91,17 +97,19 @@ def socket_errno(family: int, type: int, protocol: int) -> int:
     if type == SOCK_STREAM:
         return 0 if protocol == 0 or protocol == TCP else errno.EPROTONOSUPPORT
     if type == SOCK_DGRAM:
-        if protocol == ICMP:
-            return errno.EACCES  # for nobody while net.ipv4.ping_group_range is as Linux sets it
+        if protocol == ICMP and family == AF_INET:
+            return 0 if ip is not None and ping.is_allowed(ip) else errno.EACCES
         return 0 if protocol == 0 or protocol == UDP else errno.EPROTONOSUPPORT
+    if type == SOCK_RAW and family == AF_INET:
+        return 0 if 0 < protocol <= raw.IPPROTO_RAW else errno.EPROTONOSUPPORT
     return errno.ESOCKTNOSUPPORT
 
 
-def any_socket_errno(family: int, type: int, protocol: int) -> int:
+def any_socket_errno(family: int, type: int, protocol: int, ip: Ip | None = None) -> int:
     """As `socket_errno`, of Unix sockets, too."""
     if family == AF_UNIX:
         return socketpair_errno(family, type, protocol)
-    return socket_errno(family, type, protocol)
+    return socket_errno(family, type, protocol, ip)
 
 
 def unix_type(type: int) -> int:
@@ -111,7 +119,7 @@ def unix_type(type: int) -> int:
 
 def is_socket(sock: Sock) -> bool:
     """Whether the calls for sockets may have it: what else has a descriptor is not (ENOTSOCK)."""
-    return isinstance(sock, (TcpSock, UdpSock, UnixSock))
+    return isinstance(sock, (TcpSock, UdpSock, UnixSock, PacketSock))
 
 
 def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSock] | None:
@@ -162,6 +170,8 @@ def _bind(sock: Sock, addr: int, port: int) -> int:
         return int(sock.bind(addr, port))
     if isinstance(sock, UdpSock):
         return int(sock.bind(addr, port))
+    if isinstance(sock, PacketSock):
+        return int(sock.bind(addr, port))
     return -errno.EOPNOTSUPP
 
 
@@ -179,6 +189,8 @@ def connect(sock: Sock, addr: int, port: int) -> int:
         return int(sock.connect(addr, port))
     if isinstance(sock, UdpSock):
         return int(sock.connect(addr, port))
+    if isinstance(sock, PacketSock):
+        return int(sock.connect(addr, port))
     return -errno.EOPNOTSUPP
 
 
@@ -187,6 +199,8 @@ def disconnect(sock: Sock) -> int:
     if isinstance(sock, TcpSock):
         return int(sock.disconnect())
     if isinstance(sock, UdpSock):
+        return int(sock.disconnect())
+    if isinstance(sock, PacketSock):
         return int(sock.disconnect())
     if isinstance(sock, UnixSock):
         return int(sock.disconnect())
@@ -231,6 +245,8 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
         return -errno.EOPNOTSUPP
     if isinstance(sock, UdpSock):
         return int(sock.send(data, 0, 0, (flags & MSG_MORE) != 0))
+    if isinstance(sock, PacketSock):
+        return int(sock.send(data, -1))
     if isinstance(sock, UnixSock):
         return int(sock.send(data, False))
     return -errno.EOPNOTSUPP
@@ -252,6 +268,8 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
                 return -errno.ENETUNREACH
             addr &= 0xFFFF_FFFF
         return int(sock.send(data, addr, port, (flags & MSG_MORE) != 0))
+    if isinstance(sock, PacketSock):
+        return -errno.EOPNOTSUPP if flags & MSG_OOB else int(sock.send(data, addr))
     return send(sock, data, flags)
 
 
@@ -280,6 +298,13 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
                 sock.recv_errno = errno.EAGAIN
             return Received(b"", 0, 0, sock.recv_errno)
         return _message(packet.payload, size, flags, packet.src, packet.sport)
+    if isinstance(sock, PacketSock):
+        if flags & MSG_OOB:
+            return Received(b"", 0, 0, errno.EOPNOTSUPP)
+        taken = sock.recv(peek)
+        if taken is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        return _message(taken.data, size, flags, taken.src, 0)
     if isinstance(sock, UnixSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
@@ -359,6 +384,8 @@ def shutdown(sock: Sock, how: int) -> int:
         return int(sock.shutdown(how))
     if isinstance(sock, UdpSock):
         return int(sock.shutdown(how))
+    if isinstance(sock, PacketSock):
+        return int(sock.shutdown(how))
     if isinstance(sock, UnixSock):
         return int(sock.shutdown(how))
     return -errno.EOPNOTSUPP
@@ -378,6 +405,8 @@ def close(sock: Sock) -> None:
     if isinstance(sock, TcpSock):
         sock.close()
     elif isinstance(sock, UdpSock):
+        sock.close()
+    elif isinstance(sock, PacketSock):
         sock.close()
     elif isinstance(sock, UnixSock):
         sock.close()

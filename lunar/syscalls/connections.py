@@ -51,7 +51,7 @@ def socket(family: int, type: int, protocol: int = 0) -> int:
 
 def new_socket(host: Host, family: int, kind: int, protocol: int) -> Sock:
     """What `socket` makes, without a descriptor."""
-    wrong = syscalls.any_socket_errno(family, kind, protocol)
+    wrong = syscalls.any_socket_errno(family, kind, protocol, host.ip)
     if wrong:
         raise error(wrong)
     sock: Sock | None

@@ -53,6 +53,18 @@ def decode(data: bytes) -> Packet | Malformed:
     return result
 
 
+def copy(frame: Frame) -> Frame:
+    """The same frame as another object, by way of its bytes."""
+    result = decode(encode(frame))
+    if not isinstance(result, Malformed):
+        return result
+    assert isinstance(frame, Packet), "a frame of ours did not survive its own bytes"
+    other = ipv4.copy(frame)
+    other.eth_dst = frame.eth_dst
+    other.eth_src = frame.eth_src
+    return other
+
+
 def mac_text(mac: int) -> str:
     """`mac`, 0 to 2**48 - 1, as ip-link(8) prints it: "02:00:00:00:00:01"."""
     assert 0 <= mac <= 0xFFFF_FFFF_FFFF, "a hardware address has 48 bits"

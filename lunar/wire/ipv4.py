@@ -114,6 +114,21 @@ def decode(data: bytes) -> Packet | Malformed:
     return packet
 
 
+def copy(packet: Packet) -> Packet:
+    """The same packet as another object, by way of its bytes."""
+    result = decode(encode(packet))
+    if not isinstance(result, Malformed):
+        return result
+    # Only what a raw socket sends can be bad inside; it is a plain Packet, and stays one.
+    other = Packet(packet.family, packet.src, packet.dst, packet.protocol, packet.payload)
+    other.size_bytes = packet.size_bytes
+    other.ttl = packet.ttl
+    other.tos = packet.tos
+    other.ident = packet.ident
+    other.dont_fragment = packet.dont_fragment
+    return other
+
+
 def encode_payload(packet: Packet) -> bytes:
     """What follows the IPv4 header: transport header and payload, or a plain `Packet`'s payload. Fragments cut this."""
     if isinstance(packet, TcpSegment):

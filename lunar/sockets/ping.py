@@ -1,0 +1,145 @@
+"""Ping sockets, icmp(7): socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP), for programs that want echo and nothing else.
+
+What is written is an echo request, whose identifier becomes the socket's own; what is read are the replies to it,
+without IP headers. In the place of a port stands the identifier. Who may have one says net.ipv4.ping_group_range.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import icmp, ip_output
+from lunar.net.device import Device
+from lunar.net.ip import Ip
+from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, IcmpMessage, Packet
+from lunar.sockets.raw import PACKET_MAX_BYTES, PacketSock, RawTable, table
+from lunar.udp import SOCK_DGRAM
+from lunar.wire import icmp as wire
+
+_LOOPBACK: Final = 0x7F00_0001
+_IDENTIFIERS: Final = 65_535
+_HEADERS: Final = 28
+
+
+@final
+class PingSock(PacketSock):
+    """A ping socket."""
+
+    def __init__(self, socks: RawTable) -> None:
+        super().__init__(socks, SOCK_DGRAM, ICMP)
+
+    def bind(self, addr: int, port: i64) -> i64:
+        """Take the identifier `port` (0: any) at `addr` (0: all). EADDRNOTAVAIL, EADDRINUSE, EINVAL if it has one."""
+        if self.local_port:
+            return -errno.EINVAL
+        if not self.is_ours(addr):
+            return -errno.EADDRNOTAVAIL
+        if port == 0:
+            port = self._free_identifier()
+        elif self._taken(port, not self.reuse_addr):
+            return -errno.EADDRINUSE
+        self.local_addr = addr
+        self.local_port = port
+        return 0
+
+    def _taken(self, port: i64, whoever: bool) -> bool:
+        """Whether another socket has the identifier; one that shares (SO_REUSEADDR) counts if `whoever`."""
+        for other in self.table.socks.get(ICMP, []):
+            if isinstance(other, PingSock) and other is not self and other.local_port == port:
+                if whoever or not other.reuse_addr:
+                    return True
+        return False
+
+    def _free_identifier(self) -> i64:
+        start: i64 = self.ip.rng.randrange(65_535)
+        tried: i64 = 0
+        while tried < _IDENTIFIERS:
+            port: i64 = 1 + (start + tried) % _IDENTIFIERS
+            if not self._taken(port, True):
+                return port
+            tried += 1
+        return 1 + start  # all are taken, and shared then
+
+    def connect(self, addr: int, port: i64) -> i64:
+        """As for datagrams; the socket gets its identifier, too."""
+        result: i64 = super().connect(addr, port)
+        if result == 0 and self.local_port == 0:
+            return self.bind(self.local_addr, 0)
+        return result
+
+    def take(self, packet: Packet, device: Device) -> bool:
+        if (
+            isinstance(packet, IcmpMessage)
+            and packet.type == icmp.ECHO_REPLY
+            and self.local_port != 0
+            and packet.rest >> 16 == self.local_port
+            and self.matches(packet)
+        ):
+            self.enqueue(wire.encode(packet), packet, device)
+        return False  # the protocol delivers to it: it is no copy beside
+
+    def send(self, data: bytes, addr: int) -> i64:
+        """Send an echo request. EINVAL for anything else; EMSGSIZE, EDESTADDRREQ, EACCES, ENETUNREACH, EPIPE."""
+        if self.local_port == 0:
+            bound: i64 = self.bind(self.local_addr, 0)  # before all checks, as on Linux
+            if bound < 0:
+                return bound
+        size: i64 = len(data)
+        if size > PACKET_MAX_BYTES:
+            return -errno.EMSGSIZE
+        if size < ICMP_HEADER_BYTES or data[0] != icmp.ECHO or data[1] != 0:
+            return -errno.EINVAL
+        if addr < 0:
+            if not self.connected:
+                return -errno.EDESTADDRREQ
+            addr = self.remote_addr
+        if self.error:
+            return -self.take_error()
+        if addr == 0:
+            addr = _LOOPBACK
+        route = self.route_to(addr)
+        if route is None:
+            return -self.recv_errno
+        if self.write_shut:
+            return -errno.EPIPE
+        whole: i64 = size + _HEADERS - ICMP_HEADER_BYTES
+        if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
+            return -errno.EMSGSIZE
+        source = self.local_addr if self.local_addr else ip_output.source_for(self.ip, addr, route)
+        sequence: i64 = (int(data[6]) << 8) | int(data[7])
+        rest: i64 = (self.local_port << 16) | sequence
+        message = IcmpMessage(AF_INET, source, addr, icmp.ECHO, 0, rest, data[ICMP_HEADER_BYTES:])
+        message.size_bytes = whole
+        message.ttl = self.ttl
+        message.tos = self.tos
+        message.dont_fragment = True
+        result: i64 = ip_output.send(self.ip, message, route)
+        if result != 0 and result != errno.EHOSTUNREACH:
+            return -result
+        self.ip.counters.icmp_out_msgs += 1
+        return size
+
+    def error_about(self, src: int, dst: int, data: bytes) -> bool:
+        identifier: i64 = (int(data[4]) << 8) | int(data[5])
+        return (
+            data[0] == icmp.ECHO
+            and identifier == self.local_port
+            and (self.local_addr == 0 or self.local_addr == src)
+            and (not self.connected or self.remote_addr == dst)
+        )
+
+
+def is_allowed(ip: Ip) -> bool:
+    """Whether root's group, which is that of all programs here, is in net.ipv4.ping_group_range."""
+    return ip.ping_group_first <= 0 <= ip.ping_group_last
+
+
+def create(ip: Ip) -> PingSock:
+    """A new ping socket."""
+    socks = table(ip)
+    sock = PingSock(socks)
+    socks.add(sock)
+    return sock

@@ -1,0 +1,353 @@
+"""Raw sockets, raw(7): packets of one protocol with their IP headers, as copies beside what the stack does with them.
+
+`RawTable` is what lunar/net/ip_input.py asks before a packet goes to its protocol; a host has one while a socket of
+this kind is open. Ping sockets, which see the answers to their own echo requests and no header, are in ping.py and
+share `PacketSock`, the queue.
+
+Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is refused with EMSGSIZE), IP_RECVERR.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import ip_output
+from lunar.net.device import Device
+from lunar.net.ip import Ip, RawReceiver
+from lunar.net.route import Route
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, IPV4_HEADER_BYTES, IcmpMessage, Packet
+from lunar.udp import QUEUE_OVERHEAD_BYTES
+from lunar.wire import ipv4
+from lunar.wire.malformed import Malformed
+
+SOCK_RAW: Final = 3
+IPPROTO_RAW: Final = 255  # sends only: its header is the program's
+PACKET_MAX_BYTES: Final = 65535
+
+_LOOPBACK: Final = 0x7F00_0001
+_ICMP_FILTERED: Final = 32  # types that ICMP_FILTER has a bit for
+
+
+@final
+class Taken:
+    """A packet as its socket will give it."""
+
+    def __init__(self, data: bytes, packet: Packet, device: Device) -> None:
+        self.data: bytes = data
+        self.src: int = packet.src
+        self.dst: int = packet.dst
+        self.ttl: i64 = packet.ttl
+        self.tos: i64 = packet.tos
+        self.device: Device = device
+
+
+class PacketSock(Sock):
+    """What raw and ping sockets have in common: an address, a peer, a queue."""
+
+    def __init__(self, table: RawTable, type: i64, protocol: i64) -> None:
+        super().__init__(AF_INET, type, protocol)
+        self.table: RawTable = table
+        self.ip: Ip = table.ip
+        self.ttl = table.ip.default_ttl
+        self.reuse_addr = True  # Linux' default for both kinds
+        self.connected: bool = False
+        self.queue: deque[Taken] = deque()
+        self.queued_bytes: i64 = 0
+        self.closed: bool = False
+        self.read_shut: bool = False
+        self.write_shut: bool = False
+        self.recv_errno: i64 = 0  # why `recv` returned None
+
+    # What the kinds do.
+
+    def take(self, packet: Packet, device: Device) -> bool:
+        """Queue what of `packet` the socket wants. Whether it counts as delivered to its protocol."""
+        raise NotImplementedError
+
+    def bind(self, addr: int, port: i64) -> i64:
+        raise NotImplementedError
+
+    def send(self, data: bytes, addr: int) -> i64:
+        """Send to `addr`, or with -1 to the peer. The length or -errno."""
+        raise NotImplementedError
+
+    def error_about(self, src: int, dst: int, data: bytes) -> bool:
+        """Whether an ICMP error that quotes `data`, sent from `src` to `dst`, is about a packet of this socket's."""
+        raise NotImplementedError
+
+    # What they share.
+
+    def is_ours(self, addr: int) -> bool:
+        """Whether a socket can be bound to `addr`."""
+        return addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr)
+
+    def connect(self, addr: int, port: i64) -> i64:
+        """Name the peer: to whom `send` goes, and from whom alone packets come. ENETUNREACH, EACCES."""
+        if addr == 0:
+            addr = _LOOPBACK
+        route = ip_output.route_for(self.ip, addr)
+        if route is None:
+            return -errno.ENETUNREACH
+        if self.ip.is_broadcast(addr) and not self.broadcast:
+            return -errno.EACCES
+        if self.local_addr == 0:
+            self.local_addr = ip_output.source_for(self.ip, addr, route)
+        self.remote_addr = addr
+        self.remote_port = port
+        self.connected = True
+        return 0
+
+    def disconnect(self) -> i64:
+        """Forget the peer (connect to AF_UNSPEC)."""
+        self.remote_addr = 0
+        self.remote_port = 0
+        self.connected = False
+        return 0
+
+    def route_to(self, addr: int) -> Route | None:
+        """The route for a packet to `addr`; None with `recv_errno` ENETUNREACH or EACCES."""
+        route = ip_output.route_for(self.ip, addr)
+        if route is None:
+            self.recv_errno = errno.ENETUNREACH
+        elif self.ip.is_broadcast(addr) and not self.broadcast:
+            self.recv_errno = errno.EACCES
+            return None
+        return route
+
+    def matches(self, packet: Packet) -> bool:
+        """Whether the packet is from the peer and for the address, where the socket has them."""
+        return (self.local_addr == 0 or self.local_addr == packet.dst) and (
+            not self.connected or self.remote_addr == packet.src
+        )
+
+    def enqueue(self, data: bytes, packet: Packet, device: Device) -> None:
+        """Keep `data`, what the program will read; dropped when the receive buffer is full."""
+        charge: i64 = QUEUE_OVERHEAD_BYTES + len(data)
+        if self.queue and self.queued_bytes + charge > self.rcvbuf:
+            return
+        self.queue.append(Taken(data, packet, device))
+        self.queued_bytes += charge
+        self.wake(POLLIN)
+
+    def recv(self, peek: bool) -> Taken | None:
+        """The next packet; None with `recv_errno` when there is none or an error is pending."""
+        if self.error:
+            self.recv_errno = self.take_error()
+            return None
+        if not self.queue:
+            self.recv_errno = 0 if self.read_shut else errno.EAGAIN
+            return None
+        if peek:
+            return self.queue[0]
+        taken = self.queue.popleft()
+        self.queued_bytes -= QUEUE_OVERHEAD_BYTES + len(taken.data)
+        return taken
+
+    def heard_error(self, number: i64, fatal: bool) -> None:
+        """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7))."""
+        if self.connected and fatal:
+            self.error = number
+            self.wake(POLLERR | POLLIN | POLLOUT)
+
+    def shutdown(self, how: i64) -> i64:
+        """End reading (0), writing (1) or both (2). ENOTCONN without a peer, though it takes effect, as on Linux."""
+        if how == 0 or how == 2:
+            self.read_shut = True
+        if how == 1 or how == 2:
+            self.write_shut = True
+        self.wake(POLLIN | POLLOUT | POLLHUP)
+        return 0 if self.connected else -errno.ENOTCONN
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.table.remove(self)
+        self.queue.clear()
+        self.queued_bytes = 0
+
+    def poll(self) -> int:
+        mask: int = POLLOUT
+        if self.queue:
+            mask |= POLLIN
+        if self.error:
+            mask |= POLLERR
+        if self.read_shut:
+            mask |= POLLIN | POLLRDHUP
+            if self.write_shut:
+                mask |= POLLHUP
+        return mask
+
+
+@final
+class RawSock(PacketSock):
+    """A raw socket. `local_port` is its protocol, which is what getsockname(2) shows."""
+
+    def __init__(self, table: RawTable, protocol: i64) -> None:
+        super().__init__(table, SOCK_RAW, protocol)
+        self.local_port = protocol
+        self.header_included: bool = protocol == IPPROTO_RAW  # IP_HDRINCL
+        self.icmp_filter: i64 = 0  # ICMP_FILTER: a set bit keeps its type out
+
+    def bind(self, addr: int, port: i64) -> i64:
+        """Take packets for `addr` only (0: all), and send from it. As often as wanted. EADDRNOTAVAIL, EINVAL."""
+        if self.connected:
+            return -errno.EINVAL
+        if not self.is_ours(addr):
+            return -errno.EADDRNOTAVAIL
+        self.local_addr = addr
+        return 0
+
+    def take(self, packet: Packet, device: Device) -> bool:
+        if not self.matches(packet):
+            return False
+        if self.protocol == ICMP and self._is_filtered(packet):
+            return True
+        self.enqueue(ipv4.encode(packet), packet, device)
+        return True
+
+    def _is_filtered(self, packet: Packet) -> bool:
+        type: i64 = 0
+        if isinstance(packet, IcmpMessage):
+            type = packet.type
+        elif len(packet.payload) < ICMP_HEADER_BYTES:
+            return True  # the filter finds no type in it
+        else:
+            type = int(packet.payload[0])  # a broken one
+        return type < _ICMP_FILTERED and self.icmp_filter >> type & 1 != 0
+
+    def send(self, data: bytes, addr: int) -> i64:
+        """Send a packet: `data` behind a header of ours, or with IP_HDRINCL the header too.
+
+        EMSGSIZE, EDESTADDRREQ, EINVAL (a header that is none), EACCES (broadcast), ENETUNREACH, EPIPE, a pending error.
+        """
+        size: i64 = len(data)
+        if size > PACKET_MAX_BYTES:
+            return -errno.EMSGSIZE
+        if addr < 0:
+            if not self.connected:
+                return -errno.EDESTADDRREQ
+            addr = self.remote_addr
+        if self.error:
+            return -self.take_error()
+        if addr == 0:
+            addr = _LOOPBACK
+        route = self.route_to(addr)
+        if route is None:
+            return -self.recv_errno
+        source = self.local_addr if self.local_addr else ip_output.source_for(self.ip, addr, route)
+        if self.header_included:
+            return self._send_whole(data, source, route)
+        if self.protocol == ICMP and size == 0:
+            return -errno.EFAULT  # Linux looks at the type
+        whole: i64 = size + IPV4_HEADER_BYTES
+        if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
+            return -errno.EMSGSIZE
+        packet = Packet(AF_INET, source, addr, self.protocol, data)
+        packet.size_bytes = whole
+        packet.ttl = self.ttl
+        packet.tos = self.tos
+        packet.dont_fragment = True
+        typed = ipv4.decode_payload(packet)
+        if not isinstance(typed, Malformed):
+            packet = typed  # otherwise it goes as it is, for its receiver to drop
+        return _sent(ip_output.send(self.ip, packet, route), size)
+
+    def _send_whole(self, data: bytes, source: int, route: Route) -> i64:
+        """The header is the program's. Linux sets total length and checksum, and the source and identification if 0."""
+        size: i64 = len(data)
+        if size > route.device.mtu:
+            return -errno.EMSGSIZE
+        if self.write_shut:
+            return -errno.EPIPE
+        header: i64 = (data[0] & 0x0F) << 2 if size > 0 else 0
+        if header < IPV4_HEADER_BYTES or header > size:
+            return -errno.EINVAL
+        src = int.from_bytes(data[12:16], "big")
+        dst = int.from_bytes(data[16:20], "big")
+        packet = Packet(AF_INET, src if src else source, dst, int(data[9]), data[header:])
+        packet.size_bytes = size - header + IPV4_HEADER_BYTES
+        packet.ttl = int(data[8])
+        packet.tos = int(data[1])
+        high: i64 = data[4]
+        low: i64 = data[5]
+        word: i64 = (int(data[6]) << 8) | int(data[7])
+        packet.dont_fragment = word & 0x4000 != 0
+        packet.more_fragments = word & 0x2000 != 0
+        packet.fragment_offset = (word & 0x1FFF) << 3
+        if data[0] >> 4 != 4:
+            return size  # of another version: everybody drops it
+        if not packet.more_fragments and packet.fragment_offset == 0:
+            typed = ipv4.decode_payload(packet)
+            if not isinstance(typed, Malformed):
+                packet = typed
+        return _sent(ip_output.send_own(self.ip, packet, route, (high << 8) | low), size)
+
+    def error_about(self, src: int, dst: int, data: bytes) -> bool:
+        return (self.local_addr == 0 or self.local_addr == src) and (not self.connected or self.remote_addr == dst)
+
+
+def _sent(result: i64, size: i64) -> i64:
+    # Linux learns from ARP, later, that nobody has the address; the packet is lost without a word to the sender.
+    if result == 0 or result == errno.EHOSTUNREACH:
+        return size
+    return -result
+
+
+@final
+class RawTable(RawReceiver):
+    """The raw and ping sockets of one host, by protocol, in the order of their making."""
+
+    def __init__(self, ip: Ip) -> None:
+        self.ip: Ip = ip
+        self.socks: dict[int, list[PacketSock]] = {}
+
+    def add(self, sock: PacketSock) -> None:
+        self.socks.setdefault(int(sock.protocol), []).append(sock)
+        self.ip.raw = self
+
+    def remove(self, sock: PacketSock) -> None:
+        socks = self.socks.get(int(sock.protocol))
+        if socks is not None and sock in socks:
+            socks.remove(sock)
+            if not socks:
+                del self.socks[int(sock.protocol)]
+
+    def receive(self, packet: Packet, device: Device) -> bool:
+        taken = False
+        socks = self.socks.get(int(packet.protocol))
+        if socks is not None:
+            for sock in socks.copy():
+                if sock.take(packet, device):
+                    taken = True
+        return taken
+
+    def error(self, protocol: int, number: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+        socks = self.socks.get(protocol)
+        if socks is not None:
+            for sock in socks.copy():
+                if sock.error_about(src, dst, data):
+                    sock.heard_error(number, fatal)
+
+
+def table(ip: Ip) -> RawTable:
+    """The table of the host whose network layer is `ip`, made when a socket first needs it."""
+    found = ip.raw
+    if isinstance(found, RawTable):
+        return found
+    made = RawTable(ip)
+    ip.raw = made
+    return made
+
+
+def create(ip: Ip, protocol: i64) -> RawSock:
+    """A new raw socket."""
+    socks = table(ip)
+    sock = RawSock(socks, protocol)
+    socks.add(sock)
+    return sock
