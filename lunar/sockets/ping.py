@@ -96,18 +96,17 @@ class PingSock(PacketSock):
             if not self.connected:
                 return -errno.EDESTADDRREQ
             addr = self.remote_addr
-        if self.error:
-            return -self.take_error()
         if addr == 0:
             addr = _LOOPBACK
         route = self.route_to(addr)
         if route is None:
             return -self.recv_errno
-        if self.write_shut:
-            return -errno.EPIPE
         whole: i64 = size + _HEADERS - ICMP_HEADER_BYTES
         if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
             return -errno.EMSGSIZE
+        refused: i64 = self.refusal()
+        if refused < 0:
+            return refused
         source = self.local_addr if self.local_addr else ip_output.source_for(self.ip, addr, route)
         sequence: i64 = (int(data[6]) << 8) | int(data[7])
         rest: i64 = (self.local_port << 16) | sequence

@@ -140,13 +140,19 @@ class PacketSock(Sock):
             self.recv_errno = self.take_error()
             return None
         if not self.queue:
-            self.recv_errno = 0 if self.read_shut else errno.EAGAIN
+            self.recv_errno = 0 if self.read_shut and not self.nonblocking else errno.EAGAIN  # as udp.py
             return None
         if peek:
             return self.queue[0]
         taken = self.queue.popleft()
         self.queued_bytes -= QUEUE_OVERHEAD_BYTES + len(taken.data)
         return taken
+
+    def refusal(self) -> i64:
+        """What the socket itself has against a packet: the pending error, or EPIPE; 0 if nothing."""
+        if self.error:
+            return -self.take_error()
+        return -errno.EPIPE if self.write_shut else 0
 
     def heard_error(self, number: i64, fatal: bool) -> None:
         """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7))."""
@@ -224,7 +230,8 @@ class RawSock(PacketSock):
     def send(self, data: bytes, addr: int) -> i64:
         """Send a packet: `data` behind a header of ours, or with IP_HDRINCL the header too.
 
-        EMSGSIZE, EDESTADDRREQ, EINVAL (a header that is none), EACCES (broadcast), ENETUNREACH, EPIPE, a pending error.
+        EMSGSIZE, EDESTADDRREQ, EINVAL (a header that is none), EACCES (broadcast), ENETUNREACH. With IP_HDRINCL alone,
+        as on Linux, a pending error and EPIPE.
         """
         size: i64 = len(data)
         if size > PACKET_MAX_BYTES:
@@ -233,8 +240,6 @@ class RawSock(PacketSock):
             if not self.connected:
                 return -errno.EDESTADDRREQ
             addr = self.remote_addr
-        if self.error:
-            return -self.take_error()
         if addr == 0:
             addr = _LOOPBACK
         route = self.route_to(addr)
@@ -263,8 +268,9 @@ class RawSock(PacketSock):
         size: i64 = len(data)
         if size > route.device.mtu:
             return -errno.EMSGSIZE
-        if self.write_shut:
-            return -errno.EPIPE
+        refused: i64 = self.refusal()
+        if refused < 0:
+            return refused
         header: i64 = (data[0] & 0x0F) << 2 if size > 0 else 0
         if header < IPV4_HEADER_BYTES or header > size:
             return -errno.EINVAL

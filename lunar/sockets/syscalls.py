@@ -294,16 +294,14 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     if isinstance(sock, UdpSock):
         packet = sock.recv(peek)
         if packet is None:
-            if flags & MSG_DONTWAIT and sock.recv_errno == 0:
-                sock.recv_errno = errno.EAGAIN
-            return Received(b"", 0, 0, sock.recv_errno)
+            return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
         return _message(packet.payload, size, flags, packet.src, packet.sport)
     if isinstance(sock, PacketSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
         taken = sock.recv(peek)
         if taken is None:
-            return Received(b"", 0, 0, sock.recv_errno)
+            return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
         return _message(taken.data, size, flags, taken.src, 0)
     if isinstance(sock, UnixSock):
         if flags & MSG_OOB:
@@ -330,6 +328,11 @@ def _of_unix(sock: UnixSock, data: bytes | None, size: int, flags: int) -> Recei
     got = _message(data, size, flags, 0, 0)
     got.name = sock.sender
     return got
+
+
+def _reason(number: i64, flags: int) -> i64:
+    """Why a datagram socket gave nothing: 0, the end, only to a call that would have waited."""
+    return errno.EAGAIN if number == 0 and flags & MSG_DONTWAIT else number
 
 
 def _message(data: bytes, size: int, flags: int, addr: int, port: i64) -> Received:
