@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar import socket_classes
+from lunar import socket_classes, waiting
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
@@ -563,12 +563,17 @@ class Host:
             self._lookups = Lookups(self)
         return self._lookups
 
-    def close_descriptor(self, descriptor: int) -> None:
-        """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux."""
+    def close_descriptor(self, descriptor: int, lingers: bool = True) -> None:
+        """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux.
+
+        With `lingers` a stream with SO_LINGER waits for its peer.
+        """
         sock = self.descriptors.remove(descriptor)
         if sock is not None:
             sock.wake(POLLERR | POLLHUP)  # an event loop's task that waits for it finds it closed
             syscalls.close_unused(sock)
+            if lingers and sock.linger_on:
+                waiting.linger(self, sock)
 
     def close_descriptors(self, descriptors: list[int]) -> None:
         """What the end of a program does with those that it had open."""

@@ -239,7 +239,8 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._connect_unix(sock, address)
-        result = -syscalls.connect(sock, *parse_address(self.host, sock, address, "connect"))
+        addr, port = parse_address(self.host, sock, address, "connect")
+        result = -syscalls.connect(sock, addr, port)
         if result != errno.EINPROGRESS or not self._may_wait(sock):
             return result
         deadline = self._deadline()
@@ -249,7 +250,8 @@ class LunarSocket(socket.socket):
             except TimeoutError:
                 return errno.EAGAIN
             if sock.poll() & (POLLOUT | POLLERR | POLLHUP):
-                return sock.take_error()
+                # With a timeout CPython asks for SO_ERROR; the call that blocks tells by itself, and that it is over.
+                return sock.take_error() if self._timeout_s is not None else -syscalls.connect(sock, addr, port)
 
     def _connect_unix(self, sock: UnixSock, address: Any) -> int:
         deadline = self._deadline()
@@ -448,6 +450,9 @@ class LunarSocket(socket.socket):
             raise error(result)
 
     def _real_close(self, _ss: Any = None) -> None:
+        self._let_go(lingers=True)
+
+    def _let_go(self, lingers: bool) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
@@ -461,7 +466,7 @@ class LunarSocket(socket.socket):
             return  # the end of the program has closed it
         if weave is not None:
             weave.descriptors.discard(descriptor)
-        self.host.close_descriptor(descriptor)
+        self.host.close_descriptor(descriptor, lingers)
 
     def detach(self) -> int:
         self._closed = True
@@ -473,7 +478,7 @@ class LunarSocket(socket.socket):
         descriptor = getattr(self, "_descriptor", -1)
         if descriptor >= 0 and self.host.descriptors.get(descriptor) is self.sock:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self._real_close()
+            self._let_go(lingers=False)  # whoever the collector interrupts does not wait
 
 
 # Programs show the name of the class, in `repr` above all: it is that of the one that they have asked for.

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, Sock
 from lunar.sockets import syscalls
+from lunar.tcp.sock import TcpSock
 from weaves.bridge import current_flow
+from weaves.here import here
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -55,6 +57,18 @@ def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
         if not sock.descriptors and not sock.held:
             # In the rest of this turn the call takes what it waited for, or parks again.
             host.scheduler.turns.append(_LastCall(sock))
+
+
+def linger(host: Host, sock: Sock) -> None:
+    """What close(2) still does, socket(7): SO_LINGER's seconds at most it waits until the peer has got everything.
+
+    In a coroutine string, which cannot be parked, it does not wait.
+    """
+    if not isinstance(sock, TcpSock) or here.flow is None:
+        return
+    deadline = host.scheduler.now_ns + int(sock.linger_s) * 1_000_000_000
+    while sock.is_lingering() and park(host, sock, POLLHUP, deadline):
+        pass
 
 
 class Patience:

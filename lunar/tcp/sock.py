@@ -20,6 +20,7 @@ from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
     CLOSED,
+    CLOSING,
     CONNECTED,
     CONNECTING,
     ESTABLISHED,
@@ -529,6 +530,11 @@ class TcpSock(Tcb):
 
     def is_listening(self) -> bool:
         return self.state == LISTEN
+
+    def is_lingering(self) -> bool:
+        """Whether, closed with SO_LINGER of some seconds, it waits for the peer to acknowledge the FIN."""
+        waits = self.state in (FIN_WAIT_1, CLOSING, LAST_ACK)
+        return waits and self.closed and self.linger_on and self.linger_s > 0
 
     def is_connected(self) -> bool:
         """Whether the connection has a peer to name: not before the handshake, and not after the end."""

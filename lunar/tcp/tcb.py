@@ -249,6 +249,8 @@ class Tcb(Sock):
         if state == old:
             return
         self.state = state
+        if self.orphan and self.waiters:
+            self.wake(POLLHUP)  # a close() that lingers
         if state == CLOSED:
             if old in (ESTABLISHED, CLOSE_WAIT):
                 self.ip.counters.tcp_estab_resets += 1

@@ -86,7 +86,7 @@ def play_streams(ops: list[Op], settle: Callable[[], None], poll: Callable[[Any]
                 result = attempt(sock.getsockopt, socket.SOL_SOCKET, socket.SO_ERROR)
             elif call == "names":
                 result = [address_of(attempt(name)) for name in (sock.getsockname, sock.getpeername)]
-            elif call == "connect" and who == 1:
+            elif call == "connect":
                 result = attempt(sock.connect, listener_name)
             elif call == "close" and how == 0:
                 sock.close()
