@@ -352,6 +352,11 @@ def is_at_end(sock: Sock) -> bool:
     return not isinstance(sock, UnixSock) or sock.is_at_end()
 
 
+def is_at_mark(sock: Sock) -> bool:
+    """Whether urgent data is next, where every read that has something ends."""
+    return isinstance(sock, TcpSock) and sock.at_mark()
+
+
 def read(sock: Sock, size: int) -> Received:
     """read(2) of a socket or a pipe's end."""
     if isinstance(sock, PipeEnd):

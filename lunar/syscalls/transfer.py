@@ -230,6 +230,10 @@ def receive(host: Host, fd: int, sock: Sock, size: int, flags: int, with_attachm
         patience.wait(POLLIN)
 
 
+def _ends_here(sock: Sock) -> bool:
+    return syscalls.is_at_end(sock) or syscalls.is_at_mark(sock)
+
+
 def _receive_all(patience: Patience, sock: Sock, size: int, flags: int, with_attachment: bool) -> Received:
     """MSG_WAITALL: until there are `size` bytes, the end, an error, or time is over."""
     whole = Received(b"", 0, 0, 0)
@@ -245,7 +249,7 @@ def _receive_all(patience: Patience, sock: Sock, size: int, flags: int, with_att
                 whole.data += got.data
                 whole.size += got.size
             came_with_files = got.attachment is not None and bool(got.attachment.files)
-            if whole.size >= size or got.size == 0 or came_with_files or syscalls.is_at_end(sock):
+            if whole.size >= size or got.size == 0 or came_with_files or _ends_here(sock):
                 return whole
         elif got.errno != errno.EAGAIN:
             raise error(int(got.errno))

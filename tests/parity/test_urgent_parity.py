@@ -80,18 +80,34 @@ def play(ops: list[Op], settle: Callable[[Any], None], poll: Callable[[Any], int
     return log
 
 
-def on_the_machine(ops: list[Op]) -> list[Any]:
-    def settle(sock: socket.socket) -> None:
-        while ask(sock, TIOCOUTQ):
-            os.sched_yield()
+def waiting_for_all(settle: Callable[[Any], None], inline: int) -> list[Any]:
+    """MSG_WAITALL ends at the mark, too."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, inline)
+    for data, flags in ((b"abc", 0), (b"!", socket.MSG_OOB), (b"def", 0)):
+        near.send(data, flags)
+    settle(near)
+    log = [far.recv(6, socket.MSG_WAITALL), far.recv(3, socket.MSG_WAITALL)]
+    near.close()
+    far.close()
+    return log
 
+
+def acknowledged(sock: socket.socket) -> None:
+    while ask(sock, TIOCOUTQ):
+        os.sched_yield()
+
+
+def on_the_machine(ops: list[Op]) -> list[Any]:
     def poll(sock: socket.socket) -> int:
         poller = select.poll()
         poller.register(sock, select.POLLIN | select.POLLPRI | select.POLLRDHUP)
         found = poller.poll(0)
         return found[0][1] if found else 0
 
-    return play(ops, settle, poll)
+    return play(ops, acknowledged, poll)
 
 
 def on_a_host(ops: list[Op]) -> list[Any]:
@@ -115,6 +131,16 @@ def test_random_programs_see_the_same(first: int) -> None:
         ops = script(seed)
         machine, host = on_the_machine(ops), on_a_host(ops)
         assert host == machine, f"program {seed}"
+
+
+@pytest.mark.parametrize("inline", [0, 1])
+def test_waiting_for_all_ends_at_the_mark(inline: int) -> None:
+    network = Network(seed=1)
+    seen: list[list[Any]] = []
+    host = network.host("host", "10.0.0.1/24")
+    network.start(host, lambda: seen.append(waiting_for_all(lambda _: time.sleep(1), inline)))
+    network.run()
+    assert seen[0] == waiting_for_all(acknowledged, inline)
 
 
 def test_the_programs_are_worth_it() -> None:
