@@ -34,7 +34,7 @@ def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
     """Park the string until a condition of `mask` may hold of `sock`. False when the deadline came first.
 
     Meanwhile the socket stays open, though its descriptor may be closed: as on Linux, where a call holds the file that
-    it found. Raises `RuntimeError` in a coroutine string, which cannot be parked.
+    it found.
     """
     flow = current_flow()
 

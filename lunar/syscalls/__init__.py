@@ -1,8 +1,8 @@
 """The system calls of a virtual host, as plain functions on descriptors: what C sees, with Linux' errnos.
 
 Called from a string they act on its host. They block as Linux' do: the string is parked until the call can go on,
-unless the descriptor has O_NONBLOCK, the call MSG_DONTWAIT, or SO_RCVTIMEO or SO_SNDTIMEO has passed. A coroutine
-string cannot be parked: there a call that would wait raises `RuntimeError`, and so does every call outside of strings.
+unless the descriptor has O_NONBLOCK, the call MSG_DONTWAIT, or SO_RCVTIMEO or SO_SNDTIMEO has passed. In a coroutine a
+call that waits holds up all that its loop does. Outside of all strings each call raises `RuntimeError`.
 
 An address is what it is in the module `socket`, a tuple or the name of a Unix socket; a `Sockaddr` is the C structure
 itself, for families that do not fit and lengths that are wrong. None in the place of data or of an address is a null

@@ -31,6 +31,8 @@ _SOCK_SEQPACKET: Final = 5
 _AF_UNSPEC: Final = 0
 # limits.h: how many buffers readv(2), writev(2) and sendmsg(2) take.
 _IOV_MAX: Final = 1024
+# read(2): the most bytes of one call.
+_MAX_COUNT: Final = 0x7FFF_F000
 # A bounded piece: what does not fit the send buffer would be copied anew at every turn.
 _PIECE_BYTES: Final = 262_144
 
@@ -214,7 +216,7 @@ def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tupl
 def receive(host: Host, fd: int, sock: Sock, size: int, flags: int, with_attachment: bool = False) -> Received:
     """What the calls that receive have in common, for who knows the socket of `fd` on `host` already."""
     if size < 0:
-        raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
+        size = _MAX_COUNT  # as a number without a sign it is more than Linux ever takes
     patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
     if flags & MSG_ERRQUEUE:
         patience.none = True

@@ -863,6 +863,11 @@ variants(
     too_many=lambda w, fd: w.calls.sendmsg(fd, [b"x"] * 1025),
     null=lambda w, fd: w.calls.sendmsg(fd, [b"a", None]),
     datagram=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, w.datagram_address()),
+    broadcast=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, LOOPBACK_BROADCAST),
+    other_family=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, OTHER_FAMILY),
+    unix_file_of_stream=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, w.unix_file(STREAM)),
+    unix_no_file=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, unix(w.path())),
+    unix_engaged=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, w.unix_engaged()),
 )
 variants(
     "recv",
@@ -885,12 +890,15 @@ variants(
     "recvfrom",
     plain=lambda w, fd: w.calls.recvfrom(fd, 100),
     peek=lambda w, fd: w.calls.recvfrom(fd, 3, PEEK),
+    urgent=lambda w, fd: w.calls.recvfrom(fd, 3, OOB),
+    negative=lambda w, fd: w.calls.recvfrom(fd, -1),
 )
 variants(
     "recvmsg",
     plain=lambda w, fd: w.calls.recvmsg(fd, 100)[:3],
     short=lambda w, fd: w.calls.recvmsg(fd, 3)[:3],
     truncated=lambda w, fd: w.calls.recvmsg(fd, 3, 0, TRUNC)[2],
+    urgent=lambda w, fd: w.calls.recvmsg(fd, 3, 0, OOB)[:2],
 )
 variants(
     "read",

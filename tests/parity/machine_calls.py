@@ -193,7 +193,7 @@ def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Any]:
     length = ctypes.c_uint32(128)
     count = _call("recvfrom", fd, room, _size(size), flags, name, ctypes.byref(length))
     told = _unpacked(name.raw[: length.value]) if length.value <= 128 else None
-    return room.raw[: min(count, size)].ljust(count, b"\0"), told or None
+    return room.raw[: min(count, size & 0xFFFF_FFFF)].ljust(count, b"\0"), told or None
 
 
 def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import call_table
@@ -25,13 +27,14 @@ from lunar.network import Network
 UNIX_STREAMS = [name.removeprefix("unix_") for name in SITUATIONS if name.startswith("unix_")]
 # (call, variant, situation or "*"): where a virtual host differs, and why.
 _POINTER = "the pointer is looked at first; Linux does when it has come to copy, after all that the state forbids"
+_URGENT = ("send", "recv", "recvfrom", "recvmsg")
 _UNIX_URGENT = "no urgent data on Unix sockets: of what Linux has it is an option of its configuration"
 EXPECTED: dict[tuple[str, str, str], str] = {
     ("send", "null", "*"): _POINTER,
     ("sendmsg", "null", "*"): _POINTER,
     ("write", "null", "*"): _POINTER,
     ("recv", "null", "*"): _POINTER,
-    **{(call, "urgent", f"unix_{which}"): _UNIX_URGENT for call in ("send", "recv") for which in UNIX_STREAMS},
+    **{(call, "urgent", f"unix_{which}"): _UNIX_URGENT for call in _URGENT for which in UNIX_STREAMS},
     ("ioctl", "at_mark", "unix_listening_with_one"): "Linux says 1 of a queue of connections, which has no mark",
 }
 
@@ -51,7 +54,12 @@ def outcome(function: Any, *args: Any) -> Any:
     try:
         return shown(function(*args))
     except OSError as failed:
-        return errno.errorcode.get(failed.errno or 0, str(failed))
+        return name_of(failed)
+
+
+def name_of(failed: OSError) -> str:
+    # One number has two names, and the table of the documentation that of sockets.
+    return "EOPNOTSUPP" if failed.errno == errno.EOPNOTSUPP else errno.errorcode.get(failed.errno or 0, str(failed))
 
 
 def settle(calls: Any) -> Any:
@@ -93,6 +101,23 @@ def assert_same(kernel: dict[tuple[str, str], Any], virtual: dict[tuple[str, str
     assert not differs, "\n".join(f"{what} ({', '.join(where)})" for what, where in differs.items())
 
 
+def documented() -> dict[str, set[str]]:
+    """The errnos of each call in the table of docs/syscalls.md."""
+    page = (Path(__file__).parents[2] / "docs" / "syscalls.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", page, re.MULTILINE)
+    return {call: set() if listed == "none" else set(listed.split(", ")) for call, listed in rows}
+
+
+def errnos_in(outcomes: Iterable[Any]) -> set[str]:
+    names = {*errno.errorcode.values(), "EOPNOTSUPP"}
+    return {found for found in outcomes if isinstance(found, str) and found in names}
+
+
+def test_the_table_of_the_documentation_has_every_call() -> None:
+    calls = {name for name in syscalls.__all__ if not name.startswith(("EPOLL", "Sockaddr"))}
+    assert documented().keys() == calls
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_gives_what_linux_gives(call: str) -> None:
     def all_cells(calls: Any, tag: str) -> dict[tuple[str, str], Any]:
@@ -105,6 +130,8 @@ def test_a_call_gives_what_linux_gives(call: str) -> None:
     kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-{call}-")
     virtual = on_a_host(lambda: all_cells(syscalls, "v"))
     assert_same(kernel, virtual, call)
+    # What the documentation says is what was found, and nothing else.
+    assert documented()[call] == errnos_in(kernel.values())
 
 
 def test_a_blocking_call_gives_what_linux_gives() -> None:
@@ -177,3 +204,5 @@ def test_what_makes_descriptors_gives_what_linux_gives() -> None:
         f"{name}: Linux {kernel[name]!r}, here {virtual[name]!r}" for name in MAKERS if kernel[name] != virtual[name]
     ]
     assert not differs, "\n".join(differs)
+    for call in {name.partition("(")[0] for name in MAKERS}:
+        assert documented()[call] == errnos_in(kernel[name] for name in MAKERS if name.startswith(f"{call}("))
