@@ -30,6 +30,29 @@ PAGES: Final = (
     ),
     ("weaves", "weaves.", "weaves/loader.py", ("load", "LiveTapestry")),
     ("", "weaves.", "weaves/output.py", ("Output",)),
+    (
+        "lunar.syscalls", "syscalls.", "lunar/syscalls/connections.py",
+        (
+            "socket", "socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername",
+            "shutdown", "setsockopt", "getsockopt",
+        ),
+    ),
+    (
+        "", "syscalls.", "lunar/syscalls/transfer.py",
+        (
+            "send", "sendto", "sendmsg", "recv", "recvfrom", "recv_into", "recvmsg", "read", "readv", "write", "writev",
+            "sendfile",
+        ),
+    ),
+    (
+        "", "syscalls.", "lunar/syscalls/readiness.py",
+        ("select", "poll", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait"),
+    ),
+    (
+        "", "syscalls.", "lunar/syscalls/control.py",
+        ("pipe", "pipe2", "close", "dup", "dup2", "dup3", "fcntl", "ioctl", "sysctl"),
+    ),
+    ("", "syscalls.", "lunar/sockaddr.py", ("Sockaddr",)),
     ("Parts to replace", "lunar.links.impairments.", "lunar/links/impairments.py", ("Impairment",)),
     ("", "lunar.tcp.congestion.", "lunar/tcp/congestion.py", ("CongestionControl",)),
 )  # fmt: skip
@@ -38,7 +61,7 @@ INTERNAL: Final = {
     "Network": {"next_device_number", "add_link", "lanes"},
     "Host": {
         "add_address", "replace_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
-        "getaddrinfo", "getnameinfo", "close", "weave", "files",
+        "getaddrinfo", "getnameinfo", "close", "close_descriptor", "lookups", "weave", "files",
     },
     "String": {
         "begin", "finish", "fail", "prepare_restart", "can_restart", "wait", "describe_failure", "vanish", "move",
