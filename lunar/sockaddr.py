@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lunar.host import Host
 
 AF_UNSPEC: Final = 0
+_SOCK_RAW: Final = 3
 
 # sizeof(struct sockaddr_storage), the longest that is taken; sockaddr_in; sockaddr_in6 without its scope (RFC 2133).
 _STORAGE_BYTES: Final = 128
@@ -78,8 +79,8 @@ def unpack(host: Host, sock: Sock, address: Any, caller: str) -> tuple[int, int,
         return AF_UNSPEC, number, port
     if len(address) < (_IN6_BYTES if six else _IN_BYTES):
         raise error(errno.EINVAL)
-    if address.family != sock.domain:
-        raise error(errno.EAFNOSUPPORT)
+    if address.family != sock.domain and not (caller == "bind" and sock.type == _SOCK_RAW):
+        raise error(errno.EAFNOSUPPORT)  # which raw sockets do not look at
     if six:
         return AF_INET6, int.from_bytes(address[8:24], "big"), int.from_bytes(address[2:4], "big")
     port, number = struct.unpack_from(">HI", address, 2)

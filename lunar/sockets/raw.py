@@ -209,6 +209,12 @@ class RawSock(PacketSock):
         self.local_addr = addr
         return 0
 
+    def disconnect(self) -> i64:
+        # Linux forgets the address, too, also one that was bound, and shows no protocol any more.
+        self.local_addr = 0
+        self.local_port = 0
+        return super().disconnect()
+
     def take(self, packet: Packet, device: Device) -> bool:
         if not self.matches(packet):
             return False

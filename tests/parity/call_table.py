@@ -49,8 +49,8 @@ class World:
         self.opened.append(fd)
         return fd
 
-    def socket(self, family: int, type: int, flags: int = NONBLOCK) -> int:
-        return self.keep(self.calls.socket(family, type | flags))
+    def socket(self, family: int, type: int, protocol: int = 0) -> int:
+        return self.keep(self.calls.socket(family, type | NONBLOCK, protocol))
 
     def wait(self, fd: int, events: int) -> None:
         assert self.calls.poll([(fd, events)], PATIENCE_MS), "what a situation waits for does not come"
@@ -554,6 +554,52 @@ def datagram_disconnected(w: World) -> int:
 def datagram_corked(w: World) -> int:
     fd = datagram_connected(w)
     w.calls.send(fd, b"part", MORE)
+    return fd
+
+
+# Raw sockets, of a protocol that nobody else speaks (RFC 3692)
+
+EXPERIMENTAL = 253
+
+
+@situation
+def raw_new(w: World) -> int:
+    return w.socket(INET, socket.SOCK_RAW, EXPERIMENTAL)
+
+
+@situation
+def raw_bound(w: World) -> int:
+    fd = raw_new(w)
+    w.calls.bind(fd, (HERE, 0))
+    return fd
+
+
+@situation
+def raw_connected(w: World) -> int:
+    fd = raw_new(w)
+    w.calls.connect(fd, (HERE, 0))
+    return fd
+
+
+@situation
+def raw_with_data(w: World) -> int:
+    fd = raw_connected(w)
+    w.calls.sendto(raw_new(w), b"hello", 0, (HERE, 0))
+    w.wait(fd, IN)
+    return fd
+
+
+@situation
+def raw_writing_ended(w: World) -> int:
+    fd = raw_connected(w)
+    w.calls.shutdown(fd, socket.SHUT_WR)
+    return fd
+
+
+@situation
+def raw_disconnected(w: World) -> int:
+    fd = raw_connected(w)
+    w.calls.connect(fd, Sockaddr.unspecified())
     return fd
 
 

@@ -45,6 +45,8 @@ def shown(value: Any) -> Any:
         if len(value) == 2 and value[0] in (call_table.HERE, "0.0.0.0"):
             return value[0], "a port" if value[1] else 0
         return [shown(one) for one in value]
+    if isinstance(value, bytes) and value[:2] == b"E\0":
+        return value[:4] + value[6:10] + value[12:]  # an IPv4 header without its identification and checksum
     if isinstance(value, (str, bytes)) and value[:1] in ("\0", b"\0") and len(value) > 8:
         return "a name"
     return value
