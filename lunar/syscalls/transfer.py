@@ -17,9 +17,11 @@ from lunar.sockets.attachment import Attachment
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Received
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.syscalls.descriptor import opened, opened_file, opened_socket
+from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 from lunar.waiting import Patience
 
@@ -68,11 +70,29 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
     if len(parts) > _IOV_MAX:
         raise error(errno.EMSGSIZE)
     data = b"".join(map(_payload, parts))
-    attachment = control.attached(host, sock, ancillary)
+    try:
+        attachment = control.attached(host, sock, ancillary)
+    except OSError:
+        if not (isinstance(sock, UdpSock) and sock.corked is not None):
+            _look_at_state(sock, address)
+            raise
+        attachment = None  # a datagram that is begun takes no more of it
     if attachment is None:
         return send_now(host, fd, sock, data, int(flags), address)
     assert isinstance(sock, UnixSock), "others have nothing to attach"
     return _send_with(host, fd, sock, data, int(flags), address, attachment)
+
+
+def _look_at_state(sock: Sock, address: Any) -> None:
+    """Raise what Linux finds wrong before it comes to ancillary data."""
+    if isinstance(sock, TcpSock):
+        _checked(syscalls.send(sock, b"", 0))
+    elif isinstance(sock, UnixSock):
+        if sock.type == _SOCK_SEQPACKET and sock.state != CONNECTED:
+            raise error(errno.ENOTCONN)
+    elif address is None:
+        if not (sock.connected if isinstance(sock, PacketSock) else sock.remote_port):
+            raise error(errno.EDESTADDRREQ)
 
 
 def _send_with(

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 import time
@@ -301,3 +302,39 @@ def test_sendfile_and_dup2_of_os_know_a_hosts_descriptors(net: Network, tmp_path
         return sent, data, other == FD_BASE + 50
 
     assert on_alpha(net, main) == (5, b"23456", True)
+
+
+# The documentation
+
+# Of names that Python does not know, and the levels of the rows.
+NUMBERS = {"UDP_CORK": 1, "ICMP_FILTER": 1, "SOL_RAW": 255}
+
+
+def test_the_options_of_the_documentation_are_those_that_are_obeyed(net: Network) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "syscalls.md").read_text(encoding="utf-8")
+    table = page.partition("## Options")[2].partition("##")[0]
+    listed = {
+        (level, name): (NUMBERS.get(level) or getattr(socket, level), NUMBERS.get(name) or getattr(socket, name))
+        for level, row in re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+
+    def obeyed() -> set[tuple[int, int]]:
+        found = set()
+        fds = [
+            syscalls.socket(INET, STREAM), syscalls.socket(INET, DGRAM), syscalls.socket(UNIX, STREAM),
+            syscalls.socket(socket.AF_INET6, STREAM), syscalls.socket(INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+        ]  # fmt: skip
+        for level in {level for level, _ in listed.values()}:
+            for name in range(128):
+                for fd in fds:
+                    for call, rest in ((syscalls.getsockopt, 64), (syscalls.setsockopt, 1)):
+                        try:
+                            call(fd, level, name, rest)
+                        except OSError as failed:
+                            if failed.errno in (errno.ENOPROTOOPT, errno.EOPNOTSUPP):
+                                continue
+                        found.add((level, name))
+        return found
+
+    assert on_alpha(net, obeyed) == set(listed.values())

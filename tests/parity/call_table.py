@@ -26,6 +26,7 @@ SOL, TCP, IP, UDP = socket.SOL_SOCKET, socket.IPPROTO_TCP, socket.IPPROTO_IP, so
 IN, OUT, ERR, HUP, RDHUP = select.POLLIN, select.POLLOUT, select.POLLERR, select.POLLHUP, select.POLLRDHUP
 DONTWAIT, PEEK, TRUNC, WAITALL = socket.MSG_DONTWAIT, socket.MSG_PEEK, socket.MSG_TRUNC, socket.MSG_WAITALL
 OOB, ERRQUEUE, MORE, NOSIGNAL = socket.MSG_OOB, socket.MSG_ERRQUEUE, socket.MSG_MORE, socket.MSG_NOSIGNAL
+RIGHTS = socket.SCM_RIGHTS
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a RST
 ADD, DEL, MOD = 1, 2, 3  # EPOLL_CTL_ADD ..., which Python does not name
 # How long a wait that is bound to succeed may take, in ms: only a failing test waits for it.
@@ -914,6 +915,11 @@ variants(
     unix_file_of_stream=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, w.unix_file(STREAM)),
     unix_no_file=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, unix(w.path())),
     unix_engaged=lambda w, fd: w.calls.sendmsg(fd, [b"x"], (), 0, w.unix_engaged()),
+    descriptor=lambda w, fd: w.calls.sendmsg(fd, [b"x"], [(SOL, RIGHTS, struct.pack("i", w.socket(INET, DGRAM)))]),
+    closed_descriptor=lambda w, fd: w.calls.sendmsg(fd, [b"x"], [(SOL, RIGHTS, struct.pack("i", -1))]),
+    many_descriptors=lambda w, fd: w.calls.sendmsg(fd, [b"x"], [(SOL, RIGHTS, bytes(4 * 254))]),
+    unknown_ancillary=lambda w, fd: w.calls.sendmsg(fd, [b"x"], [(SOL, 99, b"data")]),
+    ancillary_of_another_level=lambda w, fd: w.calls.sendmsg(fd, [b"x"], [(9999, 1, b"data")]),
 )
 variants(
     "recv",

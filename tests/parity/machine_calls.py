@@ -178,6 +178,13 @@ def _message(buffers: Sequence[Any], address: Any) -> tuple[_Msghdr, list[Any]]:
 
 def sendmsg(fd: int, buffers: Sequence[Any], ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
     header, _kept = _message(buffers, address)
+    if ancillary:
+        # CMSG_ALIGN: each part begins at a multiple of eight.
+        parts = [struct.pack("Qii", 16 + len(data), level, type) + data for level, type, data in ancillary]
+        control = b"".join(part.ljust(-(-len(part) // 8) * 8, b"\0") for part in parts)
+        room = ctypes.create_string_buffer(control, len(control))
+        header.control, header.controllen = ctypes.addressof(room), len(control)
+        _kept.append(room)
     return _call("sendmsg", fd, ctypes.byref(header), flags)
 
 
