@@ -16,7 +16,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import greenlet
@@ -138,7 +138,7 @@ class Flow:
                 # `turn`, or `kill`, has pinned the weave again.
                 asyncio._set_running_loop(loop)
             if self._vanishing:
-                unwinding.leave(type(self)._main.__code__, self._left)
+                unwinding.leave(self.base_code, self._left)
             while self._interrupts:
                 self._interrupts.popleft()(sys._getframe(1))
             if self._wakes != wakes:
@@ -220,6 +220,11 @@ class Flow:
         return bool(self._greenlet) and not self.ended
 
     @property
+    def base_code(self) -> CodeType:
+        """What its outermost frame runs."""
+        return Flow._main.__code__
+
+    @property
     def frame(self) -> FrameType | None:
         """Where it is parked; None while it runs, and before and after."""
         return None if self._greenlet is None else self._greenlet.gr_frame
@@ -263,6 +268,10 @@ def _nothing(*_args: Any) -> None:
 def current_flow() -> Flow:
     """The flow that runs. Raises `RuntimeError` outside of all: a blocking call there would stop the whole run."""
     flow = here.flow
+    if flow is None:
+        loop: Any = asyncio._get_running_loop()
+        if loop is not None and here.weave is not None:
+            flow = loop.flow_of_turn()
     if flow is None:
         raise RuntimeError("a blocking call outside of all strings: it would stop the whole run")
     return flow

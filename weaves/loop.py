@@ -20,11 +20,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import greenlet
+
 from weaves.bridge import Flow, current_flow
 from weaves.directory import directory
 from weaves.here import here
-from weaves.loop_flow import LoopFlow
 from weaves.process import refuse_process
+from weaves.runner import LoopFlow, Runner
 from weaves.scheduler import FOREVER, Call
 from weaves.unwinding import discard_coroutines
 
@@ -110,7 +112,8 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
         self._pool = 0
         self._pool_is_idle: asyncio.Future[None] | None = None
-        self._blocked = False  # a direct loop, in the middle of a turn
+        # The flow of a callback that blocks, in a turn of a direct loop.
+        self._borrowed: LoopFlow | None = None
         self._numbers = 0
         self._task_names = 0
         weave.loops[self] = None
@@ -240,16 +243,6 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         weave = here.weave = self.weave
         if weave.cwd is not directory.now:
             directory.enter(weave.cwd)
-        idle = weave.supervisor.idle_flows
-        flow = idle.pop() if idle else LoopFlow(weave, idle)
-        try:
-            flow.run(self)
-        finally:
-            here.weave = None
-
-    def take_turn(self) -> None:
-        """The body of a direct loop's turn, in the flow that is lent to it."""
-        self._blocked = True
         asyncio._set_running_loop(self)
         try:
             self._run_ready()
@@ -257,11 +250,22 @@ class WeaveLoop(_Base):  # type: ignore[misc]
             # It has ended the task that raised it, which is a string or belongs to one; the string's end is reported.
             pass
         finally:
-            self._blocked = False
+            asyncio._set_running_loop(None)
+            here.weave = None
             if self._ready and not self._closed:
                 self._turns.append(self)
             else:
                 self._queued = False
+            flow, self._borrowed = self._borrowed, None
+            if flow is not None:
+                flow.turn_is_over()
+
+    def flow_of_turn(self) -> Flow | None:
+        """A flow for a callback of this turn that blocks, None if it is no turn of a direct loop's."""
+        if not self._direct or not isinstance(greenlet.getcurrent(), Runner):
+            return None
+        flow = self._borrowed = here.flow = LoopFlow(self)
+        return flow
 
     def _run_ready(self) -> None:
         ready = self._ready
@@ -311,7 +315,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
     @property
     def is_blocked(self) -> bool:
         """Whether a callback of it is in the middle of a blocking call."""
-        return self._blocked or (not self._direct and self._thread_id is not None and self._flow is None)
+        return (self._borrowed is not None and self._borrowed.has_parked) or (
+            not self._direct and self._thread_id is not None and self._flow is None
+        )
 
     def is_running(self) -> bool:
         return (self._direct and not self._closed) or self._thread_id is not None

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from weaves import interpose
+from weaves import interpose, runner
 from weaves.directory import directory
 from weaves.here import here
 from weaves.scheduler import BUDGET_SPENT, FOREVER, STOPPED, Scheduler
@@ -50,18 +50,23 @@ def run_slice(scheduler: Scheduler, until_ns: int, watchdog: Watchdog | None = N
     run = scheduler.run if watchdog is None else watchdog.run
     with _inside(), contextlib.nullcontext() if watchdog is None else watchdog.watched():
         end = perf_counter() + SLICE_S
-        while True:
-            reason = run(until_ns, _LOOK_EVERY)
-            _collect(scheduler, watchdog)
-            if reason != BUDGET_SPENT or perf_counter() >= end:
-                return reason
+
+        def slice_() -> int:
+            while True:
+                reason = run(until_ns, _LOOK_EVERY)
+                _collect(scheduler, watchdog)
+                if reason != BUDGET_SPENT or perf_counter() >= end:
+                    return reason
+
+        return runner.run(slice_)
 
 
 def settle(scheduler: Scheduler, turns: int, watchdog: Watchdog | None = None) -> None:
     """Let what is ready at this instant run, at most `turns` events and turns: the clock stands still."""
     scheduler.forget_stop()
     with _inside():
-        (scheduler if watchdog is None else watchdog).run(scheduler.now_ns, turns)
+        run = scheduler.run if watchdog is None else watchdog.run
+        runner.run(lambda: run(scheduler.now_ns, turns))
 
 
 @contextlib.contextmanager

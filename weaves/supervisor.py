@@ -20,7 +20,6 @@ from weaves.trace import Trace
 from weaves.weave import Weave
 
 if TYPE_CHECKING:
-    from weaves.loop_flow import LoopFlow
     from weaves.watchdog import Watchdog
 
 STOP: Final = "stop"
@@ -55,8 +54,6 @@ class Supervisor:
         self.stopped_by: String | None = None
         self.halted_by: HangReport | None = None  # a hang that is no string's
         self.closing = False
-        # Greenlets that no direct loop uses now.
-        self.idle_flows: list[LoopFlow] = []
         self._next_lane = 0
 
     @property

@@ -536,7 +536,7 @@ _HANDLE_RUN: Final = events.Handle._run.__code__
 _FLOW_MAIN: Final = Flow._main.__code__
 _RUN_FOREVER: Final = WeaveLoop.run_forever.__code__
 # Where the machine's side ends and programs begin.
-_CALLS: Final = frozenset((_FLOW_MAIN, WeaveLoop.take_turn.__code__, Flow.turn.__code__, Flow.kill.__code__))
+_CALLS: Final = frozenset((_FLOW_MAIN, WeaveLoop.turn.__code__, Flow.turn.__code__, Flow.kill.__code__))
 
 
 def _string_of(handle: asyncio.Handle) -> String | None:

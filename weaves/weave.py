@@ -16,9 +16,9 @@ from weaves.bridge import Flow
 from weaves.clock import EPOCH_NS
 from weaves.deadlock import DeadlockCheck
 from weaves.here import here, string_here
-from weaves.loop_flow import LoopFlow
 from weaves.modules import Modules
 from weaves.process import Process
+from weaves.runner import LoopFlow
 from weaves.scheduler import Lane, Scheduler
 from weaves.seeds import LazyGenerator
 from weaves.signals import SignalTable
