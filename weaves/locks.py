@@ -63,11 +63,19 @@ class Lock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As CPython has it; `timeout` is in seconds of virtual time inside a weave."""
-        if here.weave is None:
+        weave = here.weave
+        if weave is None:
             return self._acquire_outside(blocking, timeout)
-        wait_ns = _wait_ns(blocking, timeout)
+        wait_ns = None if blocking and timeout == -1 else _wait_ns(blocking, timeout)
         if self._machine.acquire(False):
-            self._held_by(current_state())
+            # `_held_by`, and `current_state` before it, without the calls: this is done some times for each switch.
+            flow = here.flow
+            state = None if flow is None else flow.thread
+            if state is None:
+                state = current_state()
+            self.holder = state
+            if self._home is not weave:
+                state.held[self] = None
             return True
         if wait_ns == 0:
             return False
@@ -130,7 +138,7 @@ class Lock:
         if not self._machine.locked():
             raise RuntimeError("release unlocked lock")
         holder = self.holder
-        if isinstance(holder, ThreadState):
+        if isinstance(holder, ThreadState) and holder.held:
             holder.held.pop(self, None)
         waiters = self._waiters
         while waiters:
