@@ -15,8 +15,8 @@ import time
 import zlib
 
 PORT = 7000
-EXCHANGES = 3
-LARGEST = 3000
+EXCHANGES = 2
+LARGEST = 2000
 
 
 class Turn(socketserver.BaseRequestHandler):
