@@ -101,6 +101,41 @@ delay = "5ms"
 loss = "0.5%"
 """
 
+# Nothing runs on the router and the server: their kernels answer. icmplib numbers its requests from the number of the
+# process that imports it: isolated, that is the program's.
+PINGS = """
+[tapestry]
+seed = 1
+until = "10m"
+isolate = ["icmplib"]
+
+[hosts.client]
+eth0 = "10.0.0.2/24"
+net = '''
+route add default gw 10.0.0.1
+sysctl -w net.ipv4.ping_group_range="0 0"
+'''
+strings = [{{ run = "{program} client server 10.0.0.77" }}]
+
+[hosts.router]
+eth0 = "10.0.0.1/24"
+eth1 = "10.0.1.1/24"
+net = "sysctl -w net.ipv4.ip_forward=1"
+
+[hosts.server]
+eth0 = "10.0.1.2/24"
+net = "route add default gw 10.0.1.1"
+
+[[links]]
+ends = ["client", "router.eth0"]
+delay = "2ms"
+
+[[links]]
+ends = ["router.eth1", "server"]
+delay = "5ms"
+loss = "1%"
+"""
+
 # Twisted has one reactor a process, so each program has a Twisted of its own.
 TWISTED = PAIR.replace('until = "10m"', 'until = "10m"\nisolate = ["twisted"]')
 
@@ -145,6 +180,11 @@ ROWS = [
     Row("use_http_server", r"20 pages, 2 forms of 200016 bytes, 2 doors, a file of text/plain, ConnectionRefusedError"),
     Row("use_httpx", r"HTTP/2, HTTP/1.1 with and without TLS: 1080000 bytes of pages"),
     Row("use_hypercorn", r"HTTP/2 says 2, HTTP/1\.1 says 1\.1, echoed 415100 bytes, listed 20000 numbers"),
+    Row(
+        "use_icmplib",
+        r"pinged 10\.0\.1\.2, alive \[True, False, True\], 2 hops, time exceeded at 10\.0\.0\.1",
+        tapestry=PINGS,
+    ),
     Row(
         "use_kademlia",
         r"stored 10, knows \d+|found 10, and None",
