@@ -203,6 +203,8 @@ ROWS = [
     Row(
         "use_requests",
         r"2 sessions, 16 slow pages in 4 s, retried for 2 s, ConnectionError SSLError ConnectionError",
+        # urllib3 warns of a clock that is behind its own release.
+        tapestry=PAIR.replace('until = "10m"', 'until = "10m"\nepoch = "2026-01-01"'),
     ),
     Row(
         "use_smtplib",
