@@ -170,6 +170,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     def _timer_fired(self, timer: TimerHandle) -> None:
         timer._scheduled = False  # type: ignore[attr-defined]
+        timer.event.argument = None  # the timer, which leads back; what it holds is freed without the collector
         self.timers -= 1
         self._fired_ns = int(self._scheduler.now_ns)
         self._fired_round = timer.round
@@ -180,6 +181,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         if handle.event.queued:
             self.timers -= 1
             self._scheduler.cancel(handle.event)
+            handle.event.argument = None
 
     # Callbacks
 

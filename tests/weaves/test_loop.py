@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,31 @@ def test_a_timeout_that_was_not_needed_leaves_no_event(world: World) -> None:
 
     world.run(main)
     assert (world.now, world.scheduler.pending()) == (2.0, 0)
+
+
+def test_a_timer_that_is_over_is_freed_without_the_garbage_collector(world: World) -> None:
+    class Noted:
+        def call(self) -> None:
+            """Nothing: what is looked at is when it is freed."""
+
+    async def main() -> list[Noted | None]:
+        loop = asyncio.get_running_loop()
+        left = []
+        for cancelled in (False, True):
+            noted = Noted()
+            timer = loop.call_later(1, noted.call)
+            if cancelled:
+                timer.cancel()
+            left.append(weakref.ref(noted))
+            del noted, timer
+            await asyncio.sleep(2)
+        return [reference() for reference in left]
+
+    gc.disable()
+    try:
+        assert world.run(main) == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_timer_that_is_cancelled_between_its_time_and_its_turn_does_not_fire(world: World) -> None:
