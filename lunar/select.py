@@ -52,8 +52,8 @@ class Select:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        # How often a flow has not waited since it last did.
-        self._hurried: WeakKeyDictionary[Flow, int] = WeakKeyDictionary()
+        # How often a flow has called in a row without waiting, and when it did so last.
+        self._hurried: WeakKeyDictionary[Flow, tuple[int, int]] = WeakKeyDictionary()
 
     # On numbers
 
@@ -102,12 +102,15 @@ class Select:
             if loopback.tx_packets == loopback.rx_packets + loopback.rx_dropped:
                 break
             flow.park_for(0)
-        hurried = self._hurried.get(flow, 0)
+        scheduler = self._host.scheduler
+        hurried, last_ns = self._hurried.get(flow, (0, 0))
+        if last_ns != scheduler.now_ns:
+            hurried = 0  # it has waited for something else
         if hurried > _HURRIED_CALLS:
             flow.park_for(_HURRIED_NS)
         found = look()
         if found or timeout_ns == 0:
-            self._hurried[flow] = hurried + 1
+            self._hurried[flow] = hurried + 1, int(scheduler.now_ns)
         if not found and timeout_ns == 0:
             # Let the other strings of the host have their turn: who asks again and again may wait for what they do.
             flow.wake()

@@ -122,8 +122,16 @@ def test_who_goes_round_in_a_loop_without_waiting_sees_the_time_go_by(net: Netwo
                 assert select.select([first], [first], []) == ([], [first], [])
         return time.monotonic()
 
+    def a_clock() -> float:
+        begin = time.monotonic()
+        for _ in range(500):
+            assert select.select([], [], [], 0) == ([], [], [])
+            time.sleep(0.5)
+        return time.monotonic() - begin
+
     flags: list[str] = []
     assert 1.0 < on_alpha(net, a_deadline) < 1.001
+    assert on_alpha(net, a_clock) == 250  # who waits in between loses no time
     begin = net.now
     assert begin + 0.02 <= on_alpha(net, beside(a_flag, at(0.02, flags.append, "set"))) < begin + 0.021
 
