@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import contextvars
 import copyreg
 import datetime
@@ -310,6 +311,30 @@ def _(moment: Moment) -> None:
         return found
 
     assert moment.both(look) == ((True, True, True), (True, True, False))
+
+
+@row("ssl.SSLContext.wrap_socket")
+def _(moment: Moment) -> None:
+    certificates = Path(__file__).parents[2] / "tapestries" / "apps" / "tls"
+    accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    accepting.load_cert_chain(certificates / "server.pem")
+    connecting = ssl.create_default_context(cafile=certificates / "authority.pem")
+
+    def look() -> tuple[bool, bool, bytes]:
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        other.setblocking(False)
+        client = connecting.wrap_socket(one, server_hostname="server", do_handshake_on_connect=False)
+        server = accepting.wrap_socket(other, server_side=True, do_handshake_on_connect=False)
+        with client, server:
+            while client.version() is None or server.version() is None:
+                for sock in (client, server):
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        sock.do_handshake()
+            client.send(b"over TLS")
+            return isinstance(client, ssl.SSLSocket), client.fileno() >= 2**30, server.recv(100)
+
+    assert moment.both(look) == ((True, True, b"over TLS"), (True, False, b"over TLS"))
 
 
 @row("socket.getaddrinfo")
