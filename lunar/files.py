@@ -18,6 +18,7 @@ from lunar import syscalls as descriptor_calls
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sockets import syscalls
+from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd, pipe
 from weaves.bridge import current_flow
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # What fstat(2) says besides the kind: read and write for the owner of a pipe, everything for sockets, as on Linux.
 _PIPE_MODE: Final = stat.S_IFIFO | 0o600
 _SOCKET_MODE: Final = stat.S_IFSOCK | 0o777
+# And of what is neither, but only a descriptor: epoll, eventfd.
+_OTHER_MODE: Final = 0o600
 # What a blocking write hands over at once.
 _WRITE_BYTES: Final = 262_144
 
@@ -95,6 +98,28 @@ class Files:
         except OSError:
             self.close(first)
             raise
+
+    def eventfd(self, initval: int, flags: int = os.EFD_CLOEXEC) -> int:
+        """As os.eventfd: the descriptor of a counter."""
+        if initval < 0:
+            raise ValueError("value must be positive")
+        if initval >= 2**32:
+            raise OverflowError("Python int too large for C unsigned int")
+        if flags & ~(os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE):
+            raise error(errno.EINVAL)
+        counter = EventFd(initval, bool(flags & os.EFD_SEMAPHORE))
+        counter.nonblocking = bool(flags & os.EFD_NONBLOCK)
+        fd = self.install(counter)
+        self._host.descriptors.set_inheritable(fd, not flags & os.EFD_CLOEXEC)
+        return fd
+
+    def eventfd_read(self, fd: int) -> int:
+        """As os.eventfd_read: takes what was counted, or 1 from a semaphore."""
+        return int.from_bytes(self.read(fd, 8), "little")
+
+    def eventfd_write(self, fd: int, value: int) -> None:
+        """As os.eventfd_write: adds to the counter."""
+        self.write(fd, value.to_bytes(8, "little"))
 
     def dup(self, fd: int) -> int:
         """Another descriptor of what `fd` names."""
@@ -188,7 +213,8 @@ class Files:
     # What it is
 
     def fstat(self, fd: int) -> os.stat_result:
-        mode = _PIPE_MODE if isinstance(self._sock(fd), PipeEnd) else _SOCKET_MODE
+        sock = self._sock(fd)
+        mode = _SOCKET_MODE if syscalls.is_socket(sock) else _PIPE_MODE if isinstance(sock, PipeEnd) else _OTHER_MODE
         return os.stat_result((mode, fd, 0, 1, 0, 0, 0, 0, 0, 0))
 
     def isatty(self, fd: int) -> bool:
@@ -208,7 +234,7 @@ class Files:
         self._sock(fd)
         self._host.descriptors.set_inheritable(fd, bool(inheritable))
 
-    def fcntl(self, fd: int, cmd: int, arg: Any = 0) -> int:
+    def fcntl(self, fd: int, cmd: int, arg: Any = 0) -> Any:
         return descriptor_calls.fcntl(fd, cmd, arg)
 
     def ioctl(self, fd: int, request: int, arg: Any = 0, mutate_flag: bool = True) -> Any:

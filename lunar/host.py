@@ -575,6 +575,10 @@ class Host:
             if lingers and sock.linger_on:
                 waiting.linger(self, sock)
 
+    def weave_with_pid(self, pid: int) -> Weave | None:
+        """The program of this number, if it runs."""
+        return next((weave for weave in self._weaves.values() if weave.pid == pid and weave.runs), None)
+
     def close_descriptors(self, descriptors: list[int]) -> None:
         """What the end of a program does with those that it had open."""
         for descriptor in descriptors:

@@ -38,10 +38,10 @@ class EventFd(Sock):
         return taken.to_bytes(8, "little")
 
     def write(self, data: bytes) -> i64:
-        """Add the number in the first eight bytes. 8; EINVAL, EAGAIN while there is no room for so much."""
-        if len(data) < 8:
+        """Add the number in eight bytes. 8; EINVAL of more or fewer, EAGAIN while there is no room for so much."""
+        if len(data) != 8:
             return -errno.EINVAL
-        added = int.from_bytes(data[:8], "little")
+        added = int.from_bytes(data, "little")
         if added == OVERFLOW:
             return -errno.EINVAL
         if self.count + added >= OVERFLOW:

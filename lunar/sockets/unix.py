@@ -212,8 +212,10 @@ class UnixSock(Sock):
         EAGAIN, ECONNREFUSED (a datagram socket whose peer is gone), ECONNRESET, EMSGSIZE, ENOTCONN, EPIPE.
         """
         outbox = self.outbox
+        if self.type == SOCK_SEQPACKET and self.error:
+            return -self.take_error()
         if self.type != SOCK_DGRAM and self.state == CONNECTED and (outbox.ended or outbox.deaf):
-            return -errno.EPIPE  # also when the peer was closed with unread data: that is told to who reads
+            return -errno.EPIPE  # of a stream also when its peer was closed with unread data: who reads is told that
         if self.error:
             return -self.take_error()
         if self.ended:
@@ -222,8 +224,11 @@ class UnixSock(Sock):
             return -errno.ENOTCONN
         if self.type == SOCK_DGRAM:
             if outbox.reader is None:
-                # Its peer is gone: this is told once, and then it has none.
+                # Its peer is gone: this is told once, and then it has none. On Linux what waits to be read goes, too.
                 self.state = UNCONNECTED
+                self.inbox.clear()
+                self.senders.clear()
+                self._let_send()
                 return -errno.ECONNREFUSED
             return self._send_datagram(data, outbox.reader, attachment)
         size: i64 = len(data)
@@ -304,7 +309,8 @@ class UnixSock(Sock):
         """
         inbox = self.inbox
         self.came = None
-        if inbox.is_empty():
+        # A stream gives its data first; of messages the error comes before.
+        if inbox.is_empty() or (self.error != 0 and self.type != SOCK_STREAM):
             if self.error:
                 self.recv_errno = self.take_error()
                 return None
@@ -421,7 +427,7 @@ class UnixSock(Sock):
             outbox.ended = True
             outbox.writer = None
         self._let_send()
-        if peer is not None and (self.type != SOCK_DGRAM or inbox.writer is peer):
+        if peer is not None and self.type != SOCK_DGRAM:
             peer.wake(_EVERYTHING)
 
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar import interfaces
+from lunar import interfaces, owner
 from lunar.errors import error
 from lunar.net.sock import Sock
 from lunar.sockets import ioctl as queued
@@ -27,12 +27,19 @@ O_WRONLY: Final = 1
 O_RDWR: Final = 2
 O_NONBLOCK: Final = SOCK_NONBLOCK
 O_CLOEXEC: Final = SOCK_CLOEXEC
+O_ASYNC: Final = 0o20000
 
 F_DUPFD: Final = 0
 F_GETFD: Final = 1
 F_SETFD: Final = 2
 F_GETFL: Final = 3
 F_SETFL: Final = 4
+F_SETOWN: Final = 8
+F_GETOWN: Final = 9
+F_SETSIG: Final = 10
+F_GETSIG: Final = 11
+F_SETOWN_EX: Final = 15
+F_GETOWN_EX: Final = 16
 F_DUPFD_CLOEXEC: Final = 1030
 F_GETPIPE_SZ: Final = 1032
 FD_CLOEXEC: Final = 1
@@ -40,6 +47,11 @@ FD_CLOEXEC: Final = 1
 FIONBIO: Final = 0x5421
 FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
+FIOASYNC: Final = 0x5452
+FIOSETOWN: Final = 0x8901
+SIOCSPGRP: Final = 0x8902
+FIOGETOWN: Final = 0x8903
+SIOCGPGRP: Final = 0x8904
 # CPython's limit of an argument that is not changed in place.
 _IOCTL_BYTES: Final = 1024
 
@@ -101,12 +113,15 @@ def dup3(fd: int, other: int, flags: int) -> int:
     return install_at(host, sock, other, flags)
 
 
-def fcntl(fd: int, command: int, argument: int = 0) -> int:
-    """`fcntl(2)`. F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC; EINVAL for others.
+def fcntl(fd: int, command: int, argument: Any = 0) -> Any:
+    """`fcntl(2)`. F_GETFL, F_SETFL (O_NONBLOCK, O_ASYNC), F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC, F_SETOWN,
+    F_GETOWN, F_SETSIG, F_GETSIG; F_SETOWN_EX and F_GETOWN_EX with the C structure as bytes. EINVAL for others.
 
     The least number that F_DUPFD may give is `argument`, from 2**30 on if it is less.
     """
     host, sock = opened(fd)
+    if command in (F_SETOWN_EX, F_GETOWN_EX):
+        return _owner_structure(host, sock, command, argument)
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         least = max(argument, FD_BASE)
         if argument < 0 or not host.descriptors.is_possible(least):
@@ -118,15 +133,38 @@ def fcntl(fd: int, command: int, argument: int = 0) -> int:
         host.descriptors.set_inheritable(fd, not argument & FD_CLOEXEC)
         return 0
     if command == F_GETFL:
-        return access_mode(sock) | (O_NONBLOCK if sock.nonblocking else 0)
+        flags = (O_NONBLOCK if sock.nonblocking else 0) | (O_ASYNC if owner.is_told(sock) else 0)
+        return access_mode(sock) | flags
     if command == F_SETFL:
         sock.nonblocking = bool(argument & O_NONBLOCK)
+        owner.set_told(host, sock, bool(argument & O_ASYNC))
         return 0
+    if command == F_SETOWN:
+        owner.set_pid(host, sock, argument)
+        return 0
+    if command == F_GETOWN:
+        return owner.pid(sock)
+    if command == F_SETSIG:
+        owner.set_signum(host, sock, argument)
+        return 0
+    if command == F_GETSIG:
+        return owner.signum(sock)
     if command == F_GETPIPE_SZ:
         if isinstance(sock, PipeEnd):
             return pipes.CAPACITY
         raise error(errno.EBADF)
     raise error(errno.EINVAL)
+
+
+def _owner_structure(host: Host, sock: Sock, command: int, argument: Any) -> bytes:
+    """F_SETOWN_EX and F_GETOWN_EX: `struct f_owner_ex`, the kind of the number and the number."""
+    given = b"" if isinstance(argument, int) else bytes(argument)
+    if len(given) < 8:
+        raise error(errno.EFAULT)
+    if command == F_GETOWN_EX:
+        return struct.pack("ii", *owner.kind_and_pid(sock)) + given[8:]
+    owner.set_kind_and_pid(host, sock, *struct.unpack_from("ii", given))
+    return given
 
 
 def access_mode(sock: Sock) -> int:
@@ -137,9 +175,9 @@ def access_mode(sock: Sock) -> int:
 
 
 def ioctl(fd: int, request: int, argument: Any = 0, mutate: bool = True) -> Any:
-    """`ioctl(2)`. What is queued: FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK. FIONBIO, FIOCLEX, FIONCLEX. The devices
-    of the host: SIOCGIFCONF, SIOCGIFNAME, SIOCGIFINDEX, SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFHWADDR,
-    SIOCGIFMTU, SIOCGIFFLAGS.
+    """`ioctl(2)`. What is queued: FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK. FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX. Of
+    sockets FIOSETOWN, FIOGETOWN, SIOCSPGRP, SIOCGPGRP. The devices of the host: SIOCGIFCONF, SIOCGIFNAME, SIOCGIFINDEX,
+    SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFHWADDR, SIOCGIFMTU, SIOCGIFFLAGS.
 
     `argument` and the result are as with `fcntl.ioctl`: a buffer that can be changed takes what the call gives, and
     other bytes are returned changed. An integer is no pointer: EFAULT for requests that need one.
@@ -160,6 +198,18 @@ def ioctl(fd: int, request: int, argument: Any = 0, mutate: bool = True) -> Any:
         if given is None:
             raise error(errno.EFAULT)
         sock.nonblocking = data[:4] != bytes(4)
+    elif request == FIOASYNC:
+        if given is None:
+            raise error(errno.EFAULT)
+        owner.set_told_by_ioctl(host, sock, data[:4] != bytes(4))
+    elif request in (FIOSETOWN, SIOCSPGRP) and syscalls.is_socket(sock):
+        if given is None:
+            raise error(errno.EFAULT)
+        owner.set_pid(host, sock, struct.unpack_from("i", data)[0])
+    elif request in (FIOGETOWN, SIOCGPGRP) and syscalls.is_socket(sock):
+        if given is None:
+            raise error(errno.EFAULT)
+        data = struct.pack("i", owner.pid(sock)) + data[4:]
     elif isinstance(sock, Epoll):
         raise error(errno.EINVAL)  # it knows no other requests
     elif request == interfaces.SIOCGIFCONF and syscalls.is_socket(sock):

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import select
+import signal
 import socket
+import stat
+import struct
+import termios
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lunar.network import Network
 
@@ -430,6 +438,293 @@ def few_at_a_time(log: list[Any]) -> None:
     epoll.close()
 
 
+# eventfd
+
+
+@program
+def an_event_counter(log: list[Any]) -> None:
+    counter = os.eventfd(3, os.EFD_NONBLOCK)
+    log.append([conditions(counter), os.get_blocking(counter), os.get_inheritable(counter)])
+    log.append([os.eventfd_read(counter), attempt(os.eventfd_read, counter), conditions(counter)])
+    for value in (1, 2**64 - 3, 1, 2**64 - 1, 0):
+        log.append([attempt(os.eventfd_write, counter, value), conditions(counter)])
+    log.append(os.read(counter, 8))
+    for data in (b"", b"x" * 7, b"x" * 9, b"\1" + bytes(7)):
+        log.append(attempt(os.write, counter, data))
+    for size in (0, 7, 100):
+        log.append(attempt(os.read, counter, size))
+    log.append(stat.S_IFMT(os.fstat(counter).st_mode))
+    log.append([fcntl.fcntl(counter, fcntl.F_GETFL) & os.O_ACCMODE, os.isatty(counter)])
+    log.append(attempt(socket.socket, -1, -1, -1, counter))
+    os.close(counter)
+    log.append(attempt(os.eventfd_read, counter))
+    for wrong in ((-1,), (2**32,), (1, 2), ("x",)):
+        log.append(attempt(os.eventfd, *wrong)[0])
+
+
+@program
+def an_event_semaphore_in_a_set(log: list[Any]) -> None:
+    counter = os.eventfd(2, os.EFD_SEMAPHORE | os.EFD_CLOEXEC)
+    with select.epoll() as epoll:
+        epoll.register(counter, IN | OUT | ET)
+        log.append([events for _fd, events in epoll.poll(0)])
+        log.append([os.eventfd_read(counter), os.eventfd_read(counter)])
+        log.append([events for _fd, events in epoll.poll(0)])
+        log.append(epoll.poll(0))
+        os.eventfd_write(counter, 1)
+        log.append([events for _fd, events in epoll.poll(0)])
+    os.close(counter)
+
+
+# Signals
+
+
+class Signals:
+    """Counts signals while it is entered."""
+
+    def __enter__(self) -> Signals:
+        self.counts = {signal.SIGIO: 0, signal.SIGURG: 0, signal.SIGRTMIN: 0}
+        self._before = {signum: signal.signal(signum, self._count) for signum in self.counts}
+        return self
+
+    def _count(self, signum: int, _frame: object) -> None:
+        self.counts[signal.Signals(signum)] += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def take(self) -> dict[str, int]:
+        """What came, by name."""
+        time.sleep(0.01)
+        taken = {signum.name: count for signum, count in self.counts.items() if count}
+        self.counts = dict.fromkeys(self.counts, 0)
+        return taken
+
+
+@program
+def signals_of_readiness(log: list[Any]) -> None:
+    with Signals() as signals:
+        for one, other in (socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM), connection()):
+            fcntl.fcntl(one, fcntl.F_SETOWN, os.getpid())
+            other.send(b"x")
+            log.append(signals.take())  # not without O_ASYNC
+            flags = fcntl.fcntl(one, fcntl.F_GETFL)
+            fcntl.fcntl(one, fcntl.F_SETFL, flags | os.O_ASYNC)
+            log.append(fcntl.fcntl(one, fcntl.F_GETFL) & os.O_ASYNC)
+            log.append(signals.take())  # of what is new only
+            other.send(b"y")
+            log.append(signals.take())
+            one.recv(10)
+            log.append(signals.take())
+            fcntl.fcntl(one, fcntl.F_SETSIG, signal.SIGRTMIN)
+            other.send(b"z")
+            log.append([signals.take(), fcntl.fcntl(one, fcntl.F_GETSIG) == signal.SIGRTMIN])
+            fcntl.fcntl(one, fcntl.F_SETSIG, 0)
+            fcntl.ioctl(one, termios.FIOASYNC, struct.pack("i", 0))
+            other.send(b"z")
+            log.append([signals.take(), fcntl.fcntl(one, fcntl.F_GETFL) & os.O_ASYNC])
+            fcntl.ioctl(one, termios.FIOASYNC, struct.pack("i", 1))
+            other.close()
+            log.append(signals.take())
+            one.close()
+            log.append(signals.take())
+
+
+@program
+def signals_of_a_pipe_and_a_listener(log: list[Any]) -> None:
+    with Signals() as signals:
+        reading, writing = os.pipe()
+        fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC)
+        os.write(writing, b"x")
+        log.append(signals.take())  # nobody is the owner
+        fcntl.fcntl(reading, fcntl.F_SETOWN, os.getpid())
+        os.write(writing, b"x")
+        log.append(signals.take())
+        close_all(reading, writing)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            fcntl.fcntl(listener, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(listener, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+            with socket.create_connection(listener.getsockname()):
+                log.append(signals.take())
+
+
+@program
+def a_signal_of_urgent_data(log: list[Any]) -> None:
+    with Signals() as signals:
+        one, other = connection()
+        other.send(b"a", socket.MSG_OOB)
+        log.append(signals.take())
+        fcntl.fcntl(one, fcntl.F_SETOWN, os.getpid())
+        other.send(b"b", socket.MSG_OOB)
+        log.append(signals.take())
+        other.send(b"c")
+        log.append(signals.take())
+        log.append(select.select([], [], [one], 5) == ([], [], [one]))
+        one.close()
+        other.close()
+
+
+@program
+def what_is_said_of_an_owner(log: list[Any]) -> None:
+    one, other = socket.socketpair()
+    pid = os.getpid()
+    kinds = {(1, pid): "process", (2, pid): "group", (1, 0): "nobody"}
+
+    def owner() -> Any:
+        found = struct.unpack("ii", fcntl.fcntl(one, 16, bytes(8)))
+        return kinds.get(found), fcntl.fcntl(one, fcntl.F_GETOWN) == pid
+
+    log.append([owner(), fcntl.fcntl(one, fcntl.F_GETSIG)])
+    fcntl.fcntl(one, fcntl.F_SETOWN, pid)
+    log.append(owner())
+    for wrong in (2**22 + 1, -(2**22) - 1):
+        log.append(attempt(fcntl.fcntl, one, fcntl.F_SETOWN, wrong))
+    for wrong in (-1, 65, 1000):
+        log.append(attempt(fcntl.fcntl, one, fcntl.F_SETSIG, wrong))
+    log.append(attempt(fcntl.fcntl, one, 15, struct.pack("ii", 3, pid)))
+    log.append(fcntl.fcntl(one, 15, struct.pack("ii", 1, pid)) == struct.pack("ii", 1, pid))
+    log.append(owner())
+    fcntl.fcntl(one, fcntl.F_SETOWN, 0)
+    log.append(owner())
+    fcntl.ioctl(one, 0x8902, struct.pack("i", pid))  # SIOCSPGRP
+    log.append([owner(), struct.unpack("i", fcntl.ioctl(one, 0x8904, bytes(4))) == (pid,)])
+    one.close()
+    other.close()
+    counter = os.eventfd(0)
+    log.append(attempt(fcntl.ioctl, counter, termios.FIOASYNC, struct.pack("i", 1)))
+    os.close(counter)
+    reading, writing = os.pipe()
+    log.append(attempt(fcntl.ioctl, reading, 0x8904, bytes(4)))
+    close_all(reading, writing)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_sees_the_same(name: str) -> None:
     assert on_a_host(PROGRAMS[name]) == on_the_machine(PROGRAMS[name])
+
+
+# Random sequences
+
+SLOTS = 3
+# Functions that look the name up: what a list holds of the machine's before there is a network stays the machine's.
+PIPES: list[Callable[[], Any]] = [
+    lambda: os.pipe2(os.O_CLOEXEC),
+    lambda: os.pipe2(os.O_NONBLOCK),
+    lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM),
+    lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET),
+    lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
+]
+INTERESTS = [IN, OUT, IN | OUT, IN | RDHUP, PRI, 0, 0x40, 0x100 | IN]
+MANNERS = [0, 0, 0, ONESHOT, ET]
+
+operations = st.one_of(
+    st.tuples(st.just("open"), st.integers(0, SLOTS - 1), st.integers(0, len(PIPES) - 1)),
+    st.tuples(st.sampled_from(["close", "write", "read", "shut"]), st.integers(0, SLOTS - 1), st.integers(0, 1)),
+    *[st.tuples(st.sampled_from(["write", "write", "read"]), st.integers(0, SLOTS - 1), st.integers(0, 1))] * 3,
+    st.tuples(st.just("dup"), st.integers(0, SLOTS - 1), st.integers(0, 1)),
+    st.tuples(
+        st.sampled_from(["add", "add", "modify"]), st.integers(0, SLOTS - 1), st.integers(0, 1),
+        st.sampled_from(INTERESTS), st.sampled_from(MANNERS),
+    ),
+    st.tuples(st.just("delete"), st.integers(0, SLOTS - 1), st.integers(0, 1)),
+    *[st.tuples(st.just("wait"), st.integers(1, 4))] * 4,
+    st.tuples(st.just("look")),
+)  # fmt: skip
+
+
+class Machine:
+    """Carries out operations on descriptors, which are named by a slot and an end, and logs what it sees."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        self.epoll = select.epoll()
+        self.poll = select.poll()
+        self.ends: dict[tuple[int, int], int] = {}
+        self.dups: list[int] = []
+        self.number: dict[int, tuple[int, int]] = {}
+
+    def run(self, kinds: list[int], steps: list[tuple[Any, ...]]) -> None:
+        for slot, kind in enumerate(kinds):
+            self.do_open(slot, kind)
+            self.do_add(slot, 0, IN, 0)
+        for name, *arguments in steps:
+            getattr(self, f"do_{name}")(*arguments)
+        self.do_look()
+        self.do_wait(100)
+        self.do_wait(100)
+        for descriptor in [*self.ends.values(), *self.dups]:
+            os.close(descriptor)
+        self.log.append(self.epoll.poll(0))
+        self.epoll.close()
+
+    def named(self, found: list[tuple[int, int]]) -> list[Any]:
+        return [(self.number[descriptor], events) for descriptor, events in found]
+
+    def do_open(self, slot: int, kind: int) -> None:
+        if (slot, 0) in self.ends or (slot, 1) in self.ends:
+            return
+        for end, file in enumerate(PIPES[kind]()):
+            descriptor = file if isinstance(file, int) else file.detach()
+            os.set_blocking(descriptor, False)
+            self.ends[slot, end] = descriptor
+            self.number[descriptor] = slot, end
+
+    def do_close(self, slot: int, end: int) -> None:
+        descriptor = self.ends.pop((slot, end), None)
+        if descriptor is not None:
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(descriptor)
+            os.close(descriptor)
+
+    def do_dup(self, slot: int, end: int) -> None:
+        if (slot, end) in self.ends:
+            self.dups.append(os.dup(self.ends[slot, end]))
+
+    def do_write(self, slot: int, end: int) -> None:
+        self.attempt(slot, end, lambda descriptor: os.write(descriptor, b"x" * 10))
+
+    def do_read(self, slot: int, end: int) -> None:
+        self.attempt(slot, end, lambda descriptor: os.read(descriptor, 6))
+
+    def do_shut(self, slot: int, end: int) -> None:
+        if (slot, end) in self.ends and stat.S_ISSOCK(os.fstat(self.ends[slot, end]).st_mode):
+            with socket.socket(fileno=os.dup(self.ends[slot, end])) as sock:
+                sock.shutdown(socket.SHUT_WR)
+
+    def do_add(self, slot: int, end: int, events: int, manner: int) -> None:
+        self.attempt(slot, end, lambda descriptor: self.epoll.register(descriptor, events | manner))
+        if (slot, end) in self.ends:
+            self.poll.register(self.ends[slot, end], events & 0xFFFF)
+
+    def do_modify(self, slot: int, end: int, events: int, manner: int) -> None:
+        self.attempt(slot, end, lambda descriptor: self.epoll.modify(descriptor, events | manner))
+        self.attempt(slot, end, lambda descriptor: self.poll.modify(descriptor, events & 0xFFFF))
+
+    def do_delete(self, slot: int, end: int) -> None:
+        self.attempt(slot, end, self.epoll.unregister)
+
+    def attempt(self, slot: int, end: int, call: Callable[[int], Any]) -> None:
+        if (slot, end) in self.ends:
+            self.log.append(attempt(call, self.ends[slot, end]))
+
+    def do_wait(self, most: int) -> None:
+        self.log.append(self.named(self.epoll.poll(0, most)))
+
+    def do_look(self) -> None:
+        self.log.append(self.named(self.poll.poll(0)))
+        descriptors = list(self.ends.values())
+        found = select.select(descriptors, descriptors, descriptors, 0)
+        self.log.append([[self.number[descriptor] for descriptor in kind] for kind in found])
+
+
+@given(
+    st.lists(st.integers(0, len(PIPES) - 1), min_size=SLOTS, max_size=SLOTS),
+    st.lists(operations, min_size=5, max_size=40),
+)
+@settings(max_examples=300)
+def test_a_random_sequence_sees_the_same(kinds: list[int], steps: list[tuple[Any, ...]]) -> None:
+    def run(log: list[Any]) -> None:
+        Machine(log).run(kinds, steps)
+
+    assert on_a_host(run) == on_the_machine(run)

@@ -20,8 +20,8 @@ from weaves.interpose.replace import Replacements
 
 # Those whose first argument is a descriptor.
 _CALLS: Final = (
-    "close", "dup", "dup2", "fdopen", "fstat", "get_blocking", "get_inheritable", "isatty", "read", "readv", "sendfile",
-    "set_blocking", "set_inheritable", "write", "writev",
+    "close", "dup", "dup2", "eventfd_read", "eventfd_write", "fdopen", "fstat", "get_blocking", "get_inheritable",
+    "isatty", "read", "readv", "sendfile", "set_blocking", "set_inheritable", "write", "writev",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def install(replacements: Replacements) -> None:
     """Interpose `os`, `fcntl`, and what `socket` does to numbers."""
     for name in _CALLS:
         replacements.put(os, name, _on_descriptor(getattr(os, name), name))
-    for name in ("pipe", "pipe2"):
+    for name in ("pipe", "pipe2", "eventfd"):
         replacements.put(os, name, _making(getattr(os, name), name))
     replacements.put(socket, "dup", _on_descriptor(socket.dup, "dup"))
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
@@ -53,9 +53,9 @@ def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _making(real: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         weave = here.weave
-        return real(*args) if weave is None else getattr(weave.host.files, name)(*args)
+        return real(*args, **kwargs) if weave is None else getattr(weave.host.files, name)(*args, **kwargs)
 
     return _like(call, real)
 
