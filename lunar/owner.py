@@ -45,7 +45,7 @@ class Owner:
         sock.waiters.append(self)
 
     def __call__(self, _mask: int) -> None:
-        if self.told and not isinstance(self._sock, (Epoll, EventFd)):  # which have the flag, and no signals
+        if self.told:
             self._send(self.signum or signal.SIGIO)
 
     def _urgent(self) -> None:
@@ -128,13 +128,15 @@ def is_told(sock: Sock) -> bool:
 
 
 def set_told(host: Host, sock: Sock, told: bool) -> None:
-    """Set O_ASYNC, or clear it."""
+    """Set O_ASYNC, or clear it. Sets of epoll and event counters have no such signals, and do not keep it."""
+    if isinstance(sock, (Epoll, EventFd)):
+        return
     if told or known(sock) is not None:
         of(host, sock).told = told
 
 
 def set_told_by_ioctl(host: Host, sock: Sock, told: bool) -> None:
     """FIOASYNC. ENOTTY of what has no such signals."""
-    if told != is_told(sock) and isinstance(sock, (Epoll, EventFd)):
+    if told and isinstance(sock, (Epoll, EventFd)):
         raise error(errno.ENOTTY)
     set_told(host, sock, told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import socket
 import struct
@@ -1043,6 +1044,7 @@ variants(
     unknown_of_ip=lambda w, fd: w.calls.getsockopt(fd, IP, 9999),
 )
 _LO = b"lo".ljust(40, b"\0")
+_NO_PID = 2**22 + 1  # above all that Linux gives
 _NO_DEVICE = b"none7".ljust(40, b"\0")
 variants(
     "ioctl",
@@ -1054,6 +1056,13 @@ variants(
     nonblocking_null=lambda w, fd: w.calls.ioctl(fd, 0x5421, 0),
     close_on_exec=lambda w, fd: [w.calls.ioctl(fd, 0x5451), w.calls.fcntl(fd, 1)],
     not_close_on_exec=lambda w, fd: [w.calls.ioctl(fd, 0x5450), w.calls.fcntl(fd, 1)],
+    told=lambda w, fd: [w.calls.ioctl(fd, 0x5452, struct.pack("i", 1)), w.calls.fcntl(fd, 3)],
+    not_told=lambda w, fd: [w.calls.ioctl(fd, 0x5452, bytes(4)), w.calls.fcntl(fd, 3)],
+    told_null=lambda w, fd: w.calls.ioctl(fd, 0x5452, 0),
+    owner=lambda w, fd: len(w.calls.ioctl(fd, 0x8902, struct.pack("i", os.getpid()))) and w.calls.fcntl(fd, 9) > 0,
+    owner_unknown=lambda w, fd: w.calls.ioctl(fd, 0x8901, struct.pack("i", _NO_PID)),
+    whose=lambda w, fd: struct.unpack("i", w.calls.ioctl(fd, 0x8904, bytes(4))),
+    whose_null=lambda w, fd: w.calls.ioctl(fd, 0x8903, 0),
     unknown=lambda w, fd: w.calls.ioctl(fd, 0x1234, bytes(4)),
     address=lambda w, fd: w.calls.ioctl(fd, 0x8915, _LO)[16:24],
     netmask=lambda w, fd: w.calls.ioctl(fd, 0x891B, _LO)[16:24],
@@ -1076,6 +1085,12 @@ variants(
     dup_close_on_exec=lambda w, fd: w.calls.fcntl(w.keep(w.calls.fcntl(fd, 1030, 0)), 1),
     dup_negative=lambda w, fd: w.calls.fcntl(fd, 0, -1),
     dup_beyond=lambda w, fd: w.calls.fcntl(fd, 0, 2**31 - 1),
+    told=lambda w, fd: [w.calls.fcntl(fd, 4, 0o24000), w.calls.fcntl(fd, 3), w.calls.fcntl(fd, 9)],
+    owner=lambda w, fd: [w.calls.fcntl(fd, 8, os.getpid()), w.calls.fcntl(fd, 9) == os.getpid()],
+    no_owner=lambda w, fd: [w.calls.fcntl(fd, 8, 0), w.calls.fcntl(fd, 9)],
+    owner_unknown=lambda w, fd: w.calls.fcntl(fd, 8, _NO_PID),
+    signal=lambda w, fd: [w.calls.fcntl(fd, 10, 35), w.calls.fcntl(fd, 11), w.calls.fcntl(fd, 10, 0)],
+    signal_unknown=lambda w, fd: w.calls.fcntl(fd, 10, 65),
     unknown=lambda w, fd: w.calls.fcntl(fd, 9999),
 )
 variants(

@@ -69,10 +69,18 @@ def _install_handlers(replacements: Replacements) -> None:
         if here.weave is None:
             real_siginterrupt(signalnum, flag)
 
-    replacements.put(signal, "signal", signal_)
-    replacements.put(signal, "getsignal", getsignal)
+    _put(replacements, "signal", signal_)
+    _put(replacements, "getsignal", getsignal)
     replacements.put_c(signal, "set_wakeup_fd", set_wakeup_fd)
     replacements.put_c(signal, "siginterrupt", siginterrupt)
+
+
+def _put(replacements: Replacements, name: str, function: Callable[..., Any]) -> None:
+    """Replace a function of `signal` that is written in Python."""
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = signal.__name__
+    function.__doc__ = getattr(signal, name).__doc__
+    replacements.put(signal, name, function)
 
 
 def _install_masks(replacements: Replacements) -> None:
@@ -125,9 +133,9 @@ def _install_masks(replacements: Replacements) -> None:
         assert found is not None, "without a timeout there is a signal"
         return _info(weave, found)
 
-    replacements.put(signal, "pthread_sigmask", pthread_sigmask)
-    replacements.put(signal, "sigpending", sigpending)
-    replacements.put(signal, "sigwait", sigwait)
+    _put(replacements, "pthread_sigmask", pthread_sigmask)
+    _put(replacements, "sigpending", sigpending)
+    _put(replacements, "sigwait", sigwait)
     replacements.put_c(signal, "sigtimedwait", sigtimedwait)
     replacements.put_c(signal, "sigwaitinfo", sigwaitinfo)
 
