@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar import syscalls as descriptor_calls
 from lunar.errors import error
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
+from lunar.net.sock import Sock
 from lunar.sockets import syscalls
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.pipe import PipeEnd, pipe
-from weaves.bridge import current_flow
+from lunar.sockets.pipe import PipeEnd
 from weaves.here import here
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ _PIPE_MODE: Final = stat.S_IFIFO | 0o600
 _SOCKET_MODE: Final = stat.S_IFSOCK | 0o777
 # And of what is neither, but only a descriptor: epoll, eventfd.
 _OTHER_MODE: Final = 0o600
-# What a blocking write hands over at once.
-_WRITE_BYTES: Final = 262_144
 
 
 class Files:
@@ -61,43 +58,15 @@ class Files:
             here.weave.descriptors.add(fd)
         return fd
 
-    def _wait(self, fd: int, sock: Sock, mask: int) -> None:
-        """Park until one of `mask` may hold. BlockingIOError if the descriptor is not to block."""
-        if sock.nonblocking:
-            raise error(errno.EAGAIN)
-        flow = current_flow()
-
-        def waiter(happened: int) -> None:
-            if happened & (mask | POLLERR | POLLHUP):
-                flow.wake()
-
-        sock.waiters.append(waiter)
-        try:
-            flow.park()
-        finally:
-            if waiter in sock.waiters:
-                sock.waiters.remove(waiter)
-        if self._host.descriptors.get(fd) is not sock:
-            raise error(errno.EBADF)
-
     # Making and ending
 
     def pipe(self) -> tuple[int, int]:
-        """The descriptors of a new pipe: for reading, for writing."""
-        return self.pipe2(0)
+        """The descriptors of a new pipe: for reading, for writing. They are not inheritable, as Python has it."""
+        return descriptor_calls.pipe2(os.O_CLOEXEC)
 
     def pipe2(self, flags: int) -> tuple[int, int]:
         """As `pipe`, with O_NONBLOCK or O_CLOEXEC."""
-        if flags & ~(os.O_NONBLOCK | os.O_CLOEXEC):
-            raise error(errno.EINVAL)
-        reading, writing = pipe()
-        reading.nonblocking = writing.nonblocking = bool(flags & os.O_NONBLOCK)
-        first = self.install(reading)
-        try:
-            return first, self.install(writing)
-        except OSError:
-            self.close(first)
-            raise
+        return descriptor_calls.pipe2(flags)
 
     def eventfd(self, initval: int, flags: int = os.EFD_CLOEXEC) -> int:
         """As os.eventfd: the descriptor of a counter."""
@@ -126,52 +95,21 @@ class Files:
         return self.install(self._sock(fd))
 
     def close(self, fd: int) -> None:
-        self._sock(fd)
-        if here.weave is not None:
-            here.weave.descriptors.discard(fd)
-        self._host.close_descriptor(fd)
+        descriptor_calls.close(fd)
 
     # Data
 
     def read(self, fd: int, length: int) -> bytes:
         if length < 0:
-            raise error(errno.EINVAL)
-        sock = self._sock(fd)
-        while True:
-            got = syscalls.read(sock, length)
-            if got.errno == 0:
-                return got.data
-            if got.errno != errno.EAGAIN:
-                raise error(int(got.errno))
-            self._wait(fd, sock, POLLIN)
+            raise error(errno.EINVAL)  # CPython does not ask the kernel
+        return descriptor_calls.read(fd, length)
 
     def readv(self, fd: int, buffers: Sequence[Any]) -> int:
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
-        data = self.read(fd, sum(map(len, views)))
-        at = 0
-        for view in views:
-            part = data[at : at + len(view)]
-            view[: len(part)] = part
-            at += len(part)
-        return len(data)
+        return descriptor_calls.readv(fd, buffers)
 
     def write(self, fd: int, data: Any) -> int:
         """The count of bytes written: all, unless the descriptor is not to block."""
-        sock = self._sock(fd)
-        rest = bytes(memoryview(data))
-        at = 0
-        while True:
-            count = syscalls.write(sock, rest[at : at + _WRITE_BYTES])
-            if count >= 0:
-                at += count
-                if at >= len(rest):
-                    return at
-            elif at and (count != -errno.EAGAIN or sock.nonblocking):
-                return at  # the error is told by the next call
-            elif count != -errno.EAGAIN:
-                raise error(count)
-            else:
-                self._wait(fd, sock, POLLOUT)
+        return descriptor_calls.write(fd, data)
 
     def write_now(self, fd: int, data: bytes) -> int:
         """Write to a descriptor, the host's or the machine's, that is not to block: 0, or the errno of what failed."""
@@ -185,7 +123,7 @@ class Files:
         return errno.EBADF if sock is None else -min(syscalls.write(sock, data), 0)
 
     def writev(self, fd: int, buffers: Sequence[Any]) -> int:
-        return self.write(fd, b"".join(bytes(memoryview(buffer)) for buffer in buffers))
+        return descriptor_calls.writev(fd, buffers)
 
     def fdopen(
         self, fd: int, mode: str = "r", buffering: int = -1, encoding: str | None = None, errors: str | None = None,
