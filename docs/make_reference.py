@@ -50,7 +50,7 @@ PAGES: Final = (
     ),
     (
         "", "syscalls.", "lunar/syscalls/control.py",
-        ("pipe", "pipe2", "close", "dup", "dup2", "dup3", "fcntl", "ioctl", "sysctl"),
+        ("pipe", "pipe2", "close", "dup", "dup2", "dup3", "eventfd", "fcntl", "ioctl", "sysctl"),
     ),
     ("", "syscalls.", "lunar/sockaddr.py", ("Sockaddr",)),
     ("Parts to replace", "lunar.links.impairments.", "lunar/links/impairments.py", ("Impairment",)),

@@ -10,6 +10,7 @@ import errno
 from typing import Final
 
 from lunar.net.sock import Sock
+from lunar.sockets.eventfd import EventFd
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import LISTENING, SOCK_DGRAM, SOCK_STREAM, UnixSock
@@ -21,17 +22,22 @@ from lunar.udp import UdpSock
 FIONREAD: Final = 0x541B  # SIOCINQ, TIOCINQ: bytes that the next read can give
 TIOCOUTQ: Final = 0x5411  # SIOCOUTQ: bytes that the peer has not acknowledged
 SIOCOUTQNSD: Final = 0x894B  # bytes that were not sent
+SIOCGSTAMP: Final = 0x8906  # when the last datagram came
 SIOCATMARK: Final = 0x8905  # 1 where urgent data is next
 
 
 def ioctl(sock: Sock, request: int) -> int:
     """The answer, or -errno: ENOTTY for a request that such a descriptor does not know, EINVAL for a listener."""
-    if isinstance(sock, TcpSock):
-        return _tcp(sock, request)
     if isinstance(sock, UnixSock):
         return _unix(sock, request)
     if isinstance(sock, PipeEnd):
         return int(sock.channel.waiting_bytes()) if request == FIONREAD else -errno.ENOTTY
+    if isinstance(sock, EventFd):
+        return -errno.ENOTTY
+    if request == SIOCGSTAMP:
+        return -errno.ENOENT  # nothing was stamped
+    if isinstance(sock, TcpSock):
+        return _tcp(sock, request)
     if request == FIONREAD:
         if isinstance(sock, PacketSock):
             return len(sock.queue[0].data) if sock.queue else 0

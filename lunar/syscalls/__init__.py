@@ -25,7 +25,7 @@ from lunar.syscalls.connections import (
     socket,
     socketpair,
 )
-from lunar.syscalls.control import close, dup, dup2, dup3, fcntl, ioctl, pipe, pipe2, sysctl
+from lunar.syscalls.control import close, dup, dup2, dup3, eventfd, fcntl, ioctl, pipe, pipe2, sysctl
 from lunar.syscalls.readiness import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -54,8 +54,8 @@ from lunar.syscalls.transfer import (
 
 __all__ = [
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "Sockaddr", "accept", "accept4", "bind", "close", "connect",
-    "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "fcntl", "getpeername",
-    "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "poll", "read", "readv", "recv", "recv_into",
-    "recvfrom", "recvmsg", "select", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown", "socket",
-    "socketpair", "sysctl", "write", "writev",
+    "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "eventfd", "fcntl",
+    "getpeername", "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "poll", "read", "readv", "recv",
+    "recv_into", "recvfrom", "recvmsg", "select", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown",
+    "socket", "socketpair", "sysctl", "write", "writev",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from lunar.sockets import ioctl as queued
 from lunar.sockets import pipe as pipes
 from lunar.sockets import syscalls
 from lunar.sockets.epoll import Epoll
+from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import FD_BASE
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.unix import AF_UNIX
@@ -27,6 +28,7 @@ O_WRONLY: Final = 1
 O_RDWR: Final = 2
 O_NONBLOCK: Final = SOCK_NONBLOCK
 O_CLOEXEC: Final = SOCK_CLOEXEC
+EFD_SEMAPHORE: Final = 1
 O_ASYNC: Final = 0o20000
 
 F_DUPFD: Final = 0
@@ -80,6 +82,19 @@ def pipe2(flags: int) -> tuple[int, int]:
     except OSError:
         release(host, first)
         raise
+
+
+def eventfd(count: int, flags: int) -> int:
+    """`eventfd2(2)`. Makes a counter that can be polled; EFD_SEMAPHORE, EFD_NONBLOCK, EFD_CLOEXEC.
+
+    `read` takes what was counted as eight bytes, `write` adds so.
+    """
+    host = current_host()
+    if flags & ~(EFD_SEMAPHORE | O_NONBLOCK | O_CLOEXEC):
+        raise error(errno.EINVAL)
+    counter = EventFd(count & 0xFFFF_FFFF, bool(flags & EFD_SEMAPHORE))
+    counter.nonblocking = bool(flags & O_NONBLOCK)
+    return install(host, counter, flags)
 
 
 def close(fd: int) -> None:

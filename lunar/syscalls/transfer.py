@@ -315,7 +315,8 @@ def readv(fd: int, buffers: Sequence[Any]) -> int:
     if None in buffers:
         raise error(errno.EFAULT)
     views = [memoryview(buffer).cast("B") for buffer in buffers]
-    data = read(fd, sum(map(len, views)))
+    size = sum(map(len, views))
+    data = read(fd, size) if size else b""
     at = 0
     for view in views:
         part = data[at : at + len(view)]

@@ -559,14 +559,13 @@ def datagram_corked(w: World) -> int:
     return fd
 
 
-# Raw sockets, of a protocol that nobody else speaks (RFC 3692)
-
-EXPERIMENTAL = 253
+# Raw sockets hear all of their protocol on a machine: take one that nobody speaks, another in each process
+PROTOCOL = 144 + os.getpid() % 100
 
 
 @situation
 def raw_new(w: World) -> int:
-    return w.socket(INET, socket.SOCK_RAW, EXPERIMENTAL)
+    return w.socket(INET, socket.SOCK_RAW, PROTOCOL)
 
 
 @situation
@@ -618,6 +617,16 @@ def epoll_ready(w: World) -> int:
     fd = epoll_empty(w)
     w.calls.epoll_ctl(fd, ADD, w.socket(INET, DGRAM), OUT)
     return fd
+
+
+@situation
+def counter_at_zero(w: World) -> int:
+    return w.keep(w.calls.eventfd(0, NONBLOCK))
+
+
+@situation
+def counter(w: World) -> int:
+    return w.keep(w.calls.eventfd(3, NONBLOCK))
 
 
 # Unix sockets
@@ -1064,6 +1073,12 @@ variants(
     whose=lambda w, fd: struct.unpack("i", w.calls.ioctl(fd, 0x8904, bytes(4))),
     whose_null=lambda w, fd: w.calls.ioctl(fd, 0x8903, 0),
     unknown=lambda w, fd: w.calls.ioctl(fd, 0x1234, bytes(4)),
+    async_null=lambda w, fd: w.calls.ioctl(fd, 0x5452, 0),
+    asynchronous=lambda w, fd: w.calls.ioctl(fd, 0x5452, bytes(4)),
+    nobody_owns=lambda w, fd: w.calls.ioctl(fd, 0x8901, struct.pack("i", 999_999)),
+    owner=lambda w, fd: struct.unpack("i", w.calls.ioctl(fd, 0x8904, bytes(4))),
+    sent=lambda w, fd: struct.unpack("i", w.calls.ioctl(fd, 0x894B, bytes(4)))[0] >= 0,
+    stamp=lambda w, fd: w.calls.ioctl(fd, 0x8906, bytes(16)),
     address=lambda w, fd: w.calls.ioctl(fd, 0x8915, _LO)[16:24],
     netmask=lambda w, fd: w.calls.ioctl(fd, 0x891B, _LO)[16:24],
     index=lambda w, fd: w.calls.ioctl(fd, 0x8933, _LO)[16:20],
@@ -1092,6 +1107,12 @@ variants(
     signal=lambda w, fd: [w.calls.fcntl(fd, 10, 35), w.calls.fcntl(fd, 11), w.calls.fcntl(fd, 10, 0)],
     signal_unknown=lambda w, fd: w.calls.fcntl(fd, 10, 65),
     unknown=lambda w, fd: w.calls.fcntl(fd, 9999),
+    owner=lambda w, fd: w.calls.fcntl(fd, 9),
+    nobody_owns=lambda w, fd: w.calls.fcntl(fd, 8, 999_999),
+    signal=lambda w, fd: w.calls.fcntl(fd, 11),
+    set_signal=lambda w, fd: [w.calls.fcntl(fd, 10, 34), w.calls.fcntl(fd, 11)],
+    bad_signal=lambda w, fd: w.calls.fcntl(fd, 10, 65),
+    pipe_size=lambda w, fd: w.calls.fcntl(fd, 1032),
 )
 variants(
     "poll",
@@ -1199,10 +1220,11 @@ for _family in (INET, UNIX, -1, 0, 45, 46, 999):
                 MAKERS[f"{_call}({_family}, {_type:#x}, {_protocol})"] = (
                     lambda w, make=_make, args=(_family, _type, _protocol): make(w, *args)
                 )
-for _flags in (0, NONBLOCK, CLOEXEC, NONBLOCK | CLOEXEC, 1, 0x10):
+for _flags in (0, NONBLOCK, CLOEXEC, NONBLOCK | CLOEXEC, 1, 2, 0x10):
     MAKERS[f"epoll_create1({_flags:#x})"] = lambda w, flags=_flags: w.calls.fcntl(
         w.keep(w.calls.epoll_create1(flags)), 1
     )
+    MAKERS[f"eventfd({_flags:#x})"] = lambda w, flags=_flags: w.calls.fcntl(w.keep(w.calls.eventfd(3, flags)), 3)
     MAKERS[f"pipe2({_flags:#x})"] = lambda w, flags=_flags: _pipe(w, flags)
 for _size in (-1, 0, 1):
     MAKERS[f"epoll_create({_size})"] = lambda w, size=_size: w.keep(w.calls.epoll_create(size)) >= 0

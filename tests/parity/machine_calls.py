@@ -245,6 +245,10 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
     return _call("sendfile", out_fd, in_fd, where, _size(count))
 
 
+def eventfd(count: int, flags: int) -> int:
+    return _call("eventfd", ctypes.c_uint(count), flags)
+
+
 def close(fd: int) -> None:
     _call("close", fd)
 
