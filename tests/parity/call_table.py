@@ -64,6 +64,9 @@ class World:
 
     def end(self) -> None:
         for fd in self.opened:
+            with contextlib.suppress(OSError):  # no socket, or closed before
+                # Thousands of connections in TIME-WAIT would take the machine's ports.
+                self.calls.setsockopt(fd, SOL, socket.SO_LINGER, RESET)
             try:
                 self.calls.close(fd)
             except OSError as failed:

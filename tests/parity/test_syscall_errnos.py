@@ -24,6 +24,11 @@ from call_table import BLOCKING, CALLS, MAKERS, SITUATIONS, World, let_block
 from lunar import syscalls
 from lunar.network import Network
 
+if os.geteuid() != 0:
+    for name in [name for name in SITUATIONS if name.startswith("raw")]:
+        del SITUATIONS[name]  # raw sockets are root's; every program of a virtual host is that
+
+_PING_GROUPS = "net.ipv4.ping_group_range"
 UNIX_STREAMS = [name.removeprefix("unix_") for name in SITUATIONS if name.startswith("unix_")]
 # (call, variant, situation or "*"): where a virtual host differs, and why.
 _POINTER = "the pointer is looked at first; Linux does when it has come to copy, after all that the state forbids"
@@ -86,8 +91,12 @@ def made(calls: Any, tag: str, maker: Any) -> Any:
 
 
 def on_a_host(function: Any) -> Any:
+    """What `function` gives on a virtual host that is set up as the machine is."""
     with Network(seed=1) as net:
-        return net.run(function, on=net.host("host"))
+        host = net.host("host")
+        groups = Path("/proc/sys", *_PING_GROUPS.split(".")).read_text()
+        host.sysctl(_PING_GROUPS, tuple(map(int, groups.split())))
+        return net.run(function, on=host)
 
 
 def is_expected(call: str, variant: str, situation: str) -> bool:
@@ -207,4 +216,6 @@ def test_what_makes_descriptors_gives_what_linux_gives() -> None:
     ]
     assert not differs, "\n".join(differs)
     for call in {name.partition("(")[0] for name in MAKERS}:
-        assert documented()[call] == errnos_in(kernel[name] for name in MAKERS if name.startswith(f"{call}("))
+        found = errnos_in(kernel[name] for name in MAKERS if name.startswith(f"{call}("))
+        assert documented()[call] - found <= {"EACCES"}  # of ping sockets; machines differ in who may have one
+        assert found <= documented()[call]
