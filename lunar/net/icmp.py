@@ -132,8 +132,9 @@ def send_error(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> Non
         return
     if offender.dst in ip.broadcasts or offender.dst >= 0xE000_0000:
         return
-    # Linux does not limit what path MTU discovery needs.
-    if not (type == UNREACHABLE and code == FRAGMENTATION_NEEDED) and not _allowed(ip):
+    # Linux limits neither what path MTU discovery needs nor what is about a packet that came by lo.
+    free = (type == UNREACHABLE and code == FRAGMENTATION_NEEDED) or ip.has_address(offender.src)
+    if not free and not _allowed(ip):
         ip.counters.icmp_out_rate_limited += 1
         return
     src: int = offender.dst if ip.has_address(offender.dst) else 0

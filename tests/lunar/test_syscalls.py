@@ -236,6 +236,21 @@ def test_select_poll_and_epoll_wait_for_what_another_string_does(net: Network) -
     assert on_alpha(net, main)
 
 
+def test_what_is_refused_over_lo_is_always_told(net: Network) -> None:
+    # Other hosts are told a bounded number of times a second, programs of the same host each time (as Linux has it).
+    def main() -> list[int]:
+        log = []
+        for _ in range(100):
+            fd = syscalls.socket(INET, DGRAM)
+            syscalls.connect(fd, ("127.0.0.1", 9))
+            syscalls.send(fd, b"x")
+            syscalls.poll([(fd, 0)], 1000)
+            log.append(syscalls.getsockopt(fd, socket.SOL_SOCKET, socket.SO_ERROR))
+        return log
+
+    assert on_alpha(net, main) == [errno.ECONNREFUSED] * 100
+
+
 # What they tell of the host
 
 
