@@ -20,6 +20,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,10 +122,11 @@ def _run_once(package: Package, folder: Path, files: list[str], record: Path, in
     path = [str(folder.absolute()), str(HERE.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     log = record.with_suffix(".log")
-    with log.open("a") as output:
+    # A folder for temporary files that is gone afterwards: on a virtual host the next run would draw the same names.
+    with log.open("a") as output, tempfile.TemporaryDirectory() as temporary:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
+            command, cwd=folder, env={**environment, "TMPDIR": temporary}, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output, start_new_session=True,
         )
         try:
             return _watch(process, record)
