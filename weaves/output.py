@@ -19,10 +19,14 @@ Emit = Callable[[Weave, str], None]
 
 
 class WeaveStream(io.TextIOBase):
-    """Stands in for sys.stdout or sys.stderr. `emit` takes each line that a weave has finished, without its end."""
+    """Stands in for sys.stdout or sys.stderr. `emit` takes each line that a weave has finished, without its end.
 
-    def __init__(self, outer: TextIO, emit: Emit) -> None:
+    `number` is its descriptor, 1 or 2: what is written to that inside a weave comes here (interpose/descriptors.py).
+    """
+
+    def __init__(self, outer: TextIO, emit: Emit, number: int = 1) -> None:
         super().__init__()
+        self._number = number
         self._outer = outer
         self._emit = emit
         self._partial: dict[Weave, str] = {}
@@ -77,9 +81,7 @@ class WeaveStream(io.TextIOBase):
         return here.weave is None and self._outer.isatty()
 
     def fileno(self) -> int:
-        if here.weave is None:
-            return self._outer.fileno()
-        raise io.UnsupportedOperation("fileno")
+        return self._outer.fileno() if here.weave is None else self._number
 
     def writable(self) -> bool:
         return True
@@ -168,7 +170,7 @@ class Streams:
 
     def __enter__(self) -> Self:
         self._outer = (sys.stdin, sys.stdout, sys.stderr)
-        self._inner = [WeaveStream(outer, emit) for outer, emit in zip(self._outer[1:], self._emits, strict=True)]
+        self._inner = [WeaveStream(self._outer[fd], self._emits[fd - 1], fd) for fd in (1, 2)]
         sys.stdin = WeaveInput(sys.stdin)
         sys.stdout, sys.stderr = self._inner
         _entered.append(self)

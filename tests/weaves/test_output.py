@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,14 +211,14 @@ def test_encoding_and_errors_are_the_outer_ones(screen: Screen) -> None:
     assert (screen.stream.encoding, screen.stream.errors) == ("utf-8", "strict")
 
 
-def test_inside_it_is_no_terminal_and_has_no_descriptor() -> None:
+def test_inside_it_is_no_terminal_and_has_its_number() -> None:
     with open("/dev/null", "w", encoding="utf-8") as outer:
-        stream = WeaveStream(outer, lambda weave, line: None)
+        stream = WeaveStream(outer, lambda weave, line: None, 2)
         assert stream.fileno() == outer.fileno()
         with inside("a"):
-            assert stream.isatty() is False
-            with pytest.raises(io.UnsupportedOperation):
-                stream.fileno()
+            assert (stream.isatty(), stream.fileno(), os.isatty(2)) == (False, 2, False)
+            with pytest.raises(OSError, match="Inappropriate ioctl for device"):
+                os.get_terminal_size(2)
 
 
 def test_it_has_what_programs_ask_a_file_for(screen: Screen) -> None:

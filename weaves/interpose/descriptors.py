@@ -7,6 +7,7 @@ is written to 1 and 2 goes where the lines of `print` go.
 from __future__ import annotations
 
 import builtins
+import errno
 import fcntl
 import io
 import os
@@ -24,6 +25,9 @@ _CALLS: Final = (
     "isatty", "read", "readv", "sendfile", "set_blocking", "set_inheritable", "write", "writev",
 )  # fmt: skip
 
+# A program's input and output.
+_STANDARD: Final = (0, 1, 2)
+
 
 def install(replacements: Replacements) -> None:
     """Interpose `os`, `fcntl`, and what `socket` does to numbers."""
@@ -35,6 +39,7 @@ def install(replacements: Replacements) -> None:
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
     replacements.put(fcntl, "fcntl", _control(fcntl.fcntl, "fcntl"))
     replacements.put(fcntl, "ioctl", _control(fcntl.ioctl, "ioctl"))
+    replacements.put_c(os, "get_terminal_size", _terminal_size())
     opening = _open()
     for module in (io, builtins):
         replacements.put_c(module, "open", opening)
@@ -45,6 +50,8 @@ def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         weave = here.weave
         if name == "write" and weave is not None and fd in (1, 2) and (streams := output.active()) is not None:
             return streams.write(fd, *args)
+        if name == "isatty" and weave is not None and fd in _STANDARD:
+            return False
         if weave is None or not isinstance(fd, int) or not weave.host.files.has(fd):
             return real(fd, *args, **kwargs)
         return getattr(weave.host.files, name)(fd, *args, **kwargs)
@@ -70,6 +77,18 @@ def _control(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         return real(fd, request, *rest)
 
     return _like(call, real)
+
+
+def _terminal_size() -> Callable[..., Any]:
+    """What a program asks of its terminal: it has none, whatever the machine's output goes to."""
+    real = os.get_terminal_size
+
+    def call(_stand: object, fd: int = 1, /) -> os.terminal_size:
+        if here.weave is not None and fd in _STANDARD:
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        return real(fd)
+
+    return call
 
 
 def _open() -> Callable[..., Any]:
