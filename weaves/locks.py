@@ -269,19 +269,20 @@ class ModuleLock:
     `machine` is the one that it made, and stays that of the machine.
     """
 
-    __slots__ = ("_machine", "_of")
+    __slots__ = ("_machine",)
 
     def __init__(self, machine: Any) -> None:
         self._machine = machine
-        self._of: weakref.WeakKeyDictionary[Weave, Lock] = weakref.WeakKeyDictionary()
 
     def _own(self) -> Any:
         weave = here.weave
         if weave is None:
             return self._machine
-        lock = self._of.get(weave)
+        # Kept by the weave: a lock knows where it was made, and would keep what knows it by a weak reference alive.
+        locks = weave.threads.data_locks
+        lock = locks.get(self)
         if lock is None:
-            lock = self._of[weave] = Lock()
+            lock = locks[self] = Lock()
         return lock
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -515,11 +516,11 @@ local.__qualname__ = local.__name__ = "_local"
 class PerWeave(MutableMapping[Any, Any]):
     """A dictionary of `threading`'s: `machine` outside, and inside a weave what `own` gives for it."""
 
-    def __init__(self, machine: dict[Any, Any], own: Callable[[Weave], dict[Any, Any]]) -> None:
+    def __init__(self, machine: MutableMapping[Any, Any], own: Callable[[Weave], MutableMapping[Any, Any]]) -> None:
         self._machine = machine
         self._own = own
 
-    def _now(self) -> dict[Any, Any]:
+    def _now(self) -> MutableMapping[Any, Any]:
         weave = here.weave
         return self._machine if weave is None else self._own(weave)
 

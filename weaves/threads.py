@@ -89,6 +89,9 @@ class Threads:
         # What threading._register_atexit was given, and the executors that may have to be shut down at the end.
         self.exit_functions: list[Callable[[], object]] = []
         self.next_executor_number = itertools.count().__next__
+        # The queues of executors' threads; the locks that shared modules have for their data (locks.ModuleLock).
+        self.queues: weakref.WeakKeyDictionary[threading.Thread, Any] = weakref.WeakKeyDictionary()
+        self.data_locks: dict[object, Lock] = {}
         # By which threads and futures hash (interpose/threads.py).
         self.next_hash = itertools.count(1).__next__
         self.executors: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import http.server
 import logging
 import logging.handlers
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 import urllib.request
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -634,16 +636,65 @@ def test_a_host_crashes_while_its_threads_wait_in_all_ways(site: Site) -> None:
     assert lives == [0.0, 8.0]
 
 
+def test_nothing_is_left_of_a_crashed_host_that_had_threads(site: Site) -> None:
+    def serve() -> None:
+        pool = concurrent.futures.ThreadPoolExecutor(2)  # its module has a lock, in each weave another one
+        pool.submit(time.sleep, 1000)
+        threading.Thread(target=threading.Event().wait).start()
+        logging.getLogger("crashed").info("so has this one")
+        pool.shutdown()
+
+    lives = []
+    for second in range(1, 6):
+        site.serve(serve)
+        lives.append(weakref.ref(site.server.weave))
+        site.net.run(until=second)
+        site.server.crash()
+        site.server.boot()
+    gc.collect()
+    # The last one is still known to the greenlet in which its loop ran.
+    assert [weave() for weave in lives[:-1]] == [None] * 4
+
+
+def test_threads_of_a_host_do_not_hold_up_the_end_of_the_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(
+        """
+import concurrent.futures, time
+from lunar.network import Network
+
+net = Network(seed=1)
+host = net.host("one", "10.0.0.1/24")
+pools = []
+
+def serve():
+    pools.append(concurrent.futures.ThreadPoolExecutor(2))
+    pools[0].submit(time.sleep, 1000).result()
+
+net.start(host, serve, background=True)
+net.run(until=1)
+print("ends")
+"""
+    )
+    process = start_python(tmp_path, "p.py")
+    assert process.communicate(timeout=TIMEOUT_S) == ("ends\n", "")
+    assert process.returncode == 0
+
+
+def start_python(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Python with `arguments` in a process of its own, which finds our packages."""
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(Path(weaves.__file__).parents[1])])}
+    return subprocess.Popen(
+        [sys.executable, *(["-P"] if sys.flags.safe_path else []), *arguments],
+        env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def start_program(folder: Path, program: str) -> subprocess.Popen[str]:
     """`weave run` of one host with this program, in a process of its own."""
     (folder / "p.py").write_text(program, encoding="utf-8")
     (folder / "one.toml").write_text('[hosts.one]\neth0 = "10.0.0.1/24"\nstrings = [{ run = "p.py" }]\n')
-    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(Path(weaves.__file__).parents[1])])}
-    return subprocess.Popen(
-        [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "weaves.cli", "run", "one.toml"],
-        env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return start_python(folder, "-m", "weaves.cli", "run", "one.toml")
 
 
 def run_program(folder: Path, program: str) -> tuple[int, list[str], str]:

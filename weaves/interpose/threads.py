@@ -295,6 +295,9 @@ def _install_executors() -> None:
         if weave is not None:
             weave.threads.executors[weave.threads.next_executor_number()] = self
 
+    # The machine's interpreter joins the threads in it at its end.
+    module: Any = concurrent.futures.thread
+    module._threads_queues = PerWeave(module._threads_queues, lambda weave: weave.threads.queues)
     functools.update_wrapper(init, real_init)
     kind.__init__ = init
     kind._counter = types.MethodType(counter, kind)
