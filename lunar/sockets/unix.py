@@ -8,7 +8,6 @@ programs see as the address (`name`) is kept beside it, as bytes. What travels b
 from __future__ import annotations
 
 import errno
-from collections import deque
 from typing import Final, final
 
 from mypy_extensions import i64
@@ -75,9 +74,10 @@ class UnixSock(Sock):
         self.state: i64 = UNCONNECTED
         self.backlog: i64 = 0
         self.ended: bool = False  # `shutdown` of writing, of a datagram socket: its peer does not learn of it
-        self.waiting: deque[UnixSock] = deque()  # connections that nobody has accepted yet
+        # Lists, for an empty deque takes some 700 bytes, and most sockets need neither of these.
+        self.waiting: list[UnixSock] = []  # connections that nobody has accepted yet
         # Of a datagram socket: the name of who sent each that waits, and who waits for room.
-        self.senders: deque[bytes] = deque()
+        self.senders: list[bytes] = []
         self.blocked: list[UnixSock] = []
         self.sender: bytes = b""  # of what `recv` gave last
         self.came: Attachment | None = None  # what `receive` gave beside the data
@@ -198,7 +198,7 @@ class UnixSock(Sock):
         """The next connection, None if there is none."""
         if not self.waiting:
             return None
-        child = self.waiting.popleft()
+        child = self.waiting.pop(0)
         self.wake(POLLOUT)  # for who waits for a place in the queue
         return child
 
@@ -331,7 +331,7 @@ class UnixSock(Sock):
         if self.senders:
             self.sender = self.senders[0]
             if not peek:
-                self.senders.popleft()
+                self.senders.pop(0)
                 self._let_send()
         if was_full and _is_writable(inbox):
             inbox.wake_writer(POLLOUT)
@@ -410,7 +410,7 @@ class UnixSock(Sock):
             # The file stays, as on Linux; whoever connects to it is refused.
             del self.table.bound[self.key]
         while self.waiting:
-            child = self.waiting.popleft()
+            child = self.waiting.pop(0)
             client = child.outbox.reader
             if client is not None:
                 client.error = errno.ECONNRESET
