@@ -212,6 +212,11 @@ class _HandlersByName(MutableMapping[str, logging.Handler]):
     def __len__(self) -> int:
         return len(self._here())
 
+    def copy(self) -> Any:
+        """As of the dictionary."""
+        here: Any = self._here()
+        return here.copy()
+
 
 def _install_handlers(replacements: Replacements) -> None:
     module: Any = logging

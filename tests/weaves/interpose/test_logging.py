@@ -166,6 +166,7 @@ def test_configuring_by_a_dictionary_leaves_the_others_alone(programs: Programs)
     assert closed == []
     module: Any = logging
     assert module._handlers["out"] is handler
+    assert module._handlers.copy()["out"] is handler
     assert log.level == logging.NOTSET
 
 
