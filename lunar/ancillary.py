@@ -1,4 +1,5 @@
-"""Ancillary data as programs write and read it, cmsg(3): descriptors (SCM_RIGHTS) and who sent (SCM_CREDENTIALS).
+"""Ancillary data as programs write and read it, cmsg(3): descriptors (SCM_RIGHTS), who sent (SCM_CREDENTIALS), and what
+a packet's header said (IP_PKTINFO, IP_TTL, IP_TOS; read only).
 
 `attached` turns what sendmsg(2) is given into an `Attachment`, which travels beside the data (lunar/sockets/unix.py);
 `delivered` turns one into what recvmsg(2) tells, in as many bytes as the program has room for. A file of the machine
@@ -14,11 +15,14 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
+from lunar import interfaces
 from lunar.errors import error
 from lunar.net.sock import Sock
-from lunar.sockets import syscalls
+from lunar.sockets import packet_info, syscalls
 from lunar.sockets.attachment import NOBODY, Attachment, InFlight
 from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.packet_info import PacketInfo
+from lunar.sockets.syscalls import Received
 from lunar.sockets.unix import UnixSock
 from lunar.udp import UdpSock
 from weaves.here import here
@@ -30,6 +34,9 @@ Item = tuple[int, int, bytes]  # level, type, data
 
 _SOL_SOCKET: Final = 1
 _IPPROTO_IP: Final = 0
+_IP_TOS: Final = 1
+_IP_TTL: Final = 2
+_IP_PKTINFO: Final = 8
 _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
 _MSG_PEEK: Final = 0x02
@@ -158,13 +165,14 @@ def _set_sender(found: Attachment, data: bytes) -> None:
     found.pid, found.uid, found.gid = pid, uid, gid
 
 
-def delivered(
-    host: Host, sock: Sock, attachment: Attachment | None, size: int, flags: int
-) -> tuple[list[Item], int]:
-    """What recvmsg(2) with `flags` tells of `attachment`, where there are `size` bytes for it; and flags: MSG_CTRUNC.
+def delivered(host: Host, sock: Sock, got: Received, size: int, flags: int) -> tuple[list[Item], int]:
+    """What recvmsg(2) with `flags` tells beside the data, where there are `size` bytes for it; and flags: MSG_CTRUNC.
 
     The files that there is room for have descriptors afterwards; the attachment is released.
     """
+    if got.packet is not None:
+        return _of_packet(host, got.packet, size)
+    attachment = got.attachment
     told = flags & _MSG_CMSG_CLOEXEC
     wants_sender = isinstance(sock, UnixSock) and sock.passes_credentials
     files = [] if attachment is None else attachment.files
@@ -192,6 +200,29 @@ def delivered(
         if len(opened) < len(files):
             told |= _MSG_CTRUNC
     _let_go(attachment, flags)
+    return items, told
+
+
+def _of_packet(host: Host, packet: PacketInfo, size: int) -> tuple[list[Item], int]:
+    """What the packet's header said, in Linux' order."""
+    facts: list[tuple[int, bytes]] = []
+    if packet.tells & packet_info.TELL_ADDRESSES:
+        index = 0 if packet.device is None else interfaces.index_of(host, packet.device)
+        facts.append((_IP_PKTINFO, struct.pack("=i", index) + struct.pack(">II", packet.local, packet.dst)))
+    if packet.tells & packet_info.TELL_TTL:
+        facts.append((_IP_TTL, struct.pack("=i", packet.ttl)))
+    if packet.tells & packet_info.TELL_TOS:
+        facts.append((_IP_TOS, struct.pack("B", packet.tos)))
+    items: list[Item] = []
+    told = 0
+    for kind, data in facts:
+        if size < _HEADER_BYTES:
+            told |= _MSG_CTRUNC
+            continue
+        if size < _HEADER_BYTES + len(data):
+            told |= _MSG_CTRUNC
+        items.append((_IPPROTO_IP, kind, data[: size - _HEADER_BYTES]))
+        size -= min(size, _HEADER_BYTES + _padded(len(data)))
     return items, told
 
 

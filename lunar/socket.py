@@ -392,7 +392,7 @@ class LunarSocket(socket.socket):
         flags = c_int(flags)
         got = self._receive_until(size, flags, with_attachment=True)
         sock = self.sock
-        items, told = ancillary.delivered(self.host, sock, got.attachment, room, flags)
+        items, told = ancillary.delivered(self.host, sock, got, room, flags)
         return got, items, told | (socket.MSG_TRUNC if got.truncated else 0), sender(sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:

@@ -62,7 +62,7 @@ def park(host: Host, sock: Sock, mask: int, deadline_ns: int | None) -> bool:
 def linger(host: Host, sock: Sock) -> None:
     """What close(2) still does, socket(7): SO_LINGER's seconds at most it waits until the peer has got everything.
 
-    In a coroutine string, which cannot be parked, it does not wait.
+    Outside of all strings, as at the end of a run, it does not wait.
     """
     if not isinstance(sock, TcpSock) or here.flow is None:
         return

@@ -48,6 +48,7 @@ class Sock:
         self.keepalive: bool = False
         self.broadcast: bool = False
         self.oob_inline: bool = False
+        self.tells: i64 = 0  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS (sockets/packet_info.py)
         self.ttl: i64 = 64
         self.tos: i64 = 0
         self.priority: i64 = 0

@@ -15,6 +15,7 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6, ICMP
+from lunar.sockets import packet_info
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sock import TcpSock
@@ -47,6 +48,9 @@ IPPROTO_IP: Final = 0
 IP_TOS: Final = 1
 IP_TTL: Final = 2
 IP_HDRINCL: Final = 3
+IP_PKTINFO: Final = 8
+IP_RECVTTL: Final = 12
+IP_RECVTOS: Final = 13
 SOL_RAW: Final = 255
 ICMP_FILTER: Final = 1
 
@@ -94,6 +98,10 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         if name == IP_HDRINCL and isinstance(sock, RawSock):
             sock.header_included = value != 0
             return 0
+        bit: i64 = _told_by(name)
+        if bit:
+            sock.tells = sock.tells | bit if value else sock.tells & ~bit
+            return 0
     if level == SOL_RAW:
         return _set_raw(sock, name, value)
     if level == IPPROTO_IPV6 and sock.domain == AF_INET6 and name == IPV6_V6ONLY:
@@ -107,6 +115,15 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     if level == IPPROTO_UDP and isinstance(sock, UdpSock) and name == UDP_CORK:
         return int(sock.set_cork(value != 0))
     return -errno.ENOPROTOOPT
+
+
+def _told_by(name: int) -> i64:
+    """The bit of `Sock.tells` for an option of IPPROTO_IP; 0 for one that has none."""
+    if name == IP_PKTINFO:
+        return packet_info.TELL_ADDRESSES
+    if name == IP_RECVTTL:
+        return packet_info.TELL_TTL
+    return packet_info.TELL_TOS if name == IP_RECVTOS else 0
 
 
 def _set_raw(sock: Sock, name: int, value: int) -> int:
@@ -326,6 +343,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.ttl
         elif name == IP_HDRINCL and isinstance(sock, RawSock):
             found = int(sock.header_included)
+        elif _told_by(name):
+            found = int(sock.tells & _told_by(name) != 0)
     elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:
         if name == IPV6_V6ONLY:
             found = int(sock.v6only)

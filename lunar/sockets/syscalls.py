@@ -12,6 +12,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
@@ -19,6 +20,7 @@ from lunar.sockets import epoll, ping, raw, unix
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
+from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import AF_UNIX, UnixSock
@@ -65,6 +67,7 @@ class Received:
         self.port: i64 = port
         self.errno: i64 = errno
         self.name: bytes = b""  # of the Unix socket that sent a datagram
+        self.packet: PacketInfo | None = None  # of a datagram or raw socket that tells of it
         self.attachment: Attachment | None = None  # what came beside it, of `recvmsg`; the caller releases it
         self.truncated: bool = False  # of a datagram there was more than was asked for
 
@@ -295,14 +298,24 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         packet = sock.recv(peek)
         if packet is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
-        return _message(packet.payload, size, flags, packet.src, packet.sport)
+        got = _message(packet.payload, size, flags, packet.src, packet.sport)
+        if sock.tells:
+            target = packet.target
+            device = target if isinstance(target, Device) else None
+            got.packet = PacketInfo(
+                sock.tells, sock.udp.ip, packet.src, packet.dst, packet.ttl, packet.tos, device
+            )  # fmt: skip
+        return got
     if isinstance(sock, PacketSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
         taken = sock.recv(peek)
         if taken is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
-        return _message(taken.data, size, flags, taken.src, 0)
+        got = _message(taken.data, size, flags, taken.src, 0)
+        if sock.tells:
+            got.packet = PacketInfo(sock.tells, sock.ip, taken.src, taken.dst, taken.ttl, taken.tos, taken.device)
+        return got
     if isinstance(sock, UnixSock):
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)

@@ -229,7 +229,7 @@ def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tupl
     host, sock = opened_socket(fd)
     got = receive(host, fd, sock, size, int(flags), with_attachment=True)
     data = got.data + bytes(int(got.size) - len(got.data))
-    items, told = control.delivered(host, sock, got.attachment, ancillary_size, int(flags))
+    items, told = control.delivered(host, sock, got, ancillary_size, int(flags))
     return data, items, told | (MSG_TRUNC if got.truncated else 0), sender(sock, got)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -94,6 +95,24 @@ def test_another_descriptor_keeps_it_open() -> None:
         sock.close()
 
     assert World(reads_at=1).close_takes(size=100, seconds=5, close=close) == 0
+
+
+def test_a_coroutine_holds_up_its_own_loop() -> None:
+    world = World(reads_at=1)
+    log: list[Any] = []
+
+    async def close() -> None:
+        sock = socket.create_connection(("server", 80))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
+        sock.send(bytes(100))
+        began = time.monotonic_ns()
+        asyncio.get_running_loop().call_later(0.001, lambda: log.append(time.monotonic_ns() - began))
+        sock.close()
+        await asyncio.sleep(1)
+
+    world.network.start(world.client, close)
+    world.network.run(until="60s")
+    assert log == [ACKNOWLEDGED]
 
 
 def test_unread_data_resets_at_once() -> None:
