@@ -1,6 +1,7 @@
 """Random programs of a dozen calls on two sockets, on the machine's loopback and on a virtual host: answers compared.
 
 Streams: how a connection ends, by shutdowns, closes, resets, SO_LINGER of 0 s, with data unread, urgent or not.
+Listeners: queues that are full, that end with connections in them, sockets that listen, connect, and do both.
 Datagrams: peers that are there and are not, errors that ICMP brings, shutdowns, empty ones, too long ones, broadcasts.
 After each call the program notes what poll(2) says of both sockets. test_urgent_parity.py does so for urgent data.
 """
@@ -33,6 +34,10 @@ DATAGRAM_CALLS = [
     "send", "send", "send to", "send to", "send to nobody", "send to nobody", "recv", "recv", "recv nothing", "look",
     "recv into", "shutdown", "error", "connect", "connect to nobody", "names", "send empty", "send long", "broadcast",
     "allow broadcast", "bind", "urgent send", "port 0", "send to itself", "close",
+]  # fmt: skip
+LISTENER_CALLS = [
+    "dial", "dial", "dial", "accept", "listen", "close listener", "shutdown listener", "send", "recv", "error", "close",
+    "connect", "connect listener", "names", "bind",
 ]  # fmt: skip
 EVENTS = select.POLLIN | select.POLLPRI | select.POLLOUT | select.POLLRDHUP
 
@@ -94,6 +99,61 @@ def play_streams(ops: list[Op], settle: Callable[[], None], poll: Callable[[Any]
             log.append((call, who, how, result, [poll(sock) if sock.fileno() >= 0 else None for sock in (near, far)]))
         near.close()
         far.close()
+    return log
+
+
+def play_listeners(ops: list[Op], settle: Callable[[], None], poll: Callable[[Any], int]) -> list[Any]:
+    log: list[Any] = []
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.setblocking(False)
+    name = listener.getsockname()
+    dialled: list[socket.socket] = []
+    accepted: list[socket.socket] = []
+    listens = False
+    for call, which, how in ops:
+        sock = dialled[which % len(dialled)] if dialled else None
+        result: Any = None
+        if call == "dial":
+            dialled.append(socket.socket())
+            dialled[-1].setblocking(False)
+            result = attempt(dialled[-1].connect, name)
+        elif call == "accept":
+            result = attempt(listener.accept)
+            if not isinstance(result, str):
+                accepted.append(result[0])
+                result = "accepted"
+        elif call == "listen":
+            result = attempt(listener.listen, how)
+            listens = result is None
+        elif call == "close listener" and which == how == 0:
+            listener.close()
+        elif call == "shutdown listener" and which == 0 and listens:
+            result = attempt(listener.shutdown, how)
+            listens = how == 1
+        elif call == "connect listener" and which == 0:
+            result = attempt(listener.connect, name)
+        elif call == "bind":
+            result = attempt(listener.bind, name)
+        elif call == "names":
+            result = [address_of(attempt(ask)) for ask in (listener.getsockname, listener.getpeername)]
+        elif sock is None:
+            continue
+        elif call == "send":
+            result = attempt(sock.send, b"x")
+        elif call == "recv":
+            result = attempt(sock.recv, 10)
+        elif call == "error":
+            result = attempt(sock.getsockopt, socket.SOL_SOCKET, socket.SO_ERROR)
+        elif call == "connect":
+            result = attempt(sock.connect, name)
+        elif call == "close" and how == 0:
+            sock.close()
+        settle()
+        socks = [listener, *dialled, *accepted]
+        log.append((call, which, how, result, [poll(sock) if sock.fileno() >= 0 else None for sock in socks]))
+    for sock in (listener, *dialled, *accepted):
+        sock.close()
     return log
 
 
@@ -204,7 +264,8 @@ def on_a_host(play: Player, ops: list[Op]) -> list[Any]:
     seen: list[list[Any]] = []
     network.start(
         network.host("host", "10.0.0.1/24"),
-        lambda: seen.append(play(ops, lambda: time.sleep(1), lambda sock: int(sock.sock.poll()))),
+        # Long enough for what is on its way, too short for retransmissions.
+        lambda: seen.append(play(ops, lambda: time.sleep(0.001), lambda sock: int(sock.sock.poll()))),
     )
     network.run()
     return seen[0]
@@ -212,6 +273,7 @@ def on_a_host(play: Player, ops: list[Op]) -> list[Any]:
 
 KINDS: dict[str, tuple[Player, list[str]]] = {
     "streams": (play_streams, STREAM_CALLS),
+    "listeners": (play_listeners, LISTENER_CALLS),
     "datagrams": (play_datagrams, DATAGRAM_CALLS),
 }
 
@@ -229,6 +291,7 @@ def test_random_programs_see_the_same(kind: str, first: int) -> None:
     ("kind", "expected"),
     [
         ("streams", {"EAGAIN", "EPIPE", "ECONNRESET", "ENOTCONN", "EINVAL", "EBADF", b""}),
+        ("listeners", {"EAGAIN", "EINVAL", "EINPROGRESS", "EISCONN", "ECONNREFUSED", "ECONNRESET", "accepted"}),
         ("datagrams", {"EAGAIN", "EPIPE", "ECONNREFUSED", "EDESTADDRREQ", "EACCES", "EMSGSIZE", "EOPNOTSUPP", "EBADF"}),
     ],
 )
