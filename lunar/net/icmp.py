@@ -29,6 +29,7 @@ PROTOCOL_UNREACHABLE: Final = 2
 PORT_UNREACHABLE: Final = 3
 FRAGMENTATION_NEEDED: Final = 4
 TTL_EXCEEDED: Final = 0
+REASSEMBLY_TIME_EXCEEDED: Final = 1
 
 # RFC 1812 (4.3.2.3): as much of the offending packet as fits an ICMP packet of 576 bytes; Linux does the same.
 _QUOTE_BYTES: Final = 576 - 20 - 8
@@ -38,14 +39,15 @@ _QUOTE_BYTES: Final = 576 - 20 - 8
 _ERROR_EVERY_NS: Final = 1_000_000
 _ERRORS_BURST: Final = 50
 
-# icmp(7): code of "destination unreachable" -> errno, and whether a connection attempt ends by it.
+# icmp(7): code of "destination unreachable" -> errno, and whether a connection attempt ends by it, or a connected
+# datagram socket is told. "Fragmentation needed" is told to datagram sockets; TCP learns the MTU by it.
 _UNREACHABLE_ERRNO: Final = [
     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EMSGSIZE, errno.EOPNOTSUPP,
     errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETUNREACH,
     errno.EHOSTUNREACH, errno.EHOSTUNREACH, errno.EHOSTUNREACH, errno.EHOSTUNREACH,
 ]  # fmt: skip
 _UNREACHABLE_FATAL: Final = [
-    False, False, True, True, False, False, True, True, True, True, True, False, False, True, True, True,
+    False, False, True, True, True, False, True, True, True, True, True, False, False, True, True, True,
 ]  # fmt: skip
 
 
@@ -105,6 +107,8 @@ class Icmp(Handler):
             number = _UNREACHABLE_ERRNO[code]
             fatal = _UNREACHABLE_FATAL[code]
         elif packet.type == TIME_EXCEEDED:
+            if packet.code == REASSEMBLY_TIME_EXCEEDED:
+                return  # a lost fragment is a lost packet
             number = errno.EHOSTUNREACH
         raw = ip.raw
         if raw is not None:

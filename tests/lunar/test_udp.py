@@ -605,6 +605,25 @@ def test_an_unconnected_socket_hears_of_no_error() -> None:
     assert syscalls.recvfrom(client, 10, 0).errno == errno.EAGAIN
 
 
+def test_a_router_tells_that_the_datagram_is_too_large() -> None:
+    net = lunar.Network(seed=1)
+    networks.append(net)
+    near, far = net.host("near", "10.0.0.1/24"), net.host("far", "10.1.0.1/24")
+    router = net.host("router", "10.0.0.9/24", "10.1.0.9/24")
+    net.link(near, router)
+    net.link(router, far, mtu=600)
+    router.sh("sysctl -w net.ipv4.ip_forward=1")
+    near.sh("route add default gw 10.0.0.9")
+    connected, free = udp(near), udp(near)
+    syscalls.connect(connected, parse_ipv4("10.1.0.1"), 53)
+    assert syscalls.send(connected, bytes(573), 0) == 573  # 601 bytes with both headers
+    assert sends(free, bytes(573), "10.1.0.1", 53) == 573
+    net.run(until=1)
+    assert router.ip.counters.icmp_out_msgs == 2
+    assert syscalls.recvfrom(connected, 10, 0).errno == errno.EMSGSIZE
+    assert syscalls.recvfrom(free, 10, 0).errno == errno.EAGAIN
+
+
 def test_so_error_takes_the_error() -> None:
     w = Wire()
     client = udp(w.a)
