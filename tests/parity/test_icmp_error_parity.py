@@ -18,7 +18,6 @@ import pytest
 
 from lunar.network import Network
 
-HERE, THERE, ROUTER = "127.71.5.1", "127.71.5.2", "127.71.5.3"
 UNREACHABLE, SOURCE_QUENCH, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 4, 11, 12
 ERRORS = [
     *((UNREACHABLE, code) for code in range(18)), (TIME_EXCEEDED, 0), (TIME_EXCEEDED, 1), (PARAMETER_PROBLEM, 0),
@@ -26,6 +25,14 @@ ERRORS = [
 ]  # fmt: skip
 
 Settle = Callable[[], None]
+
+
+def own(role: int) -> str:
+    """An address of 127/8 that is this process's: others may run the same test at the same time."""
+    return f"127.{role}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
+HERE, THERE, ROUTER, ELSEWHERE = own(76), own(77), own(78), own(79)
 
 
 def checksum(data: bytes) -> int:
@@ -60,7 +67,7 @@ def datagrams(settle: Settle) -> list[Any]:
     log: list[Any] = []
     for kind, code in ERRORS:
         socks = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(3)]
-        for sock, peer in zip(socks, (THERE, None, "127.71.5.9"), strict=True):
+        for sock, peer in zip(socks, (THERE, None, ELSEWHERE), strict=True):
             sock.bind((HERE, 0))
             if peer:
                 sock.connect((peer, 7))

@@ -15,7 +15,14 @@ from lunar.network import Network
 # ip(7); CPython 3.11's socket has not all of them.
 IP_PKTINFO, IP_RECVTTL, IP_RECVTOS = 8, 12, 13
 OPTIONS = (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS)
-HERE, THERE = "127.71.4.1", "127.71.4.2"
+
+
+def own(role: int) -> str:
+    """An address of 127/8 that is this process's: others may run the same test at the same time."""
+    return f"127.{role}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
+HERE, THERE = own(74), own(75)
 
 
 def datagrams() -> tuple[socket.socket, socket.socket]:

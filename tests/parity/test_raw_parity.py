@@ -23,8 +23,16 @@ PROGRAMS: dict[str, Callable[[list[Any]], None]] = {}
 PING_PROGRAMS: dict[str, Callable[[list[Any]], None]] = {}
 
 ICMP, PROTOCOL, OTHER_PROTOCOL = socket.IPPROTO_ICMP, 200, 201
-HERE, THERE, NOBODY = "127.71.3.9", "127.71.3.10", "10.255.254.253"
+NOBODY = "10.255.254.253"
 SOL_RAW, ICMP_FILTER = 255, 1
+
+
+def own(role: int) -> str:
+    """An address of 127/8 that is this process's: others may run the same test at the same time."""
+    return f"127.{role}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
+HERE, THERE, ELSEWHERE = own(71), own(72), own(73)
 
 
 def program(function: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
@@ -151,7 +159,7 @@ def bound_and_connected(log: list[Any]) -> None:
     near.connect((THERE, 9))
     log.append([near.getsockname(), near.getpeername(), attempt(near.bind, (HERE, 0))])
     log.append([near.send(b"two"), seen(far.recvfrom(100))])
-    stranger = raw(PROTOCOL, "127.71.3.11")
+    stranger = raw(PROTOCOL, ELSEWHERE)
     stranger.sendto(b"not from the peer", (HERE, 0))
     far.sendto(b"from the peer", (HERE, 0))
     log.append([seen(near.recvfrom(100)), nothing(near)])
