@@ -1,5 +1,5 @@
 """Ancillary data as programs write and read it, cmsg(3): descriptors (SCM_RIGHTS), who sent (SCM_CREDENTIALS), and what
-a packet's header said (IP_PKTINFO, IP_TTL, IP_TOS; read only).
+a packet's header says (IP_PKTINFO, IP_TTL, IP_TOS).
 
 `attached` turns what sendmsg(2) is given into an `Attachment`, which travels beside the data (lunar/sockets/unix.py);
 `delivered` turns one into what recvmsg(2) tells, in as many bytes as the program has room for. A file of the machine
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from lunar import interfaces
 from lunar.errors import error
-from lunar.net.sock import Sock
+from lunar.net.sock import Header, Sock
 from lunar.sockets import packet_info, syscalls
 from lunar.sockets.attachment import NOBODY, Attachment, InFlight
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.packet_info import PacketInfo
+from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import Received
 from lunar.sockets.unix import UnixSock
 from lunar.udp import UdpSock
@@ -44,6 +45,8 @@ _MSG_CTRUNC: Final = 0x08
 _MSG_CMSG_CLOEXEC: Final = 0x4000_0000
 
 _HEADER_BYTES: Final = 16  # sizeof(struct cmsghdr)
+_PKTINFO_BYTES: Final = 12  # sizeof(struct in_pktinfo)
+_INT_BYTES: Final = 4
 _FD_BYTES: Final = 4
 _UCRED_BYTES: Final = 12
 # As many files go with one message (SCM_MAX_FD).
@@ -115,7 +118,8 @@ def sign(sock: Sock) -> None:
 def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None:
     """What shall go with the data of one send; the caller releases it if the send fails. None for nothing.
 
-    OSError: EINVAL for what this socket does not send, EBADF, EPERM (another's credentials).
+    What is wanted of a packet's header is put into `sock.header`, where the caller takes it out after the send.
+    OSError: EINVAL for what this socket does not send, EBADF, EPERM (another's credentials), ENODEV, ENETUNREACH.
     """
     found: Attachment | None = None
     try:
@@ -130,13 +134,40 @@ def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None
                     _add_files(host, found, data)
                 else:
                     _set_sender(found, data)
-            elif level == _SOL_SOCKET or (level == _IPPROTO_IP and isinstance(sock, UdpSock)):
+            elif level == _IPPROTO_IP and isinstance(sock, (UdpSock, PacketSock)):
+                sock.header = sock.header or Header()
+                _set_header(host, sock.header, kind, data)
+            elif level == _SOL_SOCKET:
                 raise error(errno.EINVAL)
     except OSError:
+        sock.header = None
         if found is not None:
             found.release()
         raise
     return found
+
+
+def _set_header(host: Host, header: Header, kind: int, data: bytes) -> None:
+    """IP_PKTINFO: by which device and from which address; IP_TTL and IP_TOS. ip(7)."""
+    if kind == _IP_PKTINFO and len(data) == _PKTINFO_BYTES:
+        index = struct.unpack_from("i", data)[0]
+        if index:
+            header.device = interfaces.device_with_index(host, index)
+            if header.device is None:
+                raise error(errno.ENODEV)
+        header.src = int.from_bytes(data[4:8], "big")
+        if header.src and not host.ip.has_address(header.src):
+            raise error(errno.ENETUNREACH)  # no route begins there
+        return
+    value = struct.unpack("i", data)[0] if len(data) == _INT_BYTES else -1
+    if kind == _IP_TTL and 1 <= value <= 255:
+        header.ttl = value
+    elif kind == _IP_TOS and len(data) == 1:
+        header.tos = data[0]
+    elif kind == _IP_TOS and 0 <= value <= 255:
+        header.tos = value
+    else:
+        raise error(errno.EINVAL)
 
 
 def _add_files(host: Host, found: Attachment, data: bytes) -> None:

@@ -402,7 +402,10 @@ class LunarSocket(socket.socket):
         sock = self._open()
         attachment = ancillary.attached(self.host, sock, items)
         if attachment is None:
-            return self._send(data, flags) if address is None else self._send_to(data, flags, address, "sendmsg")
+            try:
+                return self._send(data, flags) if address is None else self._send_to(data, flags, address, "sendmsg")
+            finally:
+                sock.header = None
         assert isinstance(sock, UnixSock), "others have nothing to attach"
         unix, attached = sock, attachment
         try:

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net import icmp
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
-from lunar.net.ip_output import route_for, send, source_for
+from lunar.net.ip_output import apply, route_for, send, source_for
 from lunar.net.route import Route
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
@@ -295,6 +295,11 @@ class UdpSock(Sock):
         packet.size_bytes = 28 + size
         packet.ttl = self.ttl
         packet.tos = self.tos
+        header = self.header
+        if header is not None:
+            if header.device is not None and header.device is not route.device:
+                return -errno.ENETUNREACH
+            apply(header, packet)
         result: i64 = send(ip, packet, route)
         if result == errno.EHOSTUNREACH:
             # Linux learns it from ARP, later; the datagram is lost without a word to the sender.

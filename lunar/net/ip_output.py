@@ -14,6 +14,7 @@ from mypy_extensions import i64
 from lunar.net.ip import Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
+from lunar.net.sock import Header
 from lunar.packet import BROADCAST_MAC, Packet
 from lunar.wire import ipv4
 
@@ -51,6 +52,16 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
     if ip.is_broadcast(packet.dst):
         return _broadcast(ip, packet, route)
     return emit(ip, packet, route)
+
+
+def apply(header: Header, packet: Packet) -> None:
+    """Give `packet` the header that its program wants."""
+    if header.src >= 0:
+        packet.src = header.src
+    if header.ttl >= 0:
+        packet.ttl = header.ttl
+    if header.tos >= 0:
+        packet.tos = header.tos
 
 
 def send_own(ip: Ip, packet: Packet, route: Route, ident: i64) -> i64:

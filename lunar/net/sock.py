@@ -7,9 +7,11 @@ and then ask again. Masks are those of poll(2).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, final
 
 from mypy_extensions import i64
+
+from lunar.net.device import Device
 
 POLLIN: Final = 0x001
 POLLPRI: Final = 0x002
@@ -22,6 +24,17 @@ POLLRDHUP: Final = 0x2000
 # Which families' addresses a binding takes (`Sock.covers`).
 COVERS_IPV4: Final = 1
 COVERS_IPV6: Final = 2
+
+
+@final
+class Header:
+    """What sendmsg(2) wants of one packet's header: source (0: that of the route), TTL, TOS; -1 for the socket's."""
+
+    def __init__(self) -> None:
+        self.src: int = -1
+        self.ttl: i64 = -1
+        self.tos: i64 = -1
+        self.device: Device | None = None  # by which it shall go
 
 
 class Sock:
@@ -48,6 +61,7 @@ class Sock:
         self.keepalive: bool = False
         self.broadcast: bool = False
         self.oob_inline: bool = False
+        self.header: Header | None = None  # for the length of one sendmsg
         self.tells: i64 = 0  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS (sockets/packet_info.py)
         self.ttl: i64 = 64
         self.tos: i64 = 0

@@ -115,6 +115,11 @@ class PingSock(PacketSock):
         message.ttl = self.ttl
         message.tos = self.tos
         message.dont_fragment = True
+        header = self.header
+        if header is not None:
+            if header.device is not None and header.device is not route.device:
+                return -errno.ENETUNREACH
+            ip_output.apply(header, message)
         result: i64 = ip_output.send(self.ip, message, route)
         if result != 0 and result != errno.EHOSTUNREACH:
             return -result

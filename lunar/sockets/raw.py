@@ -264,6 +264,11 @@ class RawSock(PacketSock):
         packet.ttl = self.ttl
         packet.tos = self.tos
         packet.dont_fragment = True
+        header = self.header
+        if header is not None:
+            if header.device is not None and header.device is not route.device:
+                return -errno.ENETUNREACH
+            ip_output.apply(header, packet)
         typed = ipv4.decode_payload(packet)
         if not isinstance(typed, Malformed):
             packet = typed  # otherwise it goes as it is, for its receiver to drop

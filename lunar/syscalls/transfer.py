@@ -78,7 +78,10 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
             raise
         attachment = None  # a datagram that is begun takes no more of it
     if attachment is None:
-        return send_now(host, fd, sock, data, int(flags), address)
+        try:
+            return send_now(host, fd, sock, data, int(flags), address)
+        finally:
+            sock.header = None
     assert isinstance(sock, UnixSock), "others have nothing to attach"
     return _send_with(host, fd, sock, data, int(flags), address, attachment)
 

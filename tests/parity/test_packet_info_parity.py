@@ -22,7 +22,7 @@ def own(role: int) -> str:
     return f"127.{role}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
 
 
-HERE, THERE = own(74), own(75)
+HERE, THERE, ELSEWHERE = own(74), own(75), own(80)
 
 
 def datagrams() -> tuple[socket.socket, socket.socket]:
@@ -80,6 +80,42 @@ def what_raw_sockets_tell() -> list[Any]:
     return list(told)
 
 
+def what_a_datagram_is_sent_with() -> list[Any]:
+    log: list[Any] = []
+    near, far = datagrams()
+    name = (THERE, far.getsockname()[1])
+    for option in OPTIONS:
+        far.setsockopt(socket.IPPROTO_IP, option, 1)
+    wanted = [
+        (IP_PKTINFO, pktinfo(0, ELSEWHERE)), (IP_PKTINFO, pktinfo(1, ELSEWHERE)), (IP_PKTINFO, pktinfo(0, "0.0.0.0")),
+        (IP_PKTINFO, pktinfo(999_999, ELSEWHERE)), (IP_PKTINFO, pktinfo(0, "10.255.254.253")), (IP_PKTINFO, b"short"),
+        (socket.IP_TTL, struct.pack("i", 3)), (socket.IP_TTL, struct.pack("i", 0)), (socket.IP_TTL, b"\3"),
+        (socket.IP_TTL, struct.pack("i", 256)), (socket.IP_TOS, struct.pack("i", 8)), (socket.IP_TOS, b"\x10"),
+        (socket.IP_TOS, struct.pack("i", 256)), (99, b""),
+    ]  # fmt: skip
+    for kind, data in wanted:
+        try:
+            log.append((kind, data, near.sendmsg([b"x"], [(socket.IPPROTO_IP, kind, data)], 0, name)))
+        except OSError as failed:
+            log.append((kind, data, failed.errno))
+            continue
+        got = far.recvmsg(10, 200)
+        log.append((got[1], got[3][0]))
+    both = [(socket.IPPROTO_IP, IP_PKTINFO, pktinfo(0, ELSEWHERE)), (socket.IPPROTO_IP, socket.IP_TTL, b"\x09\0\0\0")]
+    near.sendmsg([b"x"], both, 0, name)
+    log.append(far.recvmsg(10, 200)[1])
+    near.sendto(b"as ever", name)
+    got = far.recvmsg(10, 200)
+    log.append((got[1], got[3][0]))
+    near.close()
+    far.close()
+    return log
+
+
+def pktinfo(index: int, source: str) -> bytes:
+    return struct.pack("i4s4s", index, socket.inet_aton(source), bytes(4))
+
+
 def on_a_host(program: Any) -> list[Any]:
     network = Network(seed=1)
     seen: list[list[Any]] = []
@@ -88,7 +124,7 @@ def on_a_host(program: Any) -> list[Any]:
     return seen[0]
 
 
-@pytest.mark.parametrize("program", [what_datagrams_tell, how_much_room_it_takes])
+@pytest.mark.parametrize("program", [what_datagrams_tell, how_much_room_it_takes, what_a_datagram_is_sent_with])
 def test_datagram_sockets_tell_what_the_machines_do(program: Any) -> None:
     assert on_a_host(program) == program()
 
