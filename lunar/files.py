@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import stat
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from lunar.sockets import syscalls
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
+from lunar.sockets.timerfd import TimerFd
 from weaves.here import here
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ _PIPE_MODE: Final = stat.S_IFIFO | 0o600
 _SOCKET_MODE: Final = stat.S_IFSOCK | 0o777
 # And of what is neither, but only a descriptor: epoll, eventfd.
 _OTHER_MODE: Final = 0o600
+# Of timerfd_create(2) and timerfd_settime(2); `os` has them from Python 3.13 on.
+_TFD_CLOEXEC: Final = os.O_CLOEXEC
+_TFD_NONBLOCK: Final = os.O_NONBLOCK
+_TFD_TIMER_ABSTIME: Final = 1
+_TFD_TIMER_CANCEL_ON_SET: Final = 2  # the wall clock of a host is not set
+_TIMER_CLOCKS: Final = (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME)
+_NS: Final = 1_000_000_000
 
 
 class Files:
@@ -89,6 +98,55 @@ class Files:
     def eventfd_write(self, fd: int, value: int) -> None:
         """As os.eventfd_write: adds to the counter."""
         self.write(fd, value.to_bytes(8, "little"))
+
+    def timerfd_create(self, clockid: int, /, *, flags: int = _TFD_CLOEXEC) -> int:
+        """As os.timerfd_create, of Python 3.13: the descriptor of a timer."""
+        if flags & ~(_TFD_CLOEXEC | _TFD_NONBLOCK) or clockid not in _TIMER_CLOCKS:
+            raise error(errno.EINVAL)
+        timer = TimerFd(self._host.scheduler, self._host.lane, clockid == time.CLOCK_REALTIME)
+        timer.nonblocking = bool(flags & _TFD_NONBLOCK)
+        fd = self.install(timer)
+        self._host.descriptors.set_inheritable(fd, not flags & _TFD_CLOEXEC)
+        return fd
+
+    def _timer(self, fd: int) -> TimerFd:
+        timer = self._sock(fd)
+        if not isinstance(timer, TimerFd):
+            raise error(errno.EINVAL)
+        return timer
+
+    def timerfd_settime_ns(self, fd: int, /, *, flags: int = 0, initial: int = 0, interval: int = 0) -> tuple[int, int]:
+        """As os.timerfd_settime_ns: arms it, or disarms it with an `initial` of 0; what remained, and the interval."""
+        timer = self._timer(fd)
+        if flags & ~(_TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET) or initial < 0 or interval < 0:
+            raise error(errno.EINVAL)
+        before = self.timerfd_gettime_ns(fd)
+        if not flags & _TFD_TIMER_ABSTIME:
+            at_ns = initial and self._host.scheduler.now_ns + initial
+        else:
+            # A time that has gone by, be it before the run began, is now.
+            at_ns = initial and max(initial - (self._host.network.epoch_ns if timer.wall else 0), 1)
+        timer.set(at_ns, interval)
+        return before
+
+    def timerfd_settime(
+        self, fd: int, /, *, flags: int = 0, initial: float = 0.0, interval: float = 0.0
+    ) -> tuple[float, float]:
+        """As os.timerfd_settime: the same in seconds."""
+        # A time that is not 0 arms it, however short.
+        first_ns = max(round(initial * _NS), 1) if initial > 0 else round(initial * _NS)
+        before = self.timerfd_settime_ns(fd, flags=flags, initial=first_ns, interval=round(interval * _NS))
+        return before[0] / _NS, before[1] / _NS
+
+    def timerfd_gettime_ns(self, fd: int, /) -> tuple[int, int]:
+        """As os.timerfd_gettime_ns: the time until it expires, and its interval."""
+        timer = self._timer(fd)
+        return int(timer.remaining_ns()), int(timer.interval_ns)
+
+    def timerfd_gettime(self, fd: int, /) -> tuple[float, float]:
+        """As os.timerfd_gettime: the same in seconds."""
+        remaining_ns, interval_ns = self.timerfd_gettime_ns(fd)
+        return remaining_ns / _NS, interval_ns / _NS
 
     def dup(self, fd: int) -> int:
         """Another descriptor of what `fd` names."""

@@ -15,6 +15,7 @@ from lunar.errors import error
 from lunar.net.sock import Sock
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
+from lunar.sockets.timerfd import TimerFd
 from weaves.scheduler import Call
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _THREAD: Final = 0
 _PROCESS: Final = 1
 _GROUP: Final = 2
+
+_WITHOUT_SIGNALS: Final = (Epoll, EventFd, TimerFd)
 
 
 class Owner:
@@ -128,8 +131,8 @@ def is_told(sock: Sock) -> bool:
 
 
 def set_told(host: Host, sock: Sock, told: bool) -> None:
-    """Set O_ASYNC, or clear it. Sets of epoll and event counters have no such signals, and do not keep it."""
-    if isinstance(sock, (Epoll, EventFd)):
+    """Set O_ASYNC, or clear it. What has no such signals does not keep it."""
+    if isinstance(sock, _WITHOUT_SIGNALS):
         return
     if told or known(sock) is not None:
         of(host, sock).told = told
@@ -137,6 +140,6 @@ def set_told(host: Host, sock: Sock, told: bool) -> None:
 
 def set_told_by_ioctl(host: Host, sock: Sock, told: bool) -> None:
     """FIOASYNC. ENOTTY of what has no such signals."""
-    if told and isinstance(sock, (Epoll, EventFd)):
+    if told and isinstance(sock, _WITHOUT_SIGNALS):
         raise error(errno.ENOTTY)
     set_told(host, sock, told)

@@ -14,6 +14,7 @@ from mypy_extensions import i64
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import FdTable
+from lunar.sockets.timerfd import TimerFd
 
 POLLNVAL: Final = 0x020
 POLLRDNORM: Final = 0x040
@@ -39,7 +40,7 @@ def conditions(sock: Sock) -> i64:
     As on Linux POLLRDNORM is said with POLLIN and POLLWRNORM with POLLOUT, POLLWRBAND by datagram and Unix sockets.
     """
     mask: i64 = sock.poll()
-    if not isinstance(sock, EventFd):
+    if not isinstance(sock, (EventFd, TimerFd)):
         if mask & POLLIN:
             mask |= POLLRDNORM
         if mask & POLLOUT:

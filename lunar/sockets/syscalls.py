@@ -23,6 +23,7 @@ from lunar.sockets.eventfd import EventFd
 from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
+from lunar.sockets.timerfd import TimerFd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
@@ -377,7 +378,7 @@ def read(sock: Sock, size: int) -> Received:
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
         return Received(data, 0, 0, 0)
-    if isinstance(sock, EventFd):
+    if isinstance(sock, (EventFd, TimerFd)):
         data = sock.read(size)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
@@ -393,7 +394,7 @@ def write(sock: Sock, data: bytes) -> int:
         return int(sock.write(data))
     if isinstance(sock, EventFd):
         return int(sock.write(data))
-    if isinstance(sock, Epoll):
+    if isinstance(sock, (Epoll, TimerFd)):
         return -errno.EINVAL
     return send(sock, data, 0)
 
@@ -434,4 +435,6 @@ def close(sock: Sock) -> None:
     elif isinstance(sock, PipeEnd):
         sock.close()
     elif isinstance(sock, Epoll):
+        sock.close()
+    elif isinstance(sock, TimerFd):
         sock.close()

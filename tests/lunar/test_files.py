@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import threading
 import time
@@ -220,3 +221,69 @@ def test_descriptor_files_know_their_mode(net: Network) -> None:
         return seen
 
     assert on_alpha(net, main) == ["rb", "wb", True, None, b"a line\n"]
+
+
+# Timers (the interpreter's `os` has them from Python 3.13 on, so that this goes by what it calls)
+
+
+def test_a_timer_expires_in_virtual_time_and_counts_when_it_is_read(net: Network) -> None:
+    files = net.hosts["alpha"].files
+
+    def main() -> None:
+        timer = files.timerfd_create(time.CLOCK_MONOTONIC)
+        assert files.timerfd_settime(timer, initial=2.0, interval=0.5) == (0.0, 0.0)
+        assert files.timerfd_gettime(timer) == (2.0, 0.5)
+        assert select.select([timer], [], [], 1) == ([], [], [])
+        assert (int.from_bytes(os.read(timer, 8), "little"), time.monotonic()) == (1, 2.0)  # it waits
+        assert (int.from_bytes(os.read(timer, 8), "little"), time.monotonic()) == (1, 2.5)
+        time.sleep(1.7)
+        assert select.select([timer], [timer], [], 1) == ([timer], [], [])
+        assert int.from_bytes(os.read(timer, 8), "little") == 3  # at 3.0, 3.5 and 4.0
+        assert files.timerfd_gettime_ns(timer) == (300_000_000, 500_000_000)
+        assert files.timerfd_settime_ns(timer) == (300_000_000, 500_000_000)  # disarmed
+        assert select.select([timer], [], [], 5) == ([], [], [])
+        os.close(timer)
+
+    on_alpha(net, main)
+
+
+def test_a_timer_at_a_time_of_the_wall_clock(net: Network) -> None:
+    files = net.hosts["alpha"].files
+
+    def main() -> None:
+        timer = files.timerfd_create(time.CLOCK_REALTIME, flags=os.O_NONBLOCK)
+        files.timerfd_settime_ns(timer, flags=1, initial=time.time_ns() + 3_000_000_000)
+        assert select.select([timer], [], [], 5) == ([timer], [], [])
+        assert time.monotonic() == 3.0
+        assert files.timerfd_gettime_ns(timer) == (0, 0)
+        files.timerfd_settime_ns(timer, flags=1, initial=1)  # long ago
+        assert select.select([timer], [], [], 5) == ([timer], [], [])
+        assert time.monotonic() == 3.0
+
+    on_alpha(net, main)
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        (lambda files, fd: files.timerfd_create(99), errno.EINVAL),
+        (lambda files, fd: files.timerfd_create(time.CLOCK_MONOTONIC, flags=1), errno.EINVAL),
+        (lambda files, fd: files.timerfd_settime(fd, flags=4, initial=1), errno.EINVAL),
+        (lambda files, fd: files.timerfd_settime(fd, initial=-1), errno.EINVAL),
+        (lambda files, fd: files.timerfd_gettime(os.pipe()[0]), errno.EINVAL),
+        (lambda files, fd: files.timerfd_gettime(2**30 + 99), errno.EBADF),
+        (lambda files, fd: os.read(fd, 8), errno.EAGAIN),
+        (lambda files, fd: os.read(fd, 7), errno.EINVAL),
+        (lambda files, fd: os.write(fd, b"12345678"), errno.EINVAL),
+    ],
+)
+def test_what_a_timer_refuses(net: Network, call: Any, number: int) -> None:
+    files = net.hosts["alpha"].files
+
+    def main() -> int | None:
+        timer = files.timerfd_create(time.CLOCK_BOOTTIME, flags=os.O_NONBLOCK | os.O_CLOEXEC)
+        with pytest.raises(OSError) as failed:
+            call(files, timer)
+        return failed.value.errno
+
+    assert on_alpha(net, main) == number

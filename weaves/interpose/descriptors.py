@@ -19,11 +19,13 @@ from weaves import output
 from weaves.here import here
 from weaves.interpose.replace import Replacements
 
-# Those whose first argument is a descriptor.
+# Those whose first argument is a descriptor. Python before 3.13 has no timerfd.
 _CALLS: Final = (
     "close", "dup", "dup2", "eventfd_read", "eventfd_write", "fdopen", "fstat", "get_blocking", "get_inheritable",
-    "isatty", "read", "readv", "sendfile", "set_blocking", "set_inheritable", "write", "writev",
+    "isatty", "read", "readv", "sendfile", "set_blocking", "set_inheritable", "timerfd_gettime",
+    "timerfd_gettime_ns", "timerfd_settime", "timerfd_settime_ns", "write", "writev",
 )  # fmt: skip
+_MAKERS: Final = ("pipe", "pipe2", "eventfd", "timerfd_create")
 
 # A program's input and output.
 _STANDARD: Final = (0, 1, 2)
@@ -31,10 +33,10 @@ _STANDARD: Final = (0, 1, 2)
 
 def install(replacements: Replacements) -> None:
     """Interpose `os`, `fcntl`, and what `socket` does to numbers."""
-    for name in _CALLS:
-        replacements.put(os, name, _on_descriptor(getattr(os, name), name))
-    for name in ("pipe", "pipe2", "eventfd"):
-        replacements.put(os, name, _making(getattr(os, name), name))
+    for names, stand_in in ((_CALLS, _on_descriptor), (_MAKERS, _making)):
+        for name in names:
+            if hasattr(os, name):
+                replacements.put(os, name, stand_in(getattr(os, name), name))
     replacements.put(socket, "dup", _on_descriptor(socket.dup, "dup"))
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
     replacements.put(fcntl, "fcntl", _control(fcntl.fcntl, "fcntl"))
