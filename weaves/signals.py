@@ -43,6 +43,8 @@ class SignalTable:
     wakeup_fd = -1
     warn_on_full_buffer = True
     _waiting: tuple[Flow, ...] = ()
+    # What sigwait waits for: it takes a signal that is not blocked, too.
+    _awaited: tuple[frozenset[int], ...] = ()
     # setitimer(ITIMER_REAL): the event, when it is due, and what is added then.
     _timer: Call | None = None
     _timer_at_ns = 0
@@ -115,7 +117,7 @@ class SignalTable:
     def deliver(self, signum: int) -> None:
         """Deliver a signal to the weave: a loop's handler, else a Python handler, else the default action."""
         signum = _checked(signum)
-        if signum in self.blocked and signum not in _NOT_CATCHABLE:
+        if self._is_held(signum):
             self.pending |= {signum}
             self._wake()
             return
@@ -146,8 +148,9 @@ class SignalTable:
         runs there, a turn later. True if the default action is to end the program, which the caller has to do.
         """
         signum = _checked(signum)
-        if signum in self.blocked and signum not in _NOT_CATCHABLE:
+        if self._is_held(signum):
             self.pending |= {signum}
+            self._wake()
             return False
         self.interrupted = self.interrupted or signum == signal.SIGINT
         if self._by_loop(signum):
@@ -165,6 +168,10 @@ class SignalTable:
             return False
         self.killed_by = signum
         return True
+
+    def _is_held(self, signum: int) -> bool:
+        """Whether it is to be pending, and not delivered."""
+        return (signum in self.blocked and signum not in _NOT_CATCHABLE) or any(signum in one for one in self._awaited)
 
     def _by_loop(self, signum: int) -> bool:
         """Whether the handler of a loop takes it."""
@@ -231,10 +238,16 @@ class SignalTable:
         """What signal.sigwait and sigtimedwait do: take the lowest pending one of `signals`; None after the timeout."""
         scheduler = self._weave.scheduler
         end_ns = None if timeout_ns is None else scheduler.now_ns + timeout_ns
-        while not self.pending & signals:
-            if end_ns is not None and scheduler.now_ns >= end_ns:
-                return None
-            self._park(None if end_ns is None else int(end_ns - scheduler.now_ns))
+        self._awaited += (signals,)
+        try:
+            while not self.pending & signals:
+                if end_ns is not None and scheduler.now_ns >= end_ns:
+                    return None
+                self._park(None if end_ns is None else int(end_ns - scheduler.now_ns))
+        finally:
+            awaited = list(self._awaited)
+            awaited.remove(signals)
+            self._awaited = tuple(awaited)
         taken = min(self.pending & signals)
         self.pending -= {taken}
         return taken
@@ -250,12 +263,17 @@ class SignalTable:
         finally:
             self._waiting = tuple(other for other in self._waiting if other is not flow)
 
-    def block(self, signals: frozenset[int]) -> None:
-        """Hold back these and no others, but for the two that cannot be; what is pending and not blocked comes now."""
+    def block(self, signals: frozenset[int], frame: FrameType | None) -> bool:
+        """Hold back these and no others, but for the two that cannot be; what is pending and not blocked comes now.
+
+        Raises what a handler raises. True if the default action is to end the program, which the caller has to do.
+        """
         self.blocked = signals - _NOT_CATCHABLE
         for signum in sorted(self.pending - self.blocked):
             self.pending -= {signum}
-            self.deliver(signum)
+            if self.deliver_here(signum, frame):
+                return True
+        return False
 
     # The timer
 

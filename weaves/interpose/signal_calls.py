@@ -95,13 +95,15 @@ def _install_masks(replacements: Replacements) -> None:
         before = weave.signals.blocked
         given = _numbers(mask)
         if how == signal.SIG_BLOCK:
-            weave.signals.block(before | given)
+            held = before | given
         elif how == signal.SIG_UNBLOCK:
-            weave.signals.block(before - given)
+            held = before - given
         elif how == signal.SIG_SETMASK:
-            weave.signals.block(given)
+            held = given
         else:
             raise OSError(errno.EINVAL, "Invalid argument")
+        if weave.signals.block(held, sys._getframe(1)):
+            end_here(weave)
         return _named(before)
 
     def sigpending() -> Any:

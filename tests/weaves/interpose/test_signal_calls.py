@@ -187,6 +187,41 @@ def test_a_blocked_signal_waits(world: World) -> None:
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
+def test_a_handler_has_run_when_its_signal_was_unblocked(world: World) -> None:
+    def main() -> list[Any]:
+        seen: list[Any] = []
+
+        def handler(signum: int, _frame: Any) -> None:
+            seen.append(signum)
+            if len(seen) == 3:
+                raise LookupError
+
+        signal.signal(signal.SIGUSR1, handler)
+        for _ in range(2):
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+            signal.raise_signal(signal.SIGUSR1)
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, [])
+                seen.append("unblocked")
+            except LookupError:
+                seen.append("raised")
+        return seen
+
+    assert world.run(main) == [signal.SIGUSR1, "unblocked", signal.SIGUSR1, "raised"]
+
+
+def test_sigwait_takes_a_signal_that_is_not_blocked(programs: Programs) -> None:
+    source = """
+        import os, signal, threading, time
+        def kill_later():
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Thread(target=kill_later).start()
+        print(signal.sigwait([signal.SIGUSR1]).name, time.monotonic())
+        """
+    assert programs(textwrap.dedent(source)) == ["SIGUSR1 1.0"]
+
+
 def test_sigwait_takes_what_comes(programs: Programs) -> None:
     source = """
         import signal, time
