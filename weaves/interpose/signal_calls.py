@@ -21,6 +21,7 @@ from weaves.here import here
 from weaves.interpose.exits import end_here
 from weaves.interpose.replace import Replacements
 from weaves.scheduler import Call
+from weaves.threads import current_state
 
 if TYPE_CHECKING:
     from weaves.weave import Weave
@@ -49,7 +50,10 @@ def _install_handlers(replacements: Replacements) -> None:
 
     def signal_(signalnum: int, handler: Any, /) -> Any:
         weave = here.weave
-        return real_signal(signalnum, handler) if weave is None else weave.signals.set(signalnum, handler)
+        if weave is None:
+            return real_signal(signalnum, handler)
+        _refuse_threads("signal")
+        return weave.signals.set(signalnum, handler)
 
     def getsignal(signalnum: int, /) -> Any:
         weave = here.weave
@@ -59,6 +63,7 @@ def _install_handlers(replacements: Replacements) -> None:
         weave = here.weave
         if weave is None:
             return real_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+        _refuse_threads("set_wakeup_fd")
         if fd >= 0 and os.get_blocking(fd):
             raise ValueError(f"the fd {fd} must be in non-blocking mode")
         before, weave.signals.wakeup_fd = weave.signals.wakeup_fd, max(fd, -1)
@@ -73,6 +78,12 @@ def _install_handlers(replacements: Replacements) -> None:
     _put(replacements, "getsignal", getsignal)
     replacements.put_c(signal, "set_wakeup_fd", set_wakeup_fd)
     replacements.put_c(signal, "siginterrupt", siginterrupt)
+
+
+def _refuse_threads(name: str) -> None:
+    """What CPython refuses to all threads but the main one. Each string of a weave may."""
+    if here.flow is not None and not current_state().is_string:
+        raise ValueError(f"{name} only works in main thread of the main interpreter")
 
 
 def _put(replacements: Replacements, name: str, function: Callable[..., Any]) -> None:

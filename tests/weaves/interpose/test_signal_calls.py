@@ -210,6 +210,25 @@ def test_a_handler_has_run_when_its_signal_was_unblocked(world: World) -> None:
     assert world.run(main) == [signal.SIGUSR1, "unblocked", signal.SIGUSR1, "raised"]
 
 
+def test_a_thread_sets_no_handlers(programs: Programs) -> None:
+    source = """
+        import signal, threading
+        def thread():
+            for call in (lambda: signal.signal(signal.SIGUSR1, print), lambda: signal.set_wakeup_fd(-1)):
+                try:
+                    call()
+                except ValueError as error:
+                    print(error)
+        one = threading.Thread(target=thread)
+        one.start()
+        one.join()
+        """
+    assert programs(textwrap.dedent(source)) == [
+        "signal only works in main thread of the main interpreter",
+        "set_wakeup_fd only works in main thread of the main interpreter",
+    ]
+
+
 def test_sigwait_takes_a_signal_that_is_not_blocked(programs: Programs) -> None:
     source = """
         import os, signal, threading, time
