@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from lunar.errors import error
+from lunar.sockets import syscalls
 from lunar.sockets.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, Epoll
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.poll import POLLNVAL, SELECT_EXCEPT, SELECT_READ, SELECT_WRITE, ready, watch
@@ -91,6 +92,7 @@ class Select:
         finally:
             for one in watches:
                 one.end()
+                syscalls.close_unused(one.sock)
 
     def _look_first(self, look: Callable[[], list[tuple[int, int]]], timeout_ns: int | None) -> list[tuple[int, int]]:
         """What there is without waiting."""
@@ -218,11 +220,15 @@ class Select:
         asked: dict[int, int] = {}
         masks = (SELECT_READ, SELECT_WRITE, SELECT_EXCEPT)
         lists = [_asked(files, mask, asked) for files, mask in zip((rlist, wlist, xlist), masks, strict=True)]
-        found = dict(self.wait(asked, timeout_ns))
-        if any(events & POLLNVAL for events in found.values()):
+        descriptors = self._host.descriptors
+        if any(is_virtual(fd) and descriptors.get(fd) is None for fd in asked):
             raise error(errno.EBADF)
+        found = dict(self.wait(asked, timeout_ns))
+        if any(events & POLLNVAL and not is_virtual(fd) for fd, events in found.items()):
+            raise error(errno.EBADF)
+        # One that was closed while the call waited is ready for everything.
         readable, writable, exceptional = (
-            [file for file, fd in files if found.get(fd, 0) & mask]
+            [file for file, fd in files if found.get(fd, 0) & (mask | POLLNVAL)]
             for files, mask in zip(lists, masks, strict=True)
         )
         return readable, writable, exceptional

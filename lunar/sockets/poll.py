@@ -80,20 +80,31 @@ def ready(table: FdTable, asked: dict[int, int]) -> list[tuple[int, int]]:
 
 @final
 class Watch:
-    """A waiter of one `Sock` that calls `told()`, of who waits for any of `events`, when they may have come."""
+    """A waiter of the socket that `fd` names. It calls `told()`, of who waits for `events`, when they may have come.
 
-    def __init__(self, sock: Sock, events: i64, told: Any) -> None:
+    It holds the socket, as on Linux a wait does: a descriptor that is closed meanwhile ends no wait, and the socket is
+    closed when the wait has ended.
+    """
+
+    def __init__(self, table: FdTable, fd: int, sock: Sock, events: i64, told: Any) -> None:
+        self.table: FdTable = table
+        self.fd: int = fd
         self.sock: Sock = sock
         self.wanted: i64 = wake_mask(events | POLL_ALWAYS)
         self.told: Any = told
         sock.waiters.append(self)
+        sock.held += 1
 
     def __call__(self, happened: i64) -> None:
-        if happened & self.wanted:
-            self.told()
+        if happened & self.wanted == 0:
+            return
+        if happened == POLL_ALWAYS and self.table.get(self.fd) is not self.sock:
+            return  # that is the closing of the descriptor, told to others
+        self.told()
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Watch no longer. The caller closes the socket if nobody else has it."""
+        self.sock.held -= 1
         if self in self.sock.waiters:
             self.sock.waiters.remove(self)
 
@@ -104,5 +115,5 @@ def watch(table: FdTable, asked: dict[int, int], told: Any) -> list[Watch]:
     for fd, events in asked.items():
         sock = table.get(fd)
         if sock is not None:
-            made.append(Watch(sock, events, told))
+            made.append(Watch(table, fd, sock, events, told))
     return made

@@ -17,6 +17,7 @@ import socket
 import stat
 import struct
 import termios
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -436,6 +437,39 @@ def few_at_a_time(log: list[Any]) -> None:
     for pair in pipes:
         close_all(*pair)
     epoll.close()
+
+
+# Closing while somebody waits
+
+
+@program
+def a_descriptor_that_is_closed_while_somebody_waits(log: list[Any]) -> None:
+    def waits(wait: Callable[[int], Any], change: Callable[[socket.socket, socket.socket], Any]) -> None:
+        one, other = socket.socketpair()
+        other.setblocking(False)
+        found: list[Any] = []
+        thread = threading.Thread(target=lambda: found.append(wait(one.fileno())))
+        thread.start()
+        time.sleep(0.05)
+        change(one, other)
+        log.append(attempt(other.recv, 1))  # the wait holds it
+        thread.join()
+        log.append([found, attempt(other.recv, 1)])
+        one.close()
+        other.close()
+
+    def polled(fd: int) -> Any:
+        poll = select.poll()
+        poll.register(fd, IN)
+        return [events for _fd, events in poll.poll(150)]
+
+    def selected(fd: int) -> Any:
+        return [len(ready) for ready in select.select([fd], [], [fd], 0.15)]
+
+    for wait in (polled, selected):
+        waits(wait, lambda one, other: one.close())
+        waits(wait, lambda one, other: [one.close(), other.send(b"x")])
+        waits(wait, lambda one, other: other.send(b"x"))
 
 
 # eventfd
