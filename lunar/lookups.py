@@ -113,6 +113,8 @@ class Lookups:
         number = operator.index(if_index)
         if number < 0:
             raise OverflowError("can't convert negative value to unsigned int")
+        if number >= 2**32:
+            raise OverflowError("Python int too large to convert to C unsigned int")
         found = interfaces.device_with_index(self._host, number)
         if found is None:
             raise error(errno.ENXIO)

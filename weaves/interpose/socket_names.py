@@ -75,6 +75,9 @@ def _install_plain_class() -> None:
         def __subclasscheck__(cls, subclass: type) -> bool:
             return issubclass(subclass, machine) if cls is stand_in else super().__subclasscheck__(subclass)
 
+        def __setattr__(cls, name: str, value: Any) -> None:
+            raise TypeError(f"cannot set {name!r} attribute of immutable type '_socket.socket'")
+
     stand_in: Any = StandsForIt("socket", (machine,), {"__module__": "_socket", "__doc__": machine.__doc__})
     _socket.socket = stand_in  # type: ignore[misc]
     _socket.SocketType = socket.SocketType = stand_in
