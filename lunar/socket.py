@@ -38,10 +38,15 @@ _SOCK_TYPE_MASK: Final = 0xF
 _SEND_BYTES: Final = 262_144
 
 
-class LunarSocket(socket.socket):
-    """A socket of a virtual host."""
+# What a socket keeps. Apart from its methods, because of two classes with slots Python makes no third.
+SLOTS: Final = ("_descriptor", "_family", "_kind", "_protocol", "_timeout_s", "host", "sock", "weave")
+_NO_SLOTS: Final[tuple[str, ...]] = ()
 
-    __slots__ = ("_descriptor", "_family", "_kind", "_protocol", "_timeout_s", "host", "sock", "weave")
+
+class LunarSocket(socket.socket):
+    """A socket of a virtual host: its methods. Instances are of a class that has the slots (socket_classes.py, too)."""
+
+    __slots__ = _NO_SLOTS
 
     host: Host
     weave: Weave | None  # who has it open
@@ -99,8 +104,8 @@ class LunarSocket(socket.socket):
         if self._timeout_s is not None:
             sock.nonblocking = True
 
-    @classmethod
-    def of(cls, host: Host, sock: Sock, protocol: int) -> LunarSocket:
+    @staticmethod
+    def of(host: Host, sock: Sock, protocol: int) -> LunarSocket:
         """The object for a socket that the stack made (an accepted connection). EMFILE when the table is full.
 
         `protocol` is what it will show as `proto`: 0 where the program left it open, as with CPython's sockets.
@@ -109,7 +114,7 @@ class LunarSocket(socket.socket):
         if descriptor < 0:
             syscalls.close_unused(sock)
             raise error(descriptor)
-        made: LunarSocket = _socket.socket.__new__(cls)
+        made: LunarSocket = _socket.socket.__new__(HostSocket)
         made._adopt(host, sock, descriptor, int(sock.domain), int(sock.type), protocol)
         return made
 
@@ -484,10 +489,16 @@ class LunarSocket(socket.socket):
             self._let_go(lingers=False)  # whoever the collector interrupts does not wait
 
 
+class HostSocket(LunarSocket):
+    """What `socket.socket(...)` makes."""
+
+    __slots__ = SLOTS
+
+
 # Programs show the name of the class, in `repr` above all: it is that of the one that they have asked for.
-LunarSocket.__module__ = socket.socket.__module__
-LunarSocket.__name__ = socket.socket.__name__
-LunarSocket.__qualname__ = socket.socket.__qualname__
+HostSocket.__module__ = socket.socket.__module__
+HostSocket.__name__ = socket.socket.__name__
+HostSocket.__qualname__ = socket.socket.__qualname__
 
 
 def _named(host: Host, descriptor: int) -> Sock:

@@ -6,7 +6,7 @@ import _socket
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar.socket import LunarSocket
+from lunar.socket import SLOTS, HostSocket, LunarSocket
 from lunar.sockets.fdtable import is_virtual
 from lunar.syscalls import connections
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _Socket: Final = socket.socket  # the class, whatever a program puts in its place
 
 
-class PlainSocket(LunarSocket):
+class PlainSocket(HostSocket):
     """What `_socket.socket(...)` makes: the class below that of `socket`, which knows no enumerations and no files.
 
     (What `socket` adds is there all the same.)
@@ -62,7 +62,7 @@ def new_socket(cls: type[socket.socket], args: tuple[Any, ...], kwargs: dict[str
         machine: socket.socket = _socket.socket.__new__(cls)
         return machine
     if cls is _Socket:
-        cls = LunarSocket
+        cls = HostSocket
     elif not issubclass(cls, LunarSocket):
         cls = _combined(cls)
     made: socket.socket = _socket.socket.__new__(cls)
@@ -77,6 +77,6 @@ def _combined(cls: type[socket.socket]) -> type[LunarSocket]:
     found = _classes.get(cls)
     if found is None:
         shown = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-        found = type(cls.__name__, (cls, LunarSocket), {**shown, "__slots__": ()})
+        found = type(cls.__name__, (cls, LunarSocket), {**shown, "__slots__": SLOTS})
         _classes[cls] = found
     return found

@@ -89,6 +89,40 @@ def what_it_shows(log: Log) -> None:
 
 
 @program
+def classes_of_a_program(log: Log) -> None:
+    class Named(socket.socket):
+        def __init__(self, name: str) -> None:
+            socket.socket.__init__(self, socket.AF_INET, socket.SOCK_DGRAM)
+            self.name = name
+
+        def recv(self, size: int, flags: int = 0) -> bytes:  # type: ignore[override]
+            return super().recv(size, flags) + self.name.encode()
+
+        def close(self) -> None:
+            log.append("close")
+            super().close()
+
+    class Loud(Named):
+        def sendto(self, *arguments: Any) -> int:
+            log.append(len(arguments))
+            return super().sendto(*arguments)
+
+    with Named(" for one") as one, Loud("loud") as loud:
+        one.bind(HERE)
+        log += [loud.sendto(b"data", one.getsockname()), one.recv(100), one.name, type(one).__name__]
+        log += [isinstance(loud, Named), isinstance(one, Loud), issubclass(type(loud), socket.socket)]
+        log.append(attempt(one.sendto, b"x"))
+    del one, loud
+
+    class Slotted(socket.socket):
+        __slots__ = ("more",)
+
+    with Slotted(socket.AF_UNIX) as slotted:
+        slotted.more = 3
+        log += [slotted.more, attempt(setattr, slotted, "other", 1)[0], slotted.dup().__class__ is type(slotted)]
+
+
+@program
 def the_class_below(log: Log) -> None:
     below: Any = _socket
     log += [socket.SocketType is below.socket, issubclass(socket.socket, below.socket), below.socket.__name__]

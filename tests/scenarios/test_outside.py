@@ -46,7 +46,7 @@ class Run:
         """A line each second of virtual time."""
         loop = asyncio.get_running_loop()
         with socket.socket() as sock:
-            assert type(sock) is LunarSocket and is_virtual(sock.fileno())
+            assert isinstance(sock, LunarSocket) and is_virtual(sock.fileno())
         reader, writer = await asyncio.open_connection("server", 80)
         lines = 0
         while not self.outside_is_done.is_set():

@@ -6,6 +6,7 @@ it follows. Then the new leader's host loses its power, boots, and gets the log 
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 
 from lunar.network import Network
 
+# Importing it puts in the place of these, for the whole process, what is meant for Windows.
+_kept = socket.inet_ntop, socket.inet_pton
 pysyncobj = pytest.importorskip("pysyncobj")
+socket.inet_ntop, socket.inet_pton = _kept
 
 NODES = 5
 PORT = 4321

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import lunar
-from lunar.socket import LunarSocket
+from lunar.socket import HostSocket, LunarSocket
 from weaves import interpose
 from weaves.clock import EPOCH_NS
 from weaves.here import here
@@ -399,7 +399,7 @@ def test_a_socket_inside_is_the_hosts(world: World, kind: Kind) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             return type(sock), isinstance(sock, socket.socket), isinstance(sock, _socket.socket)
 
-    assert world.run(kind(main)) == (LunarSocket, True, True)
+    assert world.run(kind(main)) == (HostSocket, True, True)
 
 
 def test_a_socket_outside_is_the_machines(world: World) -> None:

@@ -58,7 +58,7 @@ def test_a_blocking_client_and_server_take_the_links_time(hosts: TwoHosts) -> No
 def test_it_is_a_socket_by_class_and_descriptor(hosts: TwoHosts) -> None:
     def main() -> Any:
         with socket.socket() as sock:
-            assert type(sock) is LunarSocket and isinstance(sock, socket.socket)
+            assert isinstance(sock, LunarSocket) and isinstance(sock, socket.socket)
             assert (sock.family, sock.type, sock.proto) == (socket.AF_INET, socket.SOCK_STREAM, 0)
             assert sock.getblocking() and sock.gettimeout() is None
             number = sock.fileno()

@@ -105,7 +105,7 @@ def test_accept_gives_an_awaited_socket_and_an_address(hosts: TwoHosts) -> None:
 def test_what_it_wraps_is_a_non_blocking_socket_of_the_host(hosts: TwoHosts) -> None:
     async def main() -> None:
         with asyncio.socket(asyncio.AF_INET, asyncio.SOCK_DGRAM) as sock:
-            assert type(sock._sock) is LunarSocket and sock._sock.gettimeout() == 0.0
+            assert isinstance(sock._sock, LunarSocket) and sock._sock.gettimeout() == 0.0
             assert (sock.family, sock.type) == (asyncio.AF_INET, asyncio.SOCK_DGRAM)
             assert sock.proto == 0
             assert sock.fileno() == sock._sock.fileno() >= 0

@@ -70,7 +70,7 @@ def test_connect_send_receive_on_time(hosts: TwoHosts) -> None:
     async def main() -> Any:
         loop = asyncio.get_running_loop()
         sock = non_blocking()
-        assert type(sock) is LunarSocket and isinstance(sock, socket.socket) and is_virtual(sock.fileno())
+        assert isinstance(sock, LunarSocket) and isinstance(sock, socket.socket) and is_virtual(sock.fileno())
         _, connecting = await times(loop.sock_connect(sock, (SERVER, 80)))
         _, sending = await times(loop.sock_sendall(sock, b"ping"))
         data, receiving = await times(loop.sock_recv(sock, 100))
