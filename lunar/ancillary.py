@@ -128,8 +128,7 @@ def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None
                 if not isinstance(sock, UnixSock):
                     continue  # Linux does not look at them then
                 if found is None:
-                    pid = 0 if here.weave is None else here.weave.pid
-                    found = Attachment([], pid, os.getuid(), os.getgid())
+                    found = Attachment([])
                 if kind == _SCM_RIGHTS:
                     _add_files(host, found, data)
                 else:
@@ -191,7 +190,8 @@ def _set_sender(found: Attachment, data: bytes) -> None:
         raise error(errno.EINVAL)
     pid, uid, gid = struct.unpack("iII", data)
     # Only who may do everything sends in another's name.
-    if os.getuid() != 0 and (pid, uid, gid) != (found.pid, os.getuid(), os.getgid()):
+    own = 0 if here.weave is None else here.weave.pid
+    if os.getuid() != 0 and (pid, uid, gid) != (own, os.getuid(), os.getgid()):
         raise error(errno.EPERM)
     found.pid, found.uid, found.gid = pid, uid, gid
 

@@ -25,13 +25,20 @@ class InFlight:
 
 @final
 class Attachment:
-    """What one send gave beside its bytes: files, and the process, user and group that sent."""
+    """What one send gave beside its bytes: files, and the process, user and group that sent, if that was asked for."""
 
-    def __init__(self, files: list[InFlight], pid: i64, uid: i64, gid: i64) -> None:
+    def __init__(self, files: list[InFlight], pid: i64 = 0, uid: i64 = NOBODY, gid: i64 = NOBODY) -> None:
         self.files: list[InFlight] = files
         self.pid: i64 = pid
         self.uid: i64 = uid
         self.gid: i64 = gid
+
+    def sign(self, pid: i64, uid: i64, gid: i64) -> None:
+        """Say who sends, if it does not say that already."""
+        if self.pid == 0:
+            self.pid = pid
+            self.uid = uid
+            self.gid = gid
 
     def take(self) -> Attachment:
         """What a reader gets: the files go to the first that reads of the bytes, the sender's name to all."""
@@ -51,6 +58,8 @@ class Attachment:
 
 
 def is_same_sender(one: Attachment | None, other: Attachment | None) -> bool:
-    if one is None or other is None:
-        return one is other
+    if one is None:
+        return other is None or other.pid == 0
+    if other is None:
+        return one.pid == 0
     return one.pid == other.pid and one.uid == other.uid and one.gid == other.gid

@@ -69,7 +69,7 @@ class Channel:
             return b""
         if self._attached is not None:
             size = self._size_together(size, by_sender)
-            self._meet_all(size, peek)
+            self._meet_all(size, peek, by_sender)
         if peek:
             return self._peek(size)
         parts: list[bytes] = []
@@ -106,13 +106,25 @@ class Channel:
             number += 1
         return min(size, together)
 
-    def _meet_all(self, size: i64, peek: bool) -> None:
-        """Note what comes with the next `size` bytes."""
+    def _meet_all(self, size: i64, peek: bool, by_sender: bool) -> None:
+        """Note what comes with the next `size` bytes.
+
+        Who only looks sees the next files of the same sender, too, wherever they are: so does Linux.
+        """
+        attached = self._attached
+        assert attached is not None, "there is nothing beside the bytes"
         left: i64 = size + self._at
+        before: Attachment | None = None
         for index, piece in enumerate(self._pieces):
-            if left <= 0:
+            attachment = attached.get(int(self._first) + index)
+            if left <= 0 and not peek:
+                break
+            if by_sender and index and not is_same_sender(before, attachment):
                 break
             self._meet(index, peek)
+            if attachment is not None and peek and attachment.files:
+                break
+            before = attachment
             left -= len(piece)
 
     def _meet(self, index: i64, peek: bool) -> None:

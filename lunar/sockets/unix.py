@@ -252,11 +252,11 @@ class UnixSock(Sock):
 
     def _signed(self, attachment: Attachment | None, reader: Sock | None) -> Attachment | None:
         """With the sender's name, if one of both wants it to be passed."""
-        if attachment is not None:
-            return attachment
         if self.passes_credentials or (isinstance(reader, UnixSock) and reader.passes_credentials):
-            return Attachment([], self.pid, self.uid, self.gid)
-        return None
+            if attachment is None:
+                attachment = Attachment([])
+            attachment.sign(self.pid, self.uid, self.gid)
+        return attachment
 
     def send_to(self, data: bytes, key: bytes, attachment: Attachment | None = None) -> i64:
         """Send a datagram to the socket that has `key`. As `send`, and EPERM, EPROTOTYPE; EISCONN of a stream."""

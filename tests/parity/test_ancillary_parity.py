@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import errno
 import os
+import random
 import socket
 import struct
 import tempfile
@@ -323,4 +324,49 @@ def test_a_virtual_host_is_as_the_machine(name: str) -> None:
     with Network(seed=1) as net:
         host = net.host("alpha", "10.0.0.1/24")
         assert net.run(play, function, on=host) == expected
+        assert host.descriptors.all() == []
+
+
+def random_program(seed: int) -> Log:
+    """Sends, with files or without, and receives of all sizes, in an order that `seed` gives."""
+    chance = random.Random(seed)
+    log: Log = []
+    kind = chance.choice((socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET))
+    ends = socket.socketpair(socket.AF_UNIX, kind)
+    reading, writing = os.pipe()
+    own = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
+    for _ in range(40):
+        a, b = ends if chance.random() < 0.7 else ends[::-1]
+        turn = chance.randrange(8)
+        size = chance.choice((1, 2, 3, 5, 8, 13, 100))
+        flags = socket.MSG_DONTWAIT | (socket.MSG_PEEK if chance.random() < 0.2 else 0)
+        if turn <= 1:
+            log.append(attempt(a.send, bytes(chance.randrange(256) for _ in range(size)), socket.MSG_DONTWAIT))
+        elif turn <= 3:
+            items = [rights(*chance.choices((reading, writing), k=chance.randrange(1, 4)))]
+            if chance.random() < 0.3:
+                items.append((*CREDENTIALS, own))
+            log.append(attempt(a.sendmsg, [b"m" * size], items, socket.MSG_DONTWAIT))
+        elif turn == 4:
+            log.append(attempt(b.recv, size, flags))
+        elif turn <= 6:
+            got = attempt(b.recvmsg, size, chance.choice((0, 16, 20, 24, 28, 32, 48, 56, 200)), flags)
+            log.append(seen(got) if len(got) == 4 else got)
+        else:
+            b.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, chance.randrange(2))
+    closed_ends = chance.random() < 0.5
+    for sock in ends if closed_ends else ends[::-1]:
+        sock.close()
+    os.close(writing)
+    log.append(os.read(reading, 1))  # nobody has the other end any more
+    os.close(reading)
+    return log
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_programs_see_the_same(seed: int) -> None:
+    expected = random_program(seed)
+    with Network(seed=1) as net:
+        host = net.host("alpha", "10.0.0.1/24")
+        assert net.run(random_program, seed, on=host) == expected
         assert host.descriptors.all() == []
