@@ -35,6 +35,9 @@ def c_int(value: Any) -> int:
 
 
 def bytes_of(data: Any) -> bytes:
+    """The bytes of an object with a buffer. Nobody changes those of `bytes`, so they are not copied."""
+    if type(data) is bytes:
+        return data
     try:
         return bytes(memoryview(data))
     except TypeError:
@@ -42,6 +45,7 @@ def bytes_of(data: Any) -> bytes:
 
 
 def listed(values: Any, wrong: str) -> list[Any]:
+    """The items of an iterable; TypeError with the words `wrong` for what is none."""
     try:
         return list(values)
     except TypeError:
@@ -49,6 +53,7 @@ def listed(values: Any, wrong: str) -> list[Any]:
 
 
 def size_of(value: Any, negative: str) -> int:
+    """A size; ValueError with the words `negative` for a negative one."""
     size = operator.index(value)
     if size < 0:
         raise ValueError(negative)
@@ -56,6 +61,7 @@ def size_of(value: Any, negative: str) -> int:
 
 
 def writable(buffer: Any) -> memoryview:
+    """A view of the bytes of `buffer`, to be written to. TypeError."""
     try:
         view = memoryview(buffer).cast("B")
     except TypeError:
