@@ -348,7 +348,7 @@ def test_sendfile_and_dup2_of_os_know_a_hosts_descriptors(net: Network, tmp_path
 # The documentation
 
 # Of names that Python does not know, and the levels of the rows.
-NUMBERS = {"UDP_CORK": 1, "ICMP_FILTER": 1, "SOL_RAW": 255}
+NUMBERS = {"UDP_CORK": 1, "ICMP_FILTER": 1, "SOL_RAW": 255, "IP_PKTINFO": 8, "IP_RECVTTL": 12, "IP_RECVTOS": 13}
 
 
 def test_the_options_of_the_documentation_are_those_that_are_obeyed(net: Network) -> None:
