@@ -6,8 +6,8 @@ tapestry; so the order is the same however the hosts are spread over processes, 
 
 Between two events the *turns* run: event loops with ready callbacks and blocking strings that were woken, first in,
 first out. All of them finish before the clock moves. Who goes on taking turns without waiting (`await sleep(0)` in a
-circle) meets the events of the same instant after a while, as a real loop looks for packets in every round: what is
-sent over `lo` would never arrive otherwise.
+circle) meets the events of the same instant after a while, as a real loop looks for packets in every round: what
+comes over a link without delay would never arrive otherwise.
 
 Who drives a scheduler from a real event loop or a plain call is in realtime.py.
 """

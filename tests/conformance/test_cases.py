@@ -1,4 +1,4 @@
-"""The program that runs unittest's cases: what it records of each, and that it goes on where a process before stopped."""
+"""The program that runs unittest's cases: what it records of each, and that it goes on where another stopped."""
 
 from __future__ import annotations
 
