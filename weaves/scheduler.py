@@ -150,14 +150,13 @@ class Scheduler:
     def drop_calls(self, owners: list[Any]) -> None:
         """Take back all calls of methods of `owners`. Looks through the whole heap."""
         dropped = False
+        # By identity, and not each with each: a program may end with thousands of threads that sleep.
+        theirs = {id(owner) for owner in owners}
         for event in self._heap:
             if event.queued and isinstance(event, Call):
-                owner = getattr(event.callback, "__self__", None)
-                for other in owners:
-                    if owner is other:
-                        event.queued = False
-                        dropped = True
-                        break
+                if id(getattr(event.callback, "__self__", None)) in theirs:
+                    event.queued = False
+                    dropped = True
         if dropped:
             self._compact()
 

@@ -256,11 +256,12 @@ class Threads:
     def end_all(self) -> None:
         """Let all threads go, as the end of a process does: no more of them runs."""
         current = here.flow
-        for flow, state in list(self.running.items()):
+        running = list(self.running.items())
+        self.weave.scheduler.drop_calls([flow for flow, _ in running if flow is not current])
+        for flow, state in running:
             if flow is current:
                 flow.kill()  # it goes as far as where it waits next
                 continue
-            self.weave.scheduler.drop_calls([flow])
             flow.vanish()
             self._ended(flow, state)
 
