@@ -5,6 +5,7 @@ The table is the tapestry's: every host's name with its addresses, and `names` t
 
 from __future__ import annotations
 
+import _socket
 import socket
 from typing import Any, Final
 
@@ -108,14 +109,14 @@ class NameTable:
     def _ipv6_literal(self, text: str, number: int, family: int) -> list[tuple[Any, Any]]:
         # The literal is good; that no host has IPv6 yet shows when a socket is bound or connected to it.
         try:
-            packed = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+            packed = _socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
         except OSError:
             raise _failed(socket.EAI_NONAME) from None
         if family == socket.AF_INET:
             if packed[:12] != _V4_MAPPED:
                 raise _failed(socket.EAI_ADDRFAMILY)
-            return [(socket.AF_INET, (socket.inet_ntoa(packed[12:]), number))]
-        return [(socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, packed), number, 0, 0))]
+            return [(socket.AF_INET, (_socket.inet_ntoa(packed[12:]), number))]
+        return [(socket.AF_INET6, (_socket.inet_ntop(socket.AF_INET6, packed), number, 0, 0))]
 
     def _resolve(self, own_name: str, text: str | None, family: int, flags: int) -> list[int]:
         if text is None:
@@ -233,7 +234,7 @@ def _number(text: str) -> list[int]:
     if text.split() != [text] or not text[0].isdigit():
         return []
     try:
-        return [int.from_bytes(socket.inet_aton(text), "big")]
+        return [int.from_bytes(_socket.inet_aton(text), "big")]
     except OSError:
         return []
 

@@ -7,6 +7,7 @@ net.ipv6.conf.all.disable_ipv6 = 1. lunar/sockets/syscalls.py says what becomes 
 
 from __future__ import annotations
 
+import _socket
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ def _parse_six(host: Host, address: tuple[Any, ...], caller: str) -> tuple[int, 
     if text == "<broadcast>":
         raise OSError("address family mismatched")
     found = host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_STREAM, 0, 0)
-    return int.from_bytes(socket.inet_pton(socket.AF_INET6, found[0][4][0]), "big"), port
+    return int.from_bytes(_socket.inet_pton(socket.AF_INET6, found[0][4][0]), "big"), port
 
 
 def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:

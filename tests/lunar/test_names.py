@@ -108,6 +108,19 @@ def test_but_a_mapped_address_for_who_asks() -> None:
     assert [answer[4] for answer in found] == [("::ffff:10.0.0.2", 80, 0, 0), ("::ffff:10.1.0.2", 80, 0, 0)]
 
 
+def test_what_a_program_puts_into_socket_is_not_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As pysyncobj does, whose inet_ntop is for Windows alone.
+    def not_windows(*_args: Any) -> Any:
+        raise TypeError("not on this system")
+
+    for name in ("inet_pton", "inet_ntop", "inet_aton", "inet_ntoa"):
+        monkeypatch.setattr(socket, name, not_windows)
+    assert streams("::1") == [("::1", 80, 0, 0)]
+    assert streams("10.2") == [("10.0.0.2", 80)]
+    with lunar.Network() as net, pytest.raises(OSError, match="Cannot assign requested address"):
+        net.run(lambda: socket.create_server(("::1", 80), family=socket.AF_INET6), on=net.host("a", "10.0.0.1/24"))
+
+
 def test_an_unknown_name_has_no_family() -> None:
     assert refused("nobody", 80, family=socket.AF_INET6)[0] == socket.EAI_NONAME
 
