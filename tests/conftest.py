@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from weaves import locks
+from weaves import simple_queue
 
 # A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and a CI may do either. Children inherit
 # what is ignored, while several tests interrupt a run as a person would. What has a handler is not inherited.
@@ -30,8 +30,8 @@ def outside() -> Iterator[Callable[[Callable[[], Any]], Any]]:
 
     By queues of the machine, also inside a weave: those that a program gets there park its string.
     """
-    wanted: Any = locks.MachineQueue()
-    found: Any = locks.MachineQueue()
+    wanted: Any = simple_queue.MachineQueue()
+    found: Any = simple_queue.MachineQueue()
 
     def work() -> None:
         while (function := wanted.get()) is not None:

@@ -1,4 +1,4 @@
-"""What threads wait for: locks, the queue of `_queue`, the handles of threads; and data of which each has its own.
+"""Locks of threads: `_thread.lock`, `_thread.RLock`, and those that modules have made for themselves.
 
 They work on both sides. Inside a weave a lock that is taken parks the flow, and the scheduler goes on; for a thread of
 the machine it is the machine's lock. So an object that a test made outside, with a lock in it, can be handed to a
@@ -11,13 +11,10 @@ Semaphore, Barrier and queue.Queue are the standard library's own, on top of the
 
 from __future__ import annotations
 
-import _queue
 import _thread
 import math
-import weakref
 from collections import deque
-from collections.abc import Callable, MutableMapping
-from types import GenericAlias, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from weaves.bridge import Flow, current_flow
@@ -25,15 +22,13 @@ from weaves.here import here
 from weaves.threads import ThreadState, current_state
 
 if TYPE_CHECKING:
-    from weaves.weave import Weave
+    pass
 
 _NS: Final = 1_000_000_000
 TIMEOUT_MAX: Final = _thread.TIMEOUT_MAX
 
 _machine_lock = _thread.allocate_lock
 machine_ident = _thread.get_ident
-MachineQueue: Final = _queue.SimpleQueue
-_MachineLocal: Final = _thread._local
 
 # Who holds a lock: a thread of a weave, or one of the machine.
 Holder = ThreadState | int
@@ -309,235 +304,6 @@ class ModuleLock:
 
     def __repr__(self) -> str:
         return repr(self._own())
-
-
-class SimpleQueue:
-    """`_queue.SimpleQueue`. Reentrant as that is: what a destructor puts finds no lock held."""
-
-    __slots__ = ("__weakref__", "_items", "_waiters")
-
-    def __init__(self) -> None:
-        self._items = MachineQueue()  # type: ignore[var-annotated]
-        self._waiters: deque[Flow] = deque()
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Put `item` on the queue, which has no limit."""
-        self._items.put(item)
-        self._wake_next()
-
-    def put_nowait(self, item: Any) -> None:
-        """As `put`."""
-        self.put(item)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take the oldest item. Raises `queue.Empty` if there is none at once, or after `timeout` seconds."""
-        if here.weave is None or not block:
-            return self._items.get(block, timeout)
-        if timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
-        deadline_ns = None
-        if timeout is not None:
-            deadline_ns = here.weave.scheduler.now_ns + math.ceil(timeout * _NS)
-        while True:
-            if not self._items.empty():
-                return self._items.get_nowait()
-            flow = current_flow()
-            self._waiters.append(flow)
-            try:
-                if deadline_ns is None:
-                    flow.park("an item of a queue")
-                elif not flow.park_for(deadline_ns - flow.weave.scheduler.now_ns) and self._items.empty():
-                    return self._items.get_nowait()  # raises Empty
-            except BaseException:
-                # It was killed; what woke it, if anything did, is for the next.
-                if flow not in self._waiters:
-                    self._wake_next()
-                raise
-            finally:
-                if flow in self._waiters:
-                    self._waiters.remove(flow)
-
-    def get_nowait(self) -> Any:
-        """Take the oldest item. Raises `queue.Empty` if there is none."""
-        return self._items.get_nowait()
-
-    def empty(self) -> bool:
-        """Whether there is no item now."""
-        return self._items.empty()
-
-    def qsize(self) -> int:
-        """How many items there are now."""
-        return self._items.qsize()
-
-    def _wake_next(self) -> None:
-        while self._waiters:
-            flow = self._waiters.popleft()
-            if not flow.ended:
-                flow.wake()
-                return
-
-    __class_getitem__: Any = classmethod(GenericAlias)
-
-
-SimpleQueue.__module__ = "_queue"
-
-
-class ThreadHandle:
-    """`_thread._ThreadHandle` of Python 3.13: a thread that can be joined, before its start, too."""
-
-    __slots__ = ("_done", "_machine", "state")
-
-    def __init__(self, state: ThreadState | None = None) -> None:
-        self.state = state
-        self._done = False
-
-    @property
-    def ident(self) -> int:
-        """The thread's identifier, 0 before its start."""
-        return 0 if self.state is None else self.state.ident
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, for `timeout` seconds at most; a negative number is no limit."""
-        state = self.state
-        if state is None:
-            raise RuntimeError("thread not started")
-        if self.is_done():
-            return
-        if here.weave is not None and current_state() is state:
-            raise RuntimeError("Cannot join current thread")
-        state.threads.join(state, None if timeout is None or timeout < 0 else math.ceil(timeout * _NS))
-
-    def is_done(self) -> bool:
-        """Whether it has ended."""
-        return self._done or (self.state is not None and self.state.ended)
-
-    def _set_done(self) -> None:
-        self._done = True
-
-
-class local:
-    """`threading.local`: attributes of which each thread has its own.
-
-    A subclass' `__init__` is called with `args` and `kwargs` in each thread that looks.
-    """
-
-    __slots__ = ("__weakref__", "_local__own")
-
-    _local__own: _Own
-
-    def __new__(cls, /, *args: Any, **kwargs: Any) -> local:
-        if (args or kwargs) and cls.__init__ is object.__init__:
-            raise TypeError("Initialization arguments are not supported")
-        made = object.__new__(cls)
-        own = _Own(args, kwargs)
-        object.__setattr__(made, "_local__own", own)
-        own.begin()  # type calls __init__ for the thread that makes it
-        return made
-
-    def __getattribute__(self, name: str) -> Any:
-        namespace = _namespace(self)
-        if name == "__dict__":
-            return namespace
-        if name in namespace and not _is_data_descriptor(type(self), name):
-            return namespace[name]
-        return object.__getattribute__(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "__dict__":
-            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
-        if _is_data_descriptor(type(self), name):
-            object.__setattr__(self, name, value)
-        else:
-            _namespace(self)[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        if name == "__dict__":
-            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
-        namespace = _namespace(self)
-        if name in namespace:
-            del namespace[name]
-        else:
-            object.__delattr__(self, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*dir(type(self)), *_namespace(self)})
-
-
-class _Own:
-    """What the threads have of a `local`."""
-
-    __slots__ = ("_machine", "_of", "args", "kwargs")
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self._machine = _MachineLocal()
-        self._of: weakref.WeakKeyDictionary[ThreadState, dict[str, Any]] = weakref.WeakKeyDictionary()
-
-    def begin(self) -> None:
-        """Let the calling thread have a namespace."""
-        if here.weave is None:
-            self._machine.here = {}
-        else:
-            self._of[current_state()] = {}
-
-    def find(self) -> dict[str, Any] | None:
-        """That of the calling thread, None if it has none yet."""
-        if here.weave is None:
-            found: dict[str, Any] | None = getattr(self._machine, "here", None)
-            return found
-        return self._of.get(current_state())
-
-
-def _namespace(of: local) -> dict[str, Any]:
-    own: _Own = object.__getattribute__(of, "_local__own")
-    found = own.find()
-    if found is None:
-        own.begin()
-        initialize: Callable[..., None] = object.__getattribute__(of, "__init__")
-        if type(of).__init__ is not object.__init__:
-            initialize(*own.args, **own.kwargs)
-        found = own.find()
-        assert found is not None
-    return found
-
-
-def _is_data_descriptor(kind: type, name: str) -> bool:
-    for base in kind.__mro__:
-        if name in vars(base):
-            return hasattr(type(vars(base)[name]), "__set__")
-    return False
-
-
-local.__module__ = "_thread"
-local.__qualname__ = local.__name__ = "_local"
-
-
-class PerWeave(MutableMapping[Any, Any]):
-    """A dictionary of `threading`'s: `machine` outside, and inside a weave what `own` gives for it."""
-
-    def __init__(self, machine: MutableMapping[Any, Any], own: Callable[[Weave], MutableMapping[Any, Any]]) -> None:
-        self._machine = machine
-        self._own = own
-
-    def _now(self) -> MutableMapping[Any, Any]:
-        weave = here.weave
-        return self._machine if weave is None else self._own(weave)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._now()[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._now()[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self._now()[key]
-
-    def __iter__(self) -> Any:
-        return iter(self._now())
-
-    def __len__(self) -> int:
-        return len(self._now())
 
 
 def _me() -> Holder:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import math
 import sys
 import threading
 import traceback
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # A thread's identifier is made of its host's lane, its weave's process number and its own number in the weave.
 _NUMBER_BITS: Final = 22
 _LANE_SHIFT: Final = 44
+_NS: Final = 1_000_000_000
 
 
 class ThreadState:
@@ -274,6 +276,39 @@ class Threads:
             self._ended(flow, state)
 
 
+class ThreadHandle:
+    """`_thread._ThreadHandle` of Python 3.13: a thread that can be joined, before its start, too."""
+
+    __slots__ = ("_done", "_machine", "state")
+
+    def __init__(self, state: ThreadState | None = None) -> None:
+        self.state = state
+        self._done = False
+
+    @property
+    def ident(self) -> int:
+        """The thread's identifier, 0 before its start."""
+        return 0 if self.state is None else self.state.ident
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, for `timeout` seconds at most; a negative number is no limit."""
+        state = self.state
+        if state is None:
+            raise RuntimeError("thread not started")
+        if self.is_done():
+            return
+        if here.weave is not None and current_state() is state:
+            raise RuntimeError("Cannot join current thread")
+        state.threads.join(state, None if timeout is None or timeout < 0 else math.ceil(timeout * _NS))
+
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return self._done or (self.state is not None and self.state.ended)
+
+    def _set_done(self) -> None:
+        self._done = True
+
+
 class _Known(threading._MainThread):  # type: ignore[misc,name-defined]
     """The object for a thread that `threading` did not make: the main thread, and other strings."""
 
@@ -292,7 +327,7 @@ class _Known(threading._MainThread):  # type: ignore[misc,name-defined]
 
     def _follow(self, state: ThreadState) -> None:
         """Let `is_alive` and `join` of this object look at `state`."""
-        from weaves.locks import Lock, ThreadHandle
+        from weaves.locks import Lock
 
         if hasattr(self, "_handle"):  # Python 3.13
             self._handle = ThreadHandle(state)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import lunar
-from weaves import locks, realtime
+from weaves import realtime, simple_queue
 from weaves.hang import INSTALLED, OURS, OWN, STANDARD, Hang, HangReport, kind_of
 from weaves.scheduler import Call
 from weaves.strings import ENDED, FAILED, KILLED, String
@@ -169,7 +169,7 @@ def expression() -> None:
 
 def deadlock() -> None:
     # A queue of the machine's, as C code has: no other thread will ever put something there.
-    locks.MachineQueue().get()  # deadlock hangs here
+    simple_queue.MachineQueue().get()  # deadlock hangs here
 
 
 HOLDERS = [coroutine, blocking, callback, subtask, direct_subtask, executor, handler, swallower, expression, deadlock]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from weaves.here import here
 from weaves.interpose.replace import Replacements
-from weaves.locks import local
+from weaves.thread_local import local
 from weaves.threads import current_state
 
 if TYPE_CHECKING:

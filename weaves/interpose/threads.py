@@ -2,7 +2,7 @@
 
 `threading` is Python on top of a few functions of `_thread`; those are replaced, and the tables in which it keeps all
 threads of a process. So its classes stay what they are, and what is built on them. What the names do is in threads.py
-and locks.py.
+locks.py, simple_queue.py and thread_local.py.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ import queue
 import sys
 import threading
 import types
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
 
 import greenlet
 
 from weaves.here import here
 from weaves.interpose.replace import Replacements
-from weaves.locks import Lock, ModuleLock, PerWeave, RLock, SimpleQueue, ThreadHandle, local
-from weaves.threads import ThreadState, current_state
+from weaves.locks import Lock, ModuleLock, RLock
+from weaves.simple_queue import SimpleQueue
+from weaves.thread_local import local
+from weaves.threads import ThreadHandle, ThreadState, current_state
+
+if TYPE_CHECKING:
+    from weaves.weave import Weave
 
 _threading: Final[Any] = threading
 _MACHINE_LOCK: Final[type] = type(_thread.allocate_lock())
@@ -187,13 +192,13 @@ def _numbers() -> dict[str, Callable[..., Any]]:
 
 def _install_tables(replacements: Replacements) -> None:
     _threading._active = _Active(_threading._active, lambda weave: weave.threads.listed())
-    _threading._limbo = PerWeave(_threading._limbo, lambda weave: weave.threads.limbo)
+    _threading._limbo = _PerWeave(_threading._limbo, lambda weave: weave.threads.limbo)
     _threading._dangling = _SetPerWeave(_threading._dangling, "dangling")
     if hasattr(_threading, "_shutdown_locks"):  # until Python 3.12
         _threading._shutdown_locks = _ShutdownLocks(_threading._shutdown_locks, "shutdown_locks")
     # Two programs may import modules of the same name at once, each its own.
     importing: Any = importlib._bootstrap
-    importing._module_locks = PerWeave(importing._module_locks, lambda weave: weave.threads.module_locks)
+    importing._module_locks = _PerWeave(importing._module_locks, lambda weave: weave.threads.module_locks)
     real_counter, real_main, real_register = _threading._counter, threading.main_thread, _threading._register_atexit
 
     def counter() -> int:
@@ -217,7 +222,34 @@ def _install_tables(replacements: Replacements) -> None:
     replacements.put(threading, "_register_atexit", register_atexit)
 
 
-class _Active(PerWeave):
+class _PerWeave(MutableMapping[Any, Any]):
+    """A dictionary of `threading`'s: `machine` outside, and inside a weave what `own` gives for it."""
+
+    def __init__(self, machine: MutableMapping[Any, Any], own: Callable[[Weave], MutableMapping[Any, Any]]) -> None:
+        self._machine = machine
+        self._own = own
+
+    def _now(self) -> MutableMapping[Any, Any]:
+        weave = here.weave
+        return self._machine if weave is None else self._own(weave)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._now()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._now()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._now()[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
+class _Active(_PerWeave):
     """threading._active: the threads by their identifiers."""
 
     def __getitem__(self, key: int) -> Any:
@@ -297,7 +329,7 @@ def _install_executors() -> None:
 
     # The machine's interpreter joins the threads in it at its end.
     module: Any = concurrent.futures.thread
-    module._threads_queues = PerWeave(module._threads_queues, lambda weave: weave.threads.queues)
+    module._threads_queues = _PerWeave(module._threads_queues, lambda weave: weave.threads.queues)
     functools.update_wrapper(init, real_init)
     kind.__init__ = init
     kind._counter = types.MethodType(counter, kind)
