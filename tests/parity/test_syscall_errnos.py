@@ -175,7 +175,8 @@ def test_at_the_limit_of_descriptors() -> None:
             log = [
                 outcome(calls.socketpair, call_table.UNIX, call_table.STREAM), outcome(calls.pipe2, 0),
                 outcome(calls.dup, listener), outcome(calls.fcntl, listener, 0, 0), outcome(calls.accept, listener),
-                outcome(calls.epoll_create1, 0), outcome(calls.dup3, listener, fillers[0], 0) == fillers[0],
+                outcome(calls.epoll_create1, 0), outcome(calls.eventfd, 0, 0),
+                outcome(calls.dup3, listener, fillers[0], 0) == fillers[0],
             ]  # fmt: skip
             calls.close(fillers[1])
             log += [outcome(calls.socketpair, call_table.UNIX, call_table.STREAM), outcome(calls.pipe2, 0)]
