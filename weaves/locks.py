@@ -172,6 +172,8 @@ class Lock:
         return f"<{'locked' if self.locked() else 'unlocked'} _thread.lock object at {id(self):#x}>"
 
     def __str__(self) -> str:
+        if isinstance(self.holder, ThreadState) and self.holder.sentinel is self:
+            return f"the end of thread {self.holder}"
         return "a lock" if self.holder is None else f"a lock that {_said(self.holder)} holds"
 
 

@@ -56,7 +56,7 @@ def test_two_threads_that_wait_for_each_other_and_one_that_waits_for_both(
     lines = str(error).splitlines()
     assert lines[0] == "no thread of the program can go on: each waits for another"
     assert [line.partition(", at ")[0] for line in lines[1:]] == [
-        "  thread 'MainThread' waits for a lock that thread 'first' holds",  # `join` waits so
+        "  thread 'MainThread' waits for the end of thread 'first'",
         "  thread 'first' waits for a lock that thread 'Thread-1 (take)' holds",
         "  thread 'Thread-1 (take)' waits for a lock that thread 'first' holds",
     ]
