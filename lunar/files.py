@@ -2,7 +2,7 @@
 
 They are what `os` and `fcntl` mean to code inside a weave (weaves/interpose/descriptors.py) where the descriptor is the
 host's: a socket, or the end of a pipe. Files stay the machine's. A blocking call parks the string, as that of a socket
-does (lunar/socket.py).
+does (lunar/host_socket.py).
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLHUP, Sock
 from lunar.packet import ICMP, TCP, UDP
-from lunar.select import Select
+from lunar.poll_calls import Select
+from lunar.socket_tls import SocketTls
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.sockets.unix import UnixTable
-from lunar.ssl import SocketTls
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED

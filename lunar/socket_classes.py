@@ -6,7 +6,7 @@ import _socket
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar.socket import SLOTS, HostSocket, LunarSocket
+from lunar.host_socket import SLOTS, HostSocket, LunarSocket
 from lunar.sockets.fdtable import is_virtual
 from lunar.syscalls import connections
 

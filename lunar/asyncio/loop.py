@@ -17,9 +17,9 @@ from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
 from lunar.asyncio.unix import UnixDatagramTransport, UnixStreams
 from lunar.errors import error
+from lunar.host_socket import LunarSocket
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.sock_names import accepted_from, sender
-from lunar.socket import LunarSocket
 from lunar.socket_address import parse_address
 from lunar.sockets import syscalls
 from lunar.sockets.unix import AF_UNIX, UnixSock

@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar.errors import error
+from lunar.host_socket import LunarSocket
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.socket import LunarSocket
 from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
 from lunar.sockets.unix import UnixSock

@@ -1,8 +1,8 @@
 """What all sockets of a host have in common: identity, options, an error, and who waits.
 
 A socket never blocks and knows nothing of event loops. When something that a waiter could care about happens (data,
-space, a connection, an error) it calls `wake(mask)`; the faces (lunar/asyncio, lunar/socket.py) wait in their own way
-and then ask again. Masks are those of poll(2).
+space, a connection, an error) it calls `wake(mask)`; the faces (lunar/asyncio, lunar/host_socket.py) wait in their own
+way and then ask again. Masks are those of poll(2).
 """
 
 from __future__ import annotations

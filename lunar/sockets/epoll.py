@@ -5,7 +5,7 @@ what is still ready after it was reported goes to its end, so that none is passe
 An entry belongs to a descriptor and what it named when it was added: when the last descriptor of that is closed, the
 entry goes; while another one of it is open, the entry stays, as on Linux.
 
-An `Epoll` is a descriptor too: it can be polled, and be in the set of another. Who waits parks in lunar/select.py.
+An `Epoll` is a descriptor too: it can be polled, and be in the set of another. Who waits parks in lunar/poll_calls.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """poll(2) and select(2) on descriptors of one host, without the waiting: what holds now, and who is told of a change.
 
 A socket says in the few masks of lunar/net/sock.py what holds (`Sock.poll`) and what happens (`Sock.wake`); programs
-may ask in more of them, which Linux reports beside those (POLLRDNORM ...). The faces (lunar/select.py) look, park while
-a `Watch` stands at each socket, and look again. What epoll(7) keeps between two waits is in epoll.py.
+may ask in more of them, which Linux reports beside those (POLLRDNORM ...). The faces (lunar/poll_calls.py) look, park
+while a `Watch` stands at each socket, and look again. What epoll(7) keeps between two waits is in epoll.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The calls that wait for several descriptors: select, poll, epoll. What they wait with is in lunar/select.py.
+"""The calls that wait for several descriptors: select, poll, epoll. What they wait with is in lunar/poll_calls.py.
 
 Times are as C has them: seconds for `select`, milliseconds for the others. Descriptors of the machine may stand beside
 the host's; they are looked at, not waited for.

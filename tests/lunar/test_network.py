@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar.host_socket import LunarSocket
 from lunar.links.impairments import Impairment, RandomLoss
 from lunar.links.link import Link
 from lunar.links.switch import Switch
 from lunar.net import ip_output
 from lunar.net.icmp import ECHO_REPLY
 from lunar.packet import AF_INET, Frame, IcmpMessage
-from lunar.socket import LunarSocket
 from lunar.wire.address import parse_ipv4
 from weaves.strings import ENDED, FAILED, KILLED
 

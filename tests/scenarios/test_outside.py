@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from lunar.host_socket import LunarSocket
 from lunar.network import Network
-from lunar.socket import LunarSocket
 from lunar.sockets.fdtable import is_virtual
 from weaves.clock import EPOCH_NS
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import lunar
-from lunar.socket import HostSocket, LunarSocket
+from lunar.host_socket import HostSocket, LunarSocket
 from weaves import interpose
 from weaves.clock import EPOCH_NS
 from weaves.here import here

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from two_hosts import CLIENT, DELAY, ROUND_TRIP, SERVER, TwoHosts
 
-from lunar.socket import LunarSocket
+from lunar.host_socket import LunarSocket
 
 
 def echo_server(port: int = 80) -> None:

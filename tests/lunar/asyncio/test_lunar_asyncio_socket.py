@@ -15,7 +15,7 @@ import pytest
 from two_hosts import CLIENT, DELAY, ROUND_TRIP, SERVER, TwoHosts
 
 from lunar import asyncio
-from lunar.socket import LunarSocket
+from lunar.host_socket import LunarSocket
 
 
 async def echo_server() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from two_hosts import CLIENT, DELAY, ROUND_TRIP, SERVER, TwoHosts, now, times
 
-from lunar.socket import LunarSocket
+from lunar.host_socket import LunarSocket
 from lunar.sockets.fdtable import is_virtual
 
 
