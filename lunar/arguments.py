@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from typing import Any, Final
 
 _NS_PER_S: Final = 1_000_000_000
+# What CPython calls its nanoseconds, in messages too; public, and hence without the underscore, from 3.13 on.
+TIME_TYPE: Final = "PyTime_t" if sys.version_info >= (3, 13) else "_PyTime_t"
 
 
 def parse_timeout(value: Any) -> float | None:
@@ -19,7 +22,7 @@ def parse_timeout(value: Any) -> float | None:
     if abs(seconds) >= 2**63 / _NS_PER_S:
         if isinstance(seconds, float):
             raise OverflowError("timestamp out of range for platform time_t")
-        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+        raise OverflowError(f"timestamp too large to convert to C {TIME_TYPE}")
     if seconds < 0:
         raise ValueError("Timeout value out of range")
     # CPython counts nanoseconds, and rounds up.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from lunar.arguments import TIME_TYPE
 from lunar.errors import error
 from lunar.sockets import syscalls
 from lunar.sockets.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, Epoll
@@ -461,7 +462,7 @@ def _nanoseconds(value: Any, unit_ns: int) -> int:
         return math.ceil(exact) if exact >= 0 else math.floor(exact)
     number = operator.index(value) * unit_ns
     if not -_TIME_MAX_NS <= number <= _TIME_MAX_NS:
-        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+        raise OverflowError(f"timestamp too large to convert to C {TIME_TYPE}")
     return number
 
 
