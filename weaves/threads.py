@@ -10,6 +10,7 @@ the order in which they were woken. So threads of one weave never run at the sam
 from __future__ import annotations
 
 import contextvars
+import functools
 import itertools
 import math
 import sys
@@ -44,6 +45,11 @@ class ThreadState:
     Number 1 is the main thread: the first string of the weave, and what its loop runs.
     """
 
+    __slots__ = (
+        "__weakref__", "awaited", "daemon", "ended", "held", "is_string", "joiners", "name", "number", "sentinel",
+        "string", "threads",
+    )  # fmt: skip
+
     def __init__(self, threads: Threads, number: int, name: str | None, string: String | None) -> None:
         self.threads = threads
         self.number = number
@@ -74,36 +80,82 @@ class ThreadState:
         return repr(thread.name if thread is not None else self.name or f"thread {self.number}")
 
 
+class Counters:
+    """The numbers that the threads of a weave were given last, each kind from its own beginning."""
+
+    __slots__ = ("executor", "hash", "made", "name", "state")
+
+    def __init__(self) -> None:
+        self.state = 1  # the main thread has it
+        self.name = 0  # in "Thread-1"
+        self.executor = -1  # in "ThreadPoolExecutor-0_0"
+        self.made = 0  # of all executors
+        self.hash = 0  # by which threads and futures hash (interpose/threads.py)
+
+    def next(self, kind: str) -> int:
+        """The next number of `kind`."""
+        number: int = getattr(self, kind) + 1
+        setattr(self, kind, number)
+        return number
+
+
 class Threads:
-    """The threads of `weave`, and the tables that `threading` has of them."""
+    """The threads of `weave`, and the tables that `threading` has of them.
+
+    Weaves are many, and most have no thread but the first: what only more of them need is made when it is asked for.
+    """
 
     def __init__(self, weave: Weave) -> None:
         self.weave = weave
         self.active: dict[int, threading.Thread] = {}
-        self.limbo: dict[Any, Any] = {}
-        self.dangling: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        self.shutdown_locks: set[Any] = set()
-        # importlib's locks of the modules that are being imported, by their names.
+        # importlib's locks of the modules that are being imported, by their names; the locks that shared modules have
+        # for their data (locks.ModuleLock).
         self.module_locks: dict[Any, Any] = {}
-        # The next numbers in the names of threads and of executors' threads.
-        self.next_name = itertools.count(1).__next__
-        self.next_executor = itertools.count().__next__
-        # What threading._register_atexit was given, and the executors that may have to be shut down at the end.
-        self.exit_functions: list[Callable[[], object]] = []
-        self.next_executor_number = itertools.count().__next__
-        # The queues of executors' threads; the locks that shared modules have for their data (locks.ModuleLock).
-        self.queues: weakref.WeakKeyDictionary[threading.Thread, Any] = weakref.WeakKeyDictionary()
         self.data_locks: dict[object, Lock] = {}
-        # By which threads and futures hash (interpose/threads.py).
-        self.next_hash = itertools.count(1).__next__
-        self.executors: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.counters = Counters()
         # The flows that were started as threads and have not ended.
         self.running: dict[Flow, ThreadState] = {}
         self.main = ThreadState(self, 1, "MainThread", None)
         self.main.is_string = True
         self._of_strings: dict[String, ThreadState] = {}
-        self._numbers = itertools.count(2).__next__
-        self._pool_names: set[int] = set()
+
+    @functools.cached_property
+    def limbo(self) -> dict[Any, Any]:
+        """threading._limbo: threads that were started and have not begun."""
+        return {}
+
+    @functools.cached_property
+    def dangling(self) -> weakref.WeakSet[threading.Thread]:
+        """threading._dangling: all thread objects."""
+        return weakref.WeakSet()
+
+    @functools.cached_property
+    def shutdown_locks(self) -> set[Any]:
+        """threading._shutdown_locks: those of threads that are no daemons."""
+        return set()
+
+    @functools.cached_property
+    def exit_functions(self) -> list[Callable[[], object]]:
+        """What threading._register_atexit was given."""
+        return []
+
+    @functools.cached_property
+    def executors(self) -> weakref.WeakValueDictionary[int, Any]:
+        """The executors that may have to be shut down at the end, in the order of their making."""
+        return weakref.WeakValueDictionary()
+
+    @functools.cached_property
+    def queues(self) -> weakref.WeakKeyDictionary[threading.Thread, Any]:
+        """concurrent.futures.thread._threads_queues: where the threads of executors find their work."""
+        return weakref.WeakKeyDictionary()
+
+    @functools.cached_property
+    def _pool_names(self) -> set[int]:
+        return set()
+
+    def add_executor(self, executor: Any) -> None:
+        """The program has made one."""
+        self.executors[self.counters.next("made")] = executor
 
     # Who is who
 
@@ -116,7 +168,7 @@ class Threads:
         if known is None:
             known = self.main
             if self.weave.strings and self.weave.strings[0] is not string:
-                known = ThreadState(self, self._numbers(), string.name, string)
+                known = ThreadState(self, self.counters.next("state"), string.name, string)
                 known.is_string = True
             self._of_strings[string] = known
         return known
@@ -125,7 +177,7 @@ class Threads:
         """A thread as the default executor of a loop has them; its name is free again when it has ended."""
         index = next(number for number in itertools.count() if number not in self._pool_names)
         self._pool_names.add(index)
-        return ThreadState(self, self._numbers(), f"asyncio_{index}", string_here.get())
+        return ThreadState(self, self.counters.next("state"), f"asyncio_{index}", string_here.get())
 
     def pool_thread_ended(self, state: ThreadState) -> None:
         """The function that it ran is over."""
@@ -178,7 +230,7 @@ class Threads:
 
     def new_state(self) -> ThreadState:
         """The next thread, which is of the string that makes it."""
-        return ThreadState(self, self._numbers(), None, string_here.get())
+        return ThreadState(self, self.counters.next("state"), None, string_here.get())
 
     def not_daemon(self, state: ThreadState) -> None:
         """The end of the program waits for this one; the run does if it waits for the string that started it."""
@@ -236,7 +288,10 @@ class Threads:
     @property
     def has_exit_work(self) -> bool:
         """Whether there is something for `shutdown` to wait for or to do."""
-        return bool(self.exit_functions or self.executors) or any(not state.daemon for state in self.running.values())
+        made = vars(self)
+        if made.get("exit_functions") or made.get("executors"):
+            return True
+        return any(not state.daemon for state in self.running.values())
 
     def shutdown(self) -> None:
         """What an interpreter does when the main thread has ended: it waits for those that are not daemons."""

@@ -203,7 +203,7 @@ def _install_tables(replacements: Replacements) -> None:
 
     def counter() -> int:
         weave = here.weave
-        return int(real_counter() if weave is None else weave.threads.next_name())
+        return int(real_counter() if weave is None else weave.threads.counters.next("name"))
 
     def main_thread() -> threading.Thread:
         weave = here.weave
@@ -305,7 +305,7 @@ def _hash_by_number(kind: Any) -> None:
             return int(self.__dict__["_weaves_hash"])
         except KeyError:
             weave = here.weave
-            number = by_address(self) if weave is None else weave.threads.next_hash()
+            number = by_address(self) if weave is None else weave.threads.counters.next("hash")
             # Kept, as an object's hash may not change when it is looked for outside of the weave.
             self.__dict__["_weaves_hash"] = number
             return int(number)
@@ -319,13 +319,13 @@ def _install_executors() -> None:
 
     def counter(_stand: object) -> int:
         weave = here.weave
-        return int(real_counter() if weave is None else weave.threads.next_executor())
+        return int(real_counter() if weave is None else weave.threads.counters.next("executor"))
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         real_init(self, *args, **kwargs)
         weave = here.weave
         if weave is not None:
-            weave.threads.executors[weave.threads.next_executor_number()] = self
+            weave.threads.add_executor(self)
 
     # The machine's interpreter joins the threads in it at its end.
     module: Any = concurrent.futures.thread
