@@ -7,17 +7,17 @@ offload are not here.
 from __future__ import annotations
 
 import errno
-from collections import deque
-from typing import Final, final
+from typing import Any, Final, final
 
 from mypy_extensions import i64
 
 from lunar.net import icmp
+from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, route_for, send, source_for
 from lunar.net.route import Route
-from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.net.sock import COVERS_IPV4, POLLERR, POLLIN, POLLOUT
 from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
 
 SOCK_DGRAM: Final = 2
@@ -26,9 +26,6 @@ MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
 # net.ipv4.ip_local_port_range
 PORT_FIRST: Final = 32768
 PORT_LAST: Final = 60999
-
-# What Linux charges a queued datagram beyond its payload (skb->truesize); it bounds the count of small ones.
-QUEUE_OVERHEAD_BYTES: Final = 768
 
 _LOOPBACK: Final = 0x7F00_0001
 
@@ -118,28 +115,21 @@ def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
 
 
 @final
-class UdpSock(Sock):
+class UdpSock(DatagramSock):
     """A UDP socket."""
 
     def __init__(self, udp: Udp, family: i64) -> None:
         super().__init__(family, SOCK_DGRAM, UDP)
         self.ttl = udp.ip.default_ttl
         self.udp: Udp = udp
-        self.queue: deque[UdpDatagram] = deque()
-        self.queued_bytes: i64 = 0
         self.route: Route | None = None
-        self.closed: bool = False
         self.addr_locked: bool = False  # bound by the program to this address, to this port
         self.port_locked: bool = False
-        self.read_shut: bool = False
-        self.write_shut: bool = False
         # MSG_MORE, UDP_CORK: what waits to be sent as one datagram, to whom the first part was meant for.
         self.cork: bool = False
         self.corked: bytes | None = None
         self.corked_addr: int = 0
         self.corked_port: i64 = 0
-        # Why `recv` returned None.
-        self.recv_errno: i64 = 0
 
     def bind(self, addr: int, port: i64) -> i64:
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
@@ -311,43 +301,27 @@ class UdpSock(Sock):
 
     def recv(self, peek: bool) -> UdpDatagram | None:
         """The next datagram; None with `recv_errno` when there is none or an error is pending."""
-        if self.error:
-            self.recv_errno = self.take_error()
+        packet = self.take_next(peek)
+        if packet is None:
             return None
-        if not self.queue:
-            # Who may not wait is not told of the end of reading: Linux looks for it while it waits.
-            self.recv_errno = 0 if self.read_shut and not self.nonblocking else errno.EAGAIN
-            return None
-        if peek:
-            return self.queue[0]
-        packet = self.queue.popleft()
-        self.queued_bytes -= QUEUE_OVERHEAD_BYTES + len(packet.payload)
+        assert isinstance(packet, UdpDatagram), "a UDP socket keeps datagrams"
         return packet
 
-    def deliver(self, packet: UdpDatagram) -> None:
-        """Queue a datagram that came in; dropped and counted when the receive buffer is full.
+    def data_bytes(self, queued: Any) -> i64:
+        assert isinstance(queued, UdpDatagram), "a UDP socket keeps datagrams"
+        return len(queued.payload)
 
-        An empty queue takes any, however small the buffer, as on Linux.
-        """
+    def has_peer(self) -> bool:
+        return self.remote_port != 0
+
+    def deliver(self, packet: UdpDatagram) -> None:
+        """Queue a datagram that came in; dropped and counted when the receive buffer is full."""
         counters = self.udp.ip.counters
-        charge: i64 = QUEUE_OVERHEAD_BYTES + len(packet.payload)
-        if self.queue and self.queued_bytes + charge > self.rcvbuf:
+        if self.enqueue(packet):
+            counters.udp_in_datagrams += 1
+        else:
             counters.udp_rcvbuf_errors += 1
             counters.udp_in_errors += 1
-            return
-        counters.udp_in_datagrams += 1
-        self.queue.append(packet)
-        self.queued_bytes += charge
-        self.wake(POLLIN)
-
-    def shutdown(self, how: i64) -> i64:
-        """End reading (0), writing (1) or both (2). ENOTCONN without a peer, though it takes effect, as on Linux."""
-        if how == 0 or how == 2:
-            self.read_shut = True
-        if how == 1 or how == 2:
-            self.write_shut = True
-        self.wake(POLLIN | POLLOUT | POLLHUP)
-        return 0 if self.remote_port else -errno.ENOTCONN
 
     def close(self) -> None:
         """Give the port back."""
@@ -357,17 +331,4 @@ class UdpSock(Sock):
         port = self.local_port
         self._give_port_back()
         self.local_port = port
-        self.queue.clear()
-        self.queued_bytes = 0
-
-    def poll(self) -> int:
-        mask: int = POLLOUT
-        if self.queue:
-            mask |= POLLIN
-        if self.error:
-            mask |= POLLERR
-        if self.read_shut:
-            mask |= POLLIN | POLLRDHUP
-            if self.write_shut:
-                mask |= POLLHUP
-        return mask
+        self.drop_queue()

@@ -78,7 +78,7 @@ class PingSock(PacketSock):
             and packet.rest >> 16 == self.local_port
             and self.matches(packet)
         ):
-            self.enqueue(wire.encode(packet), packet, device)
+            self.keep(wire.encode(packet), packet, device)
         return False  # the protocol delivers to it: it is no copy beside
 
     def send(self, data: bytes, addr: int) -> i64:

@@ -2,7 +2,7 @@
 
 `RawTable` is what lunar/net/ip_input.py asks before a packet goes to its protocol; a host has one while a socket of
 this kind is open. Ping sockets, which see the answers to their own echo requests and no header, are in ping.py and
-share `PacketSock`, the queue.
+share `PacketSock`.
 
 Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is refused with EMSGSIZE), IP_RECVERR.
 """
@@ -10,18 +10,17 @@ Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is 
 from __future__ import annotations
 
 import errno
-from collections import deque
-from typing import Final, final
+from typing import Any, Final, final
 
 from mypy_extensions import i64
 
 from lunar.net import ip_output
+from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.ip import Ip, RawReceiver
 from lunar.net.route import Route
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, IPV4_HEADER_BYTES, IcmpMessage, Packet
-from lunar.udp import QUEUE_OVERHEAD_BYTES
 from lunar.wire import ipv4
 from lunar.wire.malformed import Malformed
 
@@ -46,8 +45,8 @@ class Taken:
         self.device: Device = device
 
 
-class PacketSock(Sock):
-    """What raw and ping sockets have in common: an address, a peer, a queue."""
+class PacketSock(DatagramSock):
+    """What raw and ping sockets have in common: an address, a peer, packets as the program will get them."""
 
     def __init__(self, table: RawTable, type: i64, protocol: i64) -> None:
         super().__init__(AF_INET, type, protocol)
@@ -56,12 +55,6 @@ class PacketSock(Sock):
         self.ttl = table.ip.default_ttl
         self.reuse_addr = True  # Linux' default for both kinds
         self.connected: bool = False
-        self.queue: deque[Taken] = deque()
-        self.queued_bytes: i64 = 0
-        self.closed: bool = False
-        self.read_shut: bool = False
-        self.write_shut: bool = False
-        self.recv_errno: i64 = 0  # why `recv` returned None
 
     # What the kinds do.
 
@@ -125,28 +118,24 @@ class PacketSock(Sock):
             not self.connected or self.remote_addr == packet.src
         )
 
-    def enqueue(self, data: bytes, packet: Packet, device: Device) -> None:
+    def keep(self, data: bytes, packet: Packet, device: Device) -> None:
         """Keep `data`, what the program will read; dropped when the receive buffer is full."""
-        charge: i64 = QUEUE_OVERHEAD_BYTES + len(data)
-        if self.queue and self.queued_bytes + charge > self.rcvbuf:
-            return
-        self.queue.append(Taken(data, packet, device))
-        self.queued_bytes += charge
-        self.wake(POLLIN)
+        self.enqueue(Taken(data, packet, device))
 
     def recv(self, peek: bool) -> Taken | None:
         """The next packet; None with `recv_errno` when there is none or an error is pending."""
-        if self.error:
-            self.recv_errno = self.take_error()
+        taken = self.take_next(peek)
+        if taken is None:
             return None
-        if not self.queue:
-            self.recv_errno = 0 if self.read_shut and not self.nonblocking else errno.EAGAIN  # as udp.py
-            return None
-        if peek:
-            return self.queue[0]
-        taken = self.queue.popleft()
-        self.queued_bytes -= QUEUE_OVERHEAD_BYTES + len(taken.data)
+        assert isinstance(taken, Taken), "what is queued is a packet as the program will get it"
         return taken
+
+    def data_bytes(self, queued: Any) -> i64:
+        assert isinstance(queued, Taken), "what is queued is a packet as the program will get it"
+        return len(queued.data)
+
+    def has_peer(self) -> bool:
+        return self.connected
 
     def refusal(self) -> i64:
         """What the socket itself has against a packet: the pending error, or EPIPE; 0 if nothing."""
@@ -160,34 +149,12 @@ class PacketSock(Sock):
             self.error = number
             self.wake(POLLERR | POLLIN | POLLOUT)
 
-    def shutdown(self, how: i64) -> i64:
-        """End reading (0), writing (1) or both (2). ENOTCONN without a peer, though it takes effect, as on Linux."""
-        if how == 0 or how == 2:
-            self.read_shut = True
-        if how == 1 or how == 2:
-            self.write_shut = True
-        self.wake(POLLIN | POLLOUT | POLLHUP)
-        return 0 if self.connected else -errno.ENOTCONN
-
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
         self.table.remove(self)
-        self.queue.clear()
-        self.queued_bytes = 0
-
-    def poll(self) -> int:
-        mask: int = POLLOUT
-        if self.queue:
-            mask |= POLLIN
-        if self.error:
-            mask |= POLLERR
-        if self.read_shut:
-            mask |= POLLIN | POLLRDHUP
-            if self.write_shut:
-                mask |= POLLHUP
-        return mask
+        self.drop_queue()
 
 
 @final
@@ -220,7 +187,7 @@ class RawSock(PacketSock):
             return False
         if self.protocol == ICMP and self._is_filtered(packet):
             return True
-        self.enqueue(ipv4.encode(packet), packet, device)
+        self.keep(ipv4.encode(packet), packet, device)
         return True
 
     def _is_filtered(self, packet: Packet) -> bool:

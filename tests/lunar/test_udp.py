@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar.net.datagram_sock import QUEUE_OVERHEAD_BYTES
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import AF_INET
 from lunar.sockets import options, syscalls
-from lunar.udp import MAX_PAYLOAD, PORT_FIRST, PORT_LAST, QUEUE_OVERHEAD_BYTES, UdpSock
+from lunar.udp import MAX_PAYLOAD, PORT_FIRST, PORT_LAST, UdpSock
 from lunar.wire.address import ipv4_text, parse_ipv4
 
 A, B = "10.0.0.1", "10.0.0.2"
