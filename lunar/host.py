@@ -22,7 +22,7 @@ from lunar.net.icmp import Icmp
 from lunar.net.ip import Counters, Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
-from lunar.net.sock import POLLERR, POLLHUP, Sock
+from lunar.net.sock import POLLNVAL, Sock
 from lunar.packet import ICMP, TCP, UDP
 from lunar.poll_calls import Select
 from lunar.socket_tls import SocketTls
@@ -570,7 +570,7 @@ class Host:
         """
         sock = self.descriptors.remove(descriptor)
         if sock is not None:
-            sock.wake(POLLERR | POLLHUP)  # an event loop's task that waits for it finds it closed
+            sock.wake(POLLNVAL)  # an event loop's task that waits for it finds it closed
             syscalls.close_unused(sock)
             if lingers and sock.linger_on:
                 waiting.linger(self, sock)

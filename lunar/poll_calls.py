@@ -20,10 +20,11 @@ from weakref import WeakKeyDictionary
 
 from lunar.arguments import TIME_TYPE
 from lunar.errors import error
+from lunar.net.sock import POLLNVAL
 from lunar.sockets import syscalls
 from lunar.sockets.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, Epoll
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.poll import POLLNVAL, SELECT_EXCEPT, SELECT_READ, SELECT_WRITE, ready, watch
+from lunar.sockets.poll import SELECT_EXCEPT, SELECT_READ, SELECT_WRITE, ready, watch
 from weaves.bridge import Flow, current_flow
 from weaves.here import here
 from weaves.interpose import select_names

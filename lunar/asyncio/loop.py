@@ -18,7 +18,7 @@ from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
 from lunar.asyncio.unix import UnixDatagramTransport, UnixStreams
 from lunar.errors import error
 from lunar.host_socket import LunarSocket
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, Sock
 from lunar.sock_names import accepted_from, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import syscalls
@@ -251,7 +251,7 @@ class HostLoop(UnixStreams, WeaveLoop):
         What `lunar.asyncio.socket` waits with: cheaper than a reader or a writer that is taken back at once.
         """
         _descriptor, sock = self._sock_of(fd)
-        mask = _WRITABLE if writing else _READABLE
+        mask = (_WRITABLE if writing else _READABLE) | POLLNVAL
 
         def waiter(happened: int) -> None:
             if happened & mask and not ready.done() and not self._closed:
@@ -309,7 +309,7 @@ class HostLoop(UnixStreams, WeaveLoop):
                 return got
             if got.errno != errno.EAGAIN:
                 raise error(int(got.errno))
-            await self.wait_for(ours.sock, _READABLE)
+            await self.wait_for(ours.sock, _READABLE | POLLNVAL)
             self._still_open(ours)
 
     async def sock_sendall(self, sock: Any, data: Any) -> None:
@@ -321,7 +321,7 @@ class HostLoop(UnixStreams, WeaveLoop):
             if count >= 0:
                 at += count
             elif count == -errno.EAGAIN:
-                await self.wait_for(ours.sock, _WRITABLE)
+                await self.wait_for(ours.sock, _WRITABLE | POLLNVAL)
                 self._still_open(ours)
             else:
                 raise error(count)
@@ -340,7 +340,7 @@ class HostLoop(UnixStreams, WeaveLoop):
                 return count
             if count != -errno.EAGAIN:
                 raise error(count)
-            await self.wait_for(ours.sock, _WRITABLE)
+            await self.wait_for(ours.sock, _WRITABLE | POLLNVAL)
             self._still_open(ours)
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
@@ -350,7 +350,7 @@ class HostLoop(UnixStreams, WeaveLoop):
             return
         result = -syscalls.connect(ours.sock, *parse_address(self.host, ours.sock, address, "connect"))
         while result == errno.EINPROGRESS:
-            await self.wait_for(ours.sock, _WRITABLE)
+            await self.wait_for(ours.sock, _WRITABLE | POLLNVAL)
             self._still_open(ours)
             if ours.sock.poll() & _WRITABLE:
                 result = ours.sock.take_error()
@@ -362,7 +362,7 @@ class HostLoop(UnixStreams, WeaveLoop):
             result, listener = unix_names.connect(sock, address)
             if result != errno.EAGAIN or listener is None:
                 break
-            await self.wait_for(listener, _WRITABLE)
+            await self.wait_for(listener, _WRITABLE | POLLNVAL)
             self._still_open(ours)
         if result:
             raise error(result)
@@ -378,7 +378,7 @@ class HostLoop(UnixStreams, WeaveLoop):
             number = syscalls.accept_errno(ours.sock)
             if number != errno.EAGAIN:
                 raise error(number)
-            await self.wait_for(ours.sock, _READABLE)
+            await self.wait_for(ours.sock, _READABLE | POLLNVAL)
             self._still_open(ours)
 
     def _checked(self, sock: Any) -> LunarSocket:

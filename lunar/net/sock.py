@@ -18,6 +18,7 @@ POLLPRI: Final = 0x002
 POLLOUT: Final = 0x004
 POLLERR: Final = 0x008
 POLLHUP: Final = 0x010
+POLLNVAL: Final = 0x020  # of a wake: a descriptor of the socket was closed, and nothing else has happened
 POLLRDHUP: Final = 0x2000
 
 

@@ -11,12 +11,11 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, Sock
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import FdTable
 from lunar.sockets.timerfd import TimerFd
 
-POLLNVAL: Final = 0x020
 POLLRDNORM: Final = 0x040
 POLLRDBAND: Final = 0x080
 POLLWRNORM: Final = 0x100

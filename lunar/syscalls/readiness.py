@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from lunar.errors import error
+from lunar.net.sock import POLLNVAL
 from lunar.sockets.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
-from lunar.sockets.poll import POLLNVAL, SELECT_EXCEPT, SELECT_READ, SELECT_WRITE
+from lunar.sockets.poll import SELECT_EXCEPT, SELECT_READ, SELECT_WRITE
 from lunar.syscalls.descriptor import SOCK_CLOEXEC, current_host, opened
 
 __all__ = ["EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD"]

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lunar.network import Network
@@ -755,6 +755,10 @@ class Machine:
 @given(
     st.lists(st.integers(0, len(PIPES) - 1), min_size=SLOTS, max_size=SLOTS),
     st.lists(operations, min_size=5, max_size=40),
+)
+@example(
+    # A descriptor that is closed, while another of its file is open, has not become ready by that.
+    [0, 0, 0], [("close", 0, 1), ("dup", 1, 1), ("add", 1, 1, IN, 0), ("close", 1, 1), ("wait", 1), ("close", 1, 0)]
 )
 @settings(max_examples=300)
 def test_a_random_sequence_sees_the_same(kinds: list[int], steps: list[tuple[Any, ...]]) -> None:
