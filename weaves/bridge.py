@@ -23,7 +23,7 @@ import greenlet
 
 from weaves import unwinding
 from weaves.directory import directory
-from weaves.hang import Hang
+from weaves.hang import Hang, not_ours
 from weaves.here import here
 from weaves.scheduler import Call
 
@@ -140,7 +140,7 @@ class Flow:
             if self._vanishing:
                 unwinding.leave(self.base_code, self._left)
             while self._interrupts:
-                self._interrupts.popleft()(sys._getframe(1))
+                self._interrupts.popleft()(not_ours(sys._getframe(1)))
             if self._wakes != wakes:
                 return
 

@@ -77,6 +77,11 @@ def frames_of(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def not_ours(frame: FrameType) -> FrameType:
+    """The innermost of the frames that `frame` was called from that is not one of this project's."""
+    return next((one for one in frames_of(frame) if kind_of(one.f_code.co_filename) != OURS), frame)
+
+
 def spots_of_coroutine(coroutine: Any) -> list[Spot]:
     """Where a coroutine waits, through all that it awaits, the innermost line first."""
     found: list[Spot] = []

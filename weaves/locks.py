@@ -324,8 +324,6 @@ def _wait_ns(blocking: bool, timeout: float) -> int | None:
         return 0
     if timeout == -1:
         return None
-    if timeout < 0:
-        raise ValueError("timeout value must be a non-negative number")
-    if timeout > TIMEOUT_MAX:
-        raise OverflowError("timeout value is too large")
+    if not 0 <= timeout <= TIMEOUT_MAX:
+        _machine_lock().acquire(True, timeout)  # raises in the words of this Python
     return math.ceil(timeout * _NS)

@@ -28,6 +28,7 @@ from weaves.here import here
 from weaves.process import refuse_process
 from weaves.runner import LoopFlow, Runner
 from weaves.scheduler import FOREVER, Call
+from weaves.threads import current_state
 from weaves.unwinding import discard_coroutines
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # filled by interpose/task_registry.py
         # The default executor, if the program named one; otherwise the functions that run as its own would.
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self._executor_is_over = False
         self._pool = 0
         self._pool_is_idle: asyncio.Future[None] | None = None
         # The flow of a callback that blocks, in a turn of a direct loop.
@@ -433,6 +435,8 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         """
         self._check_closed()
         if executor is None:
+            if self._executor_is_over:
+                raise RuntimeError("Executor shutdown has been called")
             executor = self._executor
         if executor is not None:
             return asyncio.wrap_future(executor.submit(func, *args), loop=self)
@@ -459,6 +463,7 @@ class WeaveLoop(_Base):  # type: ignore[misc]
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Wait until all functions that were given to the default executor have returned, or for `timeout` seconds."""
+        self._executor_is_over = True
         executor, self._executor = self._executor, None
         if executor is not None:
             thread = self.weave.threads.pool_thread()
@@ -497,6 +502,9 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_closed()
+        if here.flow is not None and not current_state().is_string:
+            # What asyncio makes of the ValueError.
+            raise RuntimeError("set_wakeup_fd only works in main thread of the main interpreter")
         handle = events.Handle(callback, args, self, None)
         self.weave.signals.set_loop_handler(sig, handle)
 

@@ -258,17 +258,19 @@ class String:
         self._end_task()
         self.weave.supervisor.string_over(self)
 
-    def vanish(self) -> None:
-        """It is gone with its weave, whose loops and flows have gone already."""
+    def vanish(self, error: SystemExit | None = None) -> None:
+        """It is gone with its weave, whose loops and flows have gone already; killed, or ended by `error`."""
         self._sleeper = None
         self.flow = None
         if self.over:
             return
-        self.state = KILLED
         if self.task is None and inspect.iscoroutine(self._function):
             self._function.close()  # it has not begun, and runs nothing
         self.task = None
-        self.weave.supervisor.string_over(self)
+        if error is not None:
+            self.finish(error)
+        else:
+            self._settle(KILLED)
 
     def _end_task(self) -> None:
         flow, self.flow = self.flow, None

@@ -212,6 +212,8 @@ class Threads:
 
         def ended(_result: Any, error: BaseException | None) -> None:
             self._ended(flow, state)
+            if self.weave.known_threads is not self:
+                return  # the program has ended before it, and nobody is there to be told
             if isinstance(error, Hang):
                 self.weave.report_helper(None, error)
             elif error is not None and not isinstance(error, (greenlet.GreenletExit, SystemExit)):
@@ -317,8 +319,14 @@ class Threads:
         self.weave.scheduler.drop_calls([flow for flow, _ in running if flow is not current])
         for flow, state in running:
             if flow is current:
-                flow.kill()  # it goes as far as where it waits next
-                continue
+                # It goes as far as where it waits next.
+                self.weave.scheduler.turns.appendleft(_Drop(self, flow, state))
+            else:
+                self.drop(flow, state)
+
+    def drop(self, flow: Flow, state: ThreadState) -> None:
+        """Let a thread go where it is parked."""
+        if flow in self.running:
             flow.vanish()
             self._ended(flow, state)
 
@@ -329,6 +337,19 @@ class Threads:
                 lock.release()
         for flow, state in list(self.running.items()):
             self._ended(flow, state)
+
+
+class _Drop:
+    """A turn of the scheduler's in which a thread is gone that has ended its program."""
+
+    def __init__(self, threads: Threads, flow: Flow, state: ThreadState) -> None:
+        self._threads = threads
+        self._flow = flow
+        self._state = state
+
+    def turn(self) -> None:
+        """By now it is parked."""
+        self._threads.drop(self._flow, self._state)
 
 
 class ThreadHandle:

@@ -7,6 +7,7 @@ are in strings.py; what a kernel would keep for a process is in process.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -301,17 +302,20 @@ class Weave:
         for string in list(self.strings):
             string.vanish()
 
-    def destroy(self) -> None:
+    def destroy(self, caller: String | None = None, error: SystemExit | None = None) -> None:
         """End all strings of the weave without running any more of it; what it has open is closed by its host: SIGKILL.
 
-        Called by the weave itself, it happens when its turn is over.
+        Called by the weave itself, it happens when its turn is over. `caller` is a string that ends by `error`.
         """
         if here.weave is self:
-            self.scheduler.turns.appendleft(_Destruction(self))
+            self.scheduler.turns.appendleft(_Destruction(self, caller, error))
             return
         self._drop()
+        if caller is not None:
+            caller.vanish(error)
         for string in list(self.strings):
-            string.vanish()
+            if string is not caller:  # which may be to start again already
+                string.vanish()
         self.exit()
 
     def _drop(self) -> None:
@@ -338,10 +342,11 @@ class Weave:
         self.socket_timeout = None
         self.cwd = self._first_cwd
 
-    def kill(self) -> None:
-        """End all strings of the weave now."""
+    def kill(self, but: String | None = None) -> None:
+        """End all strings of the weave now; `but` has ended, and may be to start again."""
         for string in list(self.strings):
-            string.kill()
+            if string is not but:
+                string.kill()
         self._end_flows()
 
     def _end_flows(self) -> None:
@@ -366,8 +371,8 @@ class Weave:
 class _Destruction:
     """A turn of the scheduler's in which a weave is destroyed."""
 
-    def __init__(self, weave: Weave) -> None:
-        self.turn = weave.destroy
+    def __init__(self, weave: Weave, caller: String | None, error: SystemExit | None) -> None:
+        self.turn = functools.partial(weave.destroy, caller, error)
 
 
 def free_weave_name(name: str, taken: Container[str]) -> str:

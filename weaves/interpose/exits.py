@@ -20,7 +20,9 @@ from weaves.here import here
 from weaves.interpose.replace import Replacements
 
 if TYPE_CHECKING:
+    from weaves.bridge import Flow
     from weaves.process import Process
+    from weaves.strings import String
     from weaves.weave import Weave
 
 
@@ -93,10 +95,7 @@ def _exit() -> Callable[..., NoReturn]:
         if weave is None:
             real(status)
         weave.process.forget_exit_work()
-        string = weave.current_string()
-        if string is not None:
-            string.finish(SystemExit(status))
-        end_here(weave)
+        _vanish_here(weave, SystemExit(status))
 
     return exit_
 
@@ -109,16 +108,40 @@ def _abort() -> Callable[..., NoReturn]:
         if weave is None:
             real()
         weave.signals.killed_by = signal.SIGABRT
-        end_here(weave)
+        weave.process.forget_exit_work()
+        _vanish_here(weave)
 
     return abort
 
 
-def end_here(weave: Weave) -> NoReturn:
-    """Kill `weave` from its own code, which goes no further."""
+def _vanish_here(weave: Weave, error: SystemExit | None = None) -> NoReturn:
+    """End `weave` from its own code, of which no more runs: no `finally` either. Its string has ended by `error`."""
+    string = weave.current_string()
+    if here.flow is None:
+        # A step of a task, which can be left by an exception only.
+        if string is not None and error is not None:
+            string.finish(error)
+        end_here(weave, None if error is None else string)
+    weave.destroy(string, error)
+    _wait_for_the_end(here.flow)
+
+
+def end_here(weave: Weave, ended: String | None = None) -> NoReturn:
+    """Kill `weave` from its own code, which goes no further. `ended` is the string of it that has ended already."""
     weave.process.forget_exit_work()
-    weave.kill()
+    flow, threads = here.flow, weave.known_threads
+    is_thread = flow is not None and threads is not None and flow in threads.running
+    weave.kill(ended)
+    if flow is not None and is_thread:
+        # Dropped where it stands, as the others: an exception would come to threading.excepthook.
+        _wait_for_the_end(flow)
     if asyncio._get_running_loop() is not None:
         # A task would keep GreenletExit as its result, and the loop would complain that nobody asked for it.
         raise asyncio.CancelledError
     raise greenlet.GreenletExit
+
+
+def _wait_for_the_end(flow: Flow) -> NoReturn:
+    """The scheduler's next turn is the one in which `flow` vanishes."""
+    while True:
+        flow.park()

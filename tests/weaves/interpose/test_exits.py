@@ -16,7 +16,7 @@ import pytest
 from lonely_hosts import Programs, World
 
 from weaves.loader import load
-from weaves.strings import String
+from weaves.strings import FAILED, String
 
 REGISTERS = """
 import atexit, socket, sys, time
@@ -104,6 +104,75 @@ def test_os_exit_in_an_asyncio_program_ends_all_of_it(programs: Programs) -> Non
         asyncio.run(main())
         """
     assert programs(textwrap.dedent(source)) == []
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.abort()"])
+@pytest.mark.parametrize("who", ["main", "a thread", "a loop in a thread"])
+def test_nothing_of_a_program_runs_after_os_exit(programs: Programs, end: str, who: str) -> None:
+    source = f"""
+        import asyncio, os, sys, threading, time
+        threading.excepthook = lambda told: print("told of", told.exc_type)
+        sys.stderr = sys.stdout
+        def ends():
+            try:
+                {end}
+            finally:
+                print("never")
+        async def ends_later():
+            await asyncio.sleep(1)
+            ends()
+        def waits():
+            try:
+                time.sleep(60)
+            finally:
+                print("never")
+        threading.Thread(target=waits).start()
+        if {who!r} == "a thread":
+            threading.Timer(1, ends).start()
+        elif {who!r} == "a loop in a thread":
+            threading.Thread(target=lambda: asyncio.run(ends_later())).start()
+        else:
+            ends()
+        waits()
+        """
+    assert programs(textwrap.dedent(source), ok=True) == []
+
+
+def test_a_thread_that_kills_its_program_is_dropped_as_the_others_are(programs: Programs) -> None:
+    source = """
+        import os, signal, sys, threading, time
+        threading.excepthook = lambda told: print("told of", told.exc_type)
+        sys.stderr = sys.stdout
+        def kills():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                print("never")
+        threading.Timer(1, kills).start()
+        try:
+            time.sleep(60)
+        finally:
+            print("at", time.monotonic())
+        """
+    assert programs(textwrap.dedent(source)) == ["at 1.0"]
+
+
+@pytest.mark.parametrize(
+    "source", ["time.sleep(1); os._exit(3)", "threading.Timer(1, os._exit, (3,)).start(); time.sleep(60)"]
+)
+def test_what_ends_by_os_exit_starts_again_and_is_ended_once(tmp_path: Path, source: str) -> None:
+    (tmp_path / "fails.py").write_text(f"import os, threading, time\n{source}\n")
+    (tmp_path / "site.toml").write_text(
+        '[tapestry]\non_error = "continue"\n[hosts.a]\n'
+        'strings = [{ run = "fails.py", restart = "on-failure", restart_limit = 2 }]\n'
+    )
+    tapestry = load(tmp_path / "site.toml")
+    tapestry.run_blocking()
+    # It runs for 1 s, three times, and is dead for 1 s between them.
+    assert tapestry.now_ns == 5_000_000_000
+    [string] = tapestry.supervisor.strings
+    assert (string.restarts, string.state) == (2, FAILED)
+    tapestry.close()
 
 
 def test_a_handler_that_exits_runs_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
