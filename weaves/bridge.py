@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import greenlet
 
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from weaves.strings import String
     from weaves.threads import ThreadState
     from weaves.weave import Weave
+
+
+class Waited(Protocol):
+    """What keeps a list of flows that wait for it, perhaps flows of several hosts."""
+
+    def _flow_is_gone(self, flow: Flow) -> None:
+        """`flow` has vanished, and none of its clauses has run: what it was to have is for others."""
 
 
 class Flow:
@@ -56,6 +63,8 @@ class Flow:
         self.thread: ThreadState | None = None
         # What it waits for without a limit, if that is something that another thread has or does.
         self.waits_for: object = None
+        # What has it in a list of those that wait, and is told when it vanishes there.
+        self.waits_in: Waited | None = None
 
     def start(self, context: contextvars.Context | None = None) -> None:
         """Let the code begin at its turn, in `context` or a copy of the caller's."""
@@ -86,6 +95,7 @@ class Flow:
     def _queue(self) -> None:
         if not self.queued and not self.ended:
             self.queued = True
+            self._waits_no_more()
             self.weave.scheduler.turns.append(self)
 
     def turn(self) -> None:
@@ -128,7 +138,7 @@ class Flow:
             asyncio._set_running_loop(None)
             parent = self._greenlet.parent
             assert parent is not None
-            if waits_for is not None:
+            if waits_for is not None and not self.queued:
                 self.waits_for = waits_for
                 self.weave.waits_for_itself(1)
             try:
@@ -168,7 +178,7 @@ class Flow:
             return
         if not flow:  # it never began
             self.ended = True
-            self.weave.flows.pop(self, None)
+            self.weave.flow_over(self)
             self._on_end(None, greenlet.GreenletExit())
             return
         current = greenlet.getcurrent()
@@ -193,8 +203,8 @@ class Flow:
     def vanish(self) -> None:
         """Let the flow go where it is parked, without running any more of it: no handler, and no `on_end`."""
         flow = self._greenlet
-        self.weave.flows.pop(self, None)
         self._waits_no_more()
+        self.weave.flow_over(self)
         if not self.ended and flow:
             assert flow is not greenlet.getcurrent(), "a flow cannot vanish while it runs"
             self._vanishing = True
@@ -206,6 +216,9 @@ class Flow:
         self._greenlet = None
         self._function = _nothing
         self._on_end = _nothing
+        waits_in, self.waits_in = self.waits_in, None
+        if waits_in is not None:
+            waits_in._flow_is_gone(self)
 
     def abandon(self) -> None:
         """End it without running any more of it, because it has caught what was to end it."""
@@ -256,7 +269,7 @@ class Flow:
             return
         self.ended = True
         asyncio._set_running_loop(None)
-        self.weave.flows.pop(self, None)
+        self.weave.flow_over(self)
         self._on_end(result, error)
         self.weave.close_loops()
 

@@ -4,7 +4,8 @@ A flow that parks says what it waits for, if that is something that another thre
 an item of a queue, the end of a thread. When all flows of a program wait so, and nothing else can wake one (no handler
 of a signal, no task of a loop, no string that is to start), then none ever goes on: its strings fail with `Deadlock`,
 while the rest of the run goes on as `on_error` says. Functions that a test starts may share their locks with others,
-and with the test itself; of them a deadlock is told when the whole run stalls.
+and with the test itself, and so may programs whose modules share names; of them a deadlock is told when the whole run
+stalls. So it is where this file only cannot tell: a task of a loop may wait for what never comes.
 """
 
 from __future__ import annotations
@@ -51,11 +52,17 @@ def is_dead(weave: Weave) -> bool:
     flows = list(weave.flows)
     if not flows or any(flow.waits_for is None or flow.queued for flow in flows):
         return False
-    if weave.signals.has_handlers or any(not string.running and not string.over for string in weave.strings):
+    if weave.signals.has_handlers or weave.signals.has_timer:
         return False
+    if any(not string.running and not string.over for string in weave.strings):
+        return False
+    if weave.modules is not None and weave.modules.shared:
+        return False  # what the program waits for may be shared with another
+    if len(weave.strings) > 1 and weave.descriptors:
+        return False  # a string that has ended may have left a server in the loop
     for loop in weave.loops:
-        if loop.is_blocked:
-            continue  # one of the flows stands in one of its callbacks
+        if loop.is_blocked or not loop.is_running():
+            continue  # one of the flows stands in one of its callbacks; or nobody runs it, and nobody can
         if loop.timers or loop.has_ready:
             return False
         waiting_for_flows = {string.task for string in weave.strings if string.flow in weave.flows}

@@ -113,6 +113,7 @@ class Lock:
         self._waiters.append(waiter)
         scheduler = flow.weave.scheduler
         deadline_ns = None if wait_ns is None else scheduler.now_ns + wait_ns
+        outer, flow.waits_in = flow.waits_in, self  # a signal's handler waits while what it interrupts does
         try:
             while not waiter.granted:
                 if deadline_ns is None:
@@ -126,7 +127,20 @@ class Lock:
             else:
                 self._waiters.remove(waiter)
             raise
+        finally:
+            flow.waits_in = outer
         return True
+
+    def _flow_is_gone(self, flow: Flow) -> None:
+        for waiter in self._waiters or ():
+            if waiter.flow is flow:
+                assert self._waiters is not None, "the waiter is in it"
+                self._waiters.remove(waiter)
+                if self.holder is waiter.state:
+                    # The lock that Condition.wait has made and taken. Free, it is passed over by `notify`, which wakes
+                    # the next one instead.
+                    self.release()
+                return
 
     def release(self) -> None:
         """Let the first that waits have it, if one does. It need not be the holder who calls this."""

@@ -64,7 +64,7 @@ class LoopFlow(Flow):
         """The turn of the loop has ended, and whatever blocked in it. Does not return, if it has parked."""
         self.ended = True
         here.flow = None
-        self.weave.flows.pop(self, None)
+        self.weave.flow_over(self)
         self._greenlet = None
         if self.has_parked and not self._vanishing:
             raise greenlet.GreenletExit  # the parent, another runner, goes on

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ Handler = Callable[[int, Any], object] | int | None
 _IGNORED_BY_DEFAULT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT}
 _VALID = frozenset(int(number) for number in signal.valid_signals())  # which makes a set anew each time
 _NOT_CATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
+_ON_SIGINT: Any = getattr(asyncio.Runner, "_on_sigint")  # noqa: B009 - private, and without a type
 
 
 class SignalTable:
@@ -104,9 +106,15 @@ class SignalTable:
 
     @property
     def has_handlers(self) -> bool:
-        """Whether the program has set any but for Ctrl-C, as asyncio.run does: a signal may wake it."""
-        callables = {signum for signum, handler in self._handlers.items() if callable(handler)}
-        return bool((callables | self._loop_handlers.keys()) - {signal.SIGINT})
+        """Whether the program has set any, but for what asyncio.run does about Ctrl-C: a signal may wake it."""
+        if self._loop_handlers:
+            return True
+        return any(callable(handler) and not _is_default(handler) for handler in self._handlers.values())
+
+    @property
+    def has_timer(self) -> bool:
+        """Whether SIGALRM is to come."""
+        return self._timer is not None
 
     def loop_closed(self, loop: WeaveLoop) -> None:
         """A loop takes its handlers with it."""
@@ -309,6 +317,12 @@ class SignalTable:
         if self._timer_interval_ns > 0:
             self._arm(self._timer_interval_ns)
         self.deliver(signal.SIGALRM)
+
+
+def _is_default(handler: Any) -> bool:
+    """Whether it only raises KeyboardInterrupt, by itself or in the task that asyncio.run runs."""
+    method = getattr(handler.func, "__func__", None) if isinstance(handler, functools.partial) else None
+    return handler is signal.default_int_handler or method is _ON_SIGINT
 
 
 def _left_to_the_loop(_signum: int, _frame: Any) -> None:

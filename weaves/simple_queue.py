@@ -51,6 +51,7 @@ class SimpleQueue:
                 return self._items.get_nowait()
             flow = current_flow()
             self._waiters.append(flow)
+            outer, flow.waits_in = flow.waits_in, self
             try:
                 if deadline_ns is None:
                     flow.park("an item of a queue")
@@ -62,8 +63,15 @@ class SimpleQueue:
                     self._wake_next()
                 raise
             finally:
+                flow.waits_in = outer
                 if flow in self._waiters:
                     self._waiters.remove(flow)
+
+    def _flow_is_gone(self, flow: Flow) -> None:
+        if flow in self._waiters:
+            self._waiters.remove(flow)
+        else:
+            self._wake_next()  # it was woken for an item that it has not taken
 
     def get_nowait(self) -> Any:
         """Take the oldest item. Raises `queue.Empty` if there is none."""

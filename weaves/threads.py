@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import itertools
+import heapq
 import math
 import sys
 import threading
@@ -150,8 +150,14 @@ class Threads:
         return weakref.WeakKeyDictionary()
 
     @functools.cached_property
-    def _pool_names(self) -> set[int]:
-        return set()
+    def _pool(self) -> dict[int, ThreadState]:
+        """Threads of loops' default executors, by the numbers in their names."""
+        return {}
+
+    @functools.cached_property
+    def _free_in_pool(self) -> list[int]:
+        """The numbers that are free again."""
+        return []
 
     def add_executor(self, executor: Any) -> None:
         """The program has made one."""
@@ -175,14 +181,18 @@ class Threads:
 
     def pool_thread(self) -> ThreadState:
         """A thread as the default executor of a loop has them; its name is free again when it has ended."""
-        index = next(number for number in itertools.count() if number not in self._pool_names)
-        self._pool_names.add(index)
-        return ThreadState(self, self.counters.next("state"), f"asyncio_{index}", string_here.get())
+        # The lowest that is free; if none is free again, those in use are all below.
+        index = heapq.heappop(self._free_in_pool) if self._free_in_pool else len(self._pool)
+        state = ThreadState(self, self.counters.next("state"), f"asyncio_{index}", string_here.get())
+        self._pool[index] = state
+        return state
 
     def pool_thread_ended(self, state: ThreadState) -> None:
         """The function that it ran is over."""
         assert state.name is not None
-        self._pool_names.discard(int(state.name.partition("_")[2]))
+        index = int(state.name.partition("_")[2])
+        if self._pool.pop(index, None) is not None:
+            heapq.heappush(self._free_in_pool, index)
         self._over(state)
 
     def thread_object(self, ident: int) -> threading.Thread:
@@ -328,13 +338,13 @@ class Threads:
         """Let a thread go where it is parked."""
         if flow in self.running:
             flow.vanish()
+            _free_locks(state)
             self._ended(flow, state)
 
     def forget(self) -> None:
         """Their flows are gone already. What they held and others may wait for, is free."""
-        for state in [self.main, *self._of_strings.values(), *self.running.values()]:
-            for lock in list(state.held):
-                lock.release()
+        for state in [self.main, *self._of_strings.values(), *self.running.values(), *self._pool.values()]:
+            _free_locks(state)
         for flow, state in list(self.running.items()):
             self._ended(flow, state)
 
@@ -350,6 +360,11 @@ class _Drop:
     def turn(self) -> None:
         """By now it is parked."""
         self._threads.drop(self._flow, self._state)
+
+
+def _free_locks(state: ThreadState) -> None:
+    for lock in list(state.held):
+        lock.release()
 
 
 class ThreadHandle:

@@ -135,7 +135,7 @@ class Weave:
         self.gone = False
         self.strings: list[String] = []
         # Blocking flows besides the strings': executors' functions, signal handlers.
-        self.helpers: list[Flow] = []
+        self.helpers: dict[Flow, None] = {}
         # What the weave has open on its host. A program's end closes it, as a kernel does at exit(2).
         self.descriptors: set[int] = set()
         self.is_program = is_program
@@ -232,13 +232,13 @@ class Weave:
         """Run blocking `function` in a flow of this weave, which is a part of `thread`, or of the main thread."""
 
         def ended(result: Any, error: BaseException | None) -> None:
-            self.helpers.remove(flow)
+            self.helpers.pop(flow, None)
             on_end(result, error)
 
         flow = Flow(self, function, ended)
         flow.string = string_here.get()
         flow.thread = thread or self.threads.main
-        self.helpers.append(flow)
+        self.helpers[flow] = None
         flow.start()
         return flow
 
@@ -359,7 +359,19 @@ class Weave:
     def waits_for_itself(self, change: int) -> None:
         """So many more of its flows wait for another of them."""
         self._waiting_flows += change
-        if change > 0 and self.is_program and self._waiting_flows >= len(self.flows) and not self.deadlock_check_waits:
+        if change > 0:
+            self.look_for_deadlock()
+
+    def flow_over(self, flow: Flow) -> None:
+        """`flow` has ended; perhaps those that are left wait for one another."""
+        self.flows.pop(flow, None)
+        if self._waiting_flows:
+            self.look_for_deadlock()
+
+    def look_for_deadlock(self) -> None:
+        """If all of its flows wait for one another now, see whether that is so when all that is ready has run."""
+        waiting = self._waiting_flows
+        if self.is_program and waiting and waiting >= len(self.flows) and not self.deadlock_check_waits:
             self.deadlock_check_waits = True
             self.scheduler.turns.append(DeadlockCheck(self))
 

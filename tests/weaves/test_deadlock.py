@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,28 @@ def test_other_programs_that_cannot_go_on(tapestry: LiveTapestry) -> None:
     assert "waits to be notified, or for a lock that it holds itself" in str(error)
 
 
+WHEN_THE_LAST_OTHER_ENDS = """
+import threading, time
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+threading.Event().wait()
+"""
+BESIDE_A_LOOP_THAT_NOBODY_RUNS = """
+import asyncio, threading
+loop = asyncio.new_event_loop()
+loop.call_later(100, print)
+loop.run_until_complete(asyncio.sleep(5))
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("tapestry", [WHEN_THE_LAST_OTHER_ENDS, BESIDE_A_LOOP_THAT_NOBODY_RUNS], indirect=True)
+def test_a_deadlock_is_noticed_when_what_went_on_has_ended(tapestry: LiveTapestry) -> None:
+    at: list[int] = []
+    tapestry.supervisor.on_failure = lambda _string: at.append(tapestry.now_ns)
+    state, error, _now_s = run(tapestry)
+    assert (state, type(error), at) == ("failed", Deadlock, [5 * 10**9])
+
+
 WOKEN_BY_A_TIMER = """
 import threading
 event = threading.Event()
@@ -125,3 +149,80 @@ def test_what_something_can_still_wake_is_none(tapestry: LiveTapestry) -> None:
     tapestry.supervisor.stop_at(program, 6_000_000_000)
     state, error, _now_s = run(tapestry)
     assert (state, error) == ("ended", None)
+
+
+WOKEN_BY_CTRL_C = """
+import signal, threading
+event = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: event.set())
+event.wait()
+"""
+
+
+@pytest.mark.parametrize("tapestry", [WOKEN_BY_CTRL_C], indirect=True)
+def test_a_handler_for_ctrl_c_that_is_the_programs_own_may_wake_it(tapestry: LiveTapestry) -> None:
+    [program] = [string for string in tapestry.supervisor.strings if string.name == "program"]
+    tapestry.supervisor.at(6 * 10**9, lambda: program.weave.signals.deliver(signal.SIGINT))
+    state, error, _now_s = run(tapestry)
+    assert (state, error) == ("ended", None)
+
+
+ENDED_BY_AN_ALARM = "import signal, threading\nsignal.alarm(2)\nthreading.Event().wait()\n"
+
+
+@pytest.mark.parametrize("tapestry", [ENDED_BY_AN_ALARM], indirect=True)
+def test_an_alarm_ends_a_program_that_waits_for_ever(tapestry: LiveTapestry) -> None:
+    state, error, _now_s = run(tapestry)
+    assert (state, error) == ("killed", None)
+    [program] = [string for string in tapestry.supervisor.strings if string.name == "program"]
+    assert program.exit_code == -signal.SIGALRM
+
+
+LEFT_A_SERVER = """
+import asyncio, threading, time
+event = threading.Event()
+async def serve():
+    await asyncio.start_server(lambda reader, writer: event.set(), port=80)
+def wait():
+    event.wait()
+    print("woken at", time.monotonic())
+"""
+CALLS = "import socket, time\ntime.sleep(2)\nsocket.create_connection(('10.0.0.1', 80))\ntime.sleep(1)\n"
+
+
+def test_a_server_that_a_string_has_left_in_the_loop_may_wake_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "left_a_server.py").write_text(LEFT_A_SERVER)
+    (tmp_path / "calls.py").write_text(CALLS)
+    (tmp_path / "site.toml").write_text(
+        '[modules.left]\nmodule = "left_a_server"\n'
+        '[[beads]]\nname = "left"\nmodule = "left"\n[[beads]]\nname = "a"\nmodule = "lunar"\neth0 = "10.0.0.1/24"\n'
+        '[[weaves]]\nname = "w"\nbeads = ["left", "a"]\n'
+        'strings = [{ call = "left_a_server:serve" }, { call = "left_a_server:wait" }]\n'
+        '[hosts.b]\neth0 = "10.0.0.2/24"\nstrings = [{ run = "calls.py" }]\n[[links]]\nends = ["a", "b"]\n'
+    )
+    with contextlib.closing(load(tmp_path / "site.toml")) as made:
+        made.run_blocking()
+        [woken] = [string for string in made.supervisor.strings if string.name.endswith("wait")]
+    assert (woken.state, capsys.readouterr().out) == ("ended", "woken at 2.0\n")
+
+
+SHARED = "import threading\nGATE = threading.Event()\n"
+
+
+def test_what_is_shared_with_another_program_may_be_released_there(tmp_path: Path) -> None:
+    (tmp_path / "gate.py").write_text(SHARED)
+    (tmp_path / "waits.py").write_text("import gate\ngate.GATE.wait()\n")
+    (tmp_path / "opens.py").write_text("import gate, time\ntime.sleep(5)\ngate.GATE.set()\n")
+    (tmp_path / "site.toml").write_text(
+        "".join(
+            f'[modules.{name}]\nrun = "{name}.py"\nshare = ["gate:GATE"]\n'
+            f'[[beads]]\nname = "{name}"\nmodule = "{name}"\n[[beads]]\nname = "host-{name}"\nmodule = "lunar"\n'
+            f'[[weaves]]\nname = "{name}"\nbeads = ["{name}", "host-{name}"]\nstrings = [{{}}]\n'
+            for name in ("waits", "opens")
+        )
+    )
+    with contextlib.closing(load(tmp_path / "site.toml")) as made:
+        made.run_blocking()
+        assert [string.state for string in made.supervisor.strings] == ["ended", "ended"]

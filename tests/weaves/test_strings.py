@@ -613,7 +613,7 @@ def test_kill_of_a_weave_ends_its_executors_code(world: World) -> None:
     world.start(main)
     world.at(0.5, world.weave.kill)
     world.run()
-    assert (world.log, world.now, world.weave.helpers) == ([], 0.5, [])
+    assert (world.log, world.now, world.weave.helpers) == ([], 0.5, {})
 
 
 # Failures
@@ -696,4 +696,4 @@ def test_system_exit_of_a_helper_ends_the_program(world: World) -> None:
 def test_a_helper_may_block(world: World) -> None:
     world.weave.spawn(lambda: (current_flow().park_for(2 * S), world.note("done")), world.weave.report_helper)
     world.run()
-    assert (world.log, world.weave.helpers) == ([("done", 2.0)], [])
+    assert (world.log, world.weave.helpers) == ([("done", 2.0)], {})

@@ -564,6 +564,74 @@ def test_a_crash_takes_the_threads_with_it_and_their_locks_too(net: lunar.Networ
     assert (log, other.result) == ([], 10.0)
 
 
+def test_a_function_in_a_thread_of_the_loops_executor_leaves_its_locks_at_a_crash(
+    net: lunar.Network, host: Any
+) -> None:
+    lock = threading.Lock()
+
+    async def main() -> None:
+        await asyncio.to_thread(lambda: (lock.acquire(), time.sleep(100)))
+
+    net.start(host, main)
+    other = net.start(net.host("beta"), lambda: (time.sleep(1), lock.acquire(), time.monotonic())[2])
+    net.at("10s", host.crash)
+    net.run()
+    assert other.result == 10.0
+
+
+def test_threads_that_end_with_their_program_leave_the_locks_that_others_wait_for(
+    net: lunar.Network, host: Any
+) -> None:
+    lock = threading.Lock()
+
+    def main() -> None:
+        threading.Thread(target=lambda: (lock.acquire(), time.sleep(100)), daemon=True).start()
+        time.sleep(100)
+
+    string = net.start(host, main)
+    other = net.start(net.host("beta"), lambda: (time.sleep(1), lock.acquire(), time.monotonic())[2])
+    net.at("10s", string.weave.kill)
+    net.run()
+    assert other.result == 10.0
+
+
+@pytest.mark.parametrize("kind", ["Queue", "SimpleQueue"])
+def test_who_waited_at_a_crash_takes_no_item_from_others(net: lunar.Network, host: Any, kind: str) -> None:
+    items = getattr(queue, kind)()
+    net.start(host, items.get)
+    other = net.start(net.host("beta"), lambda: (time.sleep(2), items.get(timeout=100), time.monotonic()))
+    net.at("1s", host.crash)
+    net.start(net.host("gamma"), lambda: (time.sleep(3), items.put("item")))
+    net.run()
+    assert other.result == (None, "item", 3.0)
+
+
+def test_an_item_for_which_a_thread_was_woken_goes_to_the_next_if_that_one_is_gone(
+    net: lunar.Network, host: Any
+) -> None:
+    items: queue.SimpleQueue[str] = queue.SimpleQueue()
+    net.start(host, items.get)
+    other = net.start(net.host("beta"), lambda: (time.sleep(1), items.get(timeout=100))[1])
+    net.start(net.host("gamma"), lambda: (time.sleep(2), items.put("item"), host.crash()))
+    net.run()
+    assert other.result == "item"
+
+
+def test_crashed_hosts_leave_nothing_in_a_lock_that_they_waited_for(net: lunar.Network, host: Any) -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    weaves: list[weakref.ref[Any]] = []
+    for _ in range(3):
+        string = net.start(host, lock.acquire)
+        weaves.append(weakref.ref(string.weave))
+        del string
+        net.run(until=f"{len(weaves)}s")
+        host.crash()
+        host.boot()
+    gc.collect()
+    assert [weave() for weave in weaves] == [None] * 3
+
+
 # Across the border
 
 
