@@ -35,6 +35,7 @@ def run(function: Callable[[], int]) -> int:
         result: int = runner.switch(function)
         if runner.dead:
             return result
+        here.weave = here.flow = None  # it stayed behind in the middle of a turn
 
 
 def _main(function: Callable[[], int]) -> int:
@@ -58,6 +59,10 @@ class LoopFlow(Flow):
 
     def park(self, waits_for: object = None) -> None:
         self.has_parked = True
+        string = string_here.get()
+        if string is not self.string:  # another callback of the same turn, after one that has blocked
+            self.string = string
+            self._doomed = False
         super().park(waits_for)
 
     def turn_is_over(self) -> None:
