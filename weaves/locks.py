@@ -166,7 +166,6 @@ class Lock:
 
     def _at_fork_reinit(self) -> None:
         self._machine = _machine_lock()
-        self._waiters = None
         self.holder = None
 
     __enter__ = acquire

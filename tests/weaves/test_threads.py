@@ -263,6 +263,21 @@ def test_locks_refuse_what_cpythons_refuse(net: lunar.Network, host: Any, name: 
     assert inside[4].startswith("TypeError: cannot pickle '_thread.")
 
 
+def test_who_waits_for_a_lock_that_is_made_anew_waits_on(net: lunar.Network, host: Any) -> None:
+    def main() -> tuple[list[bool], bool]:
+        lock = threading.Lock()
+        lock.acquire()
+        got: list[bool] = []
+        thread = threading.Thread(target=lambda: got.append(lock.acquire(timeout=1)))
+        thread.start()
+        time.sleep(0.5)
+        lock._at_fork_reinit()  # type: ignore[attr-defined]
+        thread.join()
+        return got, lock.locked()
+
+    assert net.run(main, on=host) == ([False], False)
+
+
 def test_a_lock_that_its_holder_may_take_again(net: lunar.Network, host: Any) -> None:
     def main() -> Any:
         lock = threading.RLock()
