@@ -151,6 +151,7 @@ class Supervisor:
         again = policy != RETURN and not weave.gone and self._starts_again(string, policy)
         if not weave.gone and ((weave.is_program and weave.over) or (again and string.is_alone)):
             weave.exit()
+        weave.look_for_deadlock()  # those that are left of its strings may have waited for what this one could do
         if weave.on_exit is not None:
             weave.on_exit()
         if policy == RETURN:

@@ -208,6 +208,31 @@ def test_a_server_that_a_string_has_left_in_the_loop_may_wake_another(
     assert (woken.state, capsys.readouterr().out) == ("ended", "woken at 2.0\n")
 
 
+TWO_STRINGS = """
+import asyncio, threading
+async def first():
+    await asyncio.sleep(5)
+def second():
+    threading.Event().wait()
+"""
+
+
+def test_a_deadlock_is_noticed_when_another_string_of_the_program_has_ended(tmp_path: Path) -> None:
+    (tmp_path / "two_strings.py").write_text(TWO_STRINGS)
+    (tmp_path / "site.toml").write_text(
+        '[modules.two]\nmodule = "two_strings"\n'
+        '[[beads]]\nname = "two"\nmodule = "two"\n[[beads]]\nname = "a"\nmodule = "lunar"\n'
+        '[[weaves]]\nname = "w"\nbeads = ["two", "a"]\non_error = "continue"\n'
+        'strings = [{ call = "two_strings:first" }, { call = "two_strings:second" }]\n'
+    )
+    with contextlib.closing(load(tmp_path / "site.toml")) as made:
+        at: list[int] = []
+        made.supervisor.on_failure = lambda _string: at.append(made.now_ns)
+        made.run_blocking()
+        first, second = made.supervisor.strings
+        assert (first.state, type(second.error), at) == ("ended", Deadlock, [5 * 10**9])
+
+
 SHARED = "import threading\nGATE = threading.Event()\n"
 
 
