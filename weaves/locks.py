@@ -15,14 +15,11 @@ import _thread
 import math
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from weaves.bridge import Flow, current_flow
 from weaves.here import here
 from weaves.threads import ThreadState, current_state
-
-if TYPE_CHECKING:
-    pass
 
 _NS: Final = 1_000_000_000
 TIMEOUT_MAX: Final = _thread.TIMEOUT_MAX

@@ -370,7 +370,7 @@ def _free_locks(state: ThreadState) -> None:
 class ThreadHandle:
     """`_thread._ThreadHandle` of Python 3.13: a thread that can be joined, before its start, too."""
 
-    __slots__ = ("_done", "_machine", "state")
+    __slots__ = ("_done", "state")
 
     def __init__(self, state: ThreadState | None = None) -> None:
         self.state = state
