@@ -95,7 +95,8 @@ class Flow:
     def _queue(self) -> None:
         if not self.queued and not self.ended:
             self.queued = True
-            self._waits_no_more()
+            if self.waits_for is not None:
+                self._waits_no_more()
             self.weave.scheduler.turns.append(self)
 
     def turn(self) -> None:
