@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import lunar
+from weaves import interpose
 from weaves.realtime import Stalled
 from weaves.strings import String
 
@@ -436,6 +437,50 @@ def test_a_loop_in_a_thread_and_calls_into_it_from_another(net: lunar.Network, h
         return result, time.monotonic(), loop.is_closed()
 
     assert net.run(main, on=host) == ("slept", 3.0, True)
+
+
+def test_a_second_ctrl_c_ends_a_thread_that_spins_and_only_the_run_tells(
+    net: lunar.Network, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    before = signal.getsignal(signal.SIGINT)
+
+    def spins() -> None:
+        # The person at the machine, whose signals come while this runs.
+        handler: Any = interpose.real_getsignal(signal.SIGINT)
+        for _ in range(2):
+            handler(signal.SIGINT, None)
+
+    def main() -> None:
+        threading.Thread(target=spins).start()
+        time.sleep(60)
+
+    interpose.real_signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            net.run(main, on=host)
+    finally:
+        interpose.real_signal(signal.SIGINT, before)
+    assert (told, net.now) == ([], 0)
+
+
+def test_a_keyboard_interrupt_of_the_threads_own_is_told(
+    net: lunar.Network, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+
+    def fails() -> None:
+        raise KeyboardInterrupt
+
+    def main() -> None:
+        thread = threading.Thread(target=fails)
+        thread.start()
+        thread.join()
+
+    net.run(main, on=host)
+    assert told == [KeyboardInterrupt]
 
 
 def test_only_the_main_thread_handles_signals(net: lunar.Network, host: Any) -> None:

@@ -16,12 +16,14 @@ import importlib
 import queue
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import greenlet
 
+from weaves.hang import OURS, Hang, kind_of
 from weaves.here import here
 from weaves.interpose.replace import Replacements
 from weaves.locks import Lock, ModuleLock, RLock
@@ -47,6 +49,7 @@ def install(replacements: Replacements) -> None:
     _put_class(replacements, _queue, "SimpleQueue", SimpleQueue)
     _put_class(replacements, queue, "SimpleQueue", SimpleQueue)
     _install_tables(replacements)
+    _install_hook()
     _install_executors()
     for kind in (threading.Thread, concurrent.futures.Future):
         _hash_by_number(kind)
@@ -118,7 +121,6 @@ def _numbers() -> dict[str, Callable[..., Any]]:
     module: Any = _thread
     real_ident, real_native, real_count = _thread.get_ident, _thread.get_native_id, _thread._count
     real_stack_size, real_exit = _thread.stack_size, _thread.exit
-    real_excepthook = module._excepthook
     real_sentinel = getattr(module, "_set_sentinel", None)
     real_main_ident = getattr(module, "_get_main_thread_ident", None)
     real_make_handle = getattr(module, "_make_thread_handle", None)
@@ -143,12 +145,6 @@ def _numbers() -> dict[str, Callable[..., Any]]:
 
     def exit_(_stand: object) -> None:
         real_exit()
-
-    def excepthook(_stand: object, args: Any, /) -> Any:
-        # What ends a flow from outside is no error of the program's.
-        if here.weave is None or not issubclass(args.exc_type, greenlet.GreenletExit):
-            return real_excepthook(args)
-        return None
 
     def set_sentinel(_stand: object) -> Any:
         if here.weave is None:
@@ -182,12 +178,40 @@ def _numbers() -> dict[str, Callable[..., Any]]:
         "get_native_id": get_native_id,
         "_count": count,
         "stack_size": stack_size,
-        "_excepthook": excepthook,
         "_set_sentinel": set_sentinel,
         "_get_main_thread_ident": get_main_thread_ident,
         "_make_thread_handle": make_thread_handle,
         "_ThreadHandle": thread_handle,
     }
+
+
+def _install_hook() -> None:
+    """Let no threading.excepthook, also none that a program or a test runner has set, see what is not for it."""
+    real_make = _threading._make_invoke_excepthook
+
+    def make() -> Callable[[threading.Thread], None]:
+        real = real_make()
+
+        def invoke(thread: threading.Thread) -> None:
+            if here.weave is None or not _comes_from_outside(sys.exc_info()[1]):
+                real(thread)
+
+        return invoke
+
+    _threading._make_invoke_excepthook = make
+
+
+def _comes_from_outside(error: BaseException | None) -> bool:
+    """Whether `error` has ended a flow from outside: it is no error of the program's.
+
+    A hang is told of by who found it, and the Ctrl-C of the person at the machine by the end of the run.
+    """
+    if error is None or isinstance(error, (greenlet.GreenletExit, Hang)):
+        return True
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    raised_in = [frame.f_code.co_filename for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return bool(raised_in) and kind_of(raised_in[-1]) == OURS
 
 
 def _install_tables(replacements: Replacements) -> None:
