@@ -68,7 +68,7 @@ class local:
 class _Own:
     """What the threads have of a `local`."""
 
-    __slots__ = ("_machine", "_of", "args", "kwargs")
+    __slots__ = ("__weakref__", "_machine", "_of", "args", "kwargs")
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args = args
@@ -81,7 +81,15 @@ class _Own:
         if here.weave is None:
             self._machine.here = {}
         else:
-            self._of[current_state()] = {}
+            state = current_state()
+            self._of[state] = {}
+            if state.locals is None:
+                state.locals = weakref.WeakKeyDictionary()
+            state.locals[self] = None
+
+    def forget(self, state: ThreadState) -> None:
+        """That thread has ended."""
+        self._of.pop(state, None)
 
     def find(self) -> dict[str, Any] | None:
         """That of the calling thread, None if it has none yet."""

@@ -46,8 +46,8 @@ class ThreadState:
     """
 
     __slots__ = (
-        "__weakref__", "awaited", "daemon", "ended", "held", "is_string", "joiners", "name", "number", "sentinel",
-        "string", "threads",
+        "__weakref__", "awaited", "daemon", "ended", "held", "is_string", "joiners", "locals", "name", "number",
+        "sentinel", "string", "threads",
     )  # fmt: skip
 
     def __init__(self, threads: Threads, number: int, name: str | None, string: String | None) -> None:
@@ -63,6 +63,8 @@ class ThreadState:
         self.joiners: list[Flow] = []
         # Locks that it holds and that were made outside of the weave, which others may wait for when it is gone.
         self.held: dict[Lock, None] = {}
+        # What it has something of, in the order in which it came to it.
+        self.locals: weakref.WeakKeyDictionary[Any, None] | None = None
 
     @property
     def ident(self) -> int:
@@ -74,6 +76,12 @@ class ThreadState:
     def native_id(self) -> int:
         """What threading.get_native_id gives: as on Linux, the main thread has the number of the process."""
         return self.threads.weave.pid + self.number - 1
+
+    def forget_locals(self) -> None:
+        """Give back what it has of each threading.local, when it has come to its end by itself."""
+        found, self.locals = self.locals, None
+        for own in [] if found is None else list(found):
+            own.forget(self)
 
     def __str__(self) -> str:
         thread = self.threads.active.get(self.ident)
@@ -222,6 +230,7 @@ class Threads:
 
         def ended(_result: Any, error: BaseException | None) -> None:
             self._ended(flow, state)
+            state.forget_locals()
             if self.weave.known_threads is not self:
                 return  # the program has ended before it, and nobody is there to be told
             if isinstance(error, Hang):

@@ -380,6 +380,30 @@ def test_each_thread_has_its_own_of_a_local(net: lunar.Network, host: Any) -> No
     assert net.run(main, on=host) == [(5, "class", False, {}), (6, "class", "main", True)]
 
 
+def test_what_a_thread_has_of_a_local_is_gone_when_it_was_joined(net: lunar.Network, host: Any) -> None:
+    class Connection:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __del__(self) -> None:
+            closed.append(self.name)
+
+    closed: list[str] = []
+
+    def main() -> list[str]:
+        first, second = threading.local(), threading.local()
+
+        def work() -> None:
+            first.connection, second.connection = Connection("first"), Connection("second")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return list(closed)
+
+    assert net.run(main, on=host) == ["first", "second"]
+
+
 def test_what_a_thread_has_of_a_local_goes_with_it(net: lunar.Network, host: Any) -> None:
     class Thing:
         pass
