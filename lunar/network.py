@@ -413,8 +413,9 @@ class Network:
             if until_ns is not None and self.scheduler.now_ns >= until_ns:
                 self._give_up(string)
                 raise TimeoutError(f"string {string.name} had not ended at the virtual time {until_ns / _NS} s")
+            message = stall_message([string])  # as long as it still waits
             self._give_up(string)
-            raise Stalled(stall_message([string]))
+            raise Stalled(message)
         # Whoever runs the network ten thousand times shall not keep ten thousand strings.
         self.supervisor.forget(string.weave, string)
         return string.result

@@ -56,6 +56,8 @@ def is_dead(weave: Weave) -> bool:
         return False
     if any(not string.running and not string.over for string in weave.strings):
         return False
+    if any(string.has_stop for string in weave.strings):
+        return False  # to wait for ever is what some programs do until they are stopped
     if weave.modules is not None and weave.modules.shared:
         return False  # what the program waits for may be shared with another
     if len(weave.strings) > 1 and weave.descriptors:

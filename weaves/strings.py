@@ -66,6 +66,7 @@ class String:
         self.error: BaseException | None = None
         self.restarts = 0
         self.start_ns = 0  # set when it is given to the supervisor
+        self.has_stop = False  # it will be told to end, at a time that is known
         self.stopped = False  # it was told to end: if it does, it is not to start again
         self.task: asyncio.Task[Any] | None = None
         self.flow: Flow | None = None

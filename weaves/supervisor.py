@@ -119,6 +119,7 @@ class Supervisor:
 
     def stop_at(self, string: String, at_ns: int) -> None:
         """End `string` at `at_ns` as SIGTERM would: its handlers run, without one it is killed."""
+        string.has_stop = True
         self.scheduler.post(Call(self._stop_string, string), string.weave.lane, max(at_ns, self.scheduler.now_ns))
 
     def _stop_string(self, string: String) -> None:

@@ -251,3 +251,10 @@ def test_what_is_shared_with_another_program_may_be_released_there(tmp_path: Pat
     with contextlib.closing(load(tmp_path / "site.toml")) as made:
         made.run_blocking()
         assert [string.state for string in made.supervisor.strings] == ["ended", "ended"]
+
+
+@pytest.mark.parametrize("tapestry", ["import threading\nthreading.Event().wait()\n"], indirect=True)
+def test_who_waits_for_ever_until_it_is_stopped_is_not_dead(tapestry: LiveTapestry) -> None:
+    [program] = [string for string in tapestry.supervisor.strings if string.name == "program"]
+    tapestry.supervisor.stop_at(program, 6_000_000_000)
+    assert run(tapestry) == ("killed", None, 6.0)

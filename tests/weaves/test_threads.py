@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -765,3 +766,45 @@ def test_a_thread_of_the_machine_goes_on_beside_the_run(net: lunar.Network, host
     net.run()
     thread.join()
     assert found == [("of the machine", True)]
+
+
+def test_a_tracer_for_threads_is_for_those_of_the_machine(net: lunar.Network, host: Any) -> None:
+    seen: list[str] = []
+
+    def tracer(frame: Any, _event: str, _argument: Any) -> None:
+        seen.append(frame.f_code.co_name)
+
+    def work() -> None:
+        pass
+
+    def main() -> Any:
+        threading.settrace(tracer)  # has no effect here
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return threading.gettrace()
+
+    own, before = sys.gettrace(), threading.gettrace()
+    threading.settrace(tracer)
+    try:
+        assert threading.gettrace() is tracer
+        assert net.run(main, on=host) is None
+        assert sys.gettrace() is own
+        assert "work" not in seen
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        threading.settrace(before)  # type: ignore[arg-type]
+    assert "work" in seen
+
+
+def test_a_function_that_waits_for_itself_says_so(net: lunar.Network, host: Any) -> None:
+    lock = threading.Lock()
+
+    def main() -> None:
+        with lock:
+            lock.acquire()
+
+    with pytest.raises(Stalled, match="'MainThread' waits to be notified, or for a lock that it holds itself, at"):
+        net.run(main, on=host)

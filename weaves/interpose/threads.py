@@ -51,6 +51,7 @@ def install(replacements: Replacements) -> None:
     _install_tables(replacements)
     _install_hook()
     _install_executors()
+    _install_hooks(replacements)
     for kind in (threading.Thread, concurrent.futures.Future):
         _hash_by_number(kind)
     reach_module_locks()
@@ -69,6 +70,55 @@ def reach_module_locks() -> None:
         for name, value in list(vars(module).items()):
             if type(value) is _MACHINE_LOCK:
                 setattr(module, name, ModuleLock(value))
+
+
+class _MachineHook:
+    """What threading.settrace and setprofile were given, for threads of the machine.
+
+    A thread of a weave would set it for the machine's thread that runs the scheduler, whose own would be lost.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __bool__(self) -> bool:
+        return here.weave is None
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def _install_hooks(replacements: Replacements) -> None:
+    for kind in ("trace", "profile"):
+        replacements.put(threading, f"set{kind}", _hook_setter(kind))
+        replacements.put(threading, f"get{kind}", _hook_getter(kind))
+
+
+def _hook_setter(kind: str) -> Callable[[Any], None]:
+    name = f"_{kind}_hook"
+    given = getattr(_threading, name)
+    if given is not None:
+        setattr(_threading, name, _MachineHook(given))
+
+    def set_hook(func: Any) -> None:
+        if here.weave is None:
+            setattr(_threading, name, None if func is None else _MachineHook(func))
+
+    set_hook.__name__ = set_hook.__qualname__ = f"set{kind}"
+    set_hook.__doc__ = getattr(threading, f"set{kind}").__doc__
+    return set_hook
+
+
+def _hook_getter(kind: str) -> Callable[[], Any]:
+    def get_hook() -> Any:
+        hook = getattr(_threading, f"_{kind}_hook")
+        if here.weave is not None:
+            return None
+        return hook.function if isinstance(hook, _MachineHook) else hook
+
+    get_hook.__name__ = get_hook.__qualname__ = f"get{kind}"
+    get_hook.__doc__ = getattr(threading, f"get{kind}").__doc__
+    return get_hook
 
 
 def _install_starts(replacements: Replacements) -> None:
