@@ -450,7 +450,7 @@ def a_descriptor_that_is_closed_while_somebody_waits(log: list[Any]) -> None:
         found: list[Any] = []
         thread = threading.Thread(target=lambda: found.append(wait(one.fileno())))
         thread.start()
-        time.sleep(0.05)
+        time.sleep(0.1)
         change(one, other)
         log.append(attempt(other.recv, 1))  # the wait holds it
         thread.join()
@@ -461,10 +461,10 @@ def a_descriptor_that_is_closed_while_somebody_waits(log: list[Any]) -> None:
     def polled(fd: int) -> Any:
         poll = select.poll()
         poll.register(fd, IN)
-        return [events for _fd, events in poll.poll(150)]
+        return [events for _fd, events in poll.poll(2000)]  # long, for a machine that is busy
 
     def selected(fd: int) -> Any:
-        return [len(ready) for ready in select.select([fd], [], [fd], 0.15)]
+        return [len(ready) for ready in select.select([fd], [], [fd], 2)]
 
     for wait in (polled, selected):
         waits(wait, lambda one, other: one.close())
