@@ -448,9 +448,11 @@ class WeaveLoop(_Base):  # type: ignore[misc]
         def ended(result: Any, error: BaseException | None) -> None:
             threads.pool_thread_ended(thread)
             self._pool -= 1
+            if self._closed:
+                return
             if self._pool == 0 and self._pool_is_idle is not None and not self._pool_is_idle.done():
                 self._pool_is_idle.set_result(None)
-            if future.cancelled() or self._closed:
+            if future.cancelled():
                 return
             if error is None:
                 self.call_soon(_settle, future, result, None)

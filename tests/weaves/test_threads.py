@@ -582,6 +582,25 @@ def test_asyncio_run_waits_for_functions_in_threads(net: lunar.Network, host: An
     assert net.run(main, on=host) == ("MainThread", [5.0], 5.0)
 
 
+def test_the_end_of_the_run_finds_a_loop_that_waits_for_its_threads(net: lunar.Network, host: Any) -> None:
+    log: list[str] = []
+
+    def main() -> None:
+        async def body() -> None:
+            asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)
+
+        try:
+            asyncio.run(body())
+        finally:
+            log.append("left")
+
+    net.start(host, main)
+    net.run(until="1s")
+    assert log == []
+    net.close()
+    assert log == ["left"]
+
+
 def test_a_thread_is_started_and_joined_in_a_coroutine(net: lunar.Network, host: Any) -> None:
     async def main() -> Any:
         log: list[float] = []
