@@ -19,7 +19,6 @@ from lunar.sockets.raw import PACKET_MAX_BYTES, PacketSock, RawTable, table
 from lunar.udp import SOCK_DGRAM
 from lunar.wire import icmp as wire
 
-_LOOPBACK: Final = 0x7F00_0001
 _IDENTIFIERS: Final = 65_535
 _HEADERS: Final = 28
 
@@ -92,12 +91,9 @@ class PingSock(PacketSock):
             return -errno.EMSGSIZE
         if size < ICMP_HEADER_BYTES or data[0] != icmp.ECHO or data[1] != 0:
             return -errno.EINVAL
+        addr = self.to_whom(addr)
         if addr < 0:
-            if not self.connected:
-                return -errno.EDESTADDRREQ
-            addr = self.remote_addr
-        if addr == 0:
-            addr = _LOOPBACK
+            return -errno.EDESTADDRREQ
         route = self.route_to(addr)
         if route is None:
             return -self.recv_errno
@@ -112,14 +108,8 @@ class PingSock(PacketSock):
         rest: i64 = (self.local_port << 16) | sequence
         message = IcmpMessage(AF_INET, source, addr, icmp.ECHO, 0, rest, data[ICMP_HEADER_BYTES:])
         message.size_bytes = whole
-        message.ttl = self.ttl
-        message.tos = self.tos
-        message.dont_fragment = True
-        header = self.header
-        if header is not None:
-            if header.device is not None and header.device is not route.device:
-                return -errno.ENETUNREACH
-            ip_output.apply(header, message)
+        if not self.dress(message, route):
+            return -errno.ENETUNREACH
         result: i64 = ip_output.send(self.ip, message, route)
         if result != 0 and result != errno.EHOSTUNREACH:
             return -result

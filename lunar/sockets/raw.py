@@ -102,6 +102,26 @@ class PacketSock(DatagramSock):
         self.connected = False
         return 0
 
+    def to_whom(self, addr: int) -> int:
+        """The address that a packet for `addr` goes to, where -1 means the peer; -1 if there is none."""
+        if addr < 0:
+            if not self.connected:
+                return -1
+            addr = self.remote_addr
+        return addr if addr else _LOOPBACK
+
+    def dress(self, packet: Packet, route: Route) -> bool:
+        """Give the packet's header what the socket's options and sendmsg want. False: not by this route."""
+        packet.ttl = self.ttl
+        packet.tos = self.tos
+        packet.dont_fragment = True
+        header = self.header
+        if header is not None:
+            if header.device is not None and header.device is not route.device:
+                return False
+            ip_output.apply(header, packet)
+        return True
+
     def route_to(self, addr: int) -> Route | None:
         """The route for a packet to `addr`; None with `recv_errno` ENETUNREACH or EACCES."""
         route = ip_output.route_for(self.ip, addr)
@@ -209,12 +229,9 @@ class RawSock(PacketSock):
         size: i64 = len(data)
         if size > PACKET_MAX_BYTES:
             return -errno.EMSGSIZE
+        addr = self.to_whom(addr)
         if addr < 0:
-            if not self.connected:
-                return -errno.EDESTADDRREQ
-            addr = self.remote_addr
-        if addr == 0:
-            addr = _LOOPBACK
+            return -errno.EDESTADDRREQ
         route = self.route_to(addr)
         if route is None:
             return -self.recv_errno
@@ -228,14 +245,8 @@ class RawSock(PacketSock):
             return -errno.EMSGSIZE
         packet = Packet(AF_INET, source, addr, self.protocol, data)
         packet.size_bytes = whole
-        packet.ttl = self.ttl
-        packet.tos = self.tos
-        packet.dont_fragment = True
-        header = self.header
-        if header is not None:
-            if header.device is not None and header.device is not route.device:
-                return -errno.ENETUNREACH
-            ip_output.apply(header, packet)
+        if not self.dress(packet, route):
+            return -errno.ENETUNREACH
         typed = ipv4.decode_payload(packet)
         if not isinstance(typed, Malformed):
             packet = typed  # otherwise it goes as it is, for its receiver to drop

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from side_by_side import check_the_same
 
 from lunar.network import Network
 
@@ -310,21 +311,9 @@ def over_tcp_and_udp(log: Log) -> None:
     os.close(writing)
 
 
-def play(function: Callable[[Log], None]) -> Log:
-    log: Log = []
-    function(log)
-    return log
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_virtual_host_is_as_the_machine(name: str) -> None:
-    function = PROGRAMS[name]
-    expected = play(function)
-    assert expected
-    with Network(seed=1) as net:
-        host = net.host("alpha", "10.0.0.1/24")
-        assert net.run(play, function, on=host) == expected
-        assert host.descriptors.all() == []
+    check_the_same(PROGRAMS[name])
 
 
 def random_program(seed: int) -> Log:

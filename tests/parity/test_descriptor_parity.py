@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lunar.network import Network
+from side_by_side import check_the_same
 
 PROGRAMS: dict[str, Callable[[list[Any]], Any]] = {}
 
@@ -473,21 +472,6 @@ async def transports_of_a_pipe(log: list[Any]) -> None:
     log.append(type(await protocol.ended).__name__)
 
 
-def play(function: Callable[[list[Any]], Any]) -> list[Any]:
-    log: list[Any] = []
-    if asyncio.iscoroutinefunction(function):
-        asyncio.run(function(log))
-    else:
-        function(log)
-    return log
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_virtual_host_is_as_the_machine(name: str) -> None:
-    function = PROGRAMS[name]
-    expected = play(function)
-    assert expected
-    with Network(seed=1) as net:
-        host = net.host("alpha", "10.0.0.1/24")
-        assert net.run(play, function, on=host) == expected
-        assert host.descriptors.all() == []
+    check_the_same(PROGRAMS[name])

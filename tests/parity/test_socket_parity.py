@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from side_by_side import check_the_same
 
 from lunar.network import Network
 
@@ -433,21 +434,9 @@ def servers_and_connections(log: Log) -> None:
         log.append(one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
-def play(function: Callable[[Log], None]) -> Log:
-    log: Log = []
-    function(log)
-    return log
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_virtual_host_is_as_the_machine(name: str) -> None:
-    function = PROGRAMS[name]
-    expected = play(function)
-    assert expected
-    with Network(seed=1) as net:
-        host = net.host("alpha", "10.0.0.1/24")
-        assert net.run(play, function, on=host) == expected
-        assert host.descriptors.all() == []
+    check_the_same(PROGRAMS[name])
 
 
 # Functions that look something up: in words and errors as the machine's, where the tables have the same.

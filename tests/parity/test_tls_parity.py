@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lunar.network import Network
+from side_by_side import check_the_same
 
 TLS = Path(__file__).parents[2] / "tapestries" / "apps" / "tls"
 PROGRAMS: dict[str, Callable[[list[Any]], Any]] = {}
@@ -559,21 +558,6 @@ def a_listener_is_wrapped(log: list[Any]) -> None:
     log.append(seen)
 
 
-def play(function: Callable[[list[Any]], Any]) -> list[Any]:
-    log: list[Any] = []
-    if asyncio.iscoroutinefunction(function):
-        asyncio.run(function(log))
-    else:
-        function(log)
-    return log
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_virtual_host_is_as_the_machine(name: str) -> None:
-    function = PROGRAMS[name]
-    expected = play(function)
-    assert expected
-    with Network(seed=1) as net:
-        host = net.host("alpha", "10.0.0.1/24")
-        assert net.run(play, function, on=host) == expected
-        assert host.descriptors.all() == []
+    check_the_same(PROGRAMS[name])
