@@ -1,29 +1,89 @@
-"""sysctl(8): read and set the parameters that this stack obeys. One that it does not obey is an error."""
+"""sysctl(8): read and set the parameters that this stack obeys. One that it does not obey is an error.
+
+`PARAMETERS` is the one table of them: where each is kept, how many values it has, and what they may be.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from lunar.net_tools.errors import CommandError, parsed
 
 if TYPE_CHECKING:
     from lunar.host import Host
 
-# name -> (smallest, largest)
-_PARAMETERS: Final = {
-    "net.ipv4.ip_forward": (0, 1),
-    "net.ipv4.ip_default_ttl": (1, 255),
-    "net.ipv4.ping_group_range": (0, 2**31 - 1),
-    "net.ipv4.tcp_stdurg": (0, 1),
+_INT_MAX: Final = 2**31 - 1
+
+
+def _of_ip(host: Host) -> object:
+    return host.ip
+
+
+def _of_tcp(host: Host) -> object:
+    return host.tcp.tables.sysctls
+
+
+@attrs.frozen
+class Parameter:
+    """One parameter: integers from `smallest` to `largest`, in the attributes of the object that `owner` finds."""
+
+    owner: Callable[[Host], object]
+    attributes: tuple[str, ...]
+    smallest: int
+    largest: int
+
+    def read(self, host: Host) -> tuple[int, ...]:
+        owner = self.owner(host)
+        return tuple(int(getattr(owner, name)) for name in self.attributes)
+
+    def write(self, host: Host, values: list[int]) -> None:
+        owner = self.owner(host)
+        for name, value in zip(self.attributes, values, strict=True):
+            setattr(owner, name, bool(value) if isinstance(getattr(owner, name), bool) else value)
+
+
+@attrs.frozen
+class _PingGroups(Parameter):
+    """net.ipv4.ping_group_range: Linux keeps its "nobody" for a range that is none."""
+
+    def write(self, host: Host, values: list[int]) -> None:
+        super().write(host, values if values[0] <= values[1] else [1, 0])
+
+
+def _tcp(name: str, smallest: int, largest: int) -> Parameter:
+    return Parameter(_of_tcp, (name,), smallest, largest)
+
+
+def _tcp_sizes(name: str) -> Parameter:
+    """The least, the default and the largest size of a buffer."""
+    return Parameter(_of_tcp, (f"{name}_min", f"{name}_default", f"{name}_max"), 1, _INT_MAX)
+
+
+PARAMETERS: Final[dict[str, Parameter]] = {
+    "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
+    "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
+    "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
+    "net.ipv4.tcp_adv_win_scale": _tcp("tcp_adv_win_scale", -31, 31),
+    "net.ipv4.tcp_comp_sack_delay_ns": _tcp("tcp_comp_sack_delay_ns", 0, _INT_MAX),
+    "net.ipv4.tcp_comp_sack_nr": _tcp("tcp_comp_sack_nr", 0, 255),
+    "net.ipv4.tcp_dsack": _tcp("tcp_dsack", 0, 1),
+    "net.ipv4.tcp_moderate_rcvbuf": _tcp("tcp_moderate_rcvbuf", 0, 1),
+    "net.ipv4.tcp_rmem": _tcp_sizes("tcp_rmem"),
+    "net.ipv4.tcp_sack": _tcp("tcp_sack", 0, 1),
+    "net.ipv4.tcp_stdurg": Parameter(_of_ip, ("tcp_stdurg",), 0, 1),
+    "net.ipv4.tcp_timestamps": _tcp("tcp_timestamps", 0, 2),
+    "net.ipv4.tcp_window_scaling": _tcp("tcp_window_scaling", 0, 1),
+    "net.ipv4.tcp_wmem": _tcp_sizes("tcp_wmem"),
 }
-# How many integers those have that have not one.
-_COUNTS: Final = {"net.ipv4.ping_group_range": 2}
 
 
 def run(host: Host, words: list[str]) -> str:
     """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] [-n] [-q] NAME=VALUE`; several at once."""
     if words == ["-a"]:
-        return "".join(f"{name} = {_shown(host, name)}\n" for name in sorted(_PARAMETERS))
+        return "".join(f"{name} = {_shown(host, name)}\n" for name in sorted(PARAMETERS))
     options: set[str] = set()
     while words and words[0] in ("-w", "-n", "-q"):
         options.add(words[0])
@@ -36,9 +96,8 @@ def run(host: Host, words: list[str]) -> str:
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip().replace("/", ".")
-        if name not in _PARAMETERS:
-            known = ", ".join(sorted(_PARAMETERS))
-            raise CommandError(f'sysctl: this stack does not obey "{name}"; expected one of {known}')
+        if name not in PARAMETERS:
+            raise CommandError(f'sysctl: this stack does not obey "{name}"; "sysctl -a" lists what it obeys')
         if "-w" in options and not equals:
             raise CommandError(f"sysctl: -w {word}: expected NAME=VALUE")
         parameters.append((name, _values(name, value) if equals else None))
@@ -46,7 +105,7 @@ def run(host: Host, words: list[str]) -> str:
     printed = ""
     for name, numbers in parameters:
         if numbers is not None:
-            _set(host, name, numbers)
+            PARAMETERS[name].write(host, numbers)
             if "-q" in options:
                 continue
         printed += f"{_shown(host, name)}\n" if "-n" in options else f"{name} = {_shown(host, name)}\n"
@@ -54,59 +113,40 @@ def run(host: Host, words: list[str]) -> str:
 
 
 def _shown(host: Host, name: str) -> str:
-    return "\t".join(str(int(number)) for number in _get(host, name))
+    return "\t".join(map(str, PARAMETERS[name].read(host)))
 
 
 def _values(name: str, text: str) -> list[int]:
-    smallest, largest = _PARAMETERS[name]
-    count = _COUNTS.get(name, 1)
+    parameter = PARAMETERS[name]
+    count = len(parameter.attributes)
     words = text.split() or [""]
     if len(words) != count:
         wanted = "an integer" if count == 1 else f"{count} integers"
         raise CommandError(f"sysctl: {name}={text.strip()}: expected {wanted}")
-    values = [parsed(int, word, "an integer") for word in words]
+    values = [parsed(_integer, word, "an integer") for word in words]
     for value, word in zip(values, words, strict=True):
-        if not smallest <= value <= largest:
-            raise CommandError(f"sysctl: {name}={word}: expected {smallest} to {largest}")
+        if not parameter.smallest <= value <= parameter.largest:
+            raise CommandError(f"sysctl: {name}={word}: expected {parameter.smallest} to {parameter.largest}")
     return values
 
 
-def _get(host: Host, name: str) -> tuple[int, ...]:
-    ip = host.ip
-    if name == "net.ipv4.ip_forward":
-        return (ip.forwarding,)
-    if name == "net.ipv4.ping_group_range":
-        return int(ip.ping_group_first), int(ip.ping_group_last)
-    if name == "net.ipv4.tcp_stdurg":
-        return (ip.tcp_stdurg,)
-    return (int(ip.default_ttl),)
-
-
-def _set(host: Host, name: str, values: list[int]) -> None:
-    ip = host.ip
-    if name == "net.ipv4.ip_forward":
-        ip.forwarding = values[0] == 1
-    elif name == "net.ipv4.ping_group_range":
-        # Linux keeps its "nobody" for a range that is none.
-        ip.ping_group_first, ip.ping_group_last = values if values[0] <= values[1] else (1, 0)
-    elif name == "net.ipv4.tcp_stdurg":
-        ip.tcp_stdurg = values[0] == 1
-    else:
-        ip.default_ttl = values[0]
+def _integer(text: str) -> int:
+    """As the kernel reads one: 0x for hexadecimal."""
+    return int(text, 16 if text.lower().startswith("0x") else 10)
 
 
 def read(host: Host, name: str) -> tuple[int, ...]:
     """The value of a parameter, of a few parameters several. Raises `LookupError` for one that is not obeyed here."""
-    if name not in _PARAMETERS:
+    if name not in PARAMETERS:
         raise LookupError(name)
-    return tuple(map(int, _get(host, name)))
+    return PARAMETERS[name].read(host)
 
 
 def write(host: Host, name: str, values: tuple[int, ...]) -> None:
     """Set a parameter. Raises `LookupError`, and `ValueError` for a value that it cannot have."""
-    if name not in _PARAMETERS:
+    if name not in PARAMETERS:
         raise LookupError(name)
     try:
-        _set(host, name, _values(name, " ".join(map(str, values))))
+        PARAMETERS[name].write(host, _values(name, " ".join(map(str, values))))
     except CommandError as refused:
         raise ValueError(str(refused)) from None

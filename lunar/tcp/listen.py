@@ -78,7 +78,7 @@ class Request(Event):
         self.timestamps: bool = segment.has_timestamps
         self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
         self.ts_recent: i64 = segment.ts_val
-        self.rcv_wscale: i64 = window.scale(tcb.rcvbuf, tcb.rcvbuf_locked) if segment.window_scale >= 0 else 0
+        self.rcv_wscale: i64 = window.scale(tcb) if segment.window_scale >= 0 else 0
         self.rcv_wnd: i64 = window.initial(tcb.rcvbuf, path_mss - (12 if segment.has_timestamps else 0))
         self.retransmits: i64 = 0
         self.timeout_ns: i64 = RTO_INITIAL_NS

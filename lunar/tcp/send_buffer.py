@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLOUT
 from lunar.tcp.congestion import INITIAL_WINDOW
-from lunar.tcp.tcb import SNDBUF_MAX, Tcb
+from lunar.tcp.tcb import Tcb
 
 # What Linux charges a full segment beyond its payload before it rounds up to a power of two, and after.
 _OVERHEAD_BYTES: Final = 640
@@ -27,7 +27,7 @@ def expand(tcb: Tcb) -> None:
     while rounded < segment:
         rounded <<= 1
     segments: i64 = max(INITIAL_WINDOW, tcb.cwnd)
-    wanted: i64 = min(2 * segments * (rounded + _DESCRIPTOR_BYTES), SNDBUF_MAX)
+    wanted: i64 = min(2 * segments * (rounded + _DESCRIPTOR_BYTES), tcb.tables.sysctls.tcp_wmem_max)
     tcb.sndbuf = max(tcb.sndbuf, wanted)
 
 

@@ -187,7 +187,7 @@ class TcpSock(Tcb):
         self.timestamps = True
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
         self.ts_recent = 0
-        self.rcv_wscale = window.scale(self.rcvbuf, self.rcvbuf_locked)
+        self.rcv_wscale = window.scale(self)
         self.rcv_wnd = window.initial(self.rcvbuf, self.advmss)
         self.last_ack_ns = now
         self.last_received_ns = now

@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4
+from lunar.tcp.sysctls import Sysctls
 
 if TYPE_CHECKING:
     from lunar.tcp.tcb import Tcb
@@ -49,6 +50,7 @@ class Tables:
 
     def __init__(self, ip: Ip) -> None:
         self.ip: Ip = ip
+        self.sysctls: Sysctls = Sysctls()
         # (local address << 16 | port) -> (remote address << 16 | port) -> TcpSock, Request or TimeWait
         self.connections: dict[int, dict[int, object]] = {}
         self.listeners: dict[int, list[Tcb]] = {}  # by port, in the order of listen()

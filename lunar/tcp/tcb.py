@@ -52,12 +52,6 @@ LOST: Final = 2
 RETRANSMITTED: Final = 4  # since it was last marked lost: a copy is in flight
 EVER_RETRANSMITTED: Final = 8
 
-# tcp(7): tcp_rmem, tcp_wmem: the default and the largest buffer in bytes.
-RCVBUF_DEFAULT: Final = 131_072
-RCVBUF_MAX: Final = 6_291_456
-SNDBUF_DEFAULT: Final = 16_384
-SNDBUF_MAX: Final = 4_194_304
-
 DEFAULT_MSS: Final = 536  # RFC 9293 (3.7.1), when the peer says nothing
 RTO_INITIAL_NS: Final = 1_000_000_000  # RFC 6298 (2.1)
 DELAYED_ACK_MIN_NS: Final = 40_000_000  # Linux' TCP_DELACK_MIN and TCP_ATO_MIN
@@ -71,7 +65,10 @@ CONNECTED: Final = 2
 
 @final
 class Sent:
-    """A segment in the retransmission queue: sent, and not acknowledged by the cumulative ACK."""
+    """What was sent and is not acknowledged by the cumulative ACK: one segment of the MSS, or several in a row.
+
+    `segs` is how many; what counts segments (`packets_out` and its like, cwnd) counts that many.
+    """
 
     def __init__(self, seq: i64, end_seq: i64, payload: bytes, flags: i64, sent_ns: i64) -> None:
         self.seq: i64 = seq
@@ -79,6 +76,7 @@ class Sent:
         self.payload: bytes = payload
         self.flags: i64 = flags
         self.sent_ns: i64 = sent_ns  # the last time
+        self.segs: i64 = 1
         self.marks: i64 = 0
 
 
@@ -99,8 +97,8 @@ class Tcb(Sock):
     def __init__(self, tables: Tables, family: i64, congestion: CongestionControl) -> None:
         super().__init__(family, SOCK_STREAM, TCP)
         ip = tables.ip
-        self.sndbuf = SNDBUF_DEFAULT
-        self.rcvbuf = RCVBUF_DEFAULT
+        self.sndbuf = tables.sysctls.tcp_wmem_default
+        self.rcvbuf = tables.sysctls.tcp_rmem_default
         self.ttl = ip.default_ttl
         self.tables: Tables = tables
         self.ip: Ip = ip

@@ -12,9 +12,9 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp.tcb import RCVBUF_MAX, Tcb
+from lunar.tcp.tcb import Tcb
 
-# net.core.rmem_max is smaller; tcp_rmem's third value decides the scale. RFC 7323 (2.3): 14 at most.
+# RFC 7323 (2.3)
 SCALE_MAX: Final = 14
 UNSCALED_MAX: Final = 65_535
 
@@ -27,11 +27,11 @@ def initial(rcvbuf: i64, mss: i64) -> i64:
     return min(space, 65_535)
 
 
-def scale(rcvbuf: i64, locked: bool) -> i64:
+def scale(tcb: Tcb) -> i64:
     """The window scale to offer: what the largest window that the buffer may grow to needs."""
-    space: i64 = rcvbuf >> 1
-    if not locked:
-        space = max(space, RCVBUF_MAX)
+    space: i64 = tcb.rcvbuf >> 1
+    if not tcb.rcvbuf_locked:
+        space = max(space, tcb.tables.sysctls.tcp_rmem_max)
     shift: i64 = 0
     while shift < SCALE_MAX and (space >> (shift + 16)) > 0:
         shift += 1
@@ -149,7 +149,7 @@ def adjust(tcb: Tcb) -> None:
             # Twice what was read, and room for the sender's slow start to grow by half again in the meantime.
             wanted: i64 = 2 * copied + 16 * tcb.advmss
             wanted += 2 * (wanted * (copied - tcb.tuning_space) // tcb.tuning_space)
-            size: i64 = min(2 * wanted, RCVBUF_MAX)
+            size: i64 = min(2 * wanted, tcb.tables.sysctls.tcp_rmem_max)
             if size > tcb.rcvbuf:
                 tcb.rcvbuf = size
                 tcb.window_clamp = min(size >> 1, 65_535 << tcb.rcv_wscale)

@@ -323,7 +323,7 @@ net = "tc qdisc"
 == an unknown parameter
 [hosts.a]
 net = "sysctl -w net.ipv4.ip_forwarding=1"
->>> 2: [hosts.a] net: sysctl: this stack does not obey "net.ipv4.ip_forwarding"; expected one of *
+>>> 2: [hosts.a] net: sysctl: this stack does not obey "net.ipv4.ip_forwarding"; *
 
 == quotes that do not end
 [hosts.a]

@@ -30,7 +30,7 @@ def test_connect_sends_a_syn_with_linux_options() -> None:
     t = Scenario()
     t.connect()
     # 64240 = 44 * 1460: half of 131072 bytes in whole segments. 7: 6291456 bytes need 23 bits.
-    syn = t.sends(at=0, seq=LOCAL, ack=0, flags=SYN, window=64240, mss=1460, window_scale=7, size=0)
+    syn = t.sends(at=0, seq=LOCAL, ack=0, flags=SYN, window=64240, mss=1460, window_scale=10, size=0)
     assert syn.has_timestamps and syn.ts_ecr == 0 and not syn.sack_permitted
     assert syn.size_bytes == 20 + 20 + 4 + 12 + 4
 
@@ -42,7 +42,7 @@ def test_syn_ack_is_acknowledged_at_once() -> None:
     options = {"mss": 1460, "window_scale": 7, "ts_val": 77, "ts_ecr": syn.ts_val}
     t.gets(at=ms(10), seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, **options)
     # 64256: what the SYN offered, rounded up to a multiple of 128.
-    ack = t.sends(at=ms(10), seq=LOCAL + 1, ack=REMOTE + 1, flags=ACK, window=502)
+    ack = t.sends(at=ms(10), seq=LOCAL + 1, ack=REMOTE + 1, flags=ACK, window=63)
     assert ack.ts_ecr == 77 and ack.size_bytes == 52
     assert t.sock.poll() == POLLOUT
     assert t.woken == [POLLOUT]
@@ -217,18 +217,18 @@ def test_simultaneous_open() -> None:
     t = Scenario()
     t.connect()
     t.sends(at=0, flags=SYN)
-    t.gets(at=ms(5), seq=REMOTE, flags=SYN, mss=1460, window_scale=7)
+    t.gets(at=ms(5), seq=REMOTE, flags=SYN, mss=1460, window_scale=10)
     t.sends(at=ms(5), seq=LOCAL, ack=REMOTE + 1, flags=SYN | ACK, mss=1460)
-    t.gets(at=ms(10), seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, mss=1460, window_scale=7)
+    t.gets(at=ms(10), seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, mss=1460, window_scale=10)
     assert t.sock.state == 1
     assert t.woken == [POLLOUT]
 
 
 def test_server_answers_a_syn() -> None:
     t = server()
-    t.gets(at=0, seq=REMOTE, flags=SYN, mss=1460, window_scale=7, ts_val=99, ts_ecr=0)
+    t.gets(at=0, seq=REMOTE, flags=SYN, mss=1460, window_scale=10, ts_val=99, ts_ecr=0)
     # 65160 = 45 * 1448
-    answer = t.sends(at=0, ack=REMOTE + 1, flags=SYN | ACK, window=65160, mss=1460, window_scale=7)
+    answer = t.sends(at=0, ack=REMOTE + 1, flags=SYN | ACK, window=65160, mss=1460, window_scale=10)
     assert answer.ts_ecr == 99
     assert t.sock.accept_one() is None and t.sock.recv_errno == errno.EAGAIN
 

@@ -1,0 +1,36 @@
+"""The parameters of a host's TCP: net.ipv4.tcp_* and a few of net.core, with the defaults of Linux 6.18.
+
+Read ip-sysctl in the kernel's documentation for what they mean. The names are Linux'; what has several values, as
+`tcp_rmem`, is several attributes. lunar/net_tools/sysctl.py has the table by which commands and tapestries reach them.
+What stands here is obeyed; what the stack does not obey is not here, and to set it is an error.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64
+
+
+@final
+class Sysctls:
+    """One host's parameters; sizes in bytes, times in the unit of their names or as Linux has them."""
+
+    def __init__(self) -> None:
+        # The buffers of a socket: the least, what it begins with, the most that it grows to by itself.
+        self.tcp_rmem_min: i64 = 4096
+        self.tcp_rmem_default: i64 = 131_072
+        self.tcp_rmem_max: i64 = 33_554_432
+        self.tcp_wmem_min: i64 = 4096
+        self.tcp_wmem_default: i64 = 16_384
+        self.tcp_wmem_max: i64 = 4_194_304
+        self.tcp_moderate_rcvbuf: i64 = 1
+        self.tcp_adv_win_scale: i64 = 1
+        # Options of the handshake.
+        self.tcp_timestamps: i64 = 1
+        self.tcp_window_scaling: i64 = 1
+        self.tcp_sack: i64 = 1
+        self.tcp_dsack: i64 = 1
+        # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
+        self.tcp_comp_sack_delay_ns: i64 = 1_000_000
+        self.tcp_comp_sack_nr: i64 = 44
