@@ -86,6 +86,9 @@ class Counters:
         self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp
         self.tcp_challenge_acks: i64 = 0
         self.tcp_out_of_order: i64 = 0  # TCPOFOQueue
+        self.tcp_dsack_old_sent: i64 = 0  # TCPDSACKOldSent: told the peer of a duplicate of what was read or in order
+        self.tcp_dsack_ofo_sent: i64 = 0  # TCPDSACKOfoSent: of what waits beyond a hole
+        self.tcp_ack_compressed: i64 = 0  # TCPAckCompressed: ACKs that were gathered into one
         self.tcp_rcv_pruned: i64 = 0  # RcvPruned: dropped for want of receive buffer
 
 

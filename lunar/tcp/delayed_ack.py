@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, PSH, SYN, TcpSegment
-from lunar.tcp import output, timers, window
+from lunar.tcp import output, sack_report, timers, window
 from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX
@@ -93,10 +93,13 @@ def check(tcb: Tcb) -> None:
             tcb.rcv_nxt - tcb.rcv_wup > tcb.rcv_mss
             and (tcb.received.size == 0 or window.choose(tcb) >= tcb.rcv_wnd)
         )
-        # RFC 5681 (4.2): for each segment while there is a hole.
-        or tcb.out_of_order
     ):
         output.send_ack(tcb)
+        return
+    # RFC 5681 (4.2): for each segment while there is a hole.
+    if tcb.out_of_order:
+        if not sack_report.gather(tcb):
+            output.send_ack(tcb)
         return
     _delay(tcb)
 

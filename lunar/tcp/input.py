@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import ACK, FIN, RST, SYN, URG, TcpSegment
 from lunar.tcp import ack as acknowledgment
-from lunar.tcp import delayed_ack, output, reassembly, send_buffer, time_wait, timers, urgent, window
+from lunar.tcp import delayed_ack, output, reassembly, sack_report, send_buffer, time_wait, timers, urgent, window
 from lunar.tcp.congestion import INITIAL_WINDOW
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
@@ -214,6 +214,7 @@ def _answer_old(tcb: Tcb, seq: i64, end: i64, flags: i64) -> None:
         return
     if end != seq and seq < tcb.rcv_nxt:
         delayed_ack.enter_quick(tcb)
+        sack_report.duplicate(tcb, seq, min(end, tcb.rcv_nxt))
     output.send_ack(tcb)
 
 
@@ -238,6 +239,7 @@ def _fin(tcb: Tcb) -> None:
     tcb.read_shut = True
     tcb.out_of_order.clear()
     tcb.out_of_order_bytes = 0
+    sack_report.advanced(tcb)
     tcb.pending_wake |= POLLIN | POLLRDHUP
     if tcb.write_shut:
         tcb.pending_wake |= POLLHUP
@@ -258,12 +260,14 @@ def _fin(tcb: Tcb) -> None:
 def take_options(tcb: Tcb, segment: TcpSegment) -> None:
     """The options of the peer's SYN."""
     tcb.peer_mss = segment.mss if segment.mss > 0 else DEFAULT_MSS
-    if segment.window_scale >= 0:
+    if segment.window_scale >= 0 and tcb.scaled:
         tcb.snd_wscale = min(segment.window_scale, _WSCALE_MAX)
     else:
         # RFC 7323 (1.3): scaling needs both.
         tcb.snd_wscale = 0
+        tcb.scaled = False
         tcb.rcv_wscale = 0
+    tcb.sack_ok = tcb.sack_ok and segment.sack_permitted
     tcb.timestamps = tcb.timestamps and segment.has_timestamps
     if tcb.timestamps:
         tcb.ts_recent = segment.ts_val

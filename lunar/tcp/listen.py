@@ -75,11 +75,17 @@ class Request(Event):
         self.syn: TcpSegment = segment  # its options
         self.iss: i64 = iss
         self.path_mss: i64 = path_mss
-        self.timestamps: bool = segment.has_timestamps
+        # RFC 7323 (1.3, 3.2), RFC 2018 (2): in answer to a SYN, only what that SYN offered, and what the host wants.
+        sysctls = tables.sysctls
+        self.timestamps: bool = segment.has_timestamps and sysctls.tcp_timestamps != 0
+        self.scaled: bool = segment.window_scale >= 0 and sysctls.tcp_window_scaling != 0
+        self.sack_ok: bool = segment.sack_permitted and sysctls.tcp_sack != 0
         self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
         self.ts_recent: i64 = segment.ts_val
-        self.rcv_wscale: i64 = window.scale(tcb) if segment.window_scale >= 0 else 0
-        self.rcv_wnd: i64 = window.initial(tcb.rcvbuf, path_mss - (12 if segment.has_timestamps else 0))
+        self.rcv_wscale: i64 = window.scale(tcb) if self.scaled else 0
+        self.rcv_wnd: i64 = window.initial(
+            tcb.rcvbuf, path_mss - (12 if self.timestamps else 0), self.rcv_wscale
+        )
         self.retransmits: i64 = 0
         self.timeout_ns: i64 = RTO_INITIAL_NS
         self.sent_ns: i64 = 0
@@ -125,8 +131,9 @@ class Request(Event):
             (self.syn.seq + 1) & 0xFFFF_FFFF, SYN | ACK, min(self.rcv_wnd, 65_535), b"",
         )  # fmt: skip
         segment.mss = self.path_mss
-        if self.syn.window_scale >= 0:
+        if self.scaled:
             segment.window_scale = self.rcv_wscale
+        segment.sack_permitted = self.sack_ok
         if self.timestamps:
             segment.has_timestamps = True
             segment.ts_val = (ip.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
@@ -259,7 +266,9 @@ def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
     tcb.rcv_wscale = request.rcv_wscale
     tcb.advmss = request.path_mss
     tcb.path_mss = request.path_mss
-    tcb.timestamps = True
+    tcb.timestamps = request.timestamps
+    tcb.scaled = request.scaled
+    tcb.sack_ok = request.sack_ok
     tcb.ts_offset = request.ts_offset
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import congestion, timers, urgent, window
+from lunar.tcp import congestion, sack_report, timers, urgent, window
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
@@ -24,7 +24,6 @@ from lunar.tcp.tcb import (
     LOST,
     RETRANSMITTED,
     SYN_RECEIVED,
-    SYN_SENT,
     Sent,
     Tcb,
 )
@@ -50,6 +49,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
         segment.ts_ecr = tcb.ts_recent
         size += 12
     segment.size_bytes = size + len(payload)
+    if tcb.sack_report is not None:
+        segment.size_bytes += sack_report.attach(tcb, segment, 0)
     if tcb.snd_up > tcb.snd_una:
         urgent.point(tcb, segment, seq)
     # It carries the ACK that was owed.
@@ -91,8 +92,9 @@ def send_syn(tcb: Tcb) -> i64:
     )  # fmt: skip
     segment.mss = tcb.advmss
     # RFC 7323 (1.3): in answer to a SYN, only what that SYN offered.
-    if tcb.state == SYN_SENT or tcb.snd_wscale > 0 or tcb.rcv_wscale > 0:
+    if tcb.scaled:
         segment.window_scale = tcb.rcv_wscale
+    segment.sack_permitted = tcb.sack_ok
     if tcb.timestamps:
         segment.has_timestamps = True
         segment.ts_val = tcb.timestamp()

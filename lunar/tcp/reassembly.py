@@ -10,7 +10,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLIN
 from lunar.packet import TcpSegment
-from lunar.tcp import delayed_ack, window
+from lunar.tcp import delayed_ack, output, sack_report, window
 from lunar.tcp.tcb import Held, Tcb
 
 
@@ -24,6 +24,7 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
     nxt: i64 = tcb.rcv_nxt
     if end + (1 if fin else 0) <= nxt:
         # All of it is old: our ACK was lost, or the peer retransmits too much.
+        sack_report.duplicate(tcb, seq, end)
         _out_of_window(tcb)
         return False
     left: i64 = window.remaining(tcb)
@@ -35,9 +36,11 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
         if not _fits(tcb, size):
             return False
         tcb.ip.counters.tcp_out_of_order += 1
+        tcb.rcv_ooopack += 1
         _hold(tcb, seq, payload, fin)
         return False
     if seq < nxt:
+        sack_report.duplicate(tcb, seq, nxt)
         payload = payload[nxt - seq :]
         size = len(payload)
     if size > 0:
@@ -55,6 +58,7 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
         return True
     if tcb.out_of_order:
         fin = _drain(tcb)
+        sack_report.advanced(tcb)
         # RFC 5681 (4.2): when a hole was filled, at once.
         if not tcb.out_of_order:
             tcb.ack_now = True
@@ -77,9 +81,11 @@ def _out_of_window(tcb: Tcb) -> None:
 
 
 def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
-    """Put early data into its place, without what is there already."""
+    """Put early data into its place, without what is there already, and have the next ACK tell of it."""
     queue = tcb.out_of_order
     end: i64 = seq + len(payload)
+    first: i64 = seq
+    last: i64 = end + (1 if fin else 0)
     at: i64 = len(queue)
     while at > 0 and queue[at - 1].seq > seq:
         at -= 1
@@ -89,17 +95,21 @@ def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
         if left.end_seq >= end:
             if fin and left.end_seq == end:
                 left.fin = True
+            sack_report.duplicate(tcb, seq, end)
             return
         if left.end_seq > seq:
+            sack_report.duplicate(tcb, seq, left.end_seq)
             payload = payload[left.end_seq - seq :]
             seq = left.end_seq
     while at < len(queue) and queue[at].end_seq <= end:
         # It covers the one after.
         covered = queue.pop(at)
         tcb.out_of_order_bytes -= covered.end_seq - covered.seq
+        sack_report.duplicate_more(tcb, covered.seq, covered.end_seq)
         if covered.fin and covered.end_seq == end:
             fin = True
     if at < len(queue) and queue[at].seq < end:
+        sack_report.duplicate_more(tcb, queue[at].seq, end)
         end = queue[at].seq
         payload = payload[: end - seq]
         fin = False
@@ -107,6 +117,9 @@ def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
         return
     queue.insert(at, Held(seq, end, payload, fin))
     tcb.out_of_order_bytes += end - seq
+    if sack_report.forgets_untold(tcb, first, last):
+        output.send_ack(tcb)
+    sack_report.arrived(tcb, first, last)
 
 
 def _drain(tcb: Tcb) -> bool:
@@ -120,6 +133,9 @@ def _drain(tcb: Tcb) -> bool:
             break
         count += 1
         tcb.out_of_order_bytes -= held.end_seq - held.seq
+        if held.seq < tcb.rcv_nxt:
+            # What filled the hole had this already.
+            sack_report.duplicate_more(tcb, held.seq, min(held.end_seq, tcb.rcv_nxt))
         if held.end_seq > tcb.rcv_nxt:
             payload = held.payload[tcb.rcv_nxt - held.seq :] if held.seq < tcb.rcv_nxt else held.payload
             tcb.received.append(payload)

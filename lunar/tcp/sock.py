@@ -184,11 +184,14 @@ class TcpSock(Tcb):
         self.snd_up = iss
         self.path_mss = output.mss_of(mtu, self.family)
         self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
-        self.timestamps = True
+        sysctls = tables.sysctls
+        self.timestamps = sysctls.tcp_timestamps != 0
+        self.sack_ok = sysctls.tcp_sack != 0
+        self.scaled = sysctls.tcp_window_scaling != 0
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
         self.ts_recent = 0
-        self.rcv_wscale = window.scale(self)
-        self.rcv_wnd = window.initial(self.rcvbuf, self.advmss)
+        self.rcv_wscale = window.scale(self) if self.scaled else 0
+        self.rcv_wnd = window.initial(self.rcvbuf, self.advmss, self.rcv_wscale)
         self.last_ack_ns = now
         self.last_received_ns = now
         self.hash()

@@ -91,6 +91,10 @@ class Held:
         self.fin: bool = fin
 
 
+class Report:
+    """What the ACKs of a connection have to tell of holes and duplicates: sack_report.py."""
+
+
 class Tcb(Sock):
     """One connection's state; TcpSock (sock.py) is its only subclass."""
 
@@ -122,6 +126,9 @@ class Tcb(Sock):
         # Options.
         self.nodelay: bool = False
         self.cork: bool = False
+        # What we offer in our SYN, and then what both ends have (`timestamps`, below, is a third).
+        self.sack_ok: bool = False  # SACK, RFC 2018
+        self.scaled: bool = False  # windows are scaled, RFC 7323
         self.user_mss: i64 = 0  # TCP_MAXSEG, 0 for none
         self.keepidle_ns: i64 = 7_200_000_000_000
         self.keepintvl_ns: i64 = 75_000_000_000
@@ -193,6 +200,8 @@ class Tcb(Sock):
         self.received: ByteQueue = ByteQueue()
         self.out_of_order: list[Held] = []  # by sequence, without overlaps
         self.out_of_order_bytes: i64 = 0
+        self.sack_report: Report | None = None  # None as long as nothing came out of order or twice
+        self.rcv_ooopack: i64 = 0  # segments that came out of order
         self.bytes_received: i64 = 0
         self.urgent_state: i64 = 0  # urgent.NONE ...; of the byte at `urgent_seq`
         self.urgent_seq: i64 = 0

@@ -34,6 +34,8 @@ def fired(tcb: Tcb, kind: i64) -> None:
         _probe(tcb)
     elif kind == timers.DELAYED_ACK:
         delayed_ack.expired(tcb)
+    elif kind == timers.GATHERED_ACK:
+        output.send_ack(tcb)
     else:
         _keepalive(tcb)
     if tcb.pending_wake != 0:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RETRANSMIT: Final = 0
 PROBE: Final = 1
 DELAYED_ACK: Final = 2  # RFC 9293 section 3.8.6.3
+GATHERED_ACK: Final = 4  # ACKs that tell of a hole, several in one (sack_report.py); no ACK is delayed meanwhile
 KEEPALIVE: Final = 3  # RFC 9293 section 3.8.4; and the end of an orphan's wait for a FIN
 
 

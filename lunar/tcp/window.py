@@ -19,12 +19,12 @@ SCALE_MAX: Final = 14
 UNSCALED_MAX: Final = 65_535
 
 
-def initial(rcvbuf: i64, mss: i64) -> i64:
-    """The window to offer in a SYN: half the buffer, in whole segments, within 16 bits."""
-    space: i64 = rcvbuf >> 1
+def initial(rcvbuf: i64, mss: i64, shift: i64) -> i64:
+    """The window to begin with: half the buffer, in whole segments. A SYN, which is not scaled, tells 16 bits of it."""
+    space: i64 = min(rcvbuf >> 1, UNSCALED_MAX << shift)
     if space > mss:
         space = space // mss * mss
-    return min(space, 65_535)
+    return space
 
 
 def scale(tcb: Tcb) -> i64:

@@ -29,9 +29,9 @@ from lunar.packet import IcmpMessage
 def test_connect_sends_a_syn_with_linux_options() -> None:
     t = Scenario()
     t.connect()
-    # 64240 = 44 * 1460: half of 131072 bytes in whole segments. 7: 6291456 bytes need 23 bits.
+    # 64240 = 44 * 1460: half of 131072 bytes in whole segments. 10: 33554432 bytes need 26 bits.
     syn = t.sends(at=0, seq=LOCAL, ack=0, flags=SYN, window=64240, mss=1460, window_scale=10, size=0)
-    assert syn.has_timestamps and syn.ts_ecr == 0 and not syn.sack_permitted
+    assert syn.has_timestamps and syn.ts_ecr == 0 and syn.sack_permitted
     assert syn.size_bytes == 20 + 20 + 4 + 12 + 4
 
 
