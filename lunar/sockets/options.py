@@ -1,8 +1,9 @@
 """setsockopt(2) and getsockopt(2): which options there are, and what they do to a socket.
 
-Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux'. An
-option that this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exception is
-SO_PRIORITY, a hint about the order in the sender's own queue: it is kept, and links here have one queue.
+Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux';
+those of TCP's own are in tcp_options.py. An option that this stack does not obey is refused with ENOPROTOOPT: a program
+shall not believe in vain. The exception is SO_PRIORITY, a hint about the order in the sender's own queue: it is kept,
+and links here have one queue.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6, ICMP
-from lunar.sockets import packet_info
+from lunar.sockets import packet_info, tcp_options
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sock import TcpSock
-from lunar.tcp.tcb import CLOSED, LISTEN
+from lunar.tcp.tcb import LISTEN
 from lunar.udp import UdpSock
 
 SOL_SOCKET: Final = 1
@@ -55,13 +56,6 @@ SOL_RAW: Final = 255
 ICMP_FILTER: Final = 1
 
 IPPROTO_TCP: Final = 6
-TCP_NODELAY: Final = 1
-TCP_MAXSEG: Final = 2
-TCP_CORK: Final = 3
-TCP_KEEPIDLE: Final = 4
-TCP_KEEPINTVL: Final = 5
-TCP_KEEPCNT: Final = 6
-TCP_QUICKACK: Final = 12
 
 # Linux doubles what is asked for, to count its bookkeeping, and has these bounds (socket(7)).
 _BUFFER_MAX: Final = 212_992
@@ -111,7 +105,7 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         sock.covers = COVERS_IPV6 if sock.v6only else COVERS_IPV4 | COVERS_IPV6
         return 0
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
-        return _set_tcp(sock, name, value)
+        return tcp_options.set_integer(sock, name, value)
     if level == IPPROTO_UDP and isinstance(sock, UdpSock) and name == UDP_CORK:
         return int(sock.set_cork(value != 0))
     return -errno.ENOPROTOOPT
@@ -188,35 +182,6 @@ def _buffer_size(value: int) -> int:
     return min(value & 0xFFFF_FFFF, _BUFFER_MAX)
 
 
-def _set_tcp(sock: TcpSock, name: int, value: int) -> int:
-    if name == TCP_NODELAY:
-        sock.set_nodelay(value != 0)
-    elif name == TCP_CORK:
-        sock.set_cork(value != 0)
-    elif name == TCP_MAXSEG:
-        if value and not 88 <= value <= 32767:
-            return -errno.EINVAL
-        sock.user_mss = value
-    elif name == TCP_KEEPIDLE:
-        if not 1 <= value <= 32767:
-            return -errno.EINVAL
-        sock.keepidle_ns = value * _NS_PER_S
-        sock.keepalive_changed()
-    elif name == TCP_KEEPINTVL:
-        if not 1 <= value <= 32767:
-            return -errno.EINVAL
-        sock.keepintvl_ns = value * _NS_PER_S
-    elif name == TCP_KEEPCNT:
-        if not 1 <= value <= 127:
-            return -errno.EINVAL
-        sock.keepcnt = value
-    elif name == TCP_QUICKACK:
-        sock.set_quickack(value != 0)
-    else:
-        return -errno.ENOPROTOOPT
-    return 0
-
-
 def set_linger(sock: Sock, on: int, seconds: int) -> int:
     """SO_LINGER, whose value is a structure of two integers."""
     sock.linger_on = on != 0
@@ -227,6 +192,10 @@ def set_linger(sock: Sock, on: int, seconds: int) -> int:
 
 def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
     """Set an option from the bytes that C passes: an integer, or a structure of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO."""
+    if level == IPPROTO_TCP and isinstance(sock, TcpSock):
+        done = tcp_options.set_bytes(sock, name, value)
+        if done is not None:
+            return done
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
         # ip(7): these take a byte as well, and of nothing at all they read a zero.
         return setsockopt(sock, level, name, value[0] if value else 0)
@@ -262,6 +231,9 @@ def _set_timeout(sock: Sock, name: int, seconds: int, microseconds: int) -> int:
 
 def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
     """The value as C gets it, of `size` bytes at most. Empty with an errno that `getsockopt` tells."""
+    if level == IPPROTO_TCP and isinstance(sock, TcpSock):
+        found = tcp_options.get_bytes(sock, name)
+        return b"" if found is None else found[:size]
     if level == SOL_SOCKET and name == SO_LINGER:
         value = int(sock.linger_on).to_bytes(4, "little") + int(sock.linger_s).to_bytes(4, "little", signed=True)
     elif level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
@@ -352,19 +324,5 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         if name == UDP_CORK:
             found = int(sock.cork)
     elif level == IPPROTO_TCP and isinstance(sock, TcpSock):
-        if name == TCP_NODELAY:
-            found = int(sock.nodelay)
-        elif name == TCP_CORK:
-            found = int(sock.cork)
-        elif name == TCP_MAXSEG:
-            # What was asked for, until there is a connection that knows better.
-            found = sock.user_mss if sock.user_mss and sock.state in (CLOSED, LISTEN) else sock.mss
-        elif name == TCP_KEEPIDLE:
-            found = sock.keepidle_ns // _NS_PER_S
-        elif name == TCP_KEEPINTVL:
-            found = sock.keepintvl_ns // _NS_PER_S
-        elif name == TCP_KEEPCNT:
-            found = sock.keepcnt
-        elif name == TCP_QUICKACK:
-            found = int(not sock.pingpong)
+        found = tcp_options.get_integer(sock, name)
     return int(found)

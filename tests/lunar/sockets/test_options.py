@@ -10,7 +10,7 @@ import pytest
 
 import lunar
 from lunar.net.sock import Sock
-from lunar.sockets import options, syscalls
+from lunar.sockets import options, syscalls, tcp_options
 from lunar.sockets.options import getsockopt, set_linger, setsockopt
 
 STREAM, DGRAM = int(socket.SOCK_STREAM), int(socket.SOCK_DGRAM)
@@ -46,13 +46,13 @@ def test_a_flag_is_off_then_on_then_off(kind: int, name: int) -> None:
         (IPPROTO_IP, options.IP_TTL, 64, 9),
         (IPPROTO_IP, options.IP_TOS, 0, 0xB8),
         (SOL_SOCKET, options.SO_PRIORITY, 0, 6),
-        (IPPROTO_TCP, options.TCP_NODELAY, 0, 1),
-        (IPPROTO_TCP, options.TCP_CORK, 0, 1),
-        (IPPROTO_TCP, options.TCP_KEEPIDLE, 7200, 60),
-        (IPPROTO_TCP, options.TCP_KEEPINTVL, 75, 10),
-        (IPPROTO_TCP, options.TCP_KEEPCNT, 9, 3),
-        (IPPROTO_TCP, options.TCP_MAXSEG, 536, 1000),
-        (IPPROTO_TCP, options.TCP_QUICKACK, 1, 0),
+        (IPPROTO_TCP, tcp_options.TCP_NODELAY, 0, 1),
+        (IPPROTO_TCP, tcp_options.TCP_CORK, 0, 1),
+        (IPPROTO_TCP, tcp_options.TCP_KEEPIDLE, 7200, 60),
+        (IPPROTO_TCP, tcp_options.TCP_KEEPINTVL, 75, 10),
+        (IPPROTO_TCP, tcp_options.TCP_KEEPCNT, 9, 3),
+        (IPPROTO_TCP, tcp_options.TCP_MAXSEG, 536, 1000),
+        (IPPROTO_TCP, tcp_options.TCP_QUICKACK, 1, 0),
     ],
 )
 def test_a_default_a_new_value_and_the_same_on_the_kernel(level: int, name: int, default: int, value: int) -> None:
@@ -149,12 +149,12 @@ def kernel_answers(kernel: socket.socket, level: int, name: int, value: int) -> 
 TRIED: list[tuple[int, int, list[int]]] = [
     (IPPROTO_IP, options.IP_TTL, [-2, -1, 0, 1, 64, 255, 256]),
     (IPPROTO_IP, options.IP_TOS, [-1, 0, 1, 2, 3, 0x10, 0x13, 0xB8, 255, 256]),
-    (IPPROTO_TCP, options.TCP_NODELAY, [-1, 0, 1, 7]),
-    (IPPROTO_TCP, options.TCP_MAXSEG, [-1, 0, 1, 87, 88, 1460, 32_767, 32_768]),
-    (IPPROTO_TCP, options.TCP_CORK, [-1, 0, 1, 7]),
-    (IPPROTO_TCP, options.TCP_KEEPIDLE, [-1, 0, 1, 32_767, 32_768]),
-    (IPPROTO_TCP, options.TCP_KEEPINTVL, [-1, 0, 1, 32_767, 32_768]),
-    (IPPROTO_TCP, options.TCP_KEEPCNT, [-1, 0, 1, 127, 128]),
+    (IPPROTO_TCP, tcp_options.TCP_NODELAY, [-1, 0, 1, 7]),
+    (IPPROTO_TCP, tcp_options.TCP_MAXSEG, [-1, 0, 1, 87, 88, 1460, 32_767, 32_768]),
+    (IPPROTO_TCP, tcp_options.TCP_CORK, [-1, 0, 1, 7]),
+    (IPPROTO_TCP, tcp_options.TCP_KEEPIDLE, [-1, 0, 1, 32_767, 32_768]),
+    (IPPROTO_TCP, tcp_options.TCP_KEEPINTVL, [-1, 0, 1, 32_767, 32_768]),
+    (IPPROTO_TCP, tcp_options.TCP_KEEPCNT, [-1, 0, 1, 127, 128]),
     (SOL_SOCKET, options.SO_PRIORITY, [0, 1, 6]),
     (SOL_SOCKET, options.SO_TYPE, [1]),
     (SOL_SOCKET, options.SO_ERROR, [1]),

@@ -1,0 +1,86 @@
+"""The options of level IPPROTO_TCP, tcp(7): which there are, and what they do to a connection.
+
+options.py asks here for a socket of TCP's. `set_integer` and `get_integer` are of those with an integer for a value; of
+the others `set_bytes` and `get_bytes` say None when `name` is not one of them. Numbers are Linux' (linux/tcp.h).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.tcp.sock import TcpSock
+from lunar.tcp.tcb import CLOSED, LISTEN
+
+TCP_NODELAY: Final = 1
+TCP_MAXSEG: Final = 2
+TCP_CORK: Final = 3
+TCP_KEEPIDLE: Final = 4
+TCP_KEEPINTVL: Final = 5
+TCP_KEEPCNT: Final = 6
+TCP_QUICKACK: Final = 12
+
+_NS_PER_S: Final = 1_000_000_000
+
+
+def set_integer(sock: TcpSock, name: int, value: int) -> int:
+    """Set an integer option. 0 or -errno (EINVAL, ENOPROTOOPT)."""
+    if name == TCP_NODELAY:
+        sock.set_nodelay(value != 0)
+    elif name == TCP_CORK:
+        sock.set_cork(value != 0)
+    elif name == TCP_MAXSEG:
+        if value and not 88 <= value <= 32767:
+            return -errno.EINVAL
+        sock.user_mss = value
+    elif name == TCP_KEEPIDLE:
+        if not 1 <= value <= 32767:
+            return -errno.EINVAL
+        sock.keepidle_ns = value * _NS_PER_S
+        sock.keepalive_changed()
+    elif name == TCP_KEEPINTVL:
+        if not 1 <= value <= 32767:
+            return -errno.EINVAL
+        sock.keepintvl_ns = value * _NS_PER_S
+    elif name == TCP_KEEPCNT:
+        if not 1 <= value <= 127:
+            return -errno.EINVAL
+        sock.keepcnt = value
+    elif name == TCP_QUICKACK:
+        sock.set_quickack(value != 0)
+    else:
+        return -errno.ENOPROTOOPT
+    return 0
+
+
+def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
+    """Set an option whose value is bytes or a structure. 0 or -errno; None for another option."""
+    return None
+
+
+def get_integer(sock: TcpSock, name: int) -> int:
+    """The value of an integer option, or -ENOPROTOOPT."""
+    found: i64 = -errno.ENOPROTOOPT
+    if name == TCP_NODELAY:
+        found = int(sock.nodelay)
+    elif name == TCP_CORK:
+        found = int(sock.cork)
+    elif name == TCP_MAXSEG:
+        # What was asked for, until there is a connection that knows better.
+        found = sock.user_mss if sock.user_mss and sock.state in (CLOSED, LISTEN) else sock.mss
+    elif name == TCP_KEEPIDLE:
+        found = sock.keepidle_ns // _NS_PER_S
+    elif name == TCP_KEEPINTVL:
+        found = sock.keepintvl_ns // _NS_PER_S
+    elif name == TCP_KEEPCNT:
+        found = sock.keepcnt
+    elif name == TCP_QUICKACK:
+        found = int(not sock.pingpong)
+    return int(found)
+
+
+def get_bytes(sock: TcpSock, name: int) -> bytes | None:
+    """The value of an option that has bytes or a structure, whole; None for another option."""
+    return None
