@@ -20,6 +20,7 @@ TCP_CORK: Final = 3
 TCP_KEEPIDLE: Final = 4
 TCP_KEEPINTVL: Final = 5
 TCP_KEEPCNT: Final = 6
+TCP_INFO: Final = 11
 TCP_QUICKACK: Final = 12
 
 _NS_PER_S: Final = 1_000_000_000
@@ -83,4 +84,6 @@ def get_integer(sock: TcpSock, name: int) -> int:
 
 def get_bytes(sock: TcpSock, name: int) -> bytes | None:
     """The value of an option that has bytes or a structure, whole; None for another option."""
+    if name == TCP_INFO:
+        return sock.info().pack()
     return None

@@ -10,7 +10,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, SYN, TcpSegment
-from lunar.tcp import congestion, output, recovery, rtt, timers
+from lunar.tcp import chronograph, congestion, output, recovery, rtt, timers
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, Tcb
 
 # What `process` made of it.
@@ -117,6 +117,7 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
     if tcb.packets_out == 0:
         # RFC 6298 (5.2), (5.3).
         tcb.retransmit_timer.disarm()
+        chronograph.stop(tcb, chronograph.BUSY)
     else:
         tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     recovery.on_ack(tcb, acked, True, False)

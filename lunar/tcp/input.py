@@ -44,6 +44,9 @@ _WSCALE_MAX: Final = 14  # RFC 7323 (2.3)
 
 def receive(tcb: Tcb, segment: TcpSegment) -> None:
     """A segment for a full socket that is not listening."""
+    tcb.segs_in += 1
+    if segment.payload:
+        tcb.data_segs_in += 1
     if tcb.state != ESTABLISHED or not _fast(tcb, segment):
         if tcb.state == SYN_SENT:
             _syn_sent(tcb, segment)

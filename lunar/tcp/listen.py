@@ -254,6 +254,9 @@ def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
     )
     tcb.iss = request.iss
     tcb.snd_una = request.iss + 1
+    tcb.acked_from = request.iss + 1
+    tcb.segs_in = 1
+    tcb.delivered = 1
     tcb.snd_nxt = request.iss + 1
     tcb.write_seq = request.iss + 1
     tcb.push_seq = request.iss + 1

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import congestion, sack_report, timers, urgent, window
+from lunar.tcp import chronograph, congestion, sack_report, timers, urgent, window
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
@@ -48,9 +48,15 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
         segment.ts_val = (tcb.scheduler.now_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
         segment.ts_ecr = tcb.ts_recent
         size += 12
-    segment.size_bytes = size + len(payload)
+    length: i64 = len(payload)
+    segment.size_bytes = size + length
     if tcb.sack_report is not None:
         segment.size_bytes += sack_report.attach(tcb, segment, 0)
+    if length > 0:
+        tcb.bytes_sent += length
+        segs: i64 = 1 if length <= tcb.mss else (length + tcb.mss - 1) // tcb.mss
+        tcb.data_segs_out += segs
+        tcb.segs_out += segs - 1
     if tcb.snd_up > tcb.snd_una:
         urgent.point(tcb, segment, seq)
     # It carries the ACK that was owed.
@@ -70,6 +76,7 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.ttl = tcb.ttl
     segment.tos = tcb.tos
     segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
+    tcb.segs_out += 1
     tcb.ip.counters.tcp_out_segs += 1
     route = tcb.route
     if route is None or tcb.route_generation != tcb.ip.routes.generation:
@@ -214,6 +221,7 @@ def push(tcb: Tcb, more: bool) -> None:
     """Send what may be sent of what was never sent. `more`: the program will write more at once, so hold small ones."""
     mss: i64 = tcb.mss
     limited_by_cwnd = False
+    limited_by_window = False
     something = False
     while True:
         size: i64 = tcb.unsent.size
@@ -228,6 +236,7 @@ def push(tcb: Tcb, more: bool) -> None:
             break
         room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
         if size > room or (size == 0 and room <= 0):
+            limited_by_window = True
             break
         if fin and size == room:
             fin = False  # The FIN occupies one sequence number after the data.
@@ -243,10 +252,16 @@ def push(tcb: Tcb, more: bool) -> None:
             tcb.small_end = tcb.snd_nxt + size
         _send_new(tcb, size, fin)
         something = True
+    if limited_by_window:
+        chronograph.start(tcb, chronograph.RWND_LIMITED)
+    elif tcb.chrono == chronograph.RWND_LIMITED:
+        chronograph.stop(tcb, chronograph.RWND_LIMITED)
     if something:
         if not limited_by_cwnd:
             limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
         congestion.validate(tcb, limited_by_cwnd)
+        if tcb.want_space and not limited_by_cwnd and tcb.unsent.size == 0:
+            chronograph.start(tcb, chronograph.SNDBUF_LIMITED)
     elif tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
         # Closed window, or corked: the probe timer sees to it (tcp(7): a cork holds 200 ms at most).
         tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))

@@ -10,6 +10,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.sock import POLLOUT
+from lunar.tcp import chronograph
 from lunar.tcp.congestion import INITIAL_WINDOW
 from lunar.tcp.tcb import Tcb
 
@@ -48,4 +49,6 @@ def freed(tcb: Tcb) -> None:
         expand(tcb)
     if is_writable(tcb):
         tcb.want_space = False
+        if tcb.chrono == chronograph.SNDBUF_LIMITED:
+            chronograph.stop(tcb, chronograph.SNDBUF_LIMITED)
         tcb.pending_wake |= POLLOUT

@@ -14,8 +14,21 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.packet import SYN
-from lunar.tcp import congestion, delayed_ack, listen, output, send_buffer, time_wait, timeouts, timers, urgent, window
+from lunar.tcp import (
+    chronograph,
+    congestion,
+    delayed_ack,
+    listen,
+    output,
+    send_buffer,
+    time_wait,
+    timeouts,
+    timers,
+    urgent,
+    window,
+)
 from lunar.tcp.congestion import CongestionControl
+from lunar.tcp.info import TcpInfo
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -42,47 +55,6 @@ SHUT_WR: Final = 1
 SHUT_RDWR: Final = 2
 
 _LOOPBACK: Final = 0x7F00_0001
-
-
-@final
-class TcpInfo:
-    """A snapshot of a connection, in the manner of Linux' TCP_INFO. Times in nanoseconds, windows in bytes, cwnd,
-    ssthresh and `unacked` in segments.
-    """
-
-    def __init__(self, tcb: Tcb) -> None:
-        self.state: Final[int] = int(tcb.state)
-        self.ca_state: Final[int] = int(tcb.ca_state)
-        self.cwnd: Final[int] = int(tcb.cwnd)
-        self.ssthresh: Final[int] = int(tcb.ssthresh)
-        self.srtt_ns: Final[int] = int(tcb.srtt_ns)
-        self.rttvar_ns: Final[int] = int(tcb.mdev_ns >> 2)
-        self.rto_ns: Final[int] = int(tcb.rto_ns)
-        self.retransmits: Final[int] = int(tcb.retransmits)
-        self.total_retrans: Final[int] = int(tcb.total_retrans)
-        self.backoff: Final[int] = int(tcb.backoff)
-        self.probes: Final[int] = int(tcb.probes_out)
-        self.unacked: Final[int] = int(tcb.packets_out)
-        self.lost: Final[int] = int(tcb.lost_out)
-        self.retrans: Final[int] = int(tcb.retrans_out)
-        self.sacked: Final[int] = int(tcb.sacked_out)
-        self.snd_mss: Final[int] = int(tcb.mss)
-        self.rcv_mss: Final[int] = int(tcb.rcv_mss)
-        self.advmss: Final[int] = int(tcb.advmss)
-        self.snd_wscale: Final[int] = int(tcb.snd_wscale)
-        self.rcv_wscale: Final[int] = int(tcb.rcv_wscale)
-        self.snd_wnd: Final[int] = int(tcb.snd_wnd)
-        self.rcv_wnd: Final[int] = int(tcb.rcv_wnd)
-        self.rcv_ssthresh: Final[int] = int(tcb.rcv_ssthresh)
-        self.rcv_rtt_ns: Final[int] = int(tcb.rcv_rtt_ns)
-        self.rcv_space: Final[int] = int(tcb.tuning_space)
-        # The SYN and the FIN each occupy a sequence number, and are no bytes.
-        acked: i64 = tcb.snd_una - tcb.iss - 1
-        if tcb.write_shut and not tcb.fin_queued and tcb.snd_una == tcb.write_seq:
-            acked -= 1
-        self.bytes_acked: Final[int] = int(max(acked, 0))
-        self.bytes_received: Final[int] = int(tcb.bytes_received)
-        self.notsent_bytes: Final[int] = int(tcb.unsent.size)
 
 
 @final
@@ -178,6 +150,7 @@ class TcpSock(Tcb):
         iss: i64 = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
         self.iss = iss
         self.snd_una = iss
+        self.acked_from = iss
         self.snd_nxt = iss + 1
         self.write_seq = iss + 1
         self.push_seq = iss + 1
@@ -356,6 +329,8 @@ class TcpSock(Tcb):
             congestion.restart_after_idle(self)
         self.unsent.append(data)
         self.write_seq += size
+        if self.chrono == chronograph.IDLE:
+            chronograph.start(self, chronograph.BUSY)
         if not more:
             self.push_seq = self.write_seq
         if oob:
@@ -453,6 +428,7 @@ class TcpSock(Tcb):
         self.set_state(LAST_ACK if self.state == CLOSE_WAIT else FIN_WAIT_1)
         self.fin_queued = True
         self.write_seq += 1
+        chronograph.start(self, chronograph.BUSY)
         self.push_seq = self.write_seq
         output.push(self, False)
 
@@ -545,7 +521,10 @@ class TcpSock(Tcb):
 
     def info(self) -> TcpInfo:
         """How the connection is doing."""
-        return TcpInfo(self)
+        listener = self.listener
+        if listener is None:
+            return TcpInfo(self, 0, 0)
+        return TcpInfo(self, len(listener.accept_queue), listener.backlog)
 
     # Options that act at once.
 

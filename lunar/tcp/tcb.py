@@ -234,6 +234,31 @@ class Tcb(Sock):
         self.tuning_seq: i64 = 0
         self.tuning_stamp_ns: i64 = 0
 
+        # What is counted for TCP_INFO alone (info.py). Segments as on the wire, bytes of payload.
+        self.acked_from: i64 = 0  # snd_una when nothing was acknowledged
+        self.segs_in: i64 = 0
+        self.segs_out: i64 = 0
+        self.data_segs_in: i64 = 0
+        self.data_segs_out: i64 = 0
+        self.bytes_sent: i64 = 0  # again, too
+        self.bytes_retrans: i64 = 0
+        self.delivered: i64 = 0  # segments that the peer has, the SYN and the FIN among them
+        self.delivered_ce: i64 = 0
+        self.min_rtt_ns: i64 = 0  # 0: none measured
+        self.reordering: i64 = 3  # how far segments may overtake another and none be lost
+        self.reord_seen: i64 = 0
+        self.dsack_dups: i64 = 0
+        self.pacing_rate: i64 = -1  # bytes a second; -1: without a limit
+        self.max_pacing_rate: i64 = -1
+        self.total_rto: i64 = 0  # timeouts
+        self.total_rto_recoveries: i64 = 0  # of which the peer answered again
+        self.total_rto_time_ns: i64 = 0  # how long those took
+        self.chrono: i64 = 0  # what keeps it from sending (chronograph.py), since when, and for how long before
+        self.chrono_since_ns: i64 = 0
+        self.chrono_busy_ns: i64 = 0
+        self.chrono_rwnd_ns: i64 = 0
+        self.chrono_sndbuf_ns: i64 = 0
+
         # Timers (timers.py).
         self.retransmit_timer: timers.Timer = timers.Timer(self)
         self.delayed_ack_timer: timers.Timer = timers.Timer(self)
@@ -279,6 +304,7 @@ class Tcb(Sock):
     def note_retransmission(self, sent: Sent) -> None:
         """`sent` goes out once more."""
         self.total_retrans += 1
+        self.bytes_retrans += len(sent.payload)
         self.ip.counters.tcp_retrans_segs += 1
 
     # Small facts.
