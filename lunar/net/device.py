@@ -57,6 +57,9 @@ class Device(Port):
         self.name: str = name
         self.mac: i64 = mac
         self.mtu: i64 = mtu
+        # Whether it takes TCP segments of more than the MSS and cuts them itself, as with Linux' TSO and GSO. What is
+        # seen of such a device is what the stack hands it.
+        self.gso: bool = False
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
         self.addresses: list[tuple[int, int]] = []
