@@ -14,6 +14,7 @@ import asyncio
 import atexit
 import contextlib
 import inspect
+import random
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,15 @@ from typing import Any, Final
 
 from lunar import stats
 from lunar.host import Host
-from lunar.links.impairments import Impairment, RandomLoss
+from lunar.links.impairments import (
+    BurstLoss,
+    Corruption,
+    Duplication,
+    Impairment,
+    RandomLoss,
+    Reordering,
+    Series,
+)
 from lunar.links.link import QUEUE_PACKETS, Link, Wire
 from lunar.links.switch import Switch, SwitchPort
 from lunar.names import NameTable
@@ -39,6 +48,7 @@ from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, STOP, Supervisor
 from weaves.trace import digest
+from weaves.units import REORDER_BY_NS
 from weaves.watchdog import THE_RUN, THE_STRING, OnHang, Watchdog
 
 _NS: Final = 1_000_000_000
@@ -143,6 +153,11 @@ class Network:
         rate: str | int | None = None,
         delay: str | int = 0,
         loss: str | float = 0.0,
+        loss_burst: float = 1.0,
+        reorder: str | float = 0.0,
+        reorder_by: str | int = REORDER_BY_NS,
+        duplicate: str | float = 0.0,
+        corrupt: str | float = 0.0,
         queue: str | int = QUEUE_PACKETS,
         mtu: int = 1500,
         name: str | None = None,
@@ -152,8 +167,9 @@ class Network:
 
         An end is a device, "host.eth1", or a host whose first device without a link is meant. `rate` is in tc's units
         ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or nanoseconds); `loss` a probability
-        (0.01 or "1%"); `queue` packets, or "64 kb"; `impairment` makes one for each direction in place of `loss`.
-        Raises `ValueError` for a wrong value.
+        (0.01 or "1%"), and so are `reorder`, by up to `reorder_by`, `duplicate` and `corrupt`; `loss_burst` the mean
+        number of frames lost in a row; `queue` packets, or "64 kb"; `impairment` makes one for each direction in place
+        of all these. Raises `ValueError` for a wrong value.
         """
         devices = [self._end(end) for end in ends]
         if len({id(device) for _, device in devices}) != len(devices):
@@ -165,6 +181,13 @@ class Network:
             rate_bps=units.parse_rate(rate) if isinstance(rate, str) else _whole("rate", rate, 1),
             delay_ns=units.parse_wait(delay) if isinstance(delay, str) else _whole("delay", delay, 0),
             loss=units.parse_loss(loss),
+            loss_burst=units.parse_burst(loss_burst),
+            reorder=units.parse_loss(reorder, "share"),
+            reorder_by_ns=units.parse_wait(reorder_by)
+            if isinstance(reorder_by, str)
+            else _whole("reorder_by", reorder_by, 1),
+            duplicate=units.parse_loss(duplicate, "share"),
+            corrupt=units.parse_loss(corrupt, "share"),
             limit_packets=packets,
             limit_bytes=size,
             mtu=_whole("mtu", mtu, 68, 65535),
@@ -173,7 +196,8 @@ class Network:
 
     def add_link(
         self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
-        limit_packets: int | None, limit_bytes: int | None, mtu: int,
+        limit_packets: int | None, limit_bytes: int | None, mtu: int, loss_burst: float = 1.0, reorder: float = 0.0,
+        reorder_by_ns: int = REORDER_BY_NS, duplicate: float = 0.0, corrupt: float = 0.0,
         impairment: Callable[[], Impairment] | None = None,
     ) -> Link | Switch:
         """As `link`, with plain values."""
@@ -186,14 +210,33 @@ class Network:
                 raise ValueError(f"a device {device.name} is on a link already")
         wires = self.wires[name] = []
 
+        def impaired(direction: str) -> Impairment:
+            """Each part draws from a generator of its own: one more does not change what the others do."""
+
+            def rng(suffix: str) -> random.Random:
+                return seeds.generator(self.seed, "link", direction + suffix)
+
+            parts: list[Impairment] = []
+            if loss > 0 and loss_burst > 1 and loss < 1:
+                parts.append(BurstLoss(loss, loss_burst, rng("")))
+            elif loss > 0:
+                parts.append(RandomLoss(loss, rng("")))
+            if duplicate > 0:
+                parts.append(Duplication(duplicate, rng("/duplicate")))
+            if corrupt > 0:
+                parts.append(Corruption(corrupt, rng("/corrupt")))
+            if reorder > 0:
+                parts.append(Reordering(reorder, reorder_by_ns, rng("/reorder")))
+            return parts[0] if len(parts) == 1 else Series(parts)
+
         def wire(source: Device, target: Port, delay: int, lossy: bool) -> Wire:
             verdict: Impairment | None = None
             if lossy and impairment is not None:
                 verdict = impairment()
-            elif lossy and loss > 0:
+            elif lossy and max(loss, reorder, duplicate, corrupt) > 0:
                 # By names and addresses alone, so that what one link draws does not depend on the others.
                 end = ipv4_text(source.primary_address()) if source.addresses else str(len(wires))
-                verdict = RandomLoss(loss, seeds.generator(self.seed, "link", f"{name}/{end}"))
+                verdict = impaired(f"{name}/{end}")
             made = Wire(
                 self.scheduler, self.supervisor.new_lane(), target, rate_bps or 0, delay, limit_packets or 0,
                 limit_bytes or 0, verdict,

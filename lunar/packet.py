@@ -70,6 +70,21 @@ class Frame(Event):
         target.arrive(self)
 
 
+@final
+class Damaged(Frame):
+    """A frame whose IP header does not hold together after bits of it were flipped: bytes, and nothing to read in them.
+
+    It reaches the next device, as a real one does whose frame check sequence was made after the damage, and is counted
+    there. `first_flipped` is the bit that tells it from others in the digest.
+    """
+
+    def __init__(self, ethertype: i64, data: bytes, first_flipped: i64) -> None:
+        super().__init__(ethertype)
+        self.data: bytes = data
+        self.first_flipped: i64 = first_flipped
+        self.size_bytes = len(data)
+
+
 class Packet(Frame):
     """An IP packet with a payload that this stack does not look into.
 

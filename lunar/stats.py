@@ -18,7 +18,7 @@ def totals(hosts: Iterable[Host], wires: dict[str, list[Wire]]) -> dict[str, int
 
 
 def links(wires: dict[str, list[Wire]]) -> list[dict[str, Any]]:
-    """For each link, both directions together: packets and bytes taken, what was lost, mean queueing in seconds."""
+    """For each link, both directions together: packets and bytes taken, what impairments did, mean queueing."""
     return [_link(name, group) for name, group in wires.items()]
 
 
@@ -30,6 +30,9 @@ def _link(name: str, wires: list[Wire]) -> dict[str, Any]:
         "packets": packets,
         "bytes": sum(int(wire.bytes) for wire in wires),
         "lost": sum(int(wire.dropped_loss) for wire in wires),
+        "duplicated": sum(int(wire.duplicated) for wire in wires),
+        "corrupted": sum(int(wire.corrupted) for wire in wires),
+        "held_back": sum(int(wire.held_back) for wire in wires),
         "queue_drops": sum(int(wire.dropped_queue) for wire in wires),
         "mean_queueing_s": queueing_ns / packets / 1e9 if packets else 0.0,
         "peak_queue_packets": max(int(wire.peak_packets) for wire in wires),

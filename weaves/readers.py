@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from weaves.units import LIMIT, parse_loss, parse_queue_limit, parse_rate, parse_wait
+from weaves.units import LIMIT, parse_burst, parse_loss, parse_queue_limit, parse_rate, parse_wait
 
 # ip-link(8) takes 68 as the least MTU of an IPv4 device (RFC 791: every module must forward 68 bytes); 16 bits of
 # length.
@@ -117,6 +117,23 @@ def rate(value: Any) -> int:
 def loss(value: Any) -> float:
     """A probability from 0 to 1."""
     return parse_loss(expect(value, (str, int, float), 'a percentage such as "1%", or a number from 0 to 1'))
+
+
+def share(value: Any) -> float:
+    """A probability from 0 to 1, of something else than loss."""
+    return parse_loss(expect(value, (str, int, float), 'a percentage such as "1%", or a number from 0 to 1'), "share")
+
+
+def burst(value: Any) -> float:
+    """The mean number of frames lost in a row, at least 1."""
+    return parse_burst(expect(value, (int, float), "a mean number of frames, 1 or more"))
+
+
+def span(value: Any) -> int:
+    """A duration above 0 in nanoseconds."""
+    if not (span_ns := duration(value)):
+        raise ValueError(f"{value} is no time; expected a duration above 0")
+    return span_ns
 
 
 def queue_limit(value: Any) -> tuple[int | None, int | None]:

@@ -147,8 +147,22 @@ def _link(link: LinkDescription) -> str:
     kind = "switch" if len(ends) > 2 else "link"
     return (
         f"{kind} {link.name}: {shown}; rate {rate}, delay {format_duration(link.delay_ns)}, "
-        f"loss {100 * link.loss:g}%, queue {link.queue_kind} of {limit}, mtu {link.mtu}"
+        f"{', '.join(impairment_texts(link) or ['loss 0%'])}, queue {link.queue_kind} of {limit}, mtu {link.mtu}"
     )
+
+
+def impairment_texts(link: LinkDescription) -> list[str]:
+    """What a link does to frames besides delaying them: "loss 1%", "corrupt 0.1%" ..., in the order of the wire."""
+    what: list[str] = []
+    if link.loss:
+        rows = f" in rows of {link.loss_burst:g}" if link.loss_burst > 1 else ""
+        what.append(f"loss {100 * link.loss:g}%{rows}")
+    for name, share in (("duplicate", link.duplicate), ("corrupt", link.corrupt)):
+        if share:
+            what.append(f"{name} {100 * share:g}%")
+    if link.reorder:
+        what.append(f"reorder {100 * link.reorder:g}% by {format_duration(link.reorder_by_ns)}")
+    return what
 
 
 def rate_text(bps: int) -> str:

@@ -16,7 +16,7 @@ import attrs
 from weaves.clock import format_duration
 from weaves.picture import TIMES, Bead, Box, Column, HostEntry, layers, packed, span
 from weaves.programs import program_of
-from weaves.show import rate_text, string_text
+from weaves.show import impairment_texts, rate_text, string_text
 from weaves.tapestry import LinkDescription, StringDescription, Tapestry
 
 # All lengths are in pixels.
@@ -353,6 +353,5 @@ def _link(link: LinkDescription) -> str:
     what = [f"delay {format_duration(link.delay_ns)}"]
     if link.rate_bps is not None:
         what.insert(0, rate_text(link.rate_bps))
-    if link.loss:
-        what.append(f"loss {100 * link.loss:g}%")
+    what += impairment_texts(link)
     return f"{name}{shown}: {', '.join(what)}"

@@ -23,6 +23,7 @@ from weaves.restart import When
 from weaves.tapestry import Action, OnError, OnHang, QueueKind
 from weaves.tapestry_errors import suggestion
 from weaves.toml_source import TomlPath, TomlSource
+from weaves.units import REORDER_BY_NS
 
 _DEVICE: Final = re.compile(r"eth(?:0|[1-9][0-9]*)")
 
@@ -33,6 +34,9 @@ DurationText = NewType("DurationText", str)
 EpochNs = NewType("EpochNs", int)
 Patience = NewType("Patience", int)
 Loss = NewType("Loss", float)
+Burst = NewType("Burst", float)
+Share = NewType("Share", float)
+Span = NewType("Span", int)
 Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
@@ -109,6 +113,11 @@ class LinkTable:
     rate: Rate | None = None
     delay: Duration = Duration(0)
     loss: Loss = Loss(0.0)
+    loss_burst: Burst = Burst(1.0)
+    reorder: Share = Share(0.0)
+    reorder_by: Span = Span(REORDER_BY_NS)
+    duplicate: Share = Share(0.0)
+    corrupt: Share = Share(0.0)
     queue: QueueTable = QueueTable()
     mtu: Mtu = Mtu(1500)
 
@@ -213,6 +222,9 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     DurationText: readers.duration_text,
     EpochNs: readers.epoch,
     Loss: readers.loss,
+    Burst: readers.burst,
+    Share: readers.share,
+    Span: readers.span,
     Mtu: readers.mtu,
     QueueLimit: readers.queue_limit,
     Rate: readers.rate,

@@ -148,7 +148,8 @@ class LinkDescription:
     """A link: two ends are a point-to-point link, more are a switch. An end is the name of a host and of its device.
 
     A queue is limited in packets or in bytes; the other limit is None. `rate_bps` is in bits per second, None is
-    unlimited; `loss` is a probability from 0 to 1; `mtu` is in bytes.
+    unlimited; `loss`, `reorder`, `duplicate` and `corrupt` are probabilities from 0 to 1; `loss_burst` is the mean
+    number of frames lost in a row; `mtu` is in bytes.
     """
 
     name: str
@@ -156,6 +157,11 @@ class LinkDescription:
     rate_bps: int | None
     delay_ns: int
     loss: float
+    loss_burst: float
+    reorder: float
+    reorder_by_ns: int
+    duplicate: float
+    corrupt: float
     queue_kind: QueueKind
     queue_limit_packets: int | None
     queue_limit_bytes: int | None

@@ -7,11 +7,15 @@ was expected; the caller adds the place.
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Final
 
 from weaves.clock import parse_duration
+
+# By how much reordering holds a frame back at most, where nothing is said: two full frames' time at 24 Mbit/s.
+REORDER_BY_NS: Final = 1_000_000
 
 # Compiled code keeps these numbers in 64 bits. Half of that leaves room for sums; as nanoseconds it is 146 years.
 LIMIT: Final = 1 << 62
@@ -87,17 +91,24 @@ def parse_span(what: str, value: str | float) -> int:
     return round(value * 1_000_000_000)
 
 
-def parse_loss(value: str | float) -> float:
-    """The probability, 0 to 1, of "1%" or of a number from 0 to 1."""
+def parse_loss(value: str | float, what: str = "loss") -> float:
+    """The probability, 0 to 1, of "1%" or of a number from 0 to 1; `what` it is of."""
     if isinstance(value, str):
         percent = _scaled(value, {"%": 1})
         if percent is None:
-            raise ValueError(f'"{value}" is not a loss; {_LOSS_EXPECTED}')
+            raise ValueError(f'"{value}" is not a {what}; {_LOSS_EXPECTED}')
         if not 0 <= percent <= 100:
             raise ValueError(f'"{value}" is out of range; {_LOSS_EXPECTED}')
         return float(percent / 100)
     if not 0 <= value <= 1:  # also false for nan
         raise ValueError(f"{value} is out of range; {_LOSS_EXPECTED}")
+    return float(value)
+
+
+def parse_burst(value: float) -> float:
+    """The mean number of frames that are lost in a row, at least 1."""
+    if not 1 <= value < math.inf:  # also false for nan
+        raise ValueError(f"{value} is out of range; expected a mean number of frames in a row, 1 or more")
     return float(value)
 
 

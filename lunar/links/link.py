@@ -15,9 +15,9 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.links.impairments import Impairment
+from lunar.links.impairments import PASS, Impairment, Verdict
 from lunar.net.device import Device, Medium
-from lunar.packet import ETHERNET_HEADER_BYTES, URG, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
+from lunar.packet import ETHERNET_HEADER_BYTES, URG, Damaged, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
 from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
@@ -51,18 +51,45 @@ class Wire:
         self.bytes: i64 = 0
         self.dropped_queue: i64 = 0
         self.dropped_loss: i64 = 0
+        self.duplicated: i64 = 0
+        self.corrupted: i64 = 0
+        self.held_back: i64 = 0  # so that others may overtake them
         self.queueing_ns: i64 = 0  # the sum over the accepted packets
         self.peak_packets: i64 = 0  # the most that waited at once, behind the one being sent
 
     def send(self, frame: Frame) -> None:
         """Take `frame` over: queue it, lose it, or drop it where the queue is full."""
-        scheduler = self.scheduler
-        now: i64 = scheduler.now_ns
+        now: i64 = self.scheduler.now_ns
         impairment = self.impairment
-        if impairment is not None and impairment.drops(frame):
+        if impairment is not None:
+            verdict = impairment.judge(frame)
+            if verdict is not PASS:
+                self._send_impaired(frame, now, verdict)
+                return
+        self._send_copy(frame, now, 0)
+
+    def _send_impaired(self, frame: Frame, now: i64, verdict: Verdict) -> None:
+        copies = verdict.copies
+        if not copies:
             self.dropped_loss += 1
             self._fold(frame, now, 1)
             return
+        count: i64 = len(copies)
+        self.duplicated += count - 1
+        for copy in copies:
+            count -= 1
+            # The last one is the frame itself: until then it is still needed whole.
+            going = frame if count == 0 else ethernet.copy(frame)
+            if copy.flipped:
+                self.corrupted += 1
+                going = ethernet.corrupt(going, copy.flipped)
+            if copy.delay_ns > 0:
+                self.held_back += 1
+            self._send_copy(going, now, copy.delay_ns)
+
+    def _send_copy(self, frame: Frame, now: i64, extra_ns: i64) -> None:
+        """Queue one frame, or drop it where the queue is full; it arrives `extra_ns` later than due."""
+        scheduler = self.scheduler
         departure: i64 = now
         if self.rate_bps > 0:
             size: i64 = frame.size_bytes + ETHERNET_HEADER_BYTES
@@ -91,10 +118,12 @@ class Wire:
         if self.through_bytes:
             frame = ethernet.copy(frame)
         frame.target = self.target
-        scheduler.post(frame, self.lane, departure + self.delay_ns)
+        if extra_ns > 0:
+            self.lane.fold(extra_ns)
+        scheduler.post(frame, self.lane, departure + self.delay_ns + extra_ns)
 
     def cut(self) -> None:
-        """The sender has lost its power: what has not left it wholly is gone."""
+        """The sender has lost its power: what has not left it wholly is gone; so is what the wire holds back."""
         now: i64 = self.scheduler.now_ns
         if self.busy_until_ns <= now:
             return
@@ -139,6 +168,8 @@ class Wire:
                 lane.fold((frame.sport << 16) | frame.dport)
             elif isinstance(frame, IcmpMessage):
                 lane.fold((frame.type << 40) | (frame.code << 32) | frame.rest)
+        elif isinstance(frame, Damaged):
+            lane.fold(frame.first_flipped)
 
 
 @final

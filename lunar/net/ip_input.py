@@ -12,7 +12,7 @@ from lunar.net import icmp
 from lunar.net.device import Device, Receiver
 from lunar.net.forward import forward
 from lunar.net.ip import Ip
-from lunar.packet import Frame, Packet
+from lunar.packet import Damaged, Frame, Packet
 
 
 @final
@@ -25,6 +25,9 @@ class IpInput(Receiver):
     def receive_frame(self, frame: Frame, device: Device) -> None:
         if isinstance(frame, Packet):
             receive(self.ip, frame, device)
+        elif isinstance(frame, Damaged):
+            self.ip.counters.ip_in_receives += 1
+            self.ip.counters.ip_in_hdr_errors += 1
 
 
 def receive(ip: Ip, packet: Packet, device: Device) -> None:

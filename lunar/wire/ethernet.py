@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, Frame, Packet
+from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, Damaged, Frame, Packet
 from lunar.wire import ipv4
 from lunar.wire.malformed import ETHERTYPE, TRUNCATED, Malformed
 
@@ -25,11 +25,13 @@ _ETHERTYPE: Final = Malformed("ethernet", ETHERTYPE)
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and body of a frame that carries IPv4."""
-    assert isinstance(frame, Packet), "a frame that is no packet has no bytes"
+    """Header and body of a frame that carries IPv4, or did before it was damaged."""
     dst: i64 = frame.eth_dst
     src: i64 = frame.eth_src
     header = _HEADER.pack(dst >> 32, dst & 0xFFFF_FFFF, src >> 32, src & 0xFFFF_FFFF, frame.ethertype)
+    if isinstance(frame, Damaged):
+        return header + frame.data
+    assert isinstance(frame, Packet), "a frame that is no packet has no bytes"
     return header + ipv4.encode(frame)
 
 
@@ -55,11 +57,40 @@ def decode(data: bytes) -> Packet | Malformed:
 
 def copy(frame: Frame) -> Frame:
     """The same frame as another object, by way of its bytes."""
+    if isinstance(frame, Damaged):
+        return _damaged(frame, frame.data, frame.first_flipped)
     result = decode(encode(frame))
     if not isinstance(result, Malformed):
         return result
     assert isinstance(frame, Packet), "a frame of ours did not survive its own bytes"
     other = ipv4.copy(frame)
+    other.eth_dst = frame.eth_dst
+    other.eth_src = frame.eth_src
+    return other
+
+
+def corrupt(frame: Frame, flipped: tuple[int, ...]) -> Frame:
+    """The frame as it is after those bits of its IP packet were flipped; bit 0 is the first byte's highest.
+
+    A packet whose IP header still holds together finds its way, though its transport's checksum is wrong: it is a plain
+    `Packet` then, which its destination counts and drops, or (two flips can make up for each other) what the bytes say.
+    """
+    data = bytearray(encode(frame)[ETHERNET_HEADER_BYTES:])
+    for bit in flipped:
+        data[bit >> 3] ^= 0x80 >> (bit & 7)
+    body = bytes(data)
+    result = ipv4.decode(body)
+    if isinstance(result, Malformed):
+        if result.layer == "ipv4":
+            return _damaged(frame, body, flipped[0])
+        result = ipv4.decode_header(body)
+    result.eth_dst = frame.eth_dst
+    result.eth_src = frame.eth_src
+    return result
+
+
+def _damaged(frame: Frame, data: bytes, first_flipped: i64) -> Frame:
+    other = Damaged(frame.ethertype, data, first_flipped)
     other.eth_dst = frame.eth_dst
     other.eth_src = frame.eth_src
     return other

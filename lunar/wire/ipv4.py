@@ -114,6 +114,21 @@ def decode(data: bytes) -> Packet | Malformed:
     return packet
 
 
+def decode_header(data: bytes) -> Packet:
+    """The plain `Packet` in `data`, whose IP header `decode` found good, whatever its protocol's part says."""
+    fields = _HEADER.unpack_from(data)
+    version_length: i64 = fields[0]
+    size: i64 = fields[2]
+    word: i64 = fields[4]
+    packet = Packet(AF_INET, fields[8], fields[9], fields[6], data[(version_length & 0x0F) << 2 : size])
+    packet.tos = fields[1]
+    packet.size_bytes = size
+    packet.ident = fields[3]
+    packet.dont_fragment = word & _DONT_FRAGMENT != 0
+    packet.ttl = fields[5]
+    return packet
+
+
 def copy(packet: Packet) -> Packet:
     """The same packet as another object, by way of its bytes."""
     result = decode(encode(packet))

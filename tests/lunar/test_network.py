@@ -322,6 +322,9 @@ def test_the_figures_of_a_link() -> None:
             "packets": 4,
             "bytes": 4 * 86,
             "lost": 0,
+            "duplicated": 0,
+            "corrupted": 0,
+            "held_back": 0,
             "queue_drops": 2,
             "mean_queueing_s": 0.000075,  # (0 + 100 + 200 + 0) / 4 us
             "peak_queue_packets": 2,

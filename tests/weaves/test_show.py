@@ -179,6 +179,11 @@ def test_names_several_addresses_and_two_weaves_of_one_name(tmp_path: Path) -> N
         ("", "rate unlimited, delay 0s, loss 0%, queue fifo of 1,000 packets, mtu 1500"),
         ('rate = "999bit"', "rate 999bit, delay 0s, loss 0%, queue fifo of 1,000 packets, mtu 1500"),
         ('rate = "1.5tbit"\nqueue = "64 kb"', "rate 1.5tbit, delay 0s, loss 0%, queue fifo of 65,536 bytes, mtu 1500"),
+        (
+            'loss = "2%"\nloss_burst = 4\ncorrupt = "0.1%"\nreorder = 0.5\nreorder_by = "3ms"\nduplicate = "1%"',
+            "rate unlimited, delay 0s, loss 2% in rows of 4, duplicate 1%, corrupt 0.1%, reorder 50% by 3ms, "
+            "queue fifo of 1,000 packets, mtu 1500",
+        ),
         ("loss = 1e-7\nmtu = 9000", "rate unlimited, delay 0s, loss 1e-05%, queue fifo of 1,000 packets, mtu 9000"),
     ],
 )

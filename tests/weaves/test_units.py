@@ -8,6 +8,7 @@ from weaves.units import (
     format_address,
     format_network,
     parse_address,
+    parse_burst,
     parse_loss,
     parse_queue_limit,
     parse_rate,
@@ -132,6 +133,19 @@ def test_refused_loss(value: str | float, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_loss(value)
     assert str(caught.value) == message
+
+
+def test_refused_share() -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_loss("1", "share")
+    assert str(caught.value) == f'"1" is not a share; {LOSS}'
+
+
+@pytest.mark.parametrize("value", [0.5, -1, float("nan"), float("inf")])
+def test_refused_burst(value: float) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_burst(value)
+    assert str(caught.value) == f"{value} is out of range; expected a mean number of frames in a row, 1 or more"
 
 
 @pytest.mark.parametrize(
