@@ -116,6 +116,11 @@ class Scheduler:
         """The number of events that are still to happen."""
         return len(self._heap) - int(self._cancelled)
 
+    def next_ns(self) -> int:
+        """When the next event is due; FOREVER when there is none."""
+        self._drop_cancelled()
+        return int(self._heap[0].at_ns) if self._heap else FOREVER
+
     def post(self, event: Event, lane: Lane, at_ns: i64) -> None:
         """Let `event` happen at `at_ns`, which is not before now. An event is in the heap once at most."""
         assert not event.queued, "an event was posted twice"
