@@ -1,8 +1,8 @@
 """Every call of `lunar.syscalls` in every situation of a descriptor, on the machine's kernel and on a virtual host.
 
-The table is in call_table.py, the kernel's side of the calls in machine_calls.py. A cell is a call in a situation; what
-comes of it, a result or an errno, must be the same on both. Numbers of descriptors and of ports that the kernel chose
-are not compared.
+The table is in call_table.py, the kernel's side of the calls in lunar/kernel/calls.py. A cell is a call in a situation;
+what comes of it, a result or an errno, must be the same on both. Numbers of descriptors and of ports that the kernel
+chose are not compared.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import call_table
-import machine_calls
 import pytest
 from call_table import BLOCKING, CALLS, MAKERS, SITUATIONS, World, let_block
 
 from lunar import syscalls
+from lunar.kernel import calls
 from lunar.network import Network
 
 if os.geteuid() != 0:
@@ -138,7 +138,7 @@ def test_a_call_gives_what_linux_gives(call: str) -> None:
             for at, situation in enumerate(SITUATIONS)
         }
 
-    kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-{call}-")
+    kernel = all_cells(calls, f"lunar-errnos-{os.getpid()}-{call}-")
     virtual = on_a_host(lambda: all_cells(syscalls, "v"))
     assert_same(kernel, virtual, call)
     # What the documentation says is what was found, and nothing else.
@@ -158,7 +158,7 @@ def test_a_blocking_call_gives_what_linux_gives() -> None:
             for at, situation in enumerate(situations)
         }
 
-    kernel = all_cells(machine_calls, f"lunar-errnos-{os.getpid()}-")
+    kernel = all_cells(calls, f"lunar-errnos-{os.getpid()}-")
     virtual = on_a_host(lambda: all_cells(syscalls, "v"))
     assert_same(kernel, virtual, "blocking")
 
@@ -190,7 +190,7 @@ def test_at_the_limit_of_descriptors() -> None:
     highest = max(map(int, os.listdir("/proc/self/fd")))
     try:
         kernel = at_the_limit(
-            machine_calls, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, before[1]))
+            calls, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, before[1]))
         )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -210,7 +210,7 @@ def test_what_makes_descriptors_gives_what_linux_gives() -> None:
     def all_makers(calls: Any) -> dict[str, Any]:
         return {name: made(calls, "m", maker) for name, maker in MAKERS.items()}
 
-    kernel = all_makers(machine_calls)
+    kernel = all_makers(calls)
     virtual = on_a_host(lambda: all_makers(syscalls))
     differs = [
         f"{name}: Linux {kernel[name]!r}, here {virtual[name]!r}" for name in MAKERS if kernel[name] != virtual[name]

@@ -1,7 +1,8 @@
 """The functions of `lunar.syscalls` on the machine's own kernel: the calls of libc, and its errno as OSError.
 
-They take and return what those take and return, so that one table of calls can be made on both. An address that is a
-tuple or a name is packed here; a `Sockaddr` and None go to the kernel as they are.
+They take and return what those take and return, so that the same calls can be made on both: by a table of all calls
+(tests/parity), and by scripts of packetdrill. An address that is a tuple or a name is packed here; a `Sockaddr` and
+None go to the kernel as they are. What the functions do is said there.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket as system_socket
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lunar.syscalls import Sockaddr
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_ROOM = 65_536
-AF_UNIX, AF_INET = 1, 2
+_ROOM: Final = 65_536  # what there is room for at least, whatever size a call says
+_MOST_ROOM: Final = 1 << 26
+AF_UNIX: Final = 1
+AF_INET: Final = 2
+AF_INET6: Final = 10
 
 
 class _Iovec(ctypes.Structure):
@@ -45,11 +50,16 @@ def _call(name: str, *args: Any) -> int:
 
 _LONG = {
     "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg", "read", "readv", "write", "writev", "sendfile",
+    "splice",
 }  # fmt: skip
 
 
 def _size(number: int) -> ctypes.c_size_t:
     return ctypes.c_size_t(number & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _room(size: int) -> Any:
+    return ctypes.create_string_buffer(min(max(size, _ROOM), _MOST_ROOM))
 
 
 def _packed(address: Any) -> tuple[bytes | None, int]:
@@ -58,6 +68,10 @@ def _packed(address: Any) -> tuple[bytes | None, int]:
     if isinstance(address, Sockaddr):
         return bytes(address), len(address)
     if isinstance(address, tuple):
+        if ":" in address[0]:
+            made_six = struct.pack("=H", AF_INET6) + struct.pack(">HI", address[1], 0)
+            made_six += system_socket.inet_pton(AF_INET6, address[0]) + bytes(4)
+            return made_six, len(made_six)
         made = Sockaddr.inet(*address)
         return bytes(made), len(made)
     name = os.fsencode(address) if isinstance(address, str) else bytes(address)
@@ -70,6 +84,8 @@ def _unpacked(raw: bytes) -> Any:
         return None
     if raw[0] == AF_INET:
         return ".".join(map(str, raw[4:8])), int.from_bytes(raw[2:4], "big")
+    if raw[0] == AF_INET6:
+        return system_socket.inet_ntop(AF_INET6, raw[8:24]), int.from_bytes(raw[2:4], "big")
     if raw[2:3] == b"\0":
         return raw[2:]
     return os.fsdecode(raw[2:].partition(b"\0")[0])
@@ -189,13 +205,13 @@ def sendmsg(fd: int, buffers: Sequence[Any], ancillary: Any = (), flags: int = 0
 
 
 def recv(fd: int, size: int, flags: int = 0) -> bytes:
-    room = ctypes.create_string_buffer(_ROOM)
+    room = _room(size)
     count = _call("recv", fd, room, _size(size), flags)
     return room.raw[: min(count, size)].ljust(count, b"\0")
 
 
 def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Any]:
-    room = ctypes.create_string_buffer(_ROOM)
+    room = _room(size)
     name = ctypes.create_string_buffer(128)
     length = ctypes.c_uint32(128)
     count = _call("recvfrom", fd, room, _size(size), flags, name, ctypes.byref(length))
@@ -215,13 +231,27 @@ def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tupl
     header, kept = _message([room], None)
     name = ctypes.create_string_buffer(128)
     header.name, header.namelen = ctypes.addressof(name), 128
+    control = ctypes.create_string_buffer(max(1, ancillary_size))
+    if ancillary_size:
+        header.control, header.controllen = ctypes.addressof(control), ancillary_size
     count = _call("recvmsg", fd, ctypes.byref(header), flags)
     data = kept[1].raw[: min(count, size)].ljust(count, b"\0")
-    return data, [], header.flags, _unpacked(name.raw[: header.namelen]) or None
+    items = _control_items(control.raw[: header.controllen] if ancillary_size else b"")
+    return data, items, header.flags, _unpacked(name.raw[: header.namelen]) or None
+
+
+def _control_items(control: bytes) -> list[tuple[int, int, bytes]]:
+    """(level, type, data) of each `struct cmsghdr` in a buffer of control messages, cmsg(3)."""
+    items = []
+    while len(control) >= 16:
+        length, level, type = struct.unpack_from("Qii", control)
+        items.append((level, type, control[16:length]))
+        control = control[-(-length // 8) * 8 :]
+    return items
 
 
 def read(fd: int, size: int) -> bytes:
-    room = ctypes.create_string_buffer(_ROOM)
+    room = _room(size)
     count = _call("read", fd, room, _size(size))
     return room.raw[:count]
 
@@ -243,6 +273,17 @@ def writev(fd: int, buffers: Sequence[Any]) -> int:
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
     where = None if offset is None else ctypes.byref(ctypes.c_longlong(offset))
     return _call("sendfile", out_fd, in_fd, where, _size(count))
+
+
+def splice(
+    in_fd: int, in_offset: int | None, out_fd: int, out_offset: int | None, count: int, flags: int
+) -> int:
+    where = [None if at is None else ctypes.byref(ctypes.c_longlong(at)) for at in (in_offset, out_offset)]
+    return _call("splice", in_fd, where[0], out_fd, where[1], _size(count), ctypes.c_uint(flags))
+
+
+def open(path: str, flags: int, mode: int = 0) -> int:
+    return _call("open", os.fsencode(path), flags, mode)
 
 
 def eventfd(count: int, flags: int) -> int:
