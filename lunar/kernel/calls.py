@@ -207,7 +207,7 @@ def sendmsg(fd: int, buffers: Sequence[Any], ancillary: Any = (), flags: int = 0
 def recv(fd: int, size: int, flags: int = 0) -> bytes:
     room = _room(size)
     count = _call("recv", fd, room, _size(size), flags)
-    return room.raw[: min(count, size)].ljust(count, b"\0")
+    return bytes(room.raw[: min(count, size)].ljust(count, b"\0"))
 
 
 def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Any]:
@@ -253,7 +253,7 @@ def _control_items(control: bytes) -> list[tuple[int, int, bytes]]:
 def read(fd: int, size: int) -> bytes:
     room = _room(size)
     count = _call("read", fd, room, _size(size))
-    return room.raw[:count]
+    return bytes(room.raw[:count])
 
 
 def readv(fd: int, buffers: Sequence[Any]) -> int:
@@ -324,7 +324,7 @@ class _Pollfd(ctypes.Structure):
 
 def poll(descriptors: Iterable[tuple[int, int]], timeout_ms: int = -1) -> list[tuple[int, int]]:
     asked = list(descriptors)
-    made = (_Pollfd * len(asked))(*((fd, events, 0) for fd, events in asked))
+    made = (_Pollfd * len(asked))(*[_Pollfd(fd, events, 0) for fd, events in asked])
     _call("poll", made, ctypes.c_ulong(len(asked)), timeout_ms)
     return [(one.fd, one.revents & 0xFFFF) for one in made if one.revents]
 
