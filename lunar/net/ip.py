@@ -89,7 +89,10 @@ class Counters:
         self.tcp_dsack_old_sent: i64 = 0  # TCPDSACKOldSent: told the peer of a duplicate of what was read or in order
         self.tcp_dsack_ofo_sent: i64 = 0  # TCPDSACKOfoSent: of what waits beyond a hole
         self.tcp_ack_compressed: i64 = 0  # TCPAckCompressed: ACKs that were gathered into one
+        self.tcp_prune_called: i64 = 0  # PruneCalled: a receive buffer was full
+        self.tcp_ofo_pruned: i64 = 0  # OfoPruned: what waited beyond holes was given up
         self.tcp_rcv_pruned: i64 = 0  # RcvPruned: dropped for want of receive buffer
+        self.tcp_beyond_window: i64 = 0  # BeyondWindow: dropped, since its end is beyond the window
 
 
 class Ip:

@@ -66,7 +66,6 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
-    "net.ipv4.tcp_adv_win_scale": _tcp("tcp_adv_win_scale", -31, 31),
     "net.ipv4.tcp_comp_sack_delay_ns": _tcp("tcp_comp_sack_delay_ns", 0, _INT_MAX),
     "net.ipv4.tcp_comp_sack_nr": _tcp("tcp_comp_sack_nr", 0, 255),
     "net.ipv4.tcp_dsack": _tcp("tcp_dsack", 0, 1),

@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, PSH, SYN, TcpSegment
-from lunar.tcp import output, sack_report, timers, window
+from lunar.tcp import output, receive_buffer, sack_report, timers, window
 from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX
@@ -25,7 +25,7 @@ def data_received(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
     """New data of `size` bytes came in order: an ACK is owed, and there is something to learn about the peer."""
     now: i64 = tcb.scheduler.now_ns
     tcb.ack_scheduled = True
-    _measure_segment(tcb, segment, size)
+    measure_segment(tcb, segment, size)
     window.measure_rtt(tcb, segment.ts_ecr if segment.has_timestamps else -1, size)
     if tcb.ato_ns == 0:
         # The first data of the connection.
@@ -42,12 +42,14 @@ def data_received(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
             more_quick(tcb)
     tcb.last_received_ns = now
     if size >= 128:
-        window.grow(tcb)
+        window.grow(tcb, size)
 
 
-def _measure_segment(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
+def measure_segment(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
     """Estimate the peer's full segment, and note whether this one was smaller: then a write ended here."""
     if size >= tcb.rcv_mss:
+        if size > tcb.rcv_mss:
+            receive_buffer.measure(tcb, size)
         tcb.rcv_mss = min(size, tcb.advmss)
         if segment.flags & PSH and tcb.pushed == 0:
             tcb.pushed = 1

@@ -17,7 +17,18 @@ from mypy_extensions import i64
 from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import ACK, FIN, RST, SYN, URG, TcpSegment
 from lunar.tcp import ack as acknowledgment
-from lunar.tcp import delayed_ack, output, reassembly, sack_report, send_buffer, time_wait, timers, urgent, window
+from lunar.tcp import (
+    delayed_ack,
+    output,
+    reassembly,
+    receive_buffer,
+    sack_report,
+    send_buffer,
+    time_wait,
+    timers,
+    urgent,
+    window,
+)
 from lunar.tcp.congestion import INITIAL_WINDOW
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
@@ -76,12 +87,13 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
         tcb.out_of_order
         or tcb.urgent_state == urgent.AWAITED
         or size > tcb.rcv_wup + tcb.rcv_wnd - nxt
-        or tcb.received.size + size > tcb.rcvbuf
+        or tcb.rmem > tcb.rcvbuf
     ):
         return False
     acknowledgment.process(tcb, segment, nxt, ack, size)
     if size > 0:
         tcb.received.append(payload)
+        receive_buffer.queued(tcb, size)
         tcb.rcv_nxt = nxt + size
         tcb.bytes_received += size
         tcb.pending_wake |= POLLIN
@@ -165,6 +177,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
 def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
     """First to fourth: PAWS, the sequence number, RST, SYN. False when the segment needs no more processing."""
     flags: i64 = segment.flags
+    size: i64 = len(segment.payload)
     # RFC 7323 (5.3) R1: PAWS. A RST is exempt.
     if segment.has_timestamps and tcb.timestamps and before(segment.ts_val, tcb.ts_recent):
         if tcb.scheduler.now_ns - tcb.ts_recent_ns < PAWS_IDLE_NS and not _reordered_ack(tcb, segment, seq, end):
@@ -180,6 +193,12 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
         if flags & SYN:
             output.send_challenge_ack(tcb)
             return False
+        _answer_old(tcb, seq, end, flags)
+        return False
+
+    # Linux since 6.17: nor what ends beyond it, unless the queue is empty (then a peer that miscounts gets on).
+    if size > 0 and tcb.received.size > 0 and seq + size > tcb.rcv_nxt + window.remaining(tcb):
+        tcb.ip.counters.tcp_beyond_window += 1
         _answer_old(tcb, seq, end, flags)
         return False
 
@@ -242,6 +261,7 @@ def _fin(tcb: Tcb) -> None:
     tcb.read_shut = True
     tcb.out_of_order.clear()
     tcb.out_of_order_bytes = 0
+    tcb.rmem_held = 0
     sack_report.advanced(tcb)
     tcb.pending_wake |= POLLIN | POLLRDHUP
     if tcb.write_shut:

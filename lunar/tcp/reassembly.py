@@ -10,7 +10,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLIN
 from lunar.packet import TcpSegment
-from lunar.tcp import delayed_ack, output, sack_report, window
+from lunar.tcp import delayed_ack, output, receive_buffer, sack_report, window
 from lunar.tcp.tcb import Held, Tcb
 
 
@@ -33,10 +33,12 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
             _out_of_window(tcb)
             return False
         tcb.ack_scheduled = True
-        if not _fits(tcb, size):
+        if not _fits(tcb, True):
             return False
         tcb.ip.counters.tcp_out_of_order += 1
         tcb.rcv_ooopack += 1
+        if size > 0:
+            delayed_ack.measure_segment(tcb, segment, size)
         _hold(tcb, seq, payload, fin)
         return False
     if seq < nxt:
@@ -47,9 +49,10 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
         if left == 0:
             _out_of_window(tcb)
             return False
-        if not _fits(tcb, size):
+        if not _fits(tcb, False):
             return False
         tcb.received.append(payload)
+        receive_buffer.queued(tcb, size)
         tcb.rcv_nxt = nxt + size
         tcb.bytes_received += size
         tcb.pending_wake |= POLLIN
@@ -65,11 +68,10 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
     return fin
 
 
-def _fits(tcb: Tcb, size: i64) -> bool:
-    """Whether the receive buffer has room for it, whatever was offered; if not it is dropped, and counted."""
-    if tcb.received.size + tcb.out_of_order_bytes + size <= tcb.rcvbuf:
+def _fits(tcb: Tcb, early: bool) -> bool:
+    """Whether the receive buffer has room for it, whatever was offered; if not it is dropped, and the peer told."""
+    if receive_buffer.fits(tcb, early):
         return True
-    tcb.ip.counters.tcp_rcv_pruned += 1
     tcb.ack_scheduled = True
     tcb.ack_now = True
     return False
@@ -104,7 +106,7 @@ def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
     while at < len(queue) and queue[at].end_seq <= end:
         # It covers the one after.
         covered = queue.pop(at)
-        tcb.out_of_order_bytes -= covered.end_seq - covered.seq
+        _release(tcb, covered.end_seq - covered.seq)
         sack_report.duplicate_more(tcb, covered.seq, covered.end_seq)
         if covered.fin and covered.end_seq == end:
             fin = True
@@ -117,9 +119,22 @@ def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
         return
     queue.insert(at, Held(seq, end, payload, fin))
     tcb.out_of_order_bytes += end - seq
+    tcb.rmem_held += receive_buffer.truesize(end - seq)
+    if tcb.sack_ok:
+        window.grow(tcb, end - seq)
     if sack_report.forgets_untold(tcb, first, last):
         output.send_ack(tcb)
     sack_report.arrived(tcb, first, last)
+
+
+def _release(tcb: Tcb, size: i64) -> None:
+    """A piece of `size` bytes waits no longer."""
+    tcb.out_of_order_bytes -= size
+    if tcb.out_of_order_bytes == 0:
+        tcb.rmem_held = 0
+    else:
+        # A buffer that was packed meanwhile charges less.
+        tcb.rmem_held = max(tcb.rmem_held - receive_buffer.truesize(size), 0)
 
 
 def _drain(tcb: Tcb) -> bool:
@@ -132,13 +147,14 @@ def _drain(tcb: Tcb) -> bool:
         if held.seq > tcb.rcv_nxt:
             break
         count += 1
-        tcb.out_of_order_bytes -= held.end_seq - held.seq
+        _release(tcb, held.end_seq - held.seq)
         if held.seq < tcb.rcv_nxt:
             # What filled the hole had this already.
             sack_report.duplicate_more(tcb, held.seq, min(held.end_seq, tcb.rcv_nxt))
         if held.end_seq > tcb.rcv_nxt:
             payload = held.payload[tcb.rcv_nxt - held.seq :] if held.seq < tcb.rcv_nxt else held.payload
             tcb.received.append(payload)
+            receive_buffer.queued(tcb, len(payload))
             tcb.bytes_received += len(payload)
             tcb.rcv_nxt = held.end_seq
         if held.fin and held.end_seq == tcb.rcv_nxt:

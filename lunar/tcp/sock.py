@@ -20,6 +20,7 @@ from lunar.tcp import (
     delayed_ack,
     listen,
     output,
+    receive_buffer,
     send_buffer,
     time_wait,
     timeouts,
@@ -361,8 +362,9 @@ class TcpSock(Tcb):
             if peek:
                 return queue.peek(size)
             data = queue.take(size)
+            receive_buffer.taken(self, size)
         if self.state != CLOSED:
-            window.adjust(self)
+            receive_buffer.adjust(self)
             delayed_ack.after_read(self, size)
         return data
 
@@ -456,6 +458,7 @@ class TcpSock(Tcb):
             self._stop_listening()
         unread: i64 = self.received.size
         self.received.clear()
+        self.rmem = 0
         self.read_shut = True
         self.orphan = True
         state: i64 = self.state

@@ -25,7 +25,6 @@ class Sysctls:
         self.tcp_wmem_default: i64 = 16_384
         self.tcp_wmem_max: i64 = 4_194_304
         self.tcp_moderate_rcvbuf: i64 = 1
-        self.tcp_adv_win_scale: i64 = 1
         # Options of the handshake.
         self.tcp_timestamps: i64 = 1
         self.tcp_window_scaling: i64 = 1

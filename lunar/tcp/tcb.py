@@ -200,6 +200,11 @@ class Tcb(Sock):
         self.received: ByteQueue = ByteQueue()
         self.out_of_order: list[Held] = []  # by sequence, without overlaps
         self.out_of_order_bytes: i64 = 0
+        # Memory, receive_buffer.py: of the receive queue, of what waits beyond holes; what the last packet has left.
+        self.rmem: i64 = 0
+        self.rmem_held: i64 = 0
+        self.rmem_tail: i64 = 0
+        self.scaling_ratio: i64 = 128
         self.sack_report: Report | None = None  # None as long as nothing came out of order or twice
         self.rcv_ooopack: i64 = 0  # segments that came out of order
         self.bytes_received: i64 = 0
@@ -358,9 +363,11 @@ class Tcb(Sock):
         self.retrans_out = 0
         self.out_of_order.clear()
         self.out_of_order_bytes = 0
+        self.rmem_held = 0
         self.ack_scheduled = False
         if self.orphan:
             self.received.clear()
+            self.rmem = 0
             self.release_port()
 
     def fail(self, errno: i64) -> None:

@@ -17,6 +17,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLIN, POLLPRI
 from lunar.packet import URG, TcpSegment
+from lunar.tcp import receive_buffer
 from lunar.tcp.tcb import CLOSED, LISTEN, Tcb
 
 # What became of the last mark.
@@ -86,6 +87,7 @@ def _pointer_arrived(tcb: Tcb, segment: TcpSegment, seq: i64) -> None:
     if tcb.urgent_state != NONE and tcb.urgent_seq == reading and not tcb.oob_inline and tcb.received.size > 0:
         # The program stands at the old mark, whose byte is not for it to read. This one makes it forget that.
         tcb.received.take(1)
+        receive_buffer.taken(tcb, 1)
     tcb.urgent_state = AWAITED
     tcb.urgent_seq = mark
     hook = tcb.on_urgent
@@ -154,6 +156,7 @@ def take(tcb: Tcb, size: i64, peek: bool) -> bytes:
         if peek:
             return queue.peek(size)
         data = queue.take(size)
+        receive_buffer.taken(tcb, size)
         if ahead < size:
             tcb.urgent_state = NONE
         return data
@@ -163,4 +166,6 @@ def take(tcb: Tcb, size: i64, peek: bool) -> bytes:
         return queue.peek(size + 1)[1:] if size > 0 else b""
     queue.take(1)
     tcb.urgent_state = NONE
-    return queue.take(size) if size > 0 else b""
+    data = queue.take(size) if size > 0 else b""
+    receive_buffer.taken(tcb, size + 1)
+    return data

@@ -1,9 +1,8 @@
-"""The window that we offer: how much, when to say so, and how the receive buffer grows.
+"""The window that we offer: how much, and when to say so.
 
-RFC 9293 section 3.8.6; Linux' choices where it leaves room. Half of the receive buffer is offered, as on Linux, where
-the other half stands for overhead. The offer starts small and grows with the data that comes (`rcv_ssthresh`), never
-takes back what it gave, and is zero rather than silly (section 3.8.6.2.2). Dynamic right-sizing (Fisk and Feng, 2001)
-measures what the program reads in a round trip and makes the buffer hold twice as much.
+RFC 9293 section 3.8.6; Linux' choices where it leaves room. What the receive buffer can promise is said by
+receive_buffer.py. The offer starts with half of it, grows with the data that comes (`rcv_ssthresh`), never takes back
+what it gave, and is zero rather than silly (section 3.8.6.2.2).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.tcp import receive_buffer
 from lunar.tcp.tcb import Tcb
 
 # RFC 7323 (2.3)
@@ -41,8 +41,12 @@ def scale(tcb: Tcb) -> i64:
 def start(tcb: Tcb) -> None:
     """The connection is established: the buffers' bookkeeping begins."""
     now: i64 = tcb.scheduler.now_ns
-    full: i64 = tcb.rcvbuf >> 1
-    tcb.window_clamp = min(full, 65_535 << tcb.rcv_wscale)
+    full: i64 = receive_buffer.window_of(tcb, tcb.rcvbuf)
+    clamp: i64 = min(full, 65_535 << tcb.rcv_wscale)
+    # Linux keeps a segment back at first.
+    if clamp > 2 * tcb.advmss and clamp + tcb.advmss > full:
+        clamp = max(2 * tcb.advmss, full - tcb.advmss)
+    tcb.window_clamp = clamp
     tcb.rcv_ssthresh = min(tcb.rcv_wnd, tcb.window_clamp)
     tcb.tuning_space = min(tcb.rcv_wnd, 10 * tcb.advmss)
     tcb.tuning_seq = tcb.rcv_nxt
@@ -52,8 +56,8 @@ def start(tcb: Tcb) -> None:
 
 
 def free_space(tcb: Tcb) -> i64:
-    """How many more bytes the receive buffer should take; negative when more came than was offered."""
-    return (tcb.rcvbuf >> 1) - tcb.received.size - tcb.out_of_order_bytes
+    """How many more bytes the receive buffer can promise; negative when more came than was offered."""
+    return receive_buffer.window_of(tcb, tcb.rcvbuf - tcb.rmem - tcb.rmem_held)
 
 
 def remaining(tcb: Tcb) -> i64:
@@ -64,8 +68,9 @@ def remaining(tcb: Tcb) -> i64:
 
 def choose(tcb: Tcb) -> i64:
     """The window that we would like to offer now, in bytes."""
-    allowed: i64 = tcb.rcvbuf >> 1
-    free: i64 = allowed - tcb.received.size - tcb.out_of_order_bytes
+    ratio: i64 = tcb.scaling_ratio
+    allowed: i64 = tcb.rcvbuf * ratio >> 8
+    free: i64 = (tcb.rcvbuf - tcb.rmem - tcb.rmem_held) * ratio >> 8
     full: i64 = min(tcb.window_clamp, allowed)
     mss: i64 = min(tcb.rcv_mss, full)
     if mss <= 0:
@@ -106,11 +111,29 @@ def advertise(tcb: Tcb) -> i64:
     return new >> shift
 
 
-def grow(tcb: Tcb) -> None:
-    """A segment of data came: offer two segments more, up to what the buffer holds."""
+def grow(tcb: Tcb, size: i64) -> None:
+    """A segment with `size` bytes came: offer two segments more, up to what the buffer holds.
+
+    Small segments, whose data is worth less than the ratio says, let the offer grow while it is small only.
+    """
     room: i64 = min(tcb.window_clamp, free_space(tcb)) - tcb.rcv_ssthresh
-    if room > 0:
-        tcb.rcv_ssthresh += min(room, 2 * tcb.advmss)
+    if room <= 0:
+        return
+    worth: i64 = receive_buffer.window_of(tcb, receive_buffer.truesize(size))
+    more: i64 = 0
+    if worth <= size:
+        more = 2 * tcb.advmss
+    else:
+        worth >>= 1
+        bound: i64 = receive_buffer.window_of(tcb, tcb.tables.sysctls.tcp_rmem_max) >> 1
+        while tcb.rcv_ssthresh <= bound:
+            if worth <= size:
+                more = 2 * tcb.rcv_mss
+                break
+            worth >>= 1
+            bound >>= 1
+    if more > 0:
+        tcb.rcv_ssthresh += min(room, max(more, 2 * size))
         # The peer should hear of it soon.
         tcb.quick_acks |= 1
 
@@ -135,24 +158,3 @@ def measure_rtt(tcb: Tcb, ts_ecr: i64, size: i64) -> None:
                 tcb.rcv_rtt_ns = measured
             else:
                 tcb.rcv_rtt_ns += (measured - tcb.rcv_rtt_ns) >> 3
-
-
-def adjust(tcb: Tcb) -> None:
-    """The program has read: once a round trip, see whether the buffer should grow."""
-    now: i64 = tcb.scheduler.now_ns
-    if tcb.rcv_rtt_ns == 0 or now - tcb.tuning_stamp_ns < tcb.rcv_rtt_ns:
-        return
-    read_seq: i64 = tcb.rcv_nxt - tcb.received.size
-    copied: i64 = read_seq - tcb.tuning_seq
-    if copied > tcb.tuning_space and tcb.tuning_space > 0:
-        if not tcb.rcvbuf_locked:
-            # Twice what was read, and room for the sender's slow start to grow by half again in the meantime.
-            wanted: i64 = 2 * copied + 16 * tcb.advmss
-            wanted += 2 * (wanted * (copied - tcb.tuning_space) // tcb.tuning_space)
-            size: i64 = min(2 * wanted, tcb.tables.sysctls.tcp_rmem_max)
-            if size > tcb.rcvbuf:
-                tcb.rcvbuf = size
-                tcb.window_clamp = min(size >> 1, 65_535 << tcb.rcv_wscale)
-        tcb.tuning_space = copied
-    tcb.tuning_seq = read_seq
-    tcb.tuning_stamp_ns = now

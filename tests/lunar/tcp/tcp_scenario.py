@@ -231,8 +231,9 @@ def describe_segment(segment: TcpSegment) -> str:
 
 
 def established(
-    timestamps: bool = False, rtt: int = ms(100), window: int = 65535, wscale: int = -1, mss: int = 1460
-) -> Scenario:
+    timestamps: bool = False, rtt: int = ms(100), window: int = 65535, wscale: int = -1, mss: int = 1460,
+    sack: bool = False,
+) -> Scenario:  # fmt: skip
     """A connection that the host opened; the SYN-ACK came after `rtt`, at time 0.
 
     With an RTT of 100 ms: SRTT 100 ms, four times RTTVAR 200 ms, RTO 300 ms.
@@ -242,7 +243,10 @@ def established(
     scenario.start = rtt
     scenario.timestamps = timestamps
     scenario.forget()
-    scenario.gets(at=0, seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, window=window, mss=mss, window_scale=wscale)
+    scenario.gets(
+        at=0, seq=REMOTE, ack=LOCAL + 1, flags=SYN | ACK, window=window, mss=mss, window_scale=wscale,
+        sack_permitted=sack,
+    )  # fmt: skip
     assert sock.state == 1
     scenario.window_shift = int(sock.rcv_wscale)
     scenario.sends(at=0, seq=LOCAL + 1, ack=REMOTE + 1, flags=ACK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s
+from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, TcpSegment, established, ms, s
 
 from lunar.net.sock import POLLIN, POLLRDHUP
 
@@ -226,7 +226,9 @@ def test_window_shrinks_as_data_waits_but_its_edge_stays() -> None:
 
 def test_window_closes_when_nobody_reads() -> None:
     t = established()
-    seq = fill(t, 44)
+    # As Linux 6.18 does it: full segments are worth 162 / 256 of their memory, so 131,072 bytes promise 82,944. The
+    # promise grows to what is then left, 75,920, never shrinks, and is rounded up to the scale at each ACK.
+    seq = fill(t, 62)
     t.run(s(1))
     assert t.medium.sent[-1][1].window < 2 * MSS
     t.forget()
@@ -254,10 +256,175 @@ def test_reading_tells_of_the_window_when_it_has_doubled() -> None:
 
 def test_data_beyond_the_buffer_is_dropped_and_counted() -> None:
     t = established()
-    t.sock.rcvbuf = 4000  # smaller than what was offered
+    t.sock.rcvbuf = 4000  # smaller than what was offered: a segment takes 2304
+    t.sock.rcvbuf_locked = True
     fill(t, 4)
     assert t.sock.info().bytes_received == 2 * MSS
     assert t.host.count.tcp_rcv_pruned == 2
+
+
+def test_a_full_buffer_grows_before_anything_is_dropped() -> None:
+    t = established()
+    t.sock.rcvbuf = 4000
+    fill(t, 4)
+    assert t.sock.info().bytes_received == 4 * MSS
+    assert t.sock.rcvbuf == 3 * 2304  # what was there when the fourth came
+    assert (t.host.count.tcp_prune_called, t.host.count.tcp_rcv_pruned) == (2, 0)
+
+
+def test_memory_is_charged_and_returns() -> None:
+    t = established()
+    fill(t, 3)
+    assert t.sock.rmem == 3 * 2304
+    t.gets(at=0, seq=REMOTE + 1 + 9 * MSS, data=b"x" * 100)  # 100 + 424 bytes: a small head
+    assert t.sock.rmem_held == 960
+    t.read(MSS)
+    assert t.sock.rmem == 2 * 2304
+    t.read()
+    assert (t.sock.rmem, t.sock.rmem_held) == (0, 960)
+
+
+def test_small_segments_share_a_packet() -> None:
+    t = established()
+    t.gets(at=0, seq=REMOTE + 1, data=b"x" * 100)
+    t.gets(at=0, seq=REMOTE + 101, data=b"x" * 100)  # 704 - 424 - 100 leave 180
+    assert t.sock.rmem == 960
+    t.gets(at=0, seq=REMOTE + 201, data=b"x" * 100)
+    assert t.sock.rmem == 2 * 960
+
+
+def test_what_waits_beyond_holes_is_given_up_last_first() -> None:
+    t = established(sack=True)
+    t.sock.rcvbuf_locked = True
+    t.sock.rcvbuf = 8704  # room for two packed pages
+    for place in (1, 3, 5, 7, 9, 11):
+        t.gets(at=0, seq=REMOTE + 1 + place * MSS, data=b"x" * MSS)
+    # Four of 2304 bytes are too much, but packed into pages they leave room; and so do five.
+    assert (t.host.count.tcp_prune_called, t.host.count.tcp_ofo_pruned) == (2, 0)
+    t.gets(at=0, seq=REMOTE + 1 + 13 * MSS, data=b"x" * MSS)  # six do not fit two pages: the last goes
+    assert t.host.count.tcp_ofo_pruned == 1
+    assert [int(held.seq - t.sock.irs - 1) // MSS for held in t.sock.out_of_order] == [1, 3, 5, 7, 9, 13]
+    assert t.sock.out_of_order[0].seq - t.sock.irs == 1 + MSS
+
+
+def test_what_ends_beyond_the_window_is_refused_when_something_waits() -> None:
+    t = established()
+    t.gets(at=0, seq=REMOTE + 1, data=b"x")
+    left = int(t.sock.rcv_wup + t.sock.rcv_wnd - t.sock.rcv_nxt)
+    t.forget()
+    t.gets(at=ms(1), seq=REMOTE + 2, data=b"x" * (left + 1))
+    t.sends(at=ms(1), ack=REMOTE + 2)
+    assert t.host.count.tcp_beyond_window == 1
+    t.read()
+    t.forget()
+    t.gets(at=ms(2), seq=REMOTE + 2, data=b"x" * (left + 1))  # the queue is empty: taken, as Linux does
+    assert len(t.read() or b"") == left + 1
+
+
+# SACK, RFC 2018 and RFC 2883.
+
+
+def blocks(segment: TcpSegment) -> list[tuple[int, int]]:
+    """The blocks of a segment, relative to REMOTE + 1."""
+    start = REMOTE + 1
+    return [(left - start, right - start) for left, right in segment.sack_blocks or []]
+
+
+def piece(t: Scenario, at: int, left: int, right: int, flags: int = ACK) -> None:
+    t.gets(at=at, seq=REMOTE + 1 + left, data=b"x" * (right - left), flags=flags)
+
+
+def test_the_newest_block_comes_first() -> None:
+    t = established(sack=True)
+    piece(t, 0, 2000, 3000)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(2000, 3000)]
+    piece(t, 0, 4000, 5000)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(4000, 5000), (2000, 3000)]
+    piece(t, 0, 3000, 4000)  # joins both
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(2000, 5000)]
+    piece(t, ms(1), 0, 1000)
+    assert blocks(t.sends(at=ms(1), ack=REMOTE + 1001)) == [(2000, 5000)]
+    piece(t, ms(1), 1000, 2000)
+    assert blocks(t.sends(at=ms(1), ack=REMOTE + 5001)) == []
+
+
+def test_with_timestamps_there_is_room_for_three() -> None:
+    t = established(timestamps=True, sack=True)
+    for left in (1000, 3000, 5000):
+        piece(t, 0, left, left + 1000)
+    t.forget()
+    piece(t, ms(1), 7000, 8000)
+    t.run(ms(10))
+    answer = t.sends(at=ms(2), ack=REMOTE + 1)
+    assert blocks(answer) == [(7000, 8000), (5000, 6000), (3000, 4000)]
+    assert answer.size_bytes == 20 + 20 + 12 + 4 + 3 * 8
+
+
+def test_no_blocks_where_the_peer_does_not_permit() -> None:
+    t = established()
+    piece(t, 0, 2000, 3000)
+    assert t.sends(at=0, ack=REMOTE + 1).sack_blocks is None
+
+
+def test_a_duplicate_is_told_once() -> None:
+    t = established(sack=True)
+    piece(t, 0, 0, 1000)
+    t.sends(at=0, ack=REMOTE + 1001)
+    piece(t, 0, 0, 1000)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1001)) == [(0, 1000)]
+    piece(t, ms(1), 500, 1500)  # half of it
+    assert blocks(t.sends(at=ms(1), ack=REMOTE + 1501)) == [(500, 1000)]
+    piece(t, ms(1), 1500, 2500)
+    assert blocks(t.sends(at=ms(1), ack=REMOTE + 2501)) == []
+    assert t.host.count.tcp_dsack_old_sent == 2
+
+
+def test_a_duplicate_beyond_a_hole_comes_before_its_block() -> None:
+    t = established(sack=True)
+    piece(t, 0, 1000, 2000)
+    t.forget()
+    piece(t, 0, 1000, 2000)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(1000, 2000), (1000, 2000)]
+    piece(t, 0, 1500, 2500)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(1500, 2000), (1000, 2500)]
+    assert t.host.count.tcp_dsack_ofo_sent == 2
+
+
+def test_what_filled_a_hole_and_more_is_told() -> None:
+    t = established(sack=True)
+    piece(t, 0, 1000, 2000)
+    t.forget()
+    piece(t, 0, 0, 1500)
+    assert blocks(t.sends(at=0, ack=REMOTE + 2001)) == [(1000, 1500)]
+
+
+def test_tcp_dsack_0_tells_of_no_duplicates() -> None:
+    t = established(sack=True)
+    t.tcp.tables.sysctls.tcp_dsack = 0
+    piece(t, 0, 0, 1000)
+    t.forget()
+    piece(t, 0, 0, 1000)
+    assert t.sends(at=0, ack=REMOTE + 1001).sack_blocks is None
+
+
+def test_after_three_duplicate_acks_the_next_are_gathered() -> None:
+    t = established(sack=True)  # SRTT 100 ms: a twentieth is more than the millisecond of tcp_comp_sack_delay_ns
+    for left in (1000, 2000, 3000):
+        piece(t, ms(1), left, left + 1000)
+        t.sends(at=ms(1), ack=REMOTE + 1)
+    for left in (4000, 5000, 6000):
+        piece(t, ms(2), left, left + 1000)
+    assert blocks(t.sends(at=ms(3), ack=REMOTE + 1)) == [(1000, 7000)]
+    t.sends_nothing(until=ms(9))
+    assert t.host.count.tcp_ack_compressed == 3
+
+
+def test_a_fin_beyond_a_hole_is_part_of_its_block() -> None:
+    t = established(sack=True)
+    piece(t, 0, 1000, 2000, ACK | FIN)
+    assert blocks(t.sends(at=0, ack=REMOTE + 1)) == [(1000, 2001)]
+    piece(t, 0, 0, 1000)
+    assert blocks(t.sends(at=0, ack=REMOTE + 2002)) == []
 
 
 def test_receive_buffer_grows_when_the_program_reads_fast() -> None:
