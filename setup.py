@@ -21,6 +21,7 @@ COMPILED = [
     "lunar/wire",
     "lunar/net",
     "lunar/tcp",
+    "lunar/tcp/congestion",
     "lunar/sockets",
     "lunar/links",
 ]

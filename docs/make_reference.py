@@ -54,7 +54,7 @@ PAGES: Final = (
     ),
     ("", "syscalls.", "lunar/sockaddr.py", ("Sockaddr",)),
     ("Parts to replace", "lunar.links.impairments.", "lunar/links/impairments.py", ("Impairment",)),
-    ("", "lunar.tcp.congestion.", "lunar/tcp/congestion.py", ("CongestionControl",)),
+    ("", "lunar.tcp.congestion.", "lunar/tcp/congestion/control.py", ("CongestionControl",)),
 )  # fmt: skip
 
 INTERNAL: Final = {

@@ -81,6 +81,11 @@ class Counters:
         self.tcp_timeouts: i64 = 0  # TCPTimeouts: the retransmission timer fired
         self.tcp_fast_retrans: i64 = 0
         self.tcp_delayed_acks: i64 = 0
+        # HyStart (congestion/cubic.py): how often each test ended slow start, and the sum of cwnd there.
+        self.tcp_hystart_train_detect: i64 = 0
+        self.tcp_hystart_train_cwnd: i64 = 0
+        self.tcp_hystart_delay_detect: i64 = 0
+        self.tcp_hystart_delay_cwnd: i64 = 0
         self.tcp_listen_overflows: i64 = 0
         self.tcp_listen_drops: i64 = 0
         self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp

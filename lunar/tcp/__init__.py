@@ -2,5 +2,5 @@
 
 demux.py finds the connection of a segment, input.py changes it, output.py sends. tcb.py is the state, sock.py what a
 program calls, listen.py the handshake's passive side, time_wait.py what stays behind. Loss is found in recovery.py and
-timeouts.py; congestion.py says how much may be in flight.
+timeouts.py; congestion/ says how much may be in flight.
 """

@@ -10,7 +10,8 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, SYN, TcpSegment
-from lunar.tcp import chronograph, congestion, output, recovery, rtt, timers
+from lunar.tcp import chronograph, output, rate, recovery, rtt, timers
+from lunar.tcp.congestion import cwnd
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, Tcb
 
 # What `process` made of it.
@@ -54,7 +55,7 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
                 tcb.max_window = offered
                 output.update_mss(tcb)
             if tcb.packets_out == 0 and tcb.unsent.size > 0:
-                congestion.restart_after_idle(tcb)
+                cwnd.restart_after_idle(tcb)
     if tcb.packets_out == 0:
         tcb.snd_una = ack
         if tcb.has_unsent():
@@ -63,9 +64,9 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     if ack == una:
         # RFC 5681 (2): a duplicate has no data, no new window, no SYN or FIN, while something is outstanding.
         if size == 0 and not window_moved and not segment.flags & (SYN | FIN):
-            recovery.on_ack(tcb, 0, False, True)
+            _repeated(tcb, True)
         elif tcb.ca_state != OPEN:
-            recovery.on_ack(tcb, 0, False, False)
+            _repeated(tcb, False)
         return TAKEN
     _advance(tcb, segment, ack)
     return TAKEN
@@ -74,6 +75,7 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
 def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
     """snd_una moves to `ack`: take what is acknowledged off the retransmission queue, measure, and go on sending."""
     now: i64 = tcb.scheduler.now_ns
+    sample = rate.begin(tcb)
     tcb.snd_una = ack
     tcb.retransmits = 0
     sent = tcb.sent
@@ -82,6 +84,7 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
     acked: i64 = 0
     removed: i64 = 0
     first_sent_ns: i64 = -1
+    last_sent_ns: i64 = -1
     retransmitted = False
     while head < count:
         record = sent[head]
@@ -99,9 +102,12 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
                 retransmitted = True
         if first_sent_ns < 0:
             first_sent_ns = record.sent_ns
+        last_sent_ns = -1 if marks & EVER_RETRANSMITTED else record.sent_ns
+        rate.delivered(tcb, record, sample)
         if not record.flags & SYN:
             acked += 1
     tcb.packets_out -= removed
+    tcb.delivered += removed
     if head == count:
         sent.clear()
         head = 0
@@ -120,7 +126,26 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
         chronograph.stop(tcb, chronograph.BUSY)
     else:
         tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
-    recovery.on_ack(tcb, acked, True, False)
+    sample.acked = removed
+    if last_sent_ns >= 0:
+        sample.rtt_ns = now - last_sent_ns
+        rate.update_min_rtt(tcb, sample.rtt_ns, False)
+    tcb.congestion.on_sample(tcb, sample)
+    growth: i64 = recovery.on_ack(tcb, acked, True, False)
+    rate.generate(tcb, sample, False)
+    cwnd.control(tcb, sample, growth)
+    if tcb.lost_out > tcb.retrans_out:
+        recovery.retransmit_lost(tcb, 0)
+
+
+def _repeated(tcb: Tcb, duplicate: bool) -> None:
+    """An ACK that acknowledges nothing new, while something is in flight or was lost."""
+    sample = rate.begin(tcb)
+    growth: i64 = recovery.on_ack(tcb, 0, False, duplicate)
+    rate.generate(tcb, sample, False)
+    cwnd.control(tcb, sample, growth)
+    if tcb.lost_out > tcb.retrans_out:
+        recovery.retransmit_lost(tcb, 0)
 
 
 def _probe_answered(tcb: Tcb) -> None:

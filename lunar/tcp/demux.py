@@ -17,7 +17,7 @@ from lunar.net.ip import Handler, Ip
 from lunar.packet import IcmpMessage, Packet, TcpSegment
 from lunar.tcp import input as arrival
 from lunar.tcp import listen, output, recovery, time_wait
-from lunar.tcp.congestion import NewReno
+from lunar.tcp.congestion import registry
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tables import Tables
@@ -31,12 +31,20 @@ class Tcp(Handler):
     def __init__(self, ip: Ip) -> None:
         self.ip: Ip = ip
         self.tables: Tables = Tables(ip)
-        self.congestion: Any = NewReno
+        self.tables.congestion = registry.find("cubic")
         self._last: TcpSock | None = None
+
+    @property
+    def congestion(self) -> Any:
+        return self.tables.congestion
+
+    @congestion.setter
+    def congestion(self, algorithm: Any) -> None:
+        self.tables.congestion = algorithm
 
     def create(self, family: i64) -> TcpSock:
         """A new socket, closed and unbound."""
-        return TcpSock(self.tables, family, self.congestion())
+        return TcpSock(self.tables, family, self.tables.congestion())
 
     def receive(self, packet: Packet, device: Device) -> None:
         counters = self.ip.counters

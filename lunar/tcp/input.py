@@ -29,7 +29,7 @@ from lunar.tcp import (
     urgent,
     window,
 )
-from lunar.tcp.congestion import INITIAL_WINDOW
+from lunar.tcp.congestion import cwnd
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -339,9 +339,7 @@ def establish(tcb: Tcb) -> None:
     output.update_mss(tcb)
     send_buffer.expand(tcb)
     window.start(tcb)
-    # RFC 6928 (2), RFC 5681 (3.1): one segment if the SYN was lost; Linux forgives the first.
-    tcb.set_cwnd(1 if tcb.total_retrans > 1 else INITIAL_WINDOW)
-    tcb.cwnd_stamp_ns = now
+    cwnd.start(tcb)
     tcb.last_sent_ns = now
     tcb.last_received_ns = now
     tcb.high_seq = tcb.iss

@@ -15,7 +15,9 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, congestion, sack_report, timers, urgent, window
+from lunar.tcp import chronograph, rate, sack_report, timers, urgent, window
+from lunar.tcp.congestion import cwnd
+from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
@@ -259,7 +261,7 @@ def push(tcb: Tcb, more: bool) -> None:
     if something:
         if not limited_by_cwnd:
             limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
-        congestion.validate(tcb, limited_by_cwnd)
+        cwnd.validate(tcb, limited_by_cwnd)
         if tcb.want_space and not limited_by_cwnd and tcb.unsent.size == 0:
             chronograph.start(tcb, chronograph.SNDBUF_LIMITED)
     elif tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
@@ -284,7 +286,11 @@ def _send_new(tcb: Tcb, size: i64, fin: bool) -> None:
         flags |= FIN
         end += 1
         tcb.fin_queued = False
-    tcb.sent.append(Sent(seq, end, payload, flags, now))
+    record = Sent(seq, end, payload, flags, now)
+    rate.sent(tcb, record)
+    if tcb.packets_out == 0:
+        tcb.congestion.on_event(tcb, TX_START)
+    tcb.sent.append(record)
     tcb.snd_nxt = end
     tcb.packets_out += 1
     if tcb.packets_out == 1:
@@ -345,6 +351,7 @@ def retransmit(tcb: Tcb, index: i64) -> i64:
         tcb.retrans_out += 1
     record.marks |= RETRANSMITTED | EVER_RETRANSMITTED
     record.sent_ns = now
+    rate.sent(tcb, record)
     tcb.note_retransmission(record)
     return transmit(tcb, record.seq, record.flags, record.payload)
 

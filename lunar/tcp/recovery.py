@@ -15,13 +15,17 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.tcp import output, timers
+from lunar.tcp.congestion.control import COMPLETE_CWR, TIMEOUT
 from lunar.tcp.tcb import DISORDER, LOSS, LOST, OPEN, RECOVERY, RETRANSMITTED, Tcb
 
 DUP_THRESHOLD: Final = 3  # RFC 5681 (3.2)
 
 
-def on_ack(tcb: Tcb, acked: i64, advanced: bool, duplicate: bool) -> None:
-    """An ACK came. `acked` segments left the retransmission queue; `advanced`: snd_una moved."""
+def on_ack(tcb: Tcb, acked: i64, advanced: bool, duplicate: bool) -> i64:
+    """An ACK came. `acked` segments left the retransmission queue; `advanced`: snd_una moved.
+
+    For how many segments cwnd may grow.
+    """
     state: i64 = tcb.ca_state
     if advanced and state >= RECOVERY and tcb.snd_una >= tcb.high_seq:
         tcb.sacked_out = 0
@@ -30,7 +34,8 @@ def on_ack(tcb: Tcb, acked: i64, advanced: bool, duplicate: bool) -> None:
             # RFC 6582 (3.2) step 3: a full acknowledgment. The first choice of the two, which prevents a burst.
             tcb.set_cwnd(min(tcb.ssthresh, max(tcb.in_flight(), 1) + 1))
             tcb.cwnd_stamp_ns = tcb.scheduler.now_ns
-            return
+            tcb.congestion.on_event(tcb, COMPLETE_CWR)
+            return 0
         state = OPEN
     if state == RECOVERY:
         if advanced:
@@ -42,22 +47,17 @@ def on_ack(tcb: Tcb, acked: i64, advanced: bool, duplicate: bool) -> None:
         elif duplicate:
             _count_duplicate(tcb)
             retransmit_lost(tcb, 0)
-        return
+        return 0
     if state == LOSS:
         if advanced:
             tcb.sacked_out = 0
-            if acked > 0:
-                tcb.congestion.on_ack(tcb, acked)
         elif duplicate and tcb.snd_nxt > tcb.high_seq:
             _count_duplicate(tcb)
-        retransmit_lost(tcb, 0)
-        return
+        return acked  # ack.py sends again what the window that has grown then allows
     if advanced:
         tcb.sacked_out = 0
         if state != OPEN:
             tcb.set_ca_state(OPEN)
-        if acked > 0:
-            tcb.congestion.on_ack(tcb, acked)
     elif duplicate:
         # RFC 3042, limited transmit: as `sacked_out` grows, new segments may go out.
         _count_duplicate(tcb)
@@ -65,6 +65,7 @@ def on_ack(tcb: Tcb, acked: i64, advanced: bool, duplicate: bool) -> None:
         # RFC 6582 (3.2) step 2, the careful variant: not for duplicates that our own retransmissions may have caused.
         if tcb.sacked_out >= DUP_THRESHOLD and tcb.snd_una > tcb.high_seq:
             _enter_recovery(tcb)
+    return acked
 
 
 def _count_duplicate(tcb: Tcb) -> None:
@@ -76,6 +77,7 @@ def _count_duplicate(tcb: Tcb) -> None:
 def _enter_recovery(tcb: Tcb) -> None:
     """RFC 5681 (3.2) steps 2 and 3: fast retransmit."""
     tcb.ip.counters.tcp_fast_retrans += 1
+    tcb.prior_cwnd = tcb.cwnd
     tcb.set_ssthresh(tcb.congestion.on_loss(tcb))
     tcb.set_cwnd(tcb.ssthresh)
     tcb.cwnd_count = 0
@@ -92,6 +94,7 @@ def _mark_head_lost(tcb: Tcb) -> None:
     if not head.marks & LOST:
         head.marks |= LOST
         tcb.lost_out += 1
+        tcb.lost += 1
         if tcb.sacked_out + tcb.lost_out > tcb.packets_out:
             tcb.sacked_out = tcb.packets_out - tcb.lost_out
 
@@ -118,8 +121,9 @@ def enter_loss(tcb: Tcb) -> None:
     state: i64 = tcb.ca_state
     # One reduction of ssthresh for each window of data; and once for a row of timeouts of the same segment.
     if state <= DISORDER or tcb.snd_una >= tcb.high_seq or (state == LOSS and tcb.retransmits == 0):
+        tcb.prior_cwnd = tcb.cwnd
         tcb.set_ssthresh(tcb.congestion.on_loss(tcb))
-    tcb.congestion.on_timeout(tcb)
+        tcb.congestion.on_event(tcb, TIMEOUT)
     mark_all_lost(tcb)
     tcb.set_cwnd(tcb.in_flight() + 1)
     tcb.cwnd_count = 0
@@ -135,6 +139,8 @@ def mark_all_lost(tcb: Tcb) -> None:
     at: i64 = tcb.sent_head
     while at < len(tcb.sent):
         record = tcb.sent[at]
+        if not record.marks & LOST:
+            tcb.lost += 1
         record.marks = (record.marks | LOST) & ~RETRANSMITTED
         tcb.lost_out += 1
         at += 1

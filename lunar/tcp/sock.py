@@ -16,10 +16,10 @@ from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLP
 from lunar.packet import SYN
 from lunar.tcp import (
     chronograph,
-    congestion,
     delayed_ack,
     listen,
     output,
+    rate,
     receive_buffer,
     send_buffer,
     time_wait,
@@ -28,7 +28,8 @@ from lunar.tcp import (
     urgent,
     window,
 )
-from lunar.tcp.congestion import CongestionControl
+from lunar.tcp.congestion import cwnd
+from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.info import TcpInfo
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
@@ -273,7 +274,10 @@ class TcpSock(Tcb):
         return child
 
     def spawn(self) -> Tcb:
-        child = TcpSock(self.tables, self.family, type(self.congestion)())
+        # What TCP_CONGESTION chose on the listener is inherited; else it is the host's default of now.
+        algorithm = type(self.congestion) if self.congestion_chosen else self.tables.congestion
+        child = TcpSock(self.tables, self.family, algorithm())
+        child.congestion_chosen = self.congestion_chosen
         self._give_options(child)
         child.progress = CONNECTED
         return child
@@ -326,8 +330,9 @@ class TcpSock(Tcb):
                 return -errno.EAGAIN
             data = data[:room]
             size = room
+        rate.check_app_limited(self)
         if self.packets_out == 0 and self.unsent.size == 0:
-            congestion.restart_after_idle(self)
+            cwnd.restart_after_idle(self)
         self.unsent.append(data)
         self.write_seq += size
         if self.chrono == chronograph.IDLE:

@@ -30,6 +30,11 @@ class Sysctls:
         self.tcp_window_scaling: i64 = 1
         self.tcp_sack: i64 = 1
         self.tcp_dsack: i64 = 1
+        # Congestion control (congestion/).
+        self.tcp_slow_start_after_idle: i64 = 1
+        self.tcp_pacing_ss_ratio: i64 = 200
+        self.tcp_pacing_ca_ratio: i64 = 120
+        self.tcp_min_rtt_wlen: i64 = 300
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44

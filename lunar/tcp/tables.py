@@ -7,12 +7,13 @@ binding rules need to know of whoever uses a port.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4
+from lunar.tcp.rate import Sample
 from lunar.tcp.sysctls import Sysctls
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class Tables:
     def __init__(self, ip: Ip) -> None:
         self.ip: Ip = ip
         self.sysctls: Sysctls = Sysctls()
+        # The class that new sockets get their congestion control from.
+        self.congestion: Any = None
+        self.sample: Sample = Sample()  # of the ACK that is being processed (rate.py)
         # (local address << 16 | port) -> (remote address << 16 | port) -> TcpSock, Request or TimeWait
         self.connections: dict[int, dict[int, object]] = {}
         self.listeners: dict[int, list[Tcb]] = {}  # by port, in the order of listen()

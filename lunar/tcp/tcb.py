@@ -20,7 +20,8 @@ from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import TCP
 from lunar.tcp import timers
 from lunar.tcp.byte_queue import ByteQueue
-from lunar.tcp.congestion import INFINITE_SSTHRESH, INITIAL_WINDOW, CongestionControl
+from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
+from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.tables import Bound, Tables
 from weaves.scheduler import Lane, Scheduler
 
@@ -78,6 +79,12 @@ class Sent:
         self.sent_ns: i64 = sent_ns  # the last time
         self.segs: i64 = 1
         self.marks: i64 = 0
+        # When it was sent (rate.py).
+        self.first_tx_ns: i64 = sent_ns
+        self.delivered_ns: i64 = -1
+        self.delivered: i64 = 0
+        self.delivered_ce: i64 = 0
+        self.app_limited: bool = False
 
 
 @final
@@ -164,7 +171,7 @@ class Tcb(Sock):
         # Congestion control.
         self.congestion: CongestionControl = congestion
         self.ca_state: i64 = OPEN
-        self.cwnd: i64 = INITIAL_WINDOW
+        self.cwnd: i64 = 10  # RFC 6928; cwnd.start
         self.ssthresh: i64 = INFINITE_SSTHRESH
         self.cwnd_count: i64 = 0
         self.high_seq: i64 = 0  # snd_nxt when the last recovery began: RFC 6582's "recover"
@@ -173,6 +180,24 @@ class Tcb(Sock):
         self.cwnd_usage_seq: i64 = 0
         self.cwnd_used: i64 = 0
         self.cwnd_stamp_ns: i64 = 0
+        self.prior_cwnd: i64 = 0  # before the last reduction
+        self.congestion_started: bool = False
+        self.congestion_chosen: bool = False  # by TCP_CONGESTION: what accept(2) gives has the same
+        self.full_control: bool = False  # what the class says of itself (congestion/control.py)
+        self.needs_pacing: bool = False
+        self.pacing_rate: i64 = 0  # in bytes a second; 0: none yet
+
+        # What was delivered, in segments (rate.py).
+        self.delivered: i64 = 0
+        self.delivered_ce: i64 = 0  # with the mark of congestion
+        self.lost: i64 = 0  # marked lost so far
+        self.delivered_ns: i64 = 0  # when `delivered` last grew
+        self.first_tx_ns: i64 = 0  # when the segment went out that begins the next interval
+        self.app_limited: i64 = 0  # `delivered` up to which samples are limited by the program
+        self.rate_delivered: i64 = 0
+        self.rate_interval_ns: i64 = 0
+        self.rate_app_limited: bool = False
+        self.rtt_filter: WindowedMin | None = None
 
         # Round-trip time and retransmission timeout (rtt.py).
         self.srtt_ns: i64 = 0  # 0: none measured
@@ -304,7 +329,9 @@ class Tcb(Sock):
         self.ssthresh = ssthresh
 
     def set_ca_state(self, state: i64) -> None:
-        self.ca_state = state
+        if state != self.ca_state:
+            self.congestion.on_state(self, state)
+            self.ca_state = state
 
     def note_retransmission(self, sent: Sent) -> None:
         """`sent` goes out once more."""

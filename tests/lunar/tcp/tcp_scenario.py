@@ -19,6 +19,7 @@ from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
 from lunar.packet import ACK, AF_INET, FIN, PSH, RST, SYN, Frame, TcpSegment
+from lunar.tcp.congestion.reno import Reno
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from weaves.scheduler import Lane, Scheduler
@@ -84,6 +85,7 @@ class Host:
         self.ip.broadcasts[addr | 0xFF] = self.device
         self.ip.routes.add(Route(addr & 0xFFFF_FF00, 24, 0, self.device, 0, addr))
         self.tcp = Tcp(self.ip)
+        self.tcp.congestion = Reno  # whose windows are easily told; other algorithms have tests of their own
         self.ip.handlers[6] = self.tcp
 
     @property

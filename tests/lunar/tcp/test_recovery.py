@@ -286,17 +286,13 @@ def test_long_idle_connection_starts_at_ten() -> None:
 
 def test_program_can_bring_its_own_congestion_control() -> None:
     class Fixed(CongestionControl):
-        def name(self) -> str:
-            return "fixed"
+        name = "fixed"
 
         def on_ack(self, tcb: Tcb, acked: int) -> None:
             tcb.set_cwnd(7)
 
         def on_loss(self, tcb: Tcb) -> int:
             return 7
-
-        def on_timeout(self, tcb: Tcb) -> None:
-            pass
 
     t = in_flight(10)
     t.sock.congestion = Fixed()

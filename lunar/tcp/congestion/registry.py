@@ -1,0 +1,44 @@
+"""Algorithms by name, as TCP_CONGESTION and net.ipv4.tcp_congestion_control know them.
+
+Which classes there are is known to the process, as modules of a kernel are; which one a host's sockets begin with, and
+which ones its programs may choose, is the host's (`Tables`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lunar.tcp.congestion.cubic import Cubic
+from lunar.tcp.congestion.reno import Reno
+
+NAME_MAX: Final = 15  # TCP_CA_NAME_MAX is 16, with the NUL
+
+_classes: Final[dict[str, Any]] = {"reno": Reno, "cubic": Cubic}
+
+
+def register(algorithm: Any) -> Any:
+    """Make a subclass of `CongestionControl` known by its `name`; returns it, so this is a decorator, too.
+
+    A name that is known already is given to the new class: a test may replace an algorithm. Raises `ValueError` for a
+    name that TCP_CONGESTION could not have.
+    """
+    name = algorithm.name
+    if not name or len(name) > NAME_MAX or not name.isascii() or not name.isprintable() or " " in name:
+        raise ValueError(
+            f"{algorithm.__name__}.name is {name!r}; expected 1 to {NAME_MAX} characters of ASCII without a space"
+        )
+    _classes[name] = algorithm
+    return algorithm
+
+
+def find(name: str) -> Any:
+    """The class of this name. Raises `LookupError` where there is none."""
+    found = _classes.get(name)
+    if found is None:
+        raise LookupError(f'no congestion control is named "{name}"; there are {", ".join(_classes)}')
+    return found
+
+
+def names() -> list[str]:
+    """All names, as tcp_available_congestion_control lists them."""
+    return list(_classes)
