@@ -11,7 +11,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.tcp import chronograph
+from lunar.tcp import chronograph, rate
 from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, Tcb
 
 # Bits of tcpi_options, netinet/tcp.h.
@@ -69,7 +69,7 @@ class TcpInfo:
         self.rcv_rtt_ns: int = int(tcb.rcv_rtt_ns)
         self.rcv_space: int = int(tcb.tuning_space)
         self.total_retrans: int = int(tcb.total_retrans)
-        self.pacing_rate: int = int(tcb.pacing_rate) if tcb.pacing_rate >= 0 else _UNLIMITED
+        self.pacing_rate: int = int(tcb.pacing_rate) if tcb.pacing_rate > 0 else _UNLIMITED
         self.max_pacing_rate: int = int(tcb.max_pacing_rate) if tcb.max_pacing_rate >= 0 else _UNLIMITED
         # Linux counts sequence numbers: the SYN of an active open and the FINs are among them.
         self.bytes_acked: int = int(max(tcb.snd_una - tcb.acked_from, 0))
@@ -77,7 +77,7 @@ class TcpInfo:
         self.segs_out: int = int(tcb.segs_out)
         self.segs_in: int = int(tcb.segs_in)
         self.notsent_bytes: int = int(tcb.unsent.size)
-        self.min_rtt_ns: int = int(tcb.min_rtt_ns) if tcb.min_rtt_ns > 0 else _NO_RTT_NS
+        self.min_rtt_ns: int = int(rate.min_rtt(tcb)) if tcb.rtt_filter is not None else _NO_RTT_NS
         self.data_segs_in: int = int(tcb.data_segs_in)
         self.data_segs_out: int = int(tcb.data_segs_out)
         self.busy_ns: int = int(chronograph.busy_ns(tcb))

@@ -272,13 +272,9 @@ class Tcb(Sock):
         self.data_segs_out: i64 = 0
         self.bytes_sent: i64 = 0  # again, too
         self.bytes_retrans: i64 = 0
-        self.delivered: i64 = 0  # segments that the peer has, the SYN and the FIN among them
-        self.delivered_ce: i64 = 0
-        self.min_rtt_ns: i64 = 0  # 0: none measured
         self.reordering: i64 = 3  # how far segments may overtake another and none be lost
         self.reord_seen: i64 = 0
         self.dsack_dups: i64 = 0
-        self.pacing_rate: i64 = -1  # bytes a second; -1: without a limit
         self.max_pacing_rate: i64 = -1
         self.total_rto: i64 = 0  # timeouts
         self.total_rto_recoveries: i64 = 0  # of which the peer answered again
