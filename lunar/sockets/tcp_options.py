@@ -20,6 +20,7 @@ TCP_CORK: Final = 3
 TCP_KEEPIDLE: Final = 4
 TCP_KEEPINTVL: Final = 5
 TCP_KEEPCNT: Final = 6
+TCP_WINDOW_CLAMP: Final = 10
 TCP_INFO: Final = 11
 TCP_QUICKACK: Final = 12
 
@@ -49,6 +50,8 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         if not 1 <= value <= 127:
             return -errno.EINVAL
         sock.keepcnt = value
+    elif name == TCP_WINDOW_CLAMP:
+        return int(sock.set_window_clamp(value))
     elif name == TCP_QUICKACK:
         sock.set_quickack(value != 0)
     else:
@@ -77,6 +80,8 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = sock.keepintvl_ns // _NS_PER_S
     elif name == TCP_KEEPCNT:
         found = sock.keepcnt
+    elif name == TCP_WINDOW_CLAMP:
+        found = sock.window_clamp
     elif name == TCP_QUICKACK:
         found = int(not sock.pingpong)
     return int(found)

@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, PSH, SYN, TcpSegment
-from lunar.tcp import output, receive_buffer, sack_report, timers, window
+from lunar.tcp import output, sack_report, timers, window
 from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX
@@ -49,7 +49,7 @@ def measure_segment(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
     """Estimate the peer's full segment, and note whether this one was smaller: then a write ended here."""
     if size >= tcb.rcv_mss:
         if size > tcb.rcv_mss:
-            receive_buffer.measure(tcb, size)
+            window.measure(tcb, size)
         tcb.rcv_mss = min(size, tcb.advmss)
         if segment.flags & PSH and tcb.pushed == 0:
             tcb.pushed = 1

@@ -83,9 +83,7 @@ class Request(Event):
         self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
         self.ts_recent: i64 = segment.ts_val
         self.rcv_wscale: i64 = window.scale(tcb) if self.scaled else 0
-        self.rcv_wnd: i64 = window.initial(
-            tcb.rcvbuf, path_mss - (12 if self.timestamps else 0), self.rcv_wscale
-        )
+        self.rcv_wnd: i64 = window.initial(tcb, path_mss - (12 if self.timestamps else 0), self.rcv_wscale)
         self.retransmits: i64 = 0
         self.timeout_ns: i64 = RTO_INITIAL_NS
         self.sent_ns: i64 = 0

@@ -112,17 +112,13 @@ def _packed(size: i64) -> i64:
     return (size + _PACKED - 1) // _PACKED * (_PAGE + _DESCRIPTOR)
 
 
-def measure(tcb: Tcb, size: i64) -> None:
-    """A larger segment than any before: learn what the peer's segments are worth of their memory."""
+def measure(tcb: Tcb, size: i64) -> bool:
+    """Take the scaling ratio from a segment with `size` bytes of data. Whether it has changed."""
     ratio: i64 = max((size << 8) // truesize(size), 1)
-    if ratio != tcb.scaling_ratio:
-        tcb.scaling_ratio = ratio
-        clamp: i64 = min(window_of(tcb, tcb.rcvbuf), 65_535 << tcb.rcv_wscale)
-        if clamp < tcb.window_clamp:
-            tcb.rcv_ssthresh = min(tcb.rcv_ssthresh, clamp)
-        else:
-            tcb.rcv_ssthresh = max(tcb.rcv_ssthresh, min(tcb.rcv_wnd, clamp))
-        tcb.window_clamp = clamp
+    if ratio == tcb.scaling_ratio:
+        return False
+    tcb.scaling_ratio = ratio
+    return True
 
 
 def adjust(tcb: Tcb) -> None:

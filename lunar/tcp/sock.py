@@ -166,7 +166,7 @@ class TcpSock(Tcb):
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
         self.ts_recent = 0
         self.rcv_wscale = window.scale(self) if self.scaled else 0
-        self.rcv_wnd = window.initial(self.rcvbuf, self.advmss, self.rcv_wscale)
+        self.rcv_wnd = window.initial(self, self.advmss, self.rcv_wscale)
         self.last_ack_ns = now
         self.last_received_ns = now
         self.hash()
@@ -211,6 +211,7 @@ class TcpSock(Tcb):
             output.send_reset(self)
             error = errno.ECONNRESET
         self.done()
+        self.window_clamp = 0  # as on Linux
         # A fresh socket with the same options, port and users.
         options = TcpSock(self.tables, self.family, type(self.congestion)())
         self._give_options(options)
@@ -296,6 +297,8 @@ class TcpSock(Tcb):
         child.rcvbuf = self.rcvbuf
         child.sndbuf_locked = self.sndbuf_locked
         child.rcvbuf_locked = self.rcvbuf_locked
+        if self.state in (CLOSED, LISTEN):
+            child.window_clamp = self.window_clamp
         child.linger_on = self.linger_on
         child.linger_s = self.linger_s
         child.bound_device = self.bound_device
@@ -547,6 +550,20 @@ class TcpSock(Tcb):
         self.cork = on
         if not on and self.unsent.size > 0:
             output.push(self, False)
+
+    def set_window_clamp(self, size: i64) -> i64:
+        """TCP_WINDOW_CLAMP, in bytes: the most that is offered to the peer. EINVAL: no bound, on a connection."""
+        if size == 0:
+            if self.state != CLOSED:
+                return -errno.EINVAL
+            self.window_clamp = 0
+            return 0
+        size = max(size, window.CLAMP_MIN)
+        if self.state in (CLOSED, LISTEN):
+            self.window_clamp = size
+        else:
+            window.set_clamp(self, size)
+        return 0
 
     def set_quickack(self, on: bool) -> None:
         """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""

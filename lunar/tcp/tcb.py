@@ -220,7 +220,7 @@ class Tcb(Sock):
         self.rcv_wnd: i64 = 0  # what that ACK offered
         self.rcv_wscale: i64 = 0
         self.rcv_ssthresh: i64 = 0  # the most we offer, growing as data comes (window.py)
-        self.window_clamp: i64 = 0
+        self.window_clamp: i64 = 0  # the most that we offer; before the connection TCP_WINDOW_CLAMP, 0 for none
         self.advmss: i64 = DEFAULT_MSS
         self.received: ByteQueue = ByteQueue()
         self.out_of_order: list[Held] = []  # by sequence, without overlaps

@@ -18,10 +18,15 @@ from lunar.tcp.tcb import Tcb
 SCALE_MAX: Final = 14
 UNSCALED_MAX: Final = 65_535
 
+# tcp(7), TCP_WINDOW_CLAMP: half of SOCK_MIN_RCVBUF.
+CLAMP_MIN: Final = 1152
 
-def initial(rcvbuf: i64, mss: i64, shift: i64) -> i64:
+
+def initial(tcb: Tcb, mss: i64, shift: i64) -> i64:
     """The window to begin with: half the buffer, in whole segments. A SYN, which is not scaled, tells 16 bits of it."""
-    space: i64 = min(rcvbuf >> 1, UNSCALED_MAX << shift)
+    space: i64 = min(tcb.rcvbuf >> 1, UNSCALED_MAX << shift)
+    if tcb.window_clamp > 0:
+        space = min(space, tcb.window_clamp)
     if space > mss:
         space = space // mss * mss
     return space
@@ -32,6 +37,8 @@ def scale(tcb: Tcb) -> i64:
     space: i64 = tcb.rcvbuf >> 1
     if not tcb.rcvbuf_locked:
         space = max(space, tcb.tables.sysctls.tcp_rmem_max)
+    if tcb.window_clamp > 0:
+        space = min(space, tcb.window_clamp)
     shift: i64 = 0
     while shift < SCALE_MAX and (space >> (shift + 16)) > 0:
         shift += 1
@@ -42,7 +49,9 @@ def start(tcb: Tcb) -> None:
     """The connection is established: the buffers' bookkeeping begins."""
     now: i64 = tcb.scheduler.now_ns
     full: i64 = receive_buffer.window_of(tcb, tcb.rcvbuf)
-    clamp: i64 = min(full, 65_535 << tcb.rcv_wscale)
+    clamp: i64 = min(full, UNSCALED_MAX << tcb.rcv_wscale)
+    if tcb.window_clamp > 0:
+        clamp = min(clamp, tcb.window_clamp)
     # Linux keeps a segment back at first.
     if clamp > 2 * tcb.advmss and clamp + tcb.advmss > full:
         clamp = max(2 * tcb.advmss, full - tcb.advmss)
@@ -53,6 +62,22 @@ def start(tcb: Tcb) -> None:
     tcb.tuning_stamp_ns = now
     # Linux' first guess of the peer's segment size.
     tcb.rcv_mss = max(min(tcb.advmss, tcb.mss, tcb.rcv_wnd >> 1, 536), 88)
+
+
+def set_clamp(tcb: Tcb, clamp: i64) -> None:
+    """Another bound for what we offer, which as on Linux holds until the buffer or the peer's segments change it."""
+    if clamp < tcb.window_clamp:
+        tcb.rcv_ssthresh = min(tcb.rcv_ssthresh, clamp)
+    else:
+        tcb.rcv_ssthresh = max(tcb.rcv_ssthresh, min(tcb.rcv_wnd, clamp))
+    tcb.window_clamp = clamp
+
+
+def measure(tcb: Tcb, size: i64) -> None:
+    """A larger segment than any before: learn what the peer's segments are worth of their memory."""
+    if receive_buffer.measure(tcb, size):
+        full: i64 = receive_buffer.window_of(tcb, tcb.rcvbuf)
+        set_clamp(tcb, min(full, UNSCALED_MAX << tcb.rcv_wscale))
 
 
 def free_space(tcb: Tcb) -> i64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, TcpSegment, established, ms, s
+from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, SYN, Scenario, TcpSegment, established, ms, s, server
 
 from lunar.net.sock import POLLIN, POLLRDHUP
 
@@ -470,3 +470,28 @@ def test_segment_without_ack_is_dropped() -> None:
     t.gets(at=0, data=b"abc", flags=0)
     assert t.read() is None
     t.sends_nothing(until=s(1))
+
+
+# TCP_WINDOW_CLAMP, tcp(7); the figures are those of Linux 6.18.
+
+
+def test_a_clamp_bounds_the_first_window() -> None:
+    t = server()
+    assert t.sock.set_window_clamp(5000) == 0
+    t.gets(at=0, seq=REMOTE, flags=SYN, mss=1000, window_scale=7)
+    answer = t.sends(at=0, flags=SYN | ACK, window=4380)  # 3 * 1460
+    assert answer.window_scale == 0  # 5000 bytes need none
+
+
+def test_a_clamp_never_takes_back_what_was_offered() -> None:
+    t = established()
+    t.gets(at=0, seq=REMOTE + 1, data=b"x" * 1000)
+    t.read()
+    t.forget()
+    before = int(t.sock.rcv_wup + t.sock.rcv_wnd)
+    assert t.sock.set_window_clamp(2000) == 0
+    assert t.sock.rcv_ssthresh == 2000
+    t.gets(at=ms(1), seq=REMOTE + 1001, data=b"x" * 1000)
+    assert t.sends(at=ms(1), ack=REMOTE + 2001).window == before - 2001 - REMOTE
+    assert t.sock.set_window_clamp(100) == 0 and t.sock.window_clamp == 1152
+    assert t.sock.set_window_clamp(0) == -errno.EINVAL
