@@ -131,6 +131,8 @@ class TcpSegment(Packet):
         self.ts_ecr: i64 = 0
         # SACK blocks (left edge, right edge) as on the wire; None when the option is absent.
         self.sack_blocks: list[tuple[int, int]] | None = None
+        # For a device with `gso`: the segments that it is to cut this one into have this much payload. 0: it is one.
+        self.gso_bytes: i64 = 0
 
 
 @final

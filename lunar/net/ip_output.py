@@ -11,11 +11,12 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
 from lunar.net.sock import Header
-from lunar.packet import BROADCAST_MAC, Packet
+from lunar.packet import BROADCAST_MAC, Packet, TcpSegment
 from lunar.wire import ipv4
 
 OK: Final = 0
@@ -91,7 +92,7 @@ def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
 def emit(ip: Ip, packet: Packet, route: Route) -> i64:
     """Hand the packet to the route's device. Returns 0 or an errno; on an error the packet is counted and dropped."""
     device = route.device
-    if packet.size_bytes > device.mtu:
+    if packet.size_bytes > device.mtu and not _is_cut_by(device, packet):
         ip.counters.ip_out_discards += 1
         return errno.EMSGSIZE
     next_hop = route.gateway if route.gateway else packet.dst
@@ -102,3 +103,10 @@ def emit(ip: Ip, packet: Packet, route: Route) -> i64:
     packet.eth_dst = mac
     device.transmit(packet)
     return 0
+
+
+def _is_cut_by(device: Device, packet: Packet) -> bool:
+    """Whether the device takes the large packet, to cut it into segments that fit."""
+    if not device.gso or not isinstance(packet, TcpSegment) or packet.gso_bytes == 0:
+        return False
+    return packet.size_bytes - len(packet.payload) + packet.gso_bytes <= device.mtu

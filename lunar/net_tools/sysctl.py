@@ -63,13 +63,14 @@ def _tcp_sizes(name: str) -> Parameter:
 
 
 PARAMETERS: Final[dict[str, Parameter]] = {
-    "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
+    "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
     "net.ipv4.tcp_comp_sack_delay_ns": _tcp("tcp_comp_sack_delay_ns", 0, _INT_MAX),
     "net.ipv4.tcp_comp_sack_nr": _tcp("tcp_comp_sack_nr", 0, 255),
     "net.ipv4.tcp_dsack": _tcp("tcp_dsack", 0, 1),
     "net.ipv4.tcp_min_rtt_wlen": _tcp("tcp_min_rtt_wlen", 0, 86_400),
+    "net.ipv4.tcp_min_tso_segs": _tcp("tcp_min_tso_segs", 1, 0xFFFF),
     "net.ipv4.tcp_moderate_rcvbuf": _tcp("tcp_moderate_rcvbuf", 0, 1),
     "net.ipv4.tcp_pacing_ca_ratio": _tcp("tcp_pacing_ca_ratio", 0, 1000),
     "net.ipv4.tcp_pacing_ss_ratio": _tcp("tcp_pacing_ss_ratio", 0, 1000),
@@ -78,6 +79,8 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_slow_start_after_idle": _tcp("tcp_slow_start_after_idle", 0, 1),
     "net.ipv4.tcp_stdurg": Parameter(_of_ip, ("tcp_stdurg",), 0, 1),
     "net.ipv4.tcp_timestamps": _tcp("tcp_timestamps", 0, 2),
+    "net.ipv4.tcp_tso_rtt_log": _tcp("tcp_tso_rtt_log", 0, 255),
+    "net.ipv4.tcp_tso_win_divisor": _tcp("tcp_tso_win_divisor", 0, _INT_MAX),
     "net.ipv4.tcp_window_scaling": _tcp("tcp_window_scaling", 0, 1),
     "net.ipv4.tcp_wmem": _tcp_sizes("tcp_wmem"),
 }

@@ -47,6 +47,7 @@ MSG_OOB: Final = 0x01
 MSG_PEEK: Final = 0x02
 MSG_TRUNC: Final = 0x20
 MSG_DONTWAIT: Final = 0x40
+MSG_EOR: Final = 0x80
 MSG_WAITALL: Final = 0x100
 MSG_ERRQUEUE: Final = 0x2000
 MSG_NOSIGNAL: Final = 0x4000
@@ -242,7 +243,7 @@ def accept_errno(sock: Sock) -> int:
 def send(sock: Sock, data: bytes, flags: int) -> int:
     """The count of bytes taken, or -errno."""
     if isinstance(sock, TcpSock):
-        return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0))
+        return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0, (flags & MSG_EOR) != 0))
     if flags & MSG_OOB:
         if isinstance(sock, UnixSock) and sock.type == unix.SOCK_SEQPACKET and sock.state != unix.CONNECTED:
             return -errno.ENOTCONN

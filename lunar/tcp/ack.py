@@ -83,21 +83,33 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
     head: i64 = tcb.sent_head
     acked: i64 = 0
     removed: i64 = 0
+    delivered: i64 = 0
     first_sent_ns: i64 = -1
     last_sent_ns: i64 = -1
     retransmitted = False
     while head < count:
         record = sent[head]
+        marks: i64 = record.marks
         if record.end_seq > ack:
+            if record.segs > 1 and ack > record.seq:
+                partly: i64 = output.trim(tcb, record)
+                acked += partly
+                delivered += partly
+                if marks & EVER_RETRANSMITTED:
+                    retransmitted = True
+                if first_sent_ns < 0:
+                    first_sent_ns = record.sent_ns
+                last_sent_ns = -1 if marks & EVER_RETRANSMITTED else record.sent_ns
+                rate.delivered(tcb, record, sample)
             break
         head += 1
-        removed += 1
-        marks: i64 = record.marks
+        segs: i64 = record.segs
+        removed += segs
         if marks != 0:
             if marks & LOST:
-                tcb.lost_out -= 1
+                tcb.lost_out -= segs
             if marks & RETRANSMITTED:
-                tcb.retrans_out -= 1
+                tcb.retrans_out -= segs
             if marks & EVER_RETRANSMITTED:
                 retransmitted = True
         if first_sent_ns < 0:
@@ -105,9 +117,10 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
         last_sent_ns = -1 if marks & EVER_RETRANSMITTED else record.sent_ns
         rate.delivered(tcb, record, sample)
         if not record.flags & SYN:
-            acked += 1
+            acked += segs
     tcb.packets_out -= removed
-    tcb.delivered += removed
+    delivered += removed
+    tcb.delivered += delivered
     if head == count:
         sent.clear()
         head = 0
@@ -116,7 +129,7 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
         head = 0
     tcb.sent_head = head
     # Karn's rule, RFC 6298 (3): what was sent twice is not measured, unless the timestamp tells which one it was.
-    if removed > 0 and not retransmitted:
+    if first_sent_ns >= 0 and not retransmitted:
         rtt.sample(tcb, now - first_sent_ns)
     elif tcb.timestamps and segment.has_timestamps:
         rtt.sample_by_timestamp(tcb, segment.ts_ecr)
@@ -126,7 +139,7 @@ def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
         chronograph.stop(tcb, chronograph.BUSY)
     else:
         tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
-    sample.acked = removed
+    sample.acked = delivered
     if last_sent_ns >= 0:
         sample.rtt_ns = now - last_sent_ns
         rate.update_min_rtt(tcb, sample.rtt_ns, False)

@@ -14,9 +14,10 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output
 from lunar.net.ip import Ip
+from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, rate, sack_report, timers, urgent, window
-from lunar.tcp.congestion import cwnd
+from lunar.tcp import chronograph, rate, records, sack_report, timers, urgent, window
+from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
@@ -25,6 +26,7 @@ from lunar.tcp.tcb import (
     EVER_RETRANSMITTED,
     LOST,
     RETRANSMITTED,
+    SACKED,
     SYN_RECEIVED,
     Sent,
     Tcb,
@@ -38,8 +40,10 @@ _TIMESTAMP_BYTES: Final = 12
 _MSS_MIN: Final = 48  # Linux' tcp_min_snd_mss, of TCP header options and payload
 
 
-def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
-    """Send one segment of an established (or later) connection. Returns 0 or what ip_output.send says."""
+def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0) -> i64:
+    """Send one segment of an established (or later) connection, or one for the device to cut into segments of
+    `gso_bytes`. Returns 0 or what ip_output.send says.
+    """
     segment = TcpSegment(
         tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, seq & 0xFFFF_FFFF,
         tcb.rcv_nxt & 0xFFFF_FFFF, flags, window.advertise(tcb), payload,
@@ -52,11 +56,12 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes) -> i64:
         size += 12
     length: i64 = len(payload)
     segment.size_bytes = size + length
+    segment.gso_bytes = gso_bytes
     if tcb.sack_report is not None:
         segment.size_bytes += sack_report.attach(tcb, segment, 0)
     if length > 0:
         tcb.bytes_sent += length
-        segs: i64 = 1 if length <= tcb.mss else (length + tcb.mss - 1) // tcb.mss
+        segs: i64 = 1 if gso_bytes == 0 else (length + gso_bytes - 1) // gso_bytes
         tcb.data_segs_out += segs
         tcb.segs_out += segs - 1
     if tcb.snd_up > tcb.snd_una:
@@ -80,12 +85,17 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
     tcb.segs_out += 1
     tcb.ip.counters.tcp_out_segs += 1
+    return ip_output.send(tcb.ip, segment, _route(tcb))
+
+
+def _route(tcb: Tcb) -> Route | None:
+    """The way to the peer, looked up when the table has changed."""
     route = tcb.route
     if route is None or tcb.route_generation != tcb.ip.routes.generation:
         tcb.route_generation = tcb.ip.routes.generation
         route = ip_output.route_for(tcb.ip, tcb.remote_addr)
         tcb.route = route
-    return ip_output.send(tcb.ip, segment, route)
+    return route
 
 
 def send_syn(tcb: Tcb) -> i64:
@@ -219,87 +229,174 @@ def update_mss(tcb: Tcb) -> None:
     tcb.mss = mss
 
 
+def current_mss(tcb: Tcb) -> i64:
+    """The payload of a full segment that goes now: a SACK option takes its room."""
+    if tcb.sack_report is None:
+        return tcb.mss
+    return tcb.mss - sack_report.option_bytes(tcb)
+
+
 def push(tcb: Tcb, more: bool) -> None:
     """Send what may be sent of what was never sent. `more`: the program will write more at once, so hold small ones."""
-    mss: i64 = tcb.mss
+    nagle: i64 = records.NAGLE
+    if tcb.push_all:
+        nagle = records.HOLD_NOTHING
+    elif more or tcb.cork:
+        nagle = records.CORK
+    elif tcb.nodelay:
+        nagle = records.NODELAY
+    _push(tcb, nagle, False)
+
+
+def push_full(tcb: Tcb) -> None:
+    """In the middle of a long write: send all that may go, for what waits will not grow."""
+    _push(tcb, records.HOLD_NOTHING, False)
+
+
+def push_one(tcb: Tcb) -> None:
+    """In the middle of a long write, whose first record is full: send one as large as may be, and go on writing."""
+    _push(tcb, records.HOLD_NOTHING, True)
+
+
+def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
+    unsent = tcb.unsent
+    mss: i64 = current_mss(tcb)
+    most: i64 = records.segments_at_once(tcb, mss)
     limited_by_cwnd = False
     limited_by_window = False
     something = False
     while True:
-        size: i64 = tcb.unsent.size
-        fin = tcb.fin_queued
-        if size > mss:
-            size = mss
-            fin = False
-        elif size == 0 and not fin:
-            break
-        if tcb.packets_out - tcb.sacked_out - tcb.lost_out + tcb.retrans_out >= tcb.cwnd:
+        if unsent.head == len(unsent.records):
+            if not tcb.fin_queued:
+                break
+            unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
+        flying: i64 = tcb.packets_out - tcb.sacked_out - tcb.lost_out + tcb.retrans_out
+        cwnd: i64 = tcb.cwnd
+        if flying >= cwnd:
             limited_by_cwnd = True
             break
+        # No more than half of cwnd in one record, so that ACKs go on coming.
+        quota: i64 = min(cwnd - flying, max(cwnd >> 1, 1), most)
+        record = unsent.records[unsent.head]
+        last = unsent.head + 1 == len(unsent.records)
+        size: i64 = record.end_seq - record.seq
+        if not last and size < quota * mss:
+            records.grow(tcb, record, quota * mss - size)
+            size = record.end_seq - record.seq
+            last = unsent.head + 1 == len(unsent.records)
+        fin = last and tcb.fin_queued
         room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
-        if size > room or (size == 0 and room <= 0):
-            limited_by_window = True
-            break
-        if fin and size == room:
-            fin = False  # The FIN occupies one sequence number after the data.
-        if size < mss:
-            # Nothing comes after the last segment before a FIN, so nothing is gained by holding it. What is urgent is
-            # not held either.
-            if not tcb.fin_queued and tcb.snd_up <= tcb.snd_una:
-                if tcb.cork or more:
+        if size > mss:
+            if mss > room:
+                limited_by_window = True
+                break
+            by_cwnd: i64 = (cwnd - flying) * mss
+            if not only_one and records.should_wait(tcb, record, size, most * mss, room, by_cwnd, fin, last):
+                limited_by_cwnd = limited_by_cwnd or by_cwnd < room
+                limited_by_window = by_cwnd >= room and room <= size
+                break
+            limit: i64 = mss
+            if tcb.snd_up <= tcb.snd_una:
+                limit = records.split_point(tcb, size, quota, mss, room, last, nagle)
+            if limit < size:
+                size = limit
+                fin = False
+        else:
+            if size > room or (size == 0 and room <= 0):
+                limited_by_window = True
+                break
+            if fin and size == room:
+                fin = False  # The FIN occupies one sequence number after the data.
+            # Nothing comes after the last segment before a FIN, or into a record that another follows, so nothing is
+            # gained by holding it. What is urgent is not held either.
+            if size < mss and last and not tcb.fin_queued and tcb.snd_up <= tcb.snd_una:
+                if records.holds_small(tcb, nagle):
                     break
-                # Nagle, RFC 9293 (3.7.4), as Minshall changed it: only one small segment unacknowledged.
-                if not tcb.nodelay and tcb.packets_out > 0 and tcb.small_end > tcb.snd_una:
-                    break
-            tcb.small_end = tcb.snd_nxt + size
-        _send_new(tcb, size, fin)
+        _send_new(tcb, size, fin, mss)
         something = True
+        if only_one:
+            break
     if limited_by_window:
         chronograph.start(tcb, chronograph.RWND_LIMITED)
     elif tcb.chrono == chronograph.RWND_LIMITED:
         chronograph.stop(tcb, chronograph.RWND_LIMITED)
-    if something:
+    if something or limited_by_cwnd:
         if not limited_by_cwnd:
             limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
-        cwnd.validate(tcb, limited_by_cwnd)
+        congestion_window.validate(tcb, limited_by_cwnd)
         if tcb.want_space and not limited_by_cwnd and tcb.unsent.size == 0:
             chronograph.start(tcb, chronograph.SNDBUF_LIMITED)
-    elif tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
+    if tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
         # Closed window, or corked: the probe timer sees to it (tcp(7): a cork holds 200 ms at most).
         tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))
 
 
-def _send_new(tcb: Tcb, size: i64, fin: bool) -> None:
-    """Cut the next `size` bytes, with the FIN if `fin`, and send them for the first time."""
+def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
+    """Send the first record, or its first `size` bytes, with the FIN if `fin`, for the first time."""
     now: i64 = tcb.scheduler.now_ns
-    seq: i64 = tcb.snd_nxt
-    end: i64 = seq + size
-    flags: i64 = ACK
-    payload = b""
-    if size > 0:
-        whole: i64 = tcb.unsent.first_size()
-        payload = tcb.unsent.take(size)
-        # RFC 9293 (3.9.1.2): PSH where a write ends.
-        if whole <= size and end <= tcb.push_seq:
-            flags = ACK | PSH
+    unsent = tcb.unsent
+    record = unsent.records[unsent.head]
+    if size < record.end_seq - record.seq:
+        records.cut_unsent(tcb, record, size)
+    record = unsent.take()
+    end: i64 = record.end_seq
     if fin:
-        flags |= FIN
+        record.flags |= FIN
         end += 1
+        record.end_seq = end
         tcb.fin_queued = False
-    record = Sent(seq, end, payload, flags, now)
+    record.sent_ns = now
+    record.mss = mss
+    segs: i64 = 1
+    if size > mss:
+        segs = (size + mss - 1) // mss
+        record.segs = segs
+    if size < segs * mss and size > 0:
+        tcb.small_end = end
     rate.sent(tcb, record)
     if tcb.packets_out == 0:
         tcb.congestion.on_event(tcb, TX_START)
     tcb.sent.append(record)
     tcb.snd_nxt = end
-    tcb.packets_out += 1
-    if tcb.packets_out == 1:
+    tcb.packets_out += segs
+    if tcb.packets_out == segs:
         tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data.
     if now - tcb.last_received_ns < tcb.ato_ns:
         tcb.pingpong = True
     tcb.last_sent_ns = now
-    transmit(tcb, seq, flags, payload)
+    _transmit_record(tcb, record)
+
+
+def _transmit_record(tcb: Tcb, record: Sent) -> i64:
+    """Send a record: whole where the device takes that, else as segments of the MSS. Returns 0 or an errno.
+
+    Linux leaves it to the device or to the last step before it in the same way.
+    """
+    payload = record.data()
+    flags: i64 = record.flags
+    if record.segs <= 1:
+        return transmit(tcb, record.seq, flags, payload)
+    # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write ended.
+    flags |= PSH
+    route = _route(tcb)
+    if route is not None and route.device.gso:
+        return transmit(tcb, record.seq, flags, payload, record.mss)
+    mss: i64 = record.mss
+    size: i64 = len(payload)
+    at: i64 = 0
+    first: i64 = 0
+    while at < size:
+        after: i64 = at + mss
+        failed: i64 = 0
+        if after < size:
+            failed = transmit(tcb, record.seq + at, flags & ~(FIN | PSH), payload[at:after])
+        else:
+            failed = transmit(tcb, record.seq + at, flags, payload[at:])
+        if at == 0:
+            first = failed
+        at = after
+    return first
 
 
 def probe_interval(tcb: Tcb) -> i64:
@@ -315,10 +412,20 @@ def wake_up(tcb: Tcb) -> i64:
     RFC 9293 (3.8.6.1, 3.8.4); as Linux, a probe carries no data, and is answered because it is not acceptable.
     """
     room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+    unsent = tcb.unsent
     if tcb.has_unsent() and room > 0:
-        size: i64 = min(tcb.unsent.size, room, tcb.mss)
-        fin = tcb.fin_queued and size == tcb.unsent.size and size < room
-        _send_new(tcb, size, fin)
+        if unsent.is_empty():
+            unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
+        record = unsent.first()
+        whole: i64 = record.end_seq - record.seq
+        mss: i64 = current_mss(tcb)
+        size: i64 = min(whole, room, mss)
+        fin = tcb.fin_queued and size == whole and unsent.count() == 1 and size < room
+        if size < whole:
+            records.cut_unsent(tcb, record, size)
+        if size > 0:
+            record.flags |= PSH
+        _send_new(tcb, size, fin, mss)
         return 0
     if tcb.snd_up > tcb.snd_una:
         # RFC 9293 (3.8.5): the pointer is told though the byte cannot go; a pointer counts from what is not received.
@@ -326,8 +433,11 @@ def wake_up(tcb: Tcb) -> i64:
     return transmit(tcb, tcb.snd_una - 1, ACK, b"")
 
 
-def retransmit(tcb: Tcb, index: i64) -> i64:
-    """Send tcb.sent[index] again. Returns 0 or an errno, with which nothing was sent."""
+def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
+    """Send tcb.sent[index] again, `segs` segments of it at most. Returns 0 or an errno, with which nothing was sent.
+
+    What is larger is cut: tcb.sent[index] is then what was sent, and the next record the rest.
+    """
     record = tcb.sent[index]
     now: i64 = tcb.scheduler.now_ns
     if record.flags & SYN:
@@ -336,39 +446,87 @@ def retransmit(tcb: Tcb, index: i64) -> i64:
         record.sent_ns = now
         return send_syn(tcb)
     if record.seq < tcb.snd_una:
-        # The peer acknowledged part of it.
-        record.payload = record.payload[tcb.snd_una - record.seq :]
-        record.seq = tcb.snd_una
+        trim(tcb, record)  # The peer acknowledged part of it.
+    mss: i64 = current_mss(tcb)
     # The peer took its window back: only the first segment may go, as a probe.
-    if record.seq >= tcb.snd_una + tcb.snd_wnd and record.seq != tcb.snd_una:
-        return errno.EAGAIN
-    if len(record.payload) > tcb.mss:
-        _split(tcb, index)
+    room: i64 = tcb.snd_una + tcb.snd_wnd - record.seq
+    if room <= 0:
+        if record.seq != tcb.snd_una:
+            return errno.EAGAIN
+        room = mss
+    size: i64 = len(record.payload) - record.acked
+    most: i64 = mss * segs
+    if most > room:
+        most = max(room // mss * mss, min(room, mss))
+    if size > most:
+        split(tcb, index, most)
+    if record.mss != mss:
+        _recount(tcb, record, mss)
     if not record.marks & LOST:
         record.marks |= LOST
-        tcb.lost_out += 1
+        tcb.lost_out += record.segs
     if not record.marks & RETRANSMITTED:
-        tcb.retrans_out += 1
+        tcb.retrans_out += record.segs
     record.marks |= RETRANSMITTED | EVER_RETRANSMITTED
     record.sent_ns = now
     rate.sent(tcb, record)
     tcb.note_retransmission(record)
-    return transmit(tcb, record.seq, record.flags, record.payload)
+    return _transmit_record(tcb, record)
 
 
-def _split(tcb: Tcb, index: i64) -> None:
-    """Cut a sent segment that is larger than the MSS has become."""
+def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:
+    """Cut tcb.sent[index], which is longer, after `at_bytes` bytes. What counts segments counts those of both."""
     record = tcb.sent[index]
-    mss: i64 = tcb.mss
-    rest = Sent(record.seq + mss, record.end_seq, record.payload[mss:], record.flags, record.sent_ns)
+    old: i64 = record.segs
+    seq: i64 = record.seq
+    data = record.data()
+    mss: i64 = record.mss
+    rest = Sent(seq + at_bytes, record.end_seq, data[at_bytes:], record.flags, record.sent_ns)
+    rest.mss = mss
     rest.marks = record.marks
-    record.payload = record.payload[:mss]
-    record.end_seq = record.seq + mss
+    rest.eor = record.eor
+    rest.first_tx_ns = record.first_tx_ns
+    rest.delivered_ns = record.delivered_ns
+    rest.delivered = record.delivered
+    rest.delivered_ce = record.delivered_ce
+    rest.app_limited = record.app_limited
+    rest.segs = max((len(rest.payload) + mss - 1) // mss, 1)
+    record.payload = data[:at_bytes]
+    record.acked = 0
+    record.end_seq = seq + at_bytes
     record.flags &= ~(FIN | PSH)
-    tcb.sent.insert(index, record)
-    tcb.sent[index + 1] = rest
-    tcb.packets_out += 1
-    if rest.marks & LOST:
-        tcb.lost_out += 1
-    if rest.marks & RETRANSMITTED:
-        tcb.retrans_out += 1
+    record.eor = False
+    record.segs = (at_bytes + mss - 1) // mss
+    tcb.sent.insert(index + 1, rest)
+    _count(tcb, record.marks, record.segs + rest.segs - old)
+
+
+def trim(tcb: Tcb, record: Sent) -> i64:
+    """The peer has acknowledged the start of `record`: how many segments fewer it is."""
+    una: i64 = tcb.snd_una
+    record.acked += una - record.seq
+    record.seq = una
+    return _recount(tcb, record, record.mss)
+
+
+def _recount(tcb: Tcb, record: Sent, mss: i64) -> i64:
+    """Count `record` in segments of `mss`; returns how many fewer they are."""
+    old: i64 = record.segs
+    record.mss = mss
+    record.segs = max((len(record.payload) - record.acked + mss - 1) // mss, 1)
+    fewer: i64 = old - record.segs
+    if fewer != 0:
+        _count(tcb, record.marks, -fewer)
+    return fewer
+
+
+def _count(tcb: Tcb, marks: i64, more: i64) -> None:
+    """A record with these marks became `more` segments."""
+    if more != 0:
+        tcb.packets_out += more
+        if marks & SACKED:
+            tcb.sacked_out += more
+        if marks & LOST:
+            tcb.lost_out += more
+        if marks & RETRANSMITTED:
+            tcb.retrans_out += more

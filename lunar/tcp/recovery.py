@@ -14,7 +14,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import output, timers
+from lunar.tcp import output, records, timers
 from lunar.tcp.congestion.control import COMPLETE_CWR, TIMEOUT
 from lunar.tcp.tcb import DISORDER, LOSS, LOST, OPEN, RECOVERY, RETRANSMITTED, Tcb
 
@@ -92,9 +92,11 @@ def _mark_head_lost(tcb: Tcb) -> None:
         return
     head = tcb.sent[tcb.sent_head]
     if not head.marks & LOST:
+        if head.segs > 1:
+            output.split(tcb, tcb.sent_head, head.mss)
         head.marks |= LOST
-        tcb.lost_out += 1
-        tcb.lost += 1
+        tcb.lost_out += head.segs
+        tcb.lost += head.segs
         if tcb.sacked_out + tcb.lost_out > tcb.packets_out:
             tcb.sacked_out = tcb.packets_out - tcb.lost_out
 
@@ -108,9 +110,10 @@ def retransmit_lost(tcb: Tcb, forced: i64) -> None:
             return
         record = tcb.sent[at]
         if record.marks & LOST and not record.marks & RETRANSMITTED:
-            if output.retransmit(tcb, at) != 0:
+            allowed: i64 = 1 if forced > 0 else min(tcb.cwnd - tcb.in_flight(), records.segments_at_once(tcb, tcb.mss))
+            if output.retransmit(tcb, at, allowed) != 0:
                 return
-            forced -= 1
+            forced -= record.segs
             if at == tcb.sent_head:
                 tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + tcb.rto_ns)
         at += 1
@@ -140,9 +143,9 @@ def mark_all_lost(tcb: Tcb) -> None:
     while at < len(tcb.sent):
         record = tcb.sent[at]
         if not record.marks & LOST:
-            tcb.lost += 1
+            tcb.lost += record.segs
         record.marks = (record.marks | LOST) & ~RETRANSMITTED
-        tcb.lost_out += 1
+        tcb.lost_out += record.segs
         at += 1
 
 
@@ -151,11 +154,11 @@ def resend_larger(tcb: Tcb) -> None:
     at: i64 = tcb.sent_head
     while at < len(tcb.sent):
         record = tcb.sent[at]
-        if len(record.payload) > tcb.mss:
+        if len(record.payload) - record.acked > tcb.mss and record.mss > tcb.mss:
             if record.marks & RETRANSMITTED:
-                tcb.retrans_out -= 1
+                tcb.retrans_out -= record.segs
             if not record.marks & LOST:
-                tcb.lost_out += 1
+                tcb.lost_out += record.segs
             record.marks = (record.marks | LOST) & ~RETRANSMITTED
         at += 1
     tcb.sacked_out = min(tcb.sacked_out, tcb.packets_out - tcb.lost_out)

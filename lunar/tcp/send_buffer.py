@@ -18,6 +18,9 @@ from lunar.tcp.tcb import Tcb
 _OVERHEAD_BYTES: Final = 640
 _DESCRIPTOR_BYTES: Final = 256
 
+# What Linux charges for a record beyond its bytes, as SO_MEMINFO shows it.
+RECORD_BYTES: Final = 832
+
 
 def expand(tcb: Tcb) -> None:
     """Let the buffer hold two congestion windows as Linux counts them: 87,040 bytes at first on Ethernet."""
@@ -32,15 +35,21 @@ def expand(tcb: Tcb) -> None:
     tcb.sndbuf = max(tcb.sndbuf, wanted)
 
 
-def room(tcb: Tcb) -> i64:
-    """How many bytes `send` takes now."""
-    left: i64 = tcb.sndbuf - (tcb.write_seq - tcb.snd_una)
-    return left if left > 0 else 0
+def charged(tcb: Tcb) -> i64:
+    """What the buffer holds, as Linux counts it: bytes, and for each record its descriptor and room for headers."""
+    count: i64 = len(tcb.sent) - tcb.sent_head + tcb.unsent.count()
+    return tcb.write_seq - tcb.snd_una + count * RECORD_BYTES
+
+
+def has_room(tcb: Tcb) -> bool:
+    """Whether another record may be begun; one that has begun is filled, even beyond the limit."""
+    return charged(tcb) < tcb.sndbuf
 
 
 def is_writable(tcb: Tcb) -> bool:
     """Linux' rule for POLLOUT: a third of the buffer is free."""
-    return (tcb.write_seq - tcb.snd_una) * 3 <= tcb.sndbuf * 2
+    held: i64 = charged(tcb)
+    return tcb.sndbuf - held >= held >> 1
 
 
 def freed(tcb: Tcb) -> None:

@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
-from lunar.packet import SYN
+from lunar.packet import ACK, PSH, SYN
 from lunar.tcp import (
     chronograph,
     delayed_ack,
@@ -21,6 +21,7 @@ from lunar.tcp import (
     output,
     rate,
     receive_buffer,
+    records,
     send_buffer,
     time_wait,
     timeouts,
@@ -311,8 +312,9 @@ class TcpSock(Tcb):
 
     # Data.
 
-    def send(self, data: bytes, more: bool, oob: bool = False) -> i64:
-        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE; `oob`: MSG_OOB.
+    def send(self, data: bytes, more: bool, oob: bool = False, eor: bool = False) -> i64:
+        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE; `oob`: MSG_OOB;
+        `eor`: MSG_EOR, after which no more is added to the record.
 
         The count that was taken, which may be less than all; or EAGAIN (nothing fits, or still connecting), EPIPE, or
         the pending error (ECONNRESET, ETIMEDOUT, ...).
@@ -326,26 +328,65 @@ class TcpSock(Tcb):
         size: i64 = len(data)
         if size == 0:
             return 0
-        room: i64 = self.sndbuf - (self.write_seq - self.snd_una)
-        if room < size:
-            self.want_space = True
-            if room <= 0:
-                return -errno.EAGAIN
-            data = data[:room]
-            size = room
         rate.check_app_limited(self)
         if self.packets_out == 0 and self.unsent.size == 0:
             cwnd.restart_after_idle(self)
-        self.unsent.append(data)
-        self.write_seq += size
-        if self.chrono == chronograph.IDLE:
-            chronograph.start(self, chronograph.BUSY)
-        if not more:
-            self.push_seq = self.write_seq
-        if oob:
-            self.snd_up = self.write_seq  # its last byte is the urgent one
+        taken: i64 = self._queue(data, size, oob)
+        if taken == 0:
+            return -errno.EAGAIN
+        last = self.unsent.last() if not self.unsent.is_empty() else None
+        if last is not None:
+            if oob:
+                self.snd_up = self.write_seq  # its last byte is the urgent one
+            if eor and taken == size:
+                last.eor = True
+            if taken < size:
+                more = False
+            if not more or records.is_push_due(self):
+                records.mark_pushed(self)
         output.push(self, more)
-        return size
+        return taken
+
+    def _queue(self, data: bytes, size: i64, oob: bool) -> i64:
+        """Add the data to the records that wait, as far as the buffer takes it. What fills a record is sent, if it may
+        be, before the next one is begun: so what the buffer holds depends on how far the sending came.
+        """
+        unsent = self.unsent
+        mss: i64 = output.current_mss(self)
+        goal: i64 = mss if oob else records.size_goal(self, mss)
+        taken: i64 = 0
+        while taken < size:
+            free: i64 = 0
+            if not unsent.is_empty():
+                last = unsent.last()
+                if not last.eor:
+                    free = goal - (last.end_seq - last.seq)
+            if free <= 0:
+                if not send_buffer.has_room(self):
+                    self.want_space = True
+                    break
+                last = Sent(self.write_seq, self.write_seq, b"", ACK, 0)
+                unsent.append(last)
+                self.push_all = False
+                free = goal
+            elif taken == 0:
+                unsent.last().flags &= ~PSH
+            count: i64 = min(size - taken, free)
+            unsent.write(data if count == size else data[taken : taken + count])
+            self.write_seq += count
+            taken += count
+            if self.chrono == chronograph.IDLE:
+                chronograph.start(self, chronograph.BUSY)
+            if taken == size or count < free:
+                break
+            if oob:
+                continue
+            if records.is_push_due(self):
+                records.mark_pushed(self)
+                output.push_full(self)
+            elif unsent.count() == 1:
+                output.push_one(self)
+        return taken
 
     def recv(self, size: i64, peek: bool) -> bytes | None:
         """Up to `size` bytes of what came; b"" at the end of the stream; None with `recv_errno` when there is nothing.
@@ -439,7 +480,6 @@ class TcpSock(Tcb):
         self.fin_queued = True
         self.write_seq += 1
         chronograph.start(self, chronograph.BUSY)
-        self.push_seq = self.write_seq
         output.push(self, False)
 
     def _stop_listening(self) -> None:
@@ -543,12 +583,14 @@ class TcpSock(Tcb):
         """TCP_NODELAY; switching it on sends what Nagle held."""
         self.nodelay = on
         if on and self.unsent.size > 0:
+            self.push_all = True
             output.push(self, False)
 
     def set_cork(self, on: bool) -> None:
         """TCP_CORK; switching it off sends what it held."""
         self.cork = on
         if not on and self.unsent.size > 0:
+            self.push_all = self.nodelay
             output.push(self, False)
 
     def set_window_clamp(self, size: i64) -> i64:

@@ -38,3 +38,7 @@ class Sysctls:
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44
+        # Sending: how large what goes at once is (records.py).
+        self.tcp_min_tso_segs: i64 = 2
+        self.tcp_tso_rtt_log: i64 = 9
+        self.tcp_tso_win_divisor: i64 = 3

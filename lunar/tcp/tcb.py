@@ -23,6 +23,7 @@ from lunar.tcp.byte_queue import ByteQueue
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.tables import Bound, Tables
+from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
 
 SOCK_STREAM: Final = 1
@@ -68,7 +69,8 @@ CONNECTED: Final = 2
 class Sent:
     """What was sent and is not acknowledged by the cumulative ACK: one segment of the MSS, or several in a row.
 
-    `segs` is how many; what counts segments (`packets_out` and its like, cwnd) counts that many.
+    `segs` is how many; what counts segments (`packets_out` and its like, cwnd) counts that many. Before it is sent, in
+    the queue of unsent.py, it has no payload yet, and `end_seq` leaves out a FIN.
     """
 
     def __init__(self, seq: i64, end_seq: i64, payload: bytes, flags: i64, sent_ns: i64) -> None:
@@ -77,6 +79,7 @@ class Sent:
         self.payload: bytes = payload
         self.flags: i64 = flags
         self.sent_ns: i64 = sent_ns  # the last time
+        self.mss: i64 = DEFAULT_MSS  # the size of its segments
         self.segs: i64 = 1
         self.marks: i64 = 0
         # When it was sent (rate.py).
@@ -85,6 +88,12 @@ class Sent:
         self.delivered: i64 = 0
         self.delivered_ce: i64 = 0
         self.app_limited: bool = False
+        self.acked: i64 = 0  # how many bytes at the start of `payload` lie before `seq`
+        self.eor: bool = False  # nothing may be added to it (MSG_EOR)
+
+    def data(self) -> bytes:
+        """The bytes from `seq` on."""
+        return self.payload if self.acked == 0 else self.payload[self.acked :]
 
 
 @final
@@ -156,7 +165,8 @@ class Tcb(Sock):
         self.mss: i64 = DEFAULT_MSS  # of payload, options taken off
         self.peer_mss: i64 = DEFAULT_MSS  # from its SYN, before options
         self.path_mss: i64 = 0  # from our device or the path's MTU, before options
-        self.unsent: ByteQueue = ByteQueue()
+        self.unsent: Unsent = Unsent()
+        self.push_all: bool = False  # TCP_NODELAY was set: what waits is held by nothing, a cork neither
         self.fin_queued: bool = False  # a FIN is to follow the unsent bytes
         self.want_space: bool = False  # the program met a full send buffer
         self.last_sent_ns: i64 = 0

@@ -23,6 +23,7 @@ def start(tcb: Tcb) -> None:
     # One segment if the SYN was lost; Linux forgives the first.
     tcb.set_cwnd(1 if tcb.total_retrans > 1 else initial(tcb))
     tcb.cwnd_stamp_ns = tcb.scheduler.now_ns
+    update_pacing_rate(tcb)
     start_algorithm(tcb)
 
 
@@ -104,6 +105,8 @@ def update_pacing_rate(tcb: Tcb) -> None:
     rate: i64 = tcb.mss * max(tcb.cwnd, tcb.packets_out) * ratio * 10_000
     if tcb.srtt_ns > 0:
         rate //= srtt_us
+    if 0 <= tcb.max_pacing_rate < rate:
+        rate = tcb.max_pacing_rate
     tcb.pacing_rate = rate
 
 

@@ -140,17 +140,18 @@ def test_the_time_that_the_peers_window_costs() -> None:
 
 
 def test_the_time_that_a_full_send_buffer_costs() -> None:
-    t = established()
-    t.sock.sndbuf = 2 * MSS
+    t = established(window=3000)
+    t.sock.sndbuf = 4 * MSS
     t.sock.sndbuf_locked = True
-    assert t.write(b"x" * 10 * MSS) == 2 * MSS  # all of it goes out, and the program waits for room
-    t.run(ms(10))
+    assert t.write(b"x" * 10 * MSS) == 3 * MSS  # with 832 bytes for each record; the window takes two of them
+    t.gets(at=ms(10), ack=LOCAL + 1 + MSS, window=3000)  # all has gone out, and the program waits for room
+    t.run(ms(20))
     assert fields(t)["tcpi_sndbuf_limited"] == 10_000
-    t.gets(at=ms(10), ack=LOCAL + 1 + 2 * MSS)
+    t.gets(at=ms(20), ack=LOCAL + 1 + 3 * MSS, window=3000)
     t.write(b"x" * MSS)
-    t.run(ms(25))
+    t.run(ms(35))
     got = fields(t)
-    assert (got["tcpi_sndbuf_limited"], got["tcpi_rwnd_limited"], got["tcpi_busy_time"]) == (10_000, 0, 25_000)
+    assert (got["tcpi_sndbuf_limited"], got["tcpi_rwnd_limited"], got["tcpi_busy_time"]) == (10_000, 10_000, 35_000)
 
 
 def test_what_came_out_of_order_is_counted() -> None:

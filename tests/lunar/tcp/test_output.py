@@ -7,13 +7,14 @@ import errno
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, Scenario, established, ms, s
 
 from lunar.net.sock import POLLOUT
+from lunar.tcp import output
 
 
 def test_a_write_is_cut_into_full_segments() -> None:
     t = established()
     assert t.write(b"x" * 3000) == 3000
     t.sends(at=0, seq=LOCAL + 1, size=MSS, flags=ACK)
-    t.sends(at=0, seq=LOCAL + 1 + MSS, size=MSS, flags=ACK)
+    t.sends(at=0, seq=LOCAL + 1 + MSS, size=MSS, flags=ACK | PSH)  # the end of a record of tcp_min_tso_segs segments
     t.sends(at=0, seq=LOCAL + 1 + 2 * MSS, size=80, flags=ACK | PSH)
 
 
@@ -102,7 +103,9 @@ def test_peers_window_bounds_what_is_sent() -> None:
     t.sends_nothing(until=ms(50))  # no 100 bytes: silly-window avoidance
     t.gets(at=ms(60), ack=LOCAL + 1 + MSS, window=3 * MSS + 100)
     t.sends(at=ms(60), size=MSS)
-    t.sends_nothing(until=ms(61))
+    t.sends(at=ms(60), size=100)  # behind a full one Linux fills the window
+    t.gets(at=ms(61), ack=LOCAL + 1 + 2 * MSS, window=2 * MSS + 100)
+    t.sends_nothing(until=ms(62))
 
 
 def test_against_a_tiny_window_half_of_it_is_a_full_segment() -> None:
@@ -179,7 +182,10 @@ def test_send_buffer_takes_part_of_a_write() -> None:
     t = established()
     # 2 * 10 segments of 4096 + 256 bytes
     assert t.sock.sndbuf == 87_040
-    assert t.write(b"x" * 100_000) == 87_040
+    # Records are gathered up to 22 segments, the most in half of the peer's window. The first gives ten of them away in
+    # five records as it grows; then there are 46,720 bytes in six records, at 832 bytes each: another may begin; and
+    # one more at 78,840 + 7 * 832. The third is beyond the limit.
+    assert t.write(b"x" * 200_000) == 14_600 + 3 * 32_120
     assert t.write(b"x") == -errno.EAGAIN
     assert t.sock.poll() == 0
 
@@ -188,25 +194,26 @@ def test_space_is_told_when_a_third_is_free() -> None:
     t = established()
     t.sock.sndbuf = 30_000
     t.sock.sndbuf_locked = True
-    assert t.write(b"x" * 40_000) == 30_000
-    for count in range(1, 7):
+    assert t.write(b"x" * 60_000) == 14_600 + 32_120
+    for count in range(1, 22):
         t.gets(at=ms(100), ack=LOCAL + 1 + count * MSS)
-    assert t.woken == []  # 8760 bytes are free
-    t.gets(at=ms(100), ack=LOCAL + 1 + 7 * MSS)
-    assert t.woken == [POLLOUT]
-    t.gets(at=ms(100), ack=LOCAL + 1 + 8 * MSS)
+    assert t.woken == []  # 11 of 32 segments are left, in 6 records: 21,052 bytes
+    t.gets(at=ms(100), ack=LOCAL + 1 + 22 * MSS)
+    assert t.woken == [POLLOUT]  # 10 in 5: 18,760
+    t.gets(at=ms(100), ack=LOCAL + 1 + 23 * MSS)
     assert t.woken == [POLLOUT]
 
 
 def test_send_buffer_grows_with_the_congestion_window() -> None:
     t = established()
-    assert t.write(b"x" * 100_000) == 87_040
+    assert t.write(b"x" * 200_000) == 110_960
     t.gets(at=ms(100), ack=LOCAL + 1 + 10 * MSS)
     # 10 segments acknowledged in slow start: cwnd 20, of which all is filled; no growth while cwnd is the limit.
     assert t.sock.cwnd == 20 and t.sock.sndbuf == 87_040
     t.gets(at=ms(200), ack=LOCAL + 1 + 30 * MSS)
-    # cwnd 40, and only 29.6 segments are left to send.
-    assert t.sock.cwnd == 40 and t.sock.sndbuf == 2 * 40 * 4352
+    t.gets(at=ms(300), ack=LOCAL + 1 + 70 * MSS)
+    # cwnd 80 at last, and only 6 segments are left to send.
+    assert t.sock.cwnd == 80 and t.sock.sndbuf == 2 * 80 * 4352
 
 
 def test_fin_rides_on_the_last_data() -> None:
@@ -249,3 +256,108 @@ def test_sequence_numbers_wrap() -> None:
     t.gets(at=ms(100), ack=LOCAL + 1 + 2 * MSS)
     total = t.sock.info().bytes_acked
     assert total == 1 + 2 * MSS and t.sock.info().unacked == 0
+
+
+# Records of several segments.
+
+
+def gso(window: int = 65535, mss: int = 1460, rtt: int = ms(100)) -> Scenario:
+    """A device that takes records whole."""
+    t = established(window=window, mss=mss, rtt=rtt)
+    t.host.device.gso = True
+    return t
+
+
+def test_a_device_that_cuts_gets_the_whole_record() -> None:
+    t = gso(mss=1000, rtt=1000)  # 1 us: the pacing rate allows 64 KiB
+    t.write(b"x" * 10_400)
+    segment = t.sends(at=0, seq=LOCAL + 1, size=5000, flags=ACK | PSH)  # no more than half of cwnd at once
+    assert segment.gso_bytes == 1000
+    t.sends(at=0, seq=LOCAL + 5001, size=5000, flags=ACK | PSH)
+    assert t.sock.info().unacked == 10
+    t.sends_nothing(until=0)
+
+
+def test_how_much_goes_at_once_follows_the_pacing_rate() -> None:
+    t = gso(mss=1000)  # 200% of 10 segments in 100 ms is 200 kB/s, or 195 bytes in a 1024th of a second: the least is 2
+    t.write(b"x" * 10_000)
+    for _ in range(5):
+        t.sends(at=0, size=2000)
+
+
+def test_part_of_a_record_is_acknowledged() -> None:
+    t = gso(mss=1000)
+    t.host.tcp.tables.sysctls.tcp_min_tso_segs = 5
+    t.write(b"x" * 10_000)
+    assert t.forget() == 2
+    t.gets(at=ms(100), ack=LOCAL + 1 + 2500)
+    assert t.sock.info().unacked == 8  # 500 bytes of the third segment are still a segment
+    assert t.sock.info().srtt_ns == ms(100)
+    t.gets(at=ms(110), ack=LOCAL + 1 + 5000)
+    assert t.sock.info().unacked == 5
+
+
+def test_split_keeps_the_counts_true() -> None:
+    t = gso(mss=1000)
+    t.host.tcp.tables.sysctls.tcp_min_tso_segs = 5
+    t.write(b"abcde" * 1000)
+    sock = t.sock
+    sock.lost_out = 5
+    sock.sent[0].marks = 2
+    output.split(sock, 0, 1500)
+    cut = [(r.seq - t.iss, len(r.payload), r.segs, r.marks) for r in sock.sent]
+    assert cut == [(1, 1500, 2, 2), (1501, 3500, 4, 2)]
+    assert (sock.packets_out, sock.lost_out, sock.retrans_out) == (6, 6, 0)
+    output.split(sock, 1, 2000)
+    assert [r.segs for r in sock.sent] == [2, 2, 2]
+    assert b"".join(r.payload for r in sock.sent) == b"abcde" * 1000
+    assert sock.sent[2].flags == ACK | PSH and sock.sent[0].flags == ACK
+
+
+def test_a_retransmission_is_one_segment_of_a_record() -> None:
+    t = gso(mss=1000)
+    t.host.tcp.tables.sysctls.tcp_min_tso_segs = 5
+    t.write(b"x" * 5000)
+    t.sends(at=0, size=5000)
+    t.sends(at=ms(300), seq=LOCAL + 1, size=1000, flags=ACK)
+    info = t.sock.info()
+    assert (info.unacked, info.lost, info.retrans) == (5, 5, 1)
+
+
+def test_what_is_left_of_a_record_grows_from_the_next() -> None:
+    t = gso(mss=1000, rtt=1000, window=20_000)
+    t.write(b"x" * 30_000)  # records of 10,000, of which the first two gave half to each of two that went
+    t.forget()
+    t.gets(at=ms(1), ack=LOCAL + 10_001, window=20_000)
+    t.sends(at=ms(1), seq=LOCAL + 10_001, size=10_000)
+    t.sends(at=ms(1), seq=LOCAL + 20_001, size=10_000)
+
+
+def test_the_end_of_a_record_is_kept() -> None:
+    t = gso(mss=1000)
+    t.sock.nodelay = True
+    t.sock.cwnd = 1
+    t.write(b"z")
+    t.forget()
+    assert t.sock.send(b"x" * 400, False, False, True) == 400
+    assert t.sock.send(b"y" * 400, False, False, True) == 400
+    t.write(b"w" * 500)
+    t.sock.cwnd = 10
+    t.gets(at=ms(100), ack=LOCAL + 2)
+    t.sends(at=ms(100), data=b"x" * 400, flags=ACK | PSH)
+    t.sends(at=ms(100), data=b"y" * 400, flags=ACK | PSH)
+    t.sends(at=ms(100), data=b"w" * 500, flags=ACK | PSH)
+
+
+def test_a_record_waits_for_more_when_the_next_ack_is_near() -> None:
+    t = gso(mss=1000)
+    t.host.tcp.tables.sysctls.tcp_min_tso_segs = 5
+    t.write(b"x" * 30_000)
+    t.forget()
+    t.gets(at=ms(100), ack=LOCAL + 1001)
+    t.sends(at=ms(100), seq=LOCAL + 10_001, size=2000)  # the sender was idle: at once
+    t.gets(at=ms(100), ack=LOCAL + 2001)
+    # 2000 bytes could go: less than a third of cwnd, and what is out longest has been so for an RTT.
+    t.sends_nothing(until=ms(100))
+    t.gets(at=ms(100), ack=LOCAL + 4001)
+    t.sends(at=ms(100), seq=LOCAL + 12_001, size=5000)

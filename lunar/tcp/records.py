@@ -1,0 +1,153 @@
+"""How large what is sent becomes: the records that writes are gathered in, and how much of one goes at once.
+
+Linux hands whole records of up to 64 KiB to the device, which cuts them into segments (TSO). When that helps, how much
+waits for more (Nagle, TSO deferral), and where a record is cut, decides what a capture before the cutting shows; so
+the rules are here as Linux has them. output.py sends by them. Read RFC 9293 sections 3.7.4 and 3.8.6.2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from lunar.packet import ACK, PSH
+from lunar.tcp import rate
+from lunar.tcp.tcb import RECOVERY, Sent, Tcb
+
+# How small segments are held.
+NAGLE: Final = 0
+NODELAY: Final = 1
+CORK: Final = 2
+HOLD_NOTHING: Final = 3
+
+# The payload of the largest record: an IP packet's 64 KiB less the room that Linux keeps for headers.
+RECORD_MAX: Final = 65_215
+
+# Of a pacing rate in bytes a second, what goes at once: a 1024th, which is about a millisecond's (sk_pacing_shift).
+_PACING_SHIFT: Final = 10
+_DEFER_WINDOW_NS: Final = 1_000_000  # only a sender that was busy within the last millisecond waits for more
+_DEFER_SEGMENTS: Final = 3  # without a divisor: what is above this goes
+
+
+def size_goal(tcb: Tcb, mss: i64) -> i64:
+    """How many bytes of writes are gathered in one record: whole segments, at most half of the peer's window."""
+    goal: i64 = RECORD_MAX
+    half: i64 = tcb.max_window >> 1 if tcb.max_window > 536 else tcb.max_window
+    if 0 < half < goal:
+        goal = half
+    return max(goal // mss * mss, mss)
+
+
+def segments_at_once(tcb: Tcb, mss: i64) -> i64:
+    """How many segments one record that is sent may have: what the pacing rate sends in a millisecond, and more when
+    the peer is near; not less than `tcp_min_tso_segs`, or than congestion control asks for.
+    """
+    size: i64 = RECORD_MAX
+    if tcb.pacing_rate > 0:
+        size = tcb.pacing_rate >> _PACING_SHIFT
+        near: i64 = rate.min_rtt(tcb) // 1000 >> tcb.tables.sysctls.tcp_tso_rtt_log
+        if near < 32:
+            size += RECORD_MAX >> near
+        size = min(size, RECORD_MAX)
+    least: i64 = 0
+    if tcb.full_control:
+        least = tcb.congestion.min_tso_segs(tcb)
+    if least == 0:
+        least = tcb.tables.sysctls.tcp_min_tso_segs
+    return max(size // mss, least)
+
+
+def grow(tcb: Tcb, first: Sent, more: i64) -> None:
+    """Move up to `more` bytes from the second unsent record to the first, so that less is left for a small one."""
+    unsent = tcb.unsent
+    while more > 0 and not first.eor and unsent.count() > 1:
+        second = unsent.second()
+        have: i64 = second.end_seq - second.seq
+        moved: i64 = min(more, have)
+        first.end_seq += moved
+        if moved < have:
+            second.seq += moved
+            return
+        first.flags |= second.flags
+        first.eor = second.eor
+        unsent.remove_second()
+        more -= moved
+
+
+def cut_unsent(tcb: Tcb, first: Sent, size: i64) -> None:
+    """Cut the first unsent record after `size` bytes; where the write ended is in the rest."""
+    rest = Sent(first.seq + size, first.end_seq, b"", first.flags, 0)
+    rest.eor = first.eor
+    first.end_seq = first.seq + size
+    first.flags = ACK
+    first.eor = False
+    tcb.unsent.insert_after_first(rest)
+
+
+def mark_pushed(tcb: Tcb) -> None:
+    """RFC 9293 (3.9.1.2): a write ends here, and the segment of its last byte has PSH."""
+    tcb.unsent.last().flags |= PSH
+    tcb.push_seq = tcb.write_seq
+
+
+def is_push_due(tcb: Tcb) -> bool:
+    """Whether so much was written since the last mark, half of the peer's largest window, that it is time for one."""
+    return tcb.write_seq > tcb.push_seq + (tcb.max_window >> 1)
+
+
+def holds_small(tcb: Tcb, nagle: i64) -> bool:
+    """Whether a segment below the MSS, the last that there is, has to wait.
+
+    Nagle, RFC 9293 (3.7.4), as Minshall changed it: only one small segment unacknowledged.
+    """
+    if nagle == NAGLE:
+        return tcb.packets_out > 0 and tcb.snd_una < tcb.small_end <= tcb.snd_nxt
+    return nagle == CORK
+
+
+def split_point(tcb: Tcb, size: i64, quota: i64, mss: i64, room: i64, last: bool, nagle: i64) -> i64:
+    """How many of the first record's `size` bytes go now: `quota` segments, as the window has room, and what is small
+    at its end only where Nagle lets it go.
+    """
+    most: i64 = quota * mss
+    if most <= room and not last:
+        return most
+    needed: i64 = min(size, room)
+    if most <= needed:
+        return most
+    partial: i64 = needed % mss
+    if partial > 0 and holds_small(tcb, nagle):
+        return needed - partial
+    return needed
+
+
+def should_wait(tcb: Tcb, record: Sent, size: i64, most: i64, room: i64, by_cwnd: i64, fin: bool, last: bool) -> bool:
+    """TSO deferral: whether a record of several segments should wait for the next ACK, and then go with more.
+
+    Not when the sender was idle, when all that fits goes anyway, when a good part of the window is free
+    (`tcp_tso_win_divisor`), or when that ACK is further away than half of a round trip. Sizes are in bytes: `most` of
+    what goes at once, `room` of the peer's window, `by_cwnd` of cwnd.
+    """
+    now: i64 = tcb.scheduler.now_ns
+    if tcb.ca_state >= RECOVERY or now - tcb.last_sent_ns > _DEFER_WINDOW_NS or tcb.packets_out == 0:
+        return False
+    limit: i64 = min(room, by_cwnd)
+    if limit >= most or (not last and limit >= size):
+        return False
+    divisor: i64 = tcb.tables.sysctls.tcp_tso_win_divisor
+    if divisor > 0:
+        if limit >= min(tcb.snd_wnd, tcb.cwnd * tcb.mss) // divisor:
+            return False
+    elif limit > _DEFER_SEGMENTS * tcb.mss:
+        return False
+    head = tcb.sent[tcb.sent_head]
+    if now - head.sent_ns < tcb.srtt_ns >> 1:
+        return False
+    if by_cwnd < room:
+        if by_cwnd <= size:
+            return True
+    elif room <= size:
+        return True
+    # What will not get more data need not wait for it.
+    return not fin and not record.eor
