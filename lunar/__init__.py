@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from lunar.host import Host
 from lunar.network import Network, StringFailed
+from lunar.tcp.congestion import registry as _registry
+from lunar.tcp.congestion.control import CongestionControl
 from weaves.realtime import Stalled
 from weaves.restart import RestartPolicy
 from weaves.strings import String, schedule
 
-__all__ = ["Host", "Network", "RestartPolicy", "Stalled", "String", "StringFailed", "schedule"]
+congestion_control = _registry.find
+register_congestion_control = _registry.register
+
+__all__ = [
+    "CongestionControl", "Host", "Network", "RestartPolicy", "Stalled", "String", "StringFailed", "congestion_control",
+    "register_congestion_control", "schedule",
+]  # fmt: skip

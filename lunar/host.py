@@ -457,8 +457,10 @@ class Host:
             self._commands.append(command)
         return printed
 
-    def sysctl(self, name: str, values: tuple[int, ...] = ()) -> tuple[int, ...]:
+    def sysctl(self, name: str, values: tuple[int | str, ...] = ()) -> tuple[Any, ...]:
         """The values, commonly one, of a parameter ("net.ipv4.ip_forward"); it is set to `values` before, if given.
+
+        They are integers, and of a few parameters texts: ("cubic",) of "net.ipv4.tcp_congestion_control".
 
         Raises `LookupError` for one that this stack does not obey, `ValueError` for a value that it cannot have.
         """

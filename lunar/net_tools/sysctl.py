@@ -1,16 +1,18 @@
 """sysctl(8): read and set the parameters that this stack obeys. One that it does not obey is an error.
 
-`PARAMETERS` is the one table of them: where each is kept, how many values it has, and what they may be.
+`PARAMETERS` is the one table of them: where each is kept, how many values it has, and what they may be. All but those
+of congestion control are integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from lunar.net_tools.errors import CommandError, parsed
+from lunar.tcp.congestion import registry
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -35,11 +37,24 @@ class Parameter:
     smallest: int
     largest: int
 
-    def read(self, host: Host) -> tuple[int, ...]:
+    def read(self, host: Host) -> tuple[Any, ...]:
         owner = self.owner(host)
         return tuple(int(getattr(owner, name)) for name in self.attributes)
 
-    def write(self, host: Host, values: list[int]) -> None:
+    def parse(self, name: str, text: str) -> list[Any]:
+        """The values in `text`, checked. Raises `CommandError`."""
+        count = len(self.attributes)
+        words = text.split() or [""]
+        if len(words) != count:
+            wanted = "an integer" if count == 1 else f"{count} integers"
+            raise CommandError(f"sysctl: {name}={text.strip()}: expected {wanted}")
+        values = [parsed(_integer, word, "an integer") for word in words]
+        for value, word in zip(values, words, strict=True):
+            if not self.smallest <= value <= self.largest:
+                raise CommandError(f"sysctl: {name}={word}: expected {self.smallest} to {self.largest}")
+        return values
+
+    def write(self, host: Host, values: list[Any]) -> None:
         owner = self.owner(host)
         for name, value in zip(self.attributes, values, strict=True):
             setattr(owner, name, bool(value) if isinstance(getattr(owner, name), bool) else value)
@@ -49,8 +64,39 @@ class Parameter:
 class _PingGroups(Parameter):
     """net.ipv4.ping_group_range: Linux keeps its "nobody" for a range that is none."""
 
-    def write(self, host: Host, values: list[int]) -> None:
+    def write(self, host: Host, values: list[Any]) -> None:
         super().write(host, values if values[0] <= values[1] else [1, 0])
+
+
+@attrs.frozen
+class _Congestion(Parameter):
+    """Names of congestion controls: the default, those that programs may choose, those that there are."""
+
+    def parse(self, name: str, text: str) -> list[Any]:
+        words = text.split()
+        if name == "net.ipv4.tcp_available_congestion_control":
+            raise CommandError(f"sysctl: {name} can only be read")
+        if name == "net.ipv4.tcp_congestion_control" and len(words) != 1:
+            raise CommandError(f"sysctl: {name}={text.strip()}: expected one name")
+        for word in words:
+            try:
+                registry.find(word)
+            except LookupError as unknown:
+                raise CommandError(f"sysctl: {name}={word}: {unknown.args[0]}") from None
+        return words
+
+    def read(self, host: Host) -> tuple[Any, ...]:
+        tables = host.tcp.tables
+        if self.attributes == ("congestion",):
+            return (tables.congestion.name,)
+        return tuple(registry.allowed(tables) if self.attributes else registry.names())
+
+    def write(self, host: Host, values: list[Any]) -> None:
+        tables = host.tcp.tables
+        if self.attributes == ("congestion",):
+            tables.congestion = registry.find(values[0])
+        else:
+            tables.congestion_allowed = list(values)
 
 
 def _tcp(name: str, smallest: int, largest: int) -> Parameter:
@@ -66,8 +112,11 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
     "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
+    "net.ipv4.tcp_allowed_congestion_control": _Congestion(_of_tcp, ("congestion_allowed",), 0, 0),
+    "net.ipv4.tcp_available_congestion_control": _Congestion(_of_tcp, (), 0, 0),
     "net.ipv4.tcp_comp_sack_delay_ns": _tcp("tcp_comp_sack_delay_ns", 0, _INT_MAX),
     "net.ipv4.tcp_comp_sack_nr": _tcp("tcp_comp_sack_nr", 0, 255),
+    "net.ipv4.tcp_congestion_control": _Congestion(_of_tcp, ("congestion",), 0, 0),
     "net.ipv4.tcp_dsack": _tcp("tcp_dsack", 0, 1),
     "net.ipv4.tcp_min_rtt_wlen": _tcp("tcp_min_rtt_wlen", 0, 86_400),
     "net.ipv4.tcp_min_tso_segs": _tcp("tcp_min_tso_segs", 1, 0xFFFF),
@@ -98,7 +147,7 @@ def run(host: Host, words: list[str]) -> str:
         raise CommandError("sysctl: a parameter is missing; expected NAME or NAME=VALUE")
     if len(words) == 3 and words[1] == "=":
         words = ["".join(words)]
-    parameters: list[tuple[str, list[int] | None]] = []
+    parameters: list[tuple[str, list[Any] | None]] = []
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip().replace("/", ".")
@@ -106,7 +155,7 @@ def run(host: Host, words: list[str]) -> str:
             raise CommandError(f'sysctl: this stack does not obey "{name}"; "sysctl -a" lists what it obeys')
         if "-w" in options and not equals:
             raise CommandError(f"sysctl: -w {word}: expected NAME=VALUE")
-        parameters.append((name, _values(name, value) if equals else None))
+        parameters.append((name, PARAMETERS[name].parse(name, value) if equals else None))
     # All words are good: only now does anything change.
     printed = ""
     for name, numbers in parameters:
@@ -119,21 +168,8 @@ def run(host: Host, words: list[str]) -> str:
 
 
 def _shown(host: Host, name: str) -> str:
-    return "\t".join(map(str, PARAMETERS[name].read(host)))
-
-
-def _values(name: str, text: str) -> list[int]:
-    parameter = PARAMETERS[name]
-    count = len(parameter.attributes)
-    words = text.split() or [""]
-    if len(words) != count:
-        wanted = "an integer" if count == 1 else f"{count} integers"
-        raise CommandError(f"sysctl: {name}={text.strip()}: expected {wanted}")
-    values = [parsed(_integer, word, "an integer") for word in words]
-    for value, word in zip(values, words, strict=True):
-        if not parameter.smallest <= value <= parameter.largest:
-            raise CommandError(f"sysctl: {name}={word}: expected {parameter.smallest} to {parameter.largest}")
-    return values
+    values = PARAMETERS[name].read(host)
+    return (" " if isinstance(PARAMETERS[name], _Congestion) else "\t").join(map(str, values))
 
 
 def _integer(text: str) -> int:
@@ -141,18 +177,18 @@ def _integer(text: str) -> int:
     return int(text, 16 if text.lower().startswith("0x") else 10)
 
 
-def read(host: Host, name: str) -> tuple[int, ...]:
+def read(host: Host, name: str) -> tuple[Any, ...]:
     """The value of a parameter, of a few parameters several. Raises `LookupError` for one that is not obeyed here."""
     if name not in PARAMETERS:
         raise LookupError(name)
     return PARAMETERS[name].read(host)
 
 
-def write(host: Host, name: str, values: tuple[int, ...]) -> None:
+def write(host: Host, name: str, values: tuple[Any, ...]) -> None:
     """Set a parameter. Raises `LookupError`, and `ValueError` for a value that it cannot have."""
     if name not in PARAMETERS:
         raise LookupError(name)
     try:
-        PARAMETERS[name].write(host, _values(name, " ".join(map(str, values))))
+        PARAMETERS[name].write(host, PARAMETERS[name].parse(name, " ".join(map(str, values))))
     except CommandError as refused:
         raise ValueError(str(refused)) from None

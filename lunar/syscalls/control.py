@@ -270,7 +270,7 @@ def _interfaces(host: Host, ifconf: bytes) -> bytes:
     return struct.pack("i", len(told)) + ifconf[4:]
 
 
-def sysctl(name: str | Sequence[int], value: int | Sequence[int] | None = None) -> int | tuple[int, ...]:
+def sysctl(name: str | Sequence[int], value: int | str | Sequence[int] | None = None) -> Any:
     """`sysctl(2)`. Reads a parameter of the host, or sets it to `value`; returns what it was. Some have several values.
 
     `name` is as of sysctl(8), "net.ipv4.ip_forward", or the list of numbers that the call takes. ENOTDIR for a
@@ -282,7 +282,7 @@ def sysctl(name: str | Sequence[int], value: int | Sequence[int] | None = None) 
     try:
         before = host.sysctl(name)
         if value is not None:
-            host.sysctl(name, (value,) if isinstance(value, int) else tuple(value))
+            host.sysctl(name, (value,) if isinstance(value, (int, str)) else tuple(value))
     except LookupError:
         raise error(errno.ENOTDIR) from None
     except ValueError:

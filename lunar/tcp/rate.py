@@ -156,8 +156,7 @@ def check_app_limited(tcb: Tcb) -> None:
 
 def min_rtt(tcb: Tcb) -> i64:
     """The least RTT of the last net.ipv4.tcp_min_rtt_wlen seconds; 2**62 where none was measured."""
-    least = tcb.rtt_filter
-    return _NEVER_MEASURED_NS if least is None else least.best
+    return tcb.min_rtt_ns if tcb.min_rtt_ns > 0 else _NEVER_MEASURED_NS
 
 
 def update_min_rtt(tcb: Tcb, rtt_ns: i64, delayed: bool) -> None:
@@ -169,3 +168,4 @@ def update_min_rtt(tcb: Tcb, rtt_ns: i64, delayed: bool) -> None:
     elif delayed and rtt_ns > least.best:
         return
     least.update(tcb.tables.sysctls.tcp_min_rtt_wlen * 1_000_000_000, tcb.scheduler.now_ns, max(rtt_ns, 1000))
+    tcb.min_rtt_ns = least.best

@@ -54,6 +54,7 @@ class Tables:
         self.sysctls: Sysctls = Sysctls()
         # The class that new sockets get their congestion control from.
         self.congestion: Any = None
+        self.congestion_allowed: list[str] | None = None  # what programs may choose; None: what is not restricted
         self.sample: Sample = Sample()  # of the ACK that is being processed (rate.py)
         # (local address << 16 | port) -> (remote address << 16 | port) -> TcpSock, Request or TimeWait
         self.connections: dict[int, dict[int, object]] = {}

@@ -39,6 +39,7 @@ class CongestionControl:
     name: ClassVar[str] = ""  # as in TCP_CONGESTION: at most 15 characters of ASCII, without a space
     needs_pacing: ClassVar[bool] = False  # send at `tcb.pacing_rate`, in bytes a second, rather than in bursts
     needs_ecn: ClassVar[bool] = False  # negotiate ECN whatever tcp_ecn says, and mark all segments as capable of it
+    echoes_each_mark: ClassVar[bool] = False  # as a receiver tell the peer of each mark of congestion (RFC 8257)
     full_control: ClassVar[bool] = False  # `control` sets cwnd and the pacing rate: no `on_ack`, no PRR, no decay
     restricted: ClassVar[bool] = False  # a program may choose it only where tcp_allowed_congestion_control names it
 

@@ -132,7 +132,7 @@ def validate(tcb: Tcb, limited: bool) -> None:
         if tcb.ca_state == OPEN and not tcb.want_space:
             used: i64 = max(tcb.cwnd_used, initial(tcb))
             if used < tcb.cwnd:
-                tcb.set_ssthresh(_current_ssthresh(tcb))
+                tcb.set_ssthresh(current_ssthresh(tcb))
                 tcb.set_cwnd((tcb.cwnd + used) >> 1)
             tcb.cwnd_used = 0
         tcb.cwnd_stamp_ns = now
@@ -144,7 +144,7 @@ def restart_after_idle(tcb: Tcb) -> None:
     if idle <= tcb.rto_ns or not _decays(tcb):
         return
     tcb.congestion.on_event(tcb, CWND_RESTART)
-    tcb.set_ssthresh(_current_ssthresh(tcb))
+    tcb.set_ssthresh(current_ssthresh(tcb))
     cwnd: i64 = tcb.cwnd
     floor: i64 = min(initial(tcb), cwnd)
     idle -= tcb.rto_ns
@@ -161,7 +161,7 @@ def _decays(tcb: Tcb) -> bool:
     return tcb.tables.sysctls.tcp_slow_start_after_idle != 0 and not tcb.full_control
 
 
-def _current_ssthresh(tcb: Tcb) -> i64:
+def current_ssthresh(tcb: Tcb) -> i64:
     """RFC 2861: remember three quarters of the window that was reached."""
     if tcb.ca_state == CWR or tcb.ca_state == RECOVERY:
         return tcb.ssthresh

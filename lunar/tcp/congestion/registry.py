@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from lunar.tcp.congestion.bbr import Bbr
 from lunar.tcp.congestion.cubic import Cubic
+from lunar.tcp.congestion.dctcp import Dctcp
 from lunar.tcp.congestion.reno import Reno
+from lunar.tcp.congestion.vegas import Vegas
+from lunar.tcp.tables import Tables
 
 NAME_MAX: Final = 15  # TCP_CA_NAME_MAX is 16, with the NUL
 
-_classes: Final[dict[str, Any]] = {"reno": Reno, "cubic": Cubic}
+_classes: Final[dict[str, Any]] = {"reno": Reno, "cubic": Cubic, "bbr": Bbr, "dctcp": Dctcp, "vegas": Vegas}
 
 
 def register(algorithm: Any) -> Any:
@@ -42,3 +46,12 @@ def find(name: str) -> Any:
 def names() -> list[str]:
     """All names, as tcp_available_congestion_control lists them."""
     return list(_classes)
+
+
+def allowed(tables: Tables) -> list[str]:
+    """The names that this host's programs may choose, as tcp_allowed_congestion_control lists them."""
+    chosen = tables.congestion_allowed
+    if chosen is None:
+        chosen = [name for name, algorithm in _classes.items() if not algorithm.restricted]
+    default = tables.congestion.name
+    return chosen if default in chosen else [*chosen, default]

@@ -1,0 +1,225 @@
+"""The interface of congestion control: names, the host's default, when each hook is called, cwnd validation."""
+
+from __future__ import annotations
+
+import pytest
+from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s, server
+
+import lunar
+from lunar.tcp.congestion import CongestionControl, registry
+from lunar.tcp.congestion.control import COMPLETE_CWR, CWND_RESTART, TIMEOUT, TX_START
+from lunar.tcp.congestion.reno import Reno
+from lunar.tcp.congestion.windowed import WindowedMin
+from lunar.tcp.rate import Sample
+from lunar.tcp.tcb import LOSS, OPEN, RECOVERY, Tcb
+
+D = LOCAL + 1
+
+
+class Noting(Reno):
+    """Reno that notes what it is asked."""
+
+    name = "noting"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[object] = []
+
+    def start(self, tcb: Tcb) -> None:
+        self.notes.append("start")
+
+    def stop(self, tcb: Tcb) -> None:
+        self.notes.append("stop")
+
+    def on_sample(self, tcb: Tcb, sample: Sample) -> None:
+        self.notes.append(("sample", int(sample.acked), int(sample.rtt_ns)))
+
+    def on_ack(self, tcb: Tcb, acked: int) -> None:
+        self.notes.append(("ack", int(acked)))
+
+    def on_loss(self, tcb: Tcb) -> int:
+        self.notes.append("loss")
+        return 5
+
+    def on_state(self, tcb: Tcb, state: int) -> None:
+        self.notes.append(("state", int(state)))
+
+    def on_event(self, tcb: Tcb, event: int) -> None:
+        self.notes.append(("event", int(event)))
+
+    def taken(self) -> list[object]:
+        notes, self.notes = self.notes, []
+        return notes
+
+
+def noting() -> tuple[Scenario, Noting]:
+    """A connection opened with it, with 10 segments in flight since 0 and more to send."""
+    t = Scenario()
+    t.tcp.congestion = Noting
+    sock = t.connect()
+    t.start = ms(100)
+    t.forget()
+    t.gets(at=0, seq=9_000_000, ack=D, flags=0x12, mss=1460, window_scale=10)
+    t.forget()
+    algorithm = sock.congestion
+    assert isinstance(algorithm, Noting)
+    assert algorithm.taken()[-1] == "start"
+    t.gets(at=0)
+    sock.sndbuf = 4_000_000
+    t.write(b"x" * 100 * MSS)
+    assert t.forget() == 10
+    return t, algorithm
+
+
+# Hooks.
+
+
+def test_data_after_silence_begins_a_transmission() -> None:
+    _, algorithm = noting()
+    assert algorithm.taken() == [("event", TX_START)]
+
+
+def test_each_ack_is_a_sample_and_then_growth() -> None:
+    t, algorithm = noting()
+    algorithm.taken()
+    t.gets(at=ms(70), ack=D + 3 * MSS)
+    assert algorithm.taken() == [("sample", 3, ms(70)), ("ack", 3)]
+
+
+def test_recovery_asks_for_ssthresh_and_ends_with_complete_cwr() -> None:
+    t, algorithm = noting()
+    algorithm.taken()
+    for _ in range(3):
+        t.gets(at=ms(70))
+    notes = algorithm.taken()
+    assert notes.index("loss") < notes.index(("state", RECOVERY))
+    assert t.sock.ssthresh == 5
+    assert not [note for note in notes if note[:1] == ("ack",)]
+    t.gets(at=ms(140), ack=int(t.sock.snd_nxt) - t.iss + LOCAL)
+    notes = algorithm.taken()
+    assert ("state", OPEN) in notes and ("event", COMPLETE_CWR) in notes
+
+
+def test_timeout_is_an_event_and_a_state() -> None:
+    t, algorithm = noting()
+    t.run(ms(299))
+    algorithm.taken()
+    t.run(s(1))
+    notes = algorithm.taken()
+    assert notes.index("loss") < notes.index(("event", TIMEOUT)) < notes.index(("state", LOSS))
+
+
+def test_idle_restart_is_told() -> None:
+    t, algorithm = noting()
+    t.gets(at=ms(70), ack=int(t.sock.snd_nxt) - t.iss + LOCAL)
+    while t.sock.has_unsent() or t.sock.packets_out:
+        t.gets(at=t.now + ms(70), ack=int(t.sock.snd_nxt) - t.iss + LOCAL)
+    algorithm.taken()
+    t.run(t.now + s(2))
+    t.write(b"x")
+    assert algorithm.taken() == [("event", CWND_RESTART), ("event", TX_START)]
+
+
+def test_end_of_the_connection_is_told_once() -> None:
+    t, algorithm = noting()
+    algorithm.taken()
+    t.gets(at=ms(1), flags=0x14)
+    assert [note for note in algorithm.taken() if note == "stop"] == ["stop"]
+
+
+# Names.
+
+
+def test_names_are_found_and_given() -> None:
+    assert registry.names()[:5] == ["reno", "cubic", "bbr", "dctcp", "vegas"]
+    assert lunar.congestion_control("cubic").name == "cubic"
+    with pytest.raises(LookupError, match="no congestion control is named"):
+        lunar.congestion_control("tahoe")
+    assert lunar.register_congestion_control(Noting) is Noting
+    try:
+        assert lunar.congestion_control("noting") is Noting
+    finally:
+        del registry._classes["noting"]
+
+
+@pytest.mark.parametrize("name", ["", "a name", "sixteen_letters_", "größe", "a\nb"])
+def test_name_that_the_option_cannot_carry_is_refused(name: str) -> None:
+    kind = type("Bad", (CongestionControl,), {"name": name})
+    with pytest.raises(ValueError, match=r"Bad\.name is"):
+        lunar.register_congestion_control(kind)
+
+
+def test_sysctl_sets_the_default_of_new_sockets() -> None:
+    with lunar.Network() as net:
+        host = net.host("host", "10.0.0.1/24")
+        assert host.sysctl("net.ipv4.tcp_congestion_control") == ("cubic",)
+        host.sh("sysctl -w net.ipv4.tcp_congestion_control=vegas")
+        assert host.tcp.create(2).congestion.name == "vegas"
+        # Who is the default may be chosen by all.
+        assert host.sh("sysctl -n net.ipv4.tcp_allowed_congestion_control") == "reno cubic bbr vegas\n"
+        assert host.sh("sysctl -n net.ipv4.tcp_available_congestion_control").split()[:2] == ["reno", "cubic"]
+        with pytest.raises(Exception, match='no congestion control is named "tahoe"'):
+            host.sh("sysctl -w net.ipv4.tcp_congestion_control=tahoe")
+        with pytest.raises(ValueError, match="can only be read"):
+            host.sysctl("net.ipv4.tcp_available_congestion_control", ("reno",))
+
+
+def test_accepted_connections_have_the_default_of_their_time() -> None:
+    t = server()
+    t.tcp.congestion = lunar.congestion_control("bbr")
+    child = t.sock.spawn()
+    assert child.congestion.name == "bbr"  # the listener was made when it was Reno
+    t.sock.congestion_chosen = True
+    assert t.sock.spawn().congestion.name == "reno"
+
+
+# Validation of cwnd: RFC 2861, RFC 7661's concern.
+
+
+def test_slow_start_grows_to_twice_what_was_used() -> None:
+    t = established(wscale=10)
+    t.gets(at=0)
+    t.write(b"x" * 9 * MSS)
+    for count in range(1, 10):
+        t.gets(at=ms(100) + count, ack=D + count * MSS)
+    assert t.sock.cwnd == 18
+
+
+def test_idle_time_keeps_the_window_without_slow_start_after_idle() -> None:
+    t = established(wscale=10)
+    t.tcp.tables.sysctls.tcp_slow_start_after_idle = 0
+    t.gets(at=0)
+    t.write(b"x" * 10 * MSS)
+    t.gets(at=ms(100), ack=D + 10 * MSS)
+    assert t.sock.cwnd == 20
+    t.run(s(100))
+    t.write(b"x")
+    assert t.sock.cwnd == 20
+
+
+# The least RTT.
+
+
+def test_windowed_minimum_forgets() -> None:
+    least = WindowedMin(1 << 62)
+    values = {0: 50, 10: 70, 30: 60, 60: 80, 90: 90, 101: 85, 131: 100, 200: 120}
+    seen = []
+    for at, value in values.items():
+        least.update(100, at, value)
+        seen.append(int(least.best))
+    # 50 leaves at 101, 60 at 131.
+    assert seen == [50, 50, 50, 50, 50, 60, 80, 85]
+
+
+def test_windowed_minimum_is_near_the_true_one() -> None:
+    """Three candidates: never below the true minimum of the window, and above it only where it skipped a candidate."""
+    least = WindowedMin(1 << 62)
+    history: list[tuple[int, int]] = []
+    value = 1000
+    for at in range(0, 3000, 7):
+        value = (value * 31 + 17) % 1009 + 100
+        history.append((at, value))
+        least.update(300, at, value)
+        true = min(v for when, v in history if at - when <= 300)
+        assert least.best >= true
+        assert any(v == least.best and at - when <= 300 for when, v in history)
