@@ -11,6 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.tcp.congestion import registry
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
 
@@ -23,6 +24,9 @@ TCP_KEEPCNT: Final = 6
 TCP_WINDOW_CLAMP: Final = 10
 TCP_INFO: Final = 11
 TCP_QUICKACK: Final = 12
+TCP_CONGESTION: Final = 13
+
+_CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 
 _NS_PER_S: Final = 1_000_000_000
 
@@ -54,13 +58,32 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         return int(sock.set_window_clamp(value))
     elif name == TCP_QUICKACK:
         sock.set_quickack(value != 0)
+    elif name == TCP_CONGESTION:
+        return set_congestion(sock, value.to_bytes(4, "little", signed=True))
     else:
         return -errno.ENOPROTOOPT
     return 0
 
 
+def set_congestion(sock: TcpSock, value: bytes) -> int:
+    """TCP_CONGESTION: the name of an algorithm. 0, -EINVAL for nothing, -ENOENT for none that is known, -EPERM."""
+    if not value:
+        return -errno.EINVAL
+    try:
+        algorithm = registry.find(value[: _CA_NAME_BYTES - 1].split(b"\0")[0].decode("latin-1"))
+    except LookupError:
+        return -errno.ENOENT
+    # The one that it has is no change. Programs have no CAP_NET_ADMIN, and may take what is allowed to all.
+    if sock.congestion.name != algorithm.name and algorithm.name not in registry.allowed(sock.tables):
+        return -errno.EPERM
+    sock.set_congestion(algorithm)
+    return 0
+
+
 def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
     """Set an option whose value is bytes or a structure. 0 or -errno; None for another option."""
+    if name == TCP_CONGESTION:
+        return set_congestion(sock, value)
     return None
 
 
@@ -84,6 +107,8 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = sock.window_clamp
     elif name == TCP_QUICKACK:
         found = int(not sock.pingpong)
+    elif name == TCP_CONGESTION:
+        found = int.from_bytes(_congestion_name(sock)[:4], "little", signed=True)
     return int(found)
 
 
@@ -91,4 +116,11 @@ def get_bytes(sock: TcpSock, name: int) -> bytes | None:
     """The value of an option that has bytes or a structure, whole; None for another option."""
     if name == TCP_INFO:
         return sock.info().pack()
+    if name == TCP_CONGESTION:
+        return _congestion_name(sock)
     return None
+
+
+def _congestion_name(sock: TcpSock) -> bytes:
+    name: str = sock.congestion.name
+    return name.encode("ascii").ljust(_CA_NAME_BYTES, b"\0")

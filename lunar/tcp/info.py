@@ -80,6 +80,8 @@ class TcpInfo:
         self.min_rtt_ns: int = int(rate.min_rtt(tcb)) if tcb.rtt_filter is not None else _NO_RTT_NS
         self.data_segs_in: int = int(tcb.data_segs_in)
         self.data_segs_out: int = int(tcb.data_segs_out)
+        self.delivery_rate: int = int(rate.delivery_rate(tcb))
+        self.delivery_rate_app_limited: int = int(tcb.rate_app_limited)
         self.busy_ns: int = int(chronograph.busy_ns(tcb))
         self.rwnd_limited_ns: int = int(chronograph.total_ns(tcb, chronograph.RWND_LIMITED))
         self.sndbuf_limited_ns: int = int(chronograph.total_ns(tcb, chronograph.SNDBUF_LIMITED))
@@ -170,7 +172,7 @@ LAYOUT: Final = (
     Field("options", 1, "options"),
     Field("snd_wscale", 1, "snd_wscale", bits=4),
     Field("rcv_wscale", 1, "rcv_wscale", bits=4, ends_byte=True),
-    Field("delivery_rate_app_limited", 1, "", bits=1),
+    Field("delivery_rate_app_limited", 1, "delivery_rate_app_limited", bits=1),
     Field("fastopen_client_fail", 1, "", bits=2, ends_byte=True),
     Field("rto", 4, "rto_ns", _US),
     Field("ato", 4, "ato_ns", _US),
@@ -206,7 +208,7 @@ LAYOUT: Final = (
     Field("min_rtt", 4, "min_rtt_ns", _US),
     Field("data_segs_in", 4, "data_segs_in"),
     Field("data_segs_out", 4, "data_segs_out"),
-    Field("delivery_rate", 8, ""),
+    Field("delivery_rate", 8, "delivery_rate"),
     Field("busy_time", 8, "busy_ns", _US),
     Field("rwnd_limited", 8, "rwnd_limited_ns", _US),
     Field("sndbuf_limited", 8, "sndbuf_limited_ns", _US),

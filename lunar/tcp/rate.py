@@ -143,6 +143,13 @@ def generate(tcb: Tcb, sample: Sample, reneged: bool) -> None:
         tcb.rate_app_limited = sample.is_app_limited
 
 
+def delivery_rate(tcb: Tcb) -> i64:
+    """The best rate of late in bytes a second, as TCP_INFO tells it; 0 without one."""
+    if tcb.rate_delivered <= 0 or tcb.rate_interval_ns <= 0:
+        return 0
+    return tcb.rate_delivered * tcb.mss * 1_000_000_000 // tcb.rate_interval_ns
+
+
 def check_app_limited(tcb: Tcb) -> None:
     """The program is about to write: was it what kept the pipe from being full?"""
     if (
@@ -156,7 +163,8 @@ def check_app_limited(tcb: Tcb) -> None:
 
 def min_rtt(tcb: Tcb) -> i64:
     """The least RTT of the last net.ipv4.tcp_min_rtt_wlen seconds; 2**62 where none was measured."""
-    return tcb.min_rtt_ns if tcb.min_rtt_ns > 0 else _NEVER_MEASURED_NS
+    least = tcb.rtt_filter
+    return _NEVER_MEASURED_NS if least is None else least.best
 
 
 def update_min_rtt(tcb: Tcb, rtt_ns: i64, delayed: bool) -> None:
@@ -168,4 +176,3 @@ def update_min_rtt(tcb: Tcb, rtt_ns: i64, delayed: bool) -> None:
     elif delayed and rtt_ns > least.best:
         return
     least.update(tcb.tables.sysctls.tcp_min_rtt_wlen * 1_000_000_000, tcb.scheduler.now_ns, max(rtt_ns, 1000))
-    tcb.min_rtt_ns = least.best

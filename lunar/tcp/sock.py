@@ -7,7 +7,7 @@ are those of Linux. RFC 9293 section 3.10.1 to 3.10.6 are the same calls.
 from __future__ import annotations
 
 import errno
-from typing import Final, final
+from typing import Any, Final, final
 
 from mypy_extensions import i64
 
@@ -606,6 +606,16 @@ class TcpSock(Tcb):
         else:
             window.set_clamp(self, size)
         return 0
+
+    def set_congestion(self, algorithm: Any) -> None:
+        """TCP_CONGESTION: this socket, and what it accepts, has the class `algorithm` from now on."""
+        self.congestion_chosen = True
+        if type(self.congestion) is algorithm:
+            return
+        cwnd.stop_algorithm(self)
+        self.congestion = algorithm()
+        if self.state not in (CLOSED, LISTEN, SYN_SENT):
+            cwnd.start_algorithm(self)
 
     def set_quickack(self, on: bool) -> None:
         """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""

@@ -195,12 +195,12 @@ class Tcb(Sock):
         self.congestion_chosen: bool = False  # by TCP_CONGESTION: what accept(2) gives has the same
         self.full_control: bool = False  # what the class says of itself (congestion/control.py)
         self.needs_pacing: bool = False
+        self.pacing_rate: i64 = 0  # in bytes a second; 0: none yet
         self.ecn_ok: bool = False  # RFC 3168: both sides can (ecn.py)
 
         # What was delivered, in segments (rate.py).
         self.delivered: i64 = 0  # those that the peer has, the SYN and the FIN among them
         self.delivered_ce: i64 = 0  # with the mark of congestion
-        self.min_rtt_ns: i64 = 0  # the least of the last while; 0: none measured
         self.lost: i64 = 0  # marked lost so far
         self.delivered_ns: i64 = 0  # when `delivered` last grew
         self.first_tx_ns: i64 = 0  # when the segment went out that begins the next interval

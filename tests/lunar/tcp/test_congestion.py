@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+from collections.abc import Callable
+
 import pytest
 from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s, server
 
@@ -171,6 +175,75 @@ def test_accepted_connections_have_the_default_of_their_time() -> None:
     assert child.congestion.name == "bbr"  # the listener was made when it was Reno
     t.sock.congestion_chosen = True
     assert t.sock.spawn().congestion.name == "reno"
+
+
+# TCP_CONGESTION, tcp(7).
+
+
+def in_a_program(body: Callable[[], object]) -> None:
+    """Run blocking `body` on a host."""
+    with lunar.Network() as net:
+        host = net.host("host", "10.0.0.1/24")
+        net.start(host, body)
+        net.run()
+
+
+def test_option_sets_and_tells_the_name() -> None:
+    def body() -> None:
+        with socket.socket() as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16) == b"cubic".ljust(16, b"\0")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 4) == b"bbr\0"
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno\0 and what follows")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+    in_a_program(body)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"", errno.EINVAL),
+        (b"tahoe", errno.ENOENT),
+        (b"vegas", errno.EPERM),  # not in tcp_allowed_congestion_control
+        (b"dctcp", errno.EPERM),
+        (5, errno.ENOENT),  # the bytes of an integer are a name, too
+    ],
+)
+def test_option_refuses(value: bytes | int, expected: int) -> None:
+    def body() -> None:
+        with socket.socket() as sock, pytest.raises(OSError) as refused:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, value)
+        assert refused.value.errno == expected
+
+    in_a_program(body)
+
+
+def test_allowed_algorithms_may_be_chosen() -> None:
+    def body() -> None:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"vegas")
+            with pytest.raises(PermissionError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+
+    with lunar.Network() as net:
+        host = net.host("host", "10.0.0.1/24")
+        host.sh('sysctl -w net.ipv4.tcp_allowed_congestion_control="reno vegas"')
+        assert host.sh("sysctl -n net.ipv4.tcp_allowed_congestion_control") == "reno vegas cubic\n"
+        net.start(host, body)
+        net.run()
+
+
+def test_connection_goes_on_with_another_algorithm() -> None:
+    t, algorithm = noting()
+    algorithm.taken()
+    t.sock.set_congestion(Reno)
+    assert algorithm.taken() == ["stop"]
+    assert t.sock.cwnd == 10
+    t.gets(at=ms(70), ack=D + 3 * MSS)
+    assert t.sock.cwnd == 13
+    t.sock.set_congestion(Noting)
+    assert t.sock.congestion.notes == ["start"]  # type: ignore[attr-defined]
 
 
 # Validation of cwnd: RFC 2861, RFC 7661's concern.
