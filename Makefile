@@ -21,7 +21,7 @@ CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.lo
 PYTEST := -P -m pytest
 
 .PHONY: all demo test test-compiled test-pure check lint types contract bench
-.PHONY: conformance conformance-uvloop conformance-apps clean
+.PHONY: property conformance conformance-uvloop conformance-apps clean
 
 all: demo
 
@@ -59,6 +59,13 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/beads.py --most 100
 	$(BIN)/python benchmarks/lives.py 2000
 	$(BIN)/python benchmarks/strings.py
+
+# Random networks, as many as NETWORKS says, in two processes (docs/testing.md). `test` has some hundred of them.
+NETWORKS ?= 20000
+SEED ?= 1
+property: $(VENV)/.installed
+	@$(BIN)/weave --version
+	$(BIN)/python -m tests.property --networks $(NETWORKS) --seed $(SEED)
 
 # CPython's own tests, those of the interpreter, on a virtual host (docs/conformance.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed

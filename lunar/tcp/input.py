@@ -132,7 +132,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
         # Our FIN is acknowledged.
         tcb.set_state(FIN_WAIT_2)
         if tcb.orphan:
-            if end - (1 if flags & FIN else 0) > tcb.rcv_nxt:
+            if size > 0 and seq + size > tcb.rcv_nxt:
                 _abort_on_data(tcb)
                 return
             if not flags & FIN:
@@ -158,8 +158,9 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             reassembly.receive(tcb, segment, seq, bool(flags & FIN))
     else:
         if (state in (FIN_WAIT_1, FIN_WAIT_2)) and tcb.read_shut:
-            # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST.
-            if end - (1 if flags & FIN else 0) > tcb.rcv_nxt:
+            # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST. An ACK that has overtaken the
+            # peer's FIN is none.
+            if size > 0 and seq + size > tcb.rcv_nxt:
                 _abort_on_data(tcb)
                 return
         if reassembly.receive(tcb, segment, seq, bool(flags & FIN)):
