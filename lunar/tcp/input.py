@@ -158,8 +158,8 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             reassembly.receive(tcb, segment, seq, bool(flags & FIN))
     else:
         if (state in (FIN_WAIT_1, FIN_WAIT_2)) and tcb.read_shut:
-            # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST. An ACK that has overtaken the
-            # peer's FIN is none.
+            # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST. An ACK that has
+            # overtaken the peer's FIN is none.
             if size > 0 and seq + size > tcb.rcv_nxt:
                 _abort_on_data(tcb)
                 return

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.append(str(_ROOT))
 
 import plans  # noqa: E402
-from campaign import Outcome, attempt, smaller  # noqa: E402
+from campaign import Outcome, attempt, kind, smaller  # noqa: E402
 from worlds import Figures, World  # noqa: E402
 
 _HARDEST = 10
@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--case", type=int, help="this network alone")
     parser.add_argument("--without", default="", help="features that are left plain, with commas between")
     parser.add_argument("--show", action="store_true", help="print every segment of --case")
-    parser.add_argument("--most", type=int, default=10, help="stop after so many failures")
+    parser.add_argument("--most", type=int, default=50, help="stop after so many failures")
     return parser.parse_args()
 
 
@@ -67,9 +67,14 @@ def main() -> int:
             if done % 1000 == 0:
                 print(f"{done} networks, {time.monotonic() - began:.0f} s", flush=True)
     _tell(figures)
-    for failure in failures[:_HARDEST]:
+    kinds: dict[str, list[Outcome]] = {}
+    for failure in failures:
+        kinds.setdefault(kind(failure.problem), []).append(failure)
+    for alike in kinds.values():
+        failure = min(alike, key=lambda one: len(plans.not_plain(plans.draw(one.number))))
+        print(f"\n{len(alike)} like this one:", end="")
         left = smaller(failure)
-        print(f"\nnetwork {failure.number}: {left.problem}\n  {plans.describe(plans.draw(left.number, left.without))}")
+        print(f" network {failure.number}: {left.problem}\n  {plans.describe(plans.draw(left.number, left.without))}")
         print(f"  python -m tests.property --case {left.number}{_without(left.without)} --show")
     took = time.monotonic() - began
     print(f"{len(figures) + len(failures)} networks, {len(failures)} failed, {took:.0f} s")

@@ -38,13 +38,14 @@ def attempt(number: int, without: tuple[str, ...] = ()) -> Outcome:
 def smaller(failure: Outcome) -> Outcome:
     """The same failure with as many features taken out as can be; the message may change, but not its beginning."""
     found = failure
-    kind = _kind(failure.problem)
+    wanted = kind(failure.problem)
     for name in plans.not_plain(plans.draw(failure.number)):
         again = attempt(failure.number, (*found.without, name))
-        if again.figures is None and _kind(again.problem) == kind:
+        if again.figures is None and kind(again.problem) == wanted:
             found = again
     return found
 
 
-def _kind(problem: str) -> str:
+def kind(problem: str) -> str:
+    """What problems that may be the same have in common: the text before the figures."""
     return problem.split(":", maxsplit=1)[0].split("(", maxsplit=1)[0]

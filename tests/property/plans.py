@@ -21,8 +21,8 @@ S = 1_000_000_000
 # SYN-ACK, which goes out at 1, 3, 7, 15 and 31 s.
 HEALS_MAX_NS = 25 * S
 # Of data in each direction, at most; and segments of the path's size, so that small MTUs do not make long runs.
-SIZE_MAX = 300_000
-SEGMENTS_MAX = 300
+SIZE_MAX = 500_000
+SEGMENTS_MAX = 500
 
 
 class Feature(NamedTuple):
@@ -58,6 +58,11 @@ def _size(rng: random.Random) -> int:
     return rng.choice((0, 1, _log(2, 2000)(rng), _log(1000, SIZE_MAX)(rng), _log(20_000, SIZE_MAX)(rng)))
 
 
+def _calls(rng: random.Random) -> tuple[int, int]:
+    """How much one call passes at most, and how long the program waits until the next at most."""
+    return _log(1, 60_000)(rng), rng.choice((0, 0, _log(1000, 500 * MS)(rng)))
+
+
 def _outages(rng: random.Random) -> list[tuple[int, int]]:
     start = rng.randrange(5 * S)
     return [(start, start + _log(50 * MS, 20 * S)(rng))]
@@ -91,10 +96,10 @@ FEATURES: dict[str, Feature] = {
     # The programs.
     "opening": _sometimes(0.1, _of("simultaneous"), "connect"),
     "sizes": Feature(lambda rng: (_size(rng), _size(rng)), (3000, 0)),
-    "writes": _pair(0.7, lambda rng: (_log(1, 60_000)(rng), rng.choice((0, 0, _log(1000, 500 * MS)(rng)))), (65_536, 0)),
+    "writes": _pair(0.7, _calls, (65_536, 0)),
     "more": _pair(0.15, _of(0.1, 0.5, 0.9), 0.0),
     "urgent": _pair(0.08, _of(0.02, 0.2), 0.0),
-    "reads": _pair(0.6, lambda rng: (_log(1, 60_000)(rng), rng.choice((0, 0, _log(1000, 500 * MS)(rng)))), (65_536, 0)),
+    "reads": _pair(0.6, _calls, (65_536, 0)),
     "pause": _pair(0.2, lambda rng: (_log(1, 100_000)(rng), _log(10 * MS, 15 * S)(rng)), None),
     "accept_after_ns": _sometimes(0.1, _log(MS, 5 * S), 0),
     "ends": Feature(lambda rng: (_end(rng), _end(rng)), ("half", "half")),

@@ -287,6 +287,15 @@ class World:
                 require(getattr(sock, name, 0) == 0, "memory is left", name, getattr(sock, name, 0))
 
     def close(self) -> None:
+        """Whatever state it is in: nothing of it runs any more."""
+        for program in self.programs:
+            if program is not None:
+                program.closed = True
+        for side, host in enumerate(self.hosts):
+            host.devices["eth0"].tap = None
+            host.crash()
+            self.scheduler.drop_lane(self.lanes[side], -1)
+        self.scheduler.drop_lane(self.lanes[2], -1)
         self.net.close()
 
 
