@@ -72,16 +72,15 @@ class Frame(Event):
 
 @final
 class Damaged(Frame):
-    """A frame whose IP header does not hold together after bits of it were flipped: bytes, and nothing to read in them.
+    """A frame without a good IP header: its bytes behind Ethernet's, in which there is nothing to read.
 
     It reaches the next device, as a real one does whose frame check sequence was made after the damage, and is counted
-    there. `first_flipped` is the bit that tells it from others in the digest.
+    there.
     """
 
-    def __init__(self, ethertype: i64, data: bytes, first_flipped: i64) -> None:
+    def __init__(self, ethertype: i64, data: bytes) -> None:
         super().__init__(ethertype)
         self.data: bytes = data
-        self.first_flipped: i64 = first_flipped
         self.size_bytes = len(data)
 
 

@@ -169,7 +169,8 @@ class Wire:
             elif isinstance(frame, IcmpMessage):
                 lane.fold((frame.type << 40) | (frame.code << 32) | frame.rest)
         elif isinstance(frame, Damaged):
-            lane.fold(frame.first_flipped)
+            for at in range(0, min(len(frame.data), 20), 4):
+                lane.fold(int.from_bytes(frame.data[at : at + 4], "big"))
 
 
 @final

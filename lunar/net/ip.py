@@ -127,6 +127,15 @@ class Ip:
         self.icmp_tokens: i64 = 50  # see icmp.py
         self.icmp_stamp_ns: i64 = 0
 
+    def is_martian(self, src: int) -> bool:
+        """Whether no packet on a network can have the source `src`, as Linux calls it."""
+        return src in self.local or 0xE000_0000 <= src <= 0xFFFF_FFFF or src >> 24 == 127
+
+    def loopback_device(self) -> Device | None:
+        """`lo`, if the host has made it."""
+        route = self.loopback_route
+        return route.device if route is not None else None
+
     def has_address(self, address: int) -> bool:
         """Whether `address` is this host's own. All of 127.0.0.0/8 is, as on Linux."""
         return address in self.local or address >> 24 == 127

@@ -12,7 +12,7 @@ from lunar.net import icmp
 from lunar.net.device import Device, Receiver
 from lunar.net.forward import forward
 from lunar.net.ip import Ip
-from lunar.packet import Damaged, Frame, Packet
+from lunar.packet import ETHERTYPE_IPV4, Damaged, Frame, Packet
 
 
 @final
@@ -25,14 +25,21 @@ class IpInput(Receiver):
     def receive_frame(self, frame: Frame, device: Device) -> None:
         if isinstance(frame, Packet):
             receive(self.ip, frame, device)
-        elif isinstance(frame, Damaged):
+        elif isinstance(frame, Damaged) and frame.ethertype == ETHERTYPE_IPV4:
             self.ip.counters.ip_in_receives += 1
             self.ip.counters.ip_in_hdr_errors += 1
+        else:
+            device.rx_dropped += 1  # of a protocol that nobody here speaks
 
 
 def receive(ip: Ip, packet: Packet, device: Device) -> None:
     """One packet that arrived at `device`."""
     ip.counters.ip_in_receives += 1
+    if ip.is_martian(packet.src) and device is not ip.loopback_device():
+        # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
+        # Believed, it would make a host talk to itself.
+        ip.counters.ip_in_addr_errors += 1
+        return
     dst = packet.dst
     if not ip.has_address(dst) and not ip.is_broadcast(dst):
         forward(ip, packet)

@@ -58,7 +58,7 @@ def decode(data: bytes) -> Packet | Malformed:
 def copy(frame: Frame) -> Frame:
     """The same frame as another object, by way of its bytes."""
     if isinstance(frame, Damaged):
-        return _damaged(frame, frame.data, frame.first_flipped)
+        return frame_of(encode(frame))
     result = decode(encode(frame))
     if not isinstance(result, Malformed):
         return result
@@ -70,30 +70,37 @@ def copy(frame: Frame) -> Frame:
 
 
 def corrupt(frame: Frame, flipped: tuple[int, ...]) -> Frame:
-    """The frame as it is after those bits of its IP packet were flipped; bit 0 is the first byte's highest.
-
-    A packet whose IP header still holds together finds its way, though its transport's checksum is wrong: it is a plain
-    `Packet` then, which its destination counts and drops, or (two flips can make up for each other) what the bytes say.
-    """
-    data = bytearray(encode(frame)[ETHERNET_HEADER_BYTES:])
+    """The frame as it is after those bits of its IP packet were flipped; bit 0 is the first byte's highest."""
+    data = bytearray(encode(frame))
     for bit in flipped:
-        data[bit >> 3] ^= 0x80 >> (bit & 7)
-    body = bytes(data)
-    result = ipv4.decode(body)
-    if isinstance(result, Malformed):
-        if result.layer == "ipv4":
-            return _damaged(frame, body, flipped[0])
-        result = ipv4.decode_header(body)
-    result.eth_dst = frame.eth_dst
-    result.eth_src = frame.eth_src
-    return result
+        data[ETHERNET_HEADER_BYTES + (bit >> 3)] ^= 0x80 >> (bit & 7)
+    return frame_of(bytes(data))
 
 
-def _damaged(frame: Frame, data: bytes, first_flipped: i64) -> Frame:
-    other = Damaged(frame.ethertype, data, first_flipped)
-    other.eth_dst = frame.eth_dst
-    other.eth_src = frame.eth_src
-    return other
+def frame_of(data: bytes) -> Frame:
+    """What a device finds in `data`, whatever it is. Never raises.
+
+    A packet whose IP header holds together finds its way, though its transport's part may be wrong: it is a plain
+    `Packet` then, which its destination counts and drops. What has no good IP header is `Damaged`.
+    """
+    result = decode(data)
+    if not isinstance(result, Malformed):
+        return result
+    header = data[:ETHERNET_HEADER_BYTES].ljust(ETHERNET_HEADER_BYTES, b"\0")
+    fields = _HEADER.unpack_from(header)
+    dst_high: i64 = fields[0]
+    dst_low: i64 = fields[1]
+    src_high: i64 = fields[2]
+    src_low: i64 = fields[3]
+    body = data[ETHERNET_HEADER_BYTES:]
+    frame: Frame
+    if result.layer == "ethernet" or result.layer == "ipv4":
+        frame = Damaged(fields[4], body)
+    else:
+        frame = ipv4.decode_header(body)
+    frame.eth_dst = (dst_high << 32) | dst_low
+    frame.eth_src = (src_high << 32) | src_low
+    return frame
 
 
 def mac_text(mac: int) -> str:

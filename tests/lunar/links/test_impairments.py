@@ -33,6 +33,9 @@ MAC_A, MAC_B = 0x02_00_00_00_00_01, 0x02_00_00_00_00_02
 A, B = 0x0A00_0001, 0x0A00_0002
 
 
+PASS_ALL = RandomLoss(0.0, random.Random(1))
+
+
 def ms(count: int) -> int:
     return count * 1_000_000
 
@@ -213,6 +216,31 @@ def test_a_damaged_frame_has_bytes_and_can_be_copied() -> None:
     again = ethernet.corrupt(copied, (0,))
     assert ethernet.encode(again) == whole  # flipped back, it is whole again
     assert isinstance(again, TcpSegment)
+
+
+@pytest.mark.parametrize("size", range(0, 14))
+def test_a_frame_without_a_whole_header_is_one_that_no_device_takes(size: int) -> None:
+    b = Bench(PASS_ALL)
+    frame = ethernet.frame_of(bytes.fromhex("0200000000ff")[:size].ljust(size, b"\1"))
+    b.device.arrive(frame)
+    assert (b.device.rx_dropped, b.device.rx_packets) == (1, 0)
+
+
+def test_a_frame_of_another_protocol_is_dropped_and_counted() -> None:
+    b = Bench(PASS_ALL)
+    data = bytearray(ethernet.encode(segment()))
+    data[12:14] = b"\x86\xdd"
+    b.device.arrive(ethernet.frame_of(bytes(data)))
+    assert (b.device.rx_dropped, b.ip.counters.ip_in_receives) == (1, 0)
+
+
+@pytest.mark.parametrize("src", [B, 0x7F00_0001, 0xE000_0001, 0xFFFF_FFFF])
+def test_a_source_that_nobody_outside_can_have_is_dropped(src: int) -> None:
+    b = Bench(PASS_ALL)
+    frame = segment()
+    frame.src = src
+    b.sends(frame)
+    assert (b.ip.counters.ip_in_addr_errors, b.ip.counters.ip_in_delivers) == (1, 0)
 
 
 # As keys of a link
