@@ -22,7 +22,7 @@ def measure(run: Run) -> float:
         )
         for host in (sending, receiving):
             for name, value in SYSCTLS.items():
-                host.command(f"sysctl -w '{name}={value}'")
+                host.sh(f"sysctl -w '{name}={value}'")
         net.start(sending, _send, run.congestion, at=0.000_001, background=True)
         return float(net.run(_receive, cell.seconds, on=receiving))
 
