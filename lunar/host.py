@@ -99,6 +99,7 @@ class Host:
         self._held_signals: list[tuple[Weave, int]] = []
         self._power_plan: Call | None = None  # when a shutdown will be complete
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
+        self.nstat_before: dict[str, int] = {}  # what nstat has shown of the counters
         self.past_counters = Counters()  # the sums over the stacks before this one
         lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
         lo.medium = Loopback(self.scheduler)

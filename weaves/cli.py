@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import importlib
 import os
 import shutil
 import signal
@@ -42,12 +43,18 @@ FAILED: Final = 1
 WRONG_INPUT: Final = 2
 BY_SIGNAL: Final = 128
 
+# Commands that belong to the network, by the name of their module: this package knows no network.
+_TOOLS: Final = {"packetdrill": "lunar.packetdrill.cli"}
+
 # In characters, for `weave show` where no terminal tells its width.
 _PICTURE_WIDTH: Final = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `weave`; returns the exit code. Raises `SystemExit` as argparse does."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in _TOOLS:
+        return _run_tool(words[0], words[1:])
     options = _parser().parse_args(arguments)
     if arguments is None and options.action is _run:
         _fix_hash_seed()
@@ -63,6 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before the run began, or for the second time within it.
         print("interrupted", file=sys.stderr)
         return BY_SIGNAL + _signum(error)
+    except BrokenPipeError:
+        _forget_output()
+        return BY_SIGNAL + signal.SIGPIPE
+
+
+def _run_tool(name: str, words: list[str]) -> int:
+    """A command of the network's, which reads its own arguments."""
+    try:
+        code = int(importlib.import_module(_TOOLS[name]).main(words))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return BY_SIGNAL + signal.SIGINT
     except BrokenPipeError:
         _forget_output()
         return BY_SIGNAL + signal.SIGPIPE
@@ -132,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--svg", type=Path, metavar="FILE", help="write the picture to this file, and print nothing")
     shown.set_defaults(action=_show)
+    commands.add_parser(
+        "packetdrill", help="run packetdrill scripts", description="weave packetdrill --help says more."
+    )
     for command in (run, check, shown):
         command.add_argument("tapestry", type=Path, help="the TOML file")
     return parser

@@ -60,6 +60,9 @@ class Device(Port):
         # Whether it takes TCP segments of more than the MSS and cuts them itself, as with Linux' TSO and GSO. What is
         # seen of such a device is what the stack hands it.
         self.gso: bool = False
+        # How many packets its own queue has room for; -1: as many as come. Media take all at once, so that only none
+        # at all makes a difference (tc qdisc ... pfifo limit 0): then nothing can be sent.
+        self.queue_packets: i64 = -1
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
         self.addresses: list[tuple[int, int]] = []
@@ -80,7 +83,7 @@ class Device(Port):
     def transmit(self, frame: Frame) -> None:
         """Send `frame`, whose destination is resolved. A device that is down or unplugged drops and counts."""
         medium = self.medium
-        if medium is None or not self.up or not self.plugged or not self.running:
+        if medium is None or not self.up or not self.plugged or not self.running or self.queue_packets == 0:
             self.tx_dropped += 1
             return
         frame.eth_src = self.mac

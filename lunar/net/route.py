@@ -23,6 +23,12 @@ class Route:
         self.device: Device = device
         self.metric: i64 = metric
         self.source: int = source
+        # What ip-route(8) calls metrics, 0 where the route does not say: the MSS that TCP tells, the MTU and whether
+        # path MTU discovery may change it, the first congestion window in segments.
+        self.advmss: i64 = 0
+        self.mtu: i64 = 0
+        self.mtu_locked: bool = False
+        self.initcwnd: i64 = 0
 
     def source_address(self) -> int:
         """The address that a packet by this route carries when its socket names none.

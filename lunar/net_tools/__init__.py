@@ -10,19 +10,23 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lunar.net_tools import ifconfig, route, sysctl
+from lunar.net_tools import ethtool, ifconfig, ip, nstat, route, sysctl, tc
 from lunar.net_tools.errors import CommandError
 
 if TYPE_CHECKING:
     from lunar.host import Host
 
 _TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
+    "ethtool": ethtool.run,
     "ifconfig": ifconfig.run,
+    "ip": ip.run,
+    "nstat": nstat.run,
     "route": route.run,
     "sysctl": sysctl.run,
+    "tc": tc.run,
 }
 # Tools that people will try, because documentation of real networks uses them.
-_PLANNED: Final = ("arp", "ip", "ip6tables", "iptables", "netstat", "ping", "ss", "tc", "traceroute")
+_PLANNED: Final = ("arp", "ip6tables", "iptables", "netstat", "ping", "ss", "traceroute")
 
 
 def run(host: Host, command: str) -> str:

@@ -45,7 +45,7 @@ class Settings:
     mss: int = 0  # of what comes in: into how many segments a larger one is to be taken apart; 0: none
     speed: int = 0  # of the device, Mbit/s, as it tells it; 0: not set
     tolerance_usecs: int = 4000
-    tolerance_percent: float = 1.0
+    tolerance_percent: float = 12.5
     tcp_ts_tick_usecs: int = 0
     tcp_ts_ecr_scaled: bool = False
     strict_segments: bool = False
@@ -78,6 +78,9 @@ class Backend(Protocol):
 
     def now_ns(self) -> int:
         """The time."""
+
+    def wall_ns(self) -> int:
+        """The same moment on the clock of the wall, by which the stack stamps: Unix time in nanoseconds."""
 
     def start(self, function: Callable[[], Any]) -> Task:
         """Let `function` run as a thread of the program under test would. It has run until it blocks or ends."""

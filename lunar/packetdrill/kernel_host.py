@@ -73,6 +73,9 @@ class KernelHost:
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
     def sleep_until(self, at_ns: int) -> None:
         while (left := at_ns - time.monotonic_ns()) > 0:
             time.sleep(left / 1e9)

@@ -6,7 +6,7 @@ own; what they stand for on the wire the runner finds out (flows.py). The gramma
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -124,7 +124,7 @@ class TcpOption:
     """
 
     name: str
-    value: int | bytes | tuple[int, int] | tuple[tuple[int, int], ...] | None = None
+    value: Any = None
 
 
 @attrs.frozen

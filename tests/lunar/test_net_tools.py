@@ -47,9 +47,9 @@ def refusal(command: str) -> str:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("nosuch -x", 'there is no command "nosuch"; expected one of ifconfig, route, sysctl'),
-        ("iptables -L", "iptables is not here yet; expected one of ifconfig, route, sysctl"),
-        ("tc qdisc show", "tc is not here yet; expected one of ifconfig, route, sysctl"),
+        ("nosuch -x", 'there is no command "nosuch"; expected one of ethtool, ifconfig, ip, nstat, route, sysctl, tc'),
+        ("iptables -L", "iptables is not here yet; expected one of ethtool, ifconfig, ip, nstat, route, sysctl, tc"),
+        ("ss -t", "ss is not here yet; expected one of ethtool, ifconfig, ip, nstat, route, sysctl, tc"),
         ("route 'add", "\"route 'add\": No closing quotation"),
     ],
 )

@@ -1,0 +1,97 @@
+"""ip(8), as much as scripts of packetdrill use: `ip route add|replace|change|del`, `ip tcp_metrics flush`.
+
+A route may carry what ip-route(8) calls its metrics: `advmss`, `mtu`, `mtu lock`, `initcwnd`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lunar.net.route import Route, RouteTable
+from lunar.net_tools.errors import CommandError, parsed
+from lunar.net_tools.ifconfig import prefix_length
+from lunar.wire.address import ipv4_text, network_mask, parse_ipv4
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+_NUMBERS: Final = ("advmss", "mtu", "initcwnd", "metric")
+
+
+def run(host: Host, words: list[str]) -> str:
+    """`ip [-4] route add|replace|change|del TARGET [via G] [dev D] [METRIC N ...]`, `ip tcp_metrics flush [all]`."""
+    if words[:1] == ["-4"]:
+        words = words[1:]
+    if words[:2] == ["tcp_metrics", "flush"] and words[2:] in ([], ["all"]):
+        return ""  # nothing is remembered of peers
+    if words[:1] in (["route"], ["r"]) and len(words) > 2:
+        _route(host, words[1], words[2:])
+        return ""
+    raise CommandError(f'ip: "{" ".join(words)}" is not supported; expected route add, replace, change, del TARGET ...')
+
+
+def _route(host: Host, action: str, words: list[str]) -> None:
+    if action not in ("add", "replace", "change", "del"):
+        raise CommandError(f'ip: route {action} is not supported; expected add, replace, change or del')
+    network, prefix = _target(words[0])
+    gateway = 0
+    device = None
+    numbers: dict[str, int] = {}
+    locked = False
+    rest = words[1:]
+    while rest:
+        word = rest.pop(0)
+        if word == "mtu" and rest[:1] == ["lock"]:
+            locked = True
+            rest.pop(0)
+        if not rest:
+            raise CommandError(f"ip: {word}: a value is missing")
+        value = rest.pop(0)
+        if word == "via":
+            gateway = parsed(parse_ipv4, value, "an IPv4 address")
+        elif word == "dev":
+            device = host.devices.get(value)
+            if device is None:
+                raise CommandError(f"ip: {value}: no such device; {host.name} has {', '.join(host.devices)}")
+        elif word in _NUMBERS:
+            numbers[word] = parsed(int, value, "a number")
+        else:
+            raise CommandError(f'ip: "{word}" is not supported; expected via, dev, {", ".join(_NUMBERS)}')
+    table = host.ip.routes
+    metric = numbers.get("metric", 0)
+    old = [route for route in table.all() if (route.network, route.prefix, route.metric) == (network, prefix, metric)]
+    if action in ("change", "del") and not old:
+        raise CommandError(f"ip: route {action} {words[0]}: there is no such route")
+    if action == "add" and old:
+        raise CommandError(f"ip: route add {words[0]}: there is one already")
+    if action == "del":
+        _remove(table, old[0])
+        return
+    if device is None:
+        found = table.lookup(gateway) if gateway else None
+        if found is None:
+            raise CommandError(f"ip: route {action} {words[0]}: its device is missing")
+        device = found.device
+    made = Route(network, prefix, gateway, device, metric, 0)
+    made.advmss = numbers.get("advmss", 0)
+    made.mtu = numbers.get("mtu", 0)
+    made.mtu_locked = locked
+    made.initcwnd = numbers.get("initcwnd", 0)
+    for route in old:
+        _remove(table, route)
+    table.add(made)
+
+
+def _remove(table: RouteTable, route: Route) -> None:
+    table.remove(route.network, int(route.prefix), route.gateway, route.device, int(route.metric))
+
+
+def _target(text: str) -> tuple[int, int]:
+    if text == "default":
+        return 0, 0
+    address, slash, length = text.partition("/")
+    network = parsed(parse_ipv4, address, "an IPv4 address")
+    prefix = prefix_length(length, "ip") if slash else 32
+    if network & ~network_mask(prefix) & 0xFFFF_FFFF:
+        raise CommandError(f"ip: {ipv4_text(network)}/{prefix} has bits set beyond the prefix length")
+    return network, prefix

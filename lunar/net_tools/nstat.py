@@ -1,0 +1,45 @@
+"""nstat(8): the counters of a host that have moved since it was last asked, by their names in Linux' SNMP tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lunar.net_tools.errors import CommandError
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+# How the attributes of `Counters` that are not of RFC 1213 are called; of the others the words are joined.
+_NAMES: Final = {
+    "tcp_timeouts": "TcpExtTCPTimeouts",
+    "tcp_fast_retrans": "TcpExtTCPFastRetrans",
+    "tcp_delayed_acks": "TcpExtDelayedACKs",
+    "tcp_listen_overflows": "TcpExtListenOverflows",
+    "tcp_listen_drops": "TcpExtListenDrops",
+    "tcp_paws_estab": "TcpExtPAWSEstab",
+    "tcp_challenge_acks": "TcpExtTCPChallengeACK",
+    "tcp_out_of_order": "TcpExtTCPOFOQueue",
+    "tcp_rcv_pruned": "TcpExtRcvPruned",
+    "tcp_out_of_window_icmps": "TcpExtOutOfWindowIcmps",
+}
+
+
+def run(host: Host, words: list[str]) -> str:
+    """`nstat`, `nstat -n` (forget what was), `nstat -a` (absolute values), `nstat -z` (zeros, too)."""
+    unknown = [word for word in words if word not in ("-n", "-a", "-z", "-az")]
+    if unknown:
+        raise CommandError(f'nstat: "{unknown[0]}" is not supported; expected -a, -n or -z')
+    counters = host.ip.counters
+    values = {name: int(getattr(counters, name)) for name in dir(counters) if name[0] != "_"}
+    before = {} if "-a" in words or "-az" in words else host.nstat_before
+    host.nstat_before = values
+    if "-n" in words:
+        return ""
+    zeros = any("z" in word for word in words)
+    lines = ["#kernel\n"]
+    for name, value in values.items():
+        moved = value - before.get(name, 0)
+        if moved or zeros:
+            shown = _NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
+            lines.append(f"{shown:32}{moved:<16}0.0\n")
+    return "".join(lines)

@@ -1,0 +1,183 @@
+"""The connections of a run: what a script's numbers stand for on the wire.
+
+A script has sequence numbers, timestamps and ports of its own choice; the stack under test draws its own. The first SYN
+tells what the first sequence number stands for. The other side is the interpreter's, so its numbers are used as they
+are. A packet without ports belongs to the connection that began last, as in the tool.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from lunar.packet import ACK, SYN
+from lunar.packetdrill.backend import Settings
+from lunar.packetdrill.live import LivePacket
+from lunar.packetdrill.script import TcpOption, TcpPacket
+from lunar.wire.address import parse_ipv4
+
+_MASK: Final = 0xFFFF_FFFF
+# The first port that the interpreter takes for its own end of a connection.
+_FIRST_REMOTE_PORT: Final = 53_000
+
+
+@attrs.define(eq=False)
+class Flow:
+    """One connection. `local` is the stack's end, `remote` the interpreter's; a port of 0 is not known yet."""
+
+    local_port: int
+    remote_port: int
+    passive: bool  # begun by the interpreter's SYN
+    # What a script calls them, if it does.
+    script_ports: tuple[int, int] | None = None
+    # Live minus script, of the stack's sequence numbers; None before its SYN.
+    shift: int | None = None
+    # The script's first sequence number of the stack.
+    first_seq: int = 0
+    answered: bool = False  # something came from the interpreter's end after the first SYN
+    fd: int | None = None  # the descriptor (live) that the program has of it
+    # The stack's timestamps by those of the script, and the first pair of them.
+    timestamps: dict[int, int] = attrs.field(factory=dict)
+    first_timestamp: tuple[int, int] | None = None
+
+    def live_seq(self, seq: int) -> int:
+        """The stack's sequence number for one of the script."""
+        return (seq + (self.shift or 0)) & _MASK
+
+    def script_seq(self, seq: int) -> int:
+        """The script's for one of the stack."""
+        return (seq - (self.shift or 0)) & _MASK
+
+    def note_timestamp(self, script: int, live: int) -> None:
+        """The stack has sent `live` where the script says `script`."""
+        self.timestamps[script] = live
+        if self.first_timestamp is None:
+            self.first_timestamp = script, live
+
+    def live_echo(self, script: int) -> int:
+        """What the interpreter echoes for the script's `script`: the value that stood for it, or as far from the first
+        as the script says.
+        """
+        if script == 0 or self.first_timestamp is None:
+            return script & _MASK
+        found = self.timestamps.get(script)
+        if found is None:
+            first_script, first_live = self.first_timestamp
+            found = first_live + script - first_script
+        return found & _MASK
+
+    def live_options(self, options: tuple[TcpOption, ...]) -> tuple[TcpOption, ...]:
+        """The options of a packet from the interpreter's end, as they go on the wire."""
+        if not any(option.name in ("TS", "sack") for option in options):
+            return options
+        made: list[TcpOption] = []
+        for option in options:
+            value = option.value
+            if option.name == "TS":
+                made.append(TcpOption("TS", (value[0], self.live_echo(value[1]))))
+            elif option.name == "sack":
+                blocks = tuple((self.live_seq(left), self.live_seq(right)) for left, right in value)
+                made.append(TcpOption("sack", blocks))
+            else:
+                made.append(option)
+        return tuple(made)
+
+
+class Flows:
+    """All connections of one run, the last one begun at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.local_ip: Final = parse_ipv4(settings.local_ip)
+        self.remote_ip: Final = parse_ipv4(settings.remote_ip)
+        self._bind_port: Final = settings.bind_port
+        self._connect_port: Final = settings.connect_port
+        self._flows: list[Flow] = []
+        self._next_remote_port = _FIRST_REMOTE_PORT
+        # The descriptor that connects, until its SYN is seen.
+        self.connecting: int | None = None
+        self.listening = 0  # how many sockets do
+
+    @property
+    def last(self) -> Flow | None:
+        """The connection that began last."""
+        return self._flows[-1] if self._flows else None
+
+    def for_inbound(self, spec: TcpPacket) -> Flow | None:
+        """The connection that a packet of the script for the stack belongs to; a SYN may begin one."""
+        local, remote = (spec.ports[1], spec.ports[0]) if spec.ports else (0, 0)
+        flow = self._by_script(local, remote)
+        if spec.flags & (SYN | ACK) == SYN and (flow is None or (not spec.ports and self._is_next(flow))):
+            return self._begin_passive(local, remote)
+        if flow is not None and flow.shift is not None and not spec.flags & SYN:
+            flow.answered = True
+        return flow
+
+    def _is_next(self, flow: Flow) -> bool:
+        """Whether a SYN without ports is that of another connection, and not one more of the last: of one that was
+        accepted or answered, while somebody listens.
+        """
+        return self.listening > 0 and (flow.answered or flow.fd is not None)
+
+    def _begin_passive(self, local: int, remote: int) -> Flow:
+        flow = Flow(local or self._bind_port, remote or self._next_remote_port, True)
+        if not remote:
+            self._next_remote_port += 1
+        if local or remote:
+            flow.script_ports = local, remote
+        self._flows.append(flow)
+        return flow
+
+    def for_outbound(self, spec: TcpPacket) -> Flow | None:
+        """The connection that an expected packet belongs to; None for a SYN that begins one."""
+        local, remote = spec.ports or (0, 0)
+        flow = self._by_script(local, remote)
+        if spec.flags & (SYN | ACK) == SYN and self.connecting is not None:
+            return None
+        return flow
+
+    def _by_script(self, local: int, remote: int) -> Flow | None:
+        if not local and not remote:
+            return self.last
+        for flow in reversed(self._flows):
+            if flow.script_ports == (local, remote):
+                return flow
+        return None
+
+    def begin_active(self, spec: TcpPacket, live: LivePacket) -> Flow:
+        """A connection that the stack has begun by `live`."""
+        flow = Flow(live.sport, live.dport, False, spec.ports)
+        flow.fd = self.connecting
+        self.connecting = None
+        self._flows.append(flow)
+        return flow
+
+    def is_new(self, live: LivePacket) -> bool:
+        """Whether `live` is a SYN that begins a connection which nobody knows yet."""
+        return live.flags & (SYN | ACK) == SYN and self.of_live(live) is None
+
+    def of_live(self, live: LivePacket) -> Flow | None:
+        """The connection that a packet of the stack belongs to."""
+        for flow in reversed(self._flows):
+            if flow.local_port == live.sport and flow.remote_port == live.dport:
+                return flow
+        return None
+
+    def has(self, fd: int) -> bool:
+        """Whether the descriptor is of a connection that was begun."""
+        return any(flow.fd == fd for flow in self._flows)
+
+    def note_closed(self, fd: int) -> None:
+        """The number is free for another."""
+        for flow in self._flows:
+            if flow.fd == fd:
+                flow.fd = None
+                flow.answered = True
+        if self.connecting == fd:
+            self.connecting = None
+
+    def note_accepted(self, fd: int, remote_port: int) -> None:
+        """The program has the connection with this port as `fd`."""
+        for flow in self._flows:
+            if flow.remote_port == remote_port and flow.passive:
+                flow.fd = fd

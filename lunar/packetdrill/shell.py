@@ -1,0 +1,302 @@
+"""The command lines of scripts, obeyed by our own tools on a virtual host: as much of a shell as scripts use.
+
+A script's text is one program for sh(1): its lines, joined by `;`, `&&`, `||` and `|`, with redirections, quotes,
+`${PPID}` and `$((arithmetic))`. As of a shell, what counts is how the last command of the text ended. A command that is
+not known here is an error at once, wherever it stands, because the rest would mean something else without it. A
+parameter that this stack does not obey makes its `sysctl` fail, as on a kernel that does not know it; what was said of
+it is in `complaints`.
+
+The tools are those of lunar/net_tools. Files are the machine's, but for /proc/sys and /proc/net, which are the host's.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lunar import net_tools
+from lunar.net_tools.errors import CommandError
+from lunar.packetdrill.backend import ShellError
+from lunar.tcp.tcb import LISTEN
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+_ARITHMETIC: Final = re.compile(r"\$\(\(([^()]*)\)\)")
+_PARAMETER: Final = re.compile(r"\$\{?(\w+)\}?")
+_REDIRECTION: Final = re.compile(r"(?:\d*|&)>>?")
+_OPERATORS: Final[dict[type, Callable[[int, int], int]]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+    ast.Div: operator.floordiv, ast.Mod: operator.mod, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_, ast.BitAnd: operator.and_,
+}  # fmt: skip
+# What stands between two commands.
+_SEPARATORS: Final = (";", "&&", "||", "|", "\n")
+_NETWORK_TOOLS: Final = ("ethtool", "ifconfig", "ip", "nstat", "route", "sysctl", "tc")
+_SYSCTL_FOLDER: Final = "/proc/sys/"
+# The path by which scripts call set_sysctls.py's counterpart, which undoes what that did.
+_RESTORE: Final = re.compile(r"/tmp/sysctl_restore_\d+\.sh")
+_PPID: Final = "1"
+
+
+class Shell:
+    """One shell on `host`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        # What set_sysctls.py has found, for the script that restores it.
+        self._saved: list[tuple[str, str]] = []
+        self.complaints: list[str] = []
+
+    def run(self, text: str, folder: Path) -> None:
+        """Run a script's text. Raises `ShellError` if its last command fails, or one is unknown."""
+        status, printed = self._program(text, folder)
+        if printed:
+            print(printed, end="")
+        if status:
+            said = f" ({self.complaints[-1]})" if self.complaints else ""
+            raise ShellError(f"error executing `{text}` command: non-zero status {status}{said}")
+
+    def _program(self, text: str, folder: Path) -> tuple[int, str]:
+        """Status and output of a whole text."""
+        words = _words(text)
+        status, printed, piped = 0, "", ""
+        before = ";"
+        at = 0
+        while at < len(words):
+            end = at
+            while end < len(words) and words[end] not in _SEPARATORS:
+                end += 1
+            separator = words[end] if end < len(words) else ";"
+            skipped = (before == "&&" and status != 0) or (before == "||" and status == 0)
+            if end > at and not skipped:
+                status, output = self._command(words[at:end], piped if before == "|" else "", folder)
+                if separator == "|":
+                    piped = output
+                else:
+                    printed += output
+            if end > at:
+                before = separator
+            at = end + 1
+        return status, printed
+
+    def _command(self, words: list[str], given: str, folder: Path) -> tuple[int, str]:
+        words, target = _without_redirections(words)
+        if not words:
+            return 0, ""
+        try:
+            printed = self._run(words, given, folder)
+            if printed is None:
+                return 1, ""
+            if target is None:
+                return 0, printed
+            self._write(target, printed)
+            return 0, ""
+        except CommandError as error:
+            self.complaints.append(str(error))
+            return 1, ""
+
+    def _run(self, words: list[str], given: str, folder: Path) -> str | None:
+        """What the command prints; None if it fails without a word."""
+        name = os.path.basename(words[0])
+        if name in _NETWORK_TOOLS:
+            return net_tools.run(self._host, shlex.join(words))
+        if name == "set_sysctls.py":
+            return self._set_sysctls(words[1:])
+        if _RESTORE.fullmatch(words[0]):
+            for path, value in reversed(self._saved):
+                self._write(path, value)
+            return ""
+        if name == "echo":
+            return " ".join(words[1:]) + "\n"
+        if name in ("true", "false", ":"):
+            return None if name == "false" else ""
+        if name == "grep":
+            return self._grep(words[1:], given, folder)
+        if name == "cat":
+            return "".join(self._read(path, folder) for path in words[1:]) if words[1:] else given
+        if name == "rm":
+            return _remove(words[1:])
+        if name == "dd":
+            return _dd(words[1:])
+        script = folder / words[0]
+        if "/" in words[0] and script.suffix == ".sh" and script.is_file():
+            status, printed = self._program(script.read_text(), script.parent)
+            return None if status else printed
+        raise ShellError(f'there is no command "{words[0]}" here; docs/packetdrill.md lists those that are')
+
+    # Files
+
+    def _set_sysctls(self, words: list[str]) -> str:
+        for word in words:
+            path, _, value = word.partition("=")
+            try:
+                before = self._read(path, Path())
+            except CommandError as error:
+                # As where the machine's kernel does not know it: the script goes on.
+                self.complaints.append(str(error))
+                continue
+            self._saved.append((path, before.strip()))
+            self._write(path, value)
+        return ""
+
+    def _read(self, path: str, folder: Path) -> str:
+        if path.startswith(_SYSCTL_FOLDER):
+            return net_tools.run(self._host, shlex.join(["sysctl", "-n", _parameter(path)]))
+        if path == "/proc/net/tcp":
+            return _listeners(self._host)
+        if path == "/proc/net/tcp6":
+            return ""
+        try:
+            return (folder / path).read_text()
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}") from None
+
+    def _write(self, path: str, text: str) -> None:
+        if path == "/dev/null":
+            return
+        if path.startswith(_SYSCTL_FOLDER):
+            net_tools.run(self._host, shlex.join(["sysctl", "-q", f"{_parameter(path)}={text.strip()}"]))
+            return
+        if path.startswith("/sys/module/"):
+            module, parameter = path.split("/")[3], path.rsplit("/", maxsplit=1)[-1]
+            net_tools.run(self._host, shlex.join(["sysctl", "-q", f"{module}.{parameter}={text.strip()}"]))
+            return
+        _machine_file(path).write_text(text)
+
+    def _grep(self, words: list[str], given: str, folder: Path) -> str | None:
+        quiet = inverted = False
+        while words and words[0].startswith("-"):
+            quiet, inverted = quiet or "q" in words[0], inverted or "v" in words[0]
+            words = words[1:]
+        if not words:
+            raise CommandError("grep: a pattern is missing")
+        text = "".join(self._read(path, folder) for path in words[1:]) if words[1:] else given
+        pattern = re.compile(words[0])
+        found = [line for line in text.splitlines() if bool(pattern.search(line)) != inverted]
+        if not found:
+            return None
+        return "" if quiet else "".join(f"{line}\n" for line in found)
+
+
+def _words(text: str) -> list[str]:
+    """Words and what separates commands, newlines as well."""
+    text = text.replace("\\\n", " ")
+    text = _ARITHMETIC.sub(lambda found: str(_calculated(found[1])), text)
+    text = _PARAMETER.sub(lambda found: _PPID if found[1] == "PPID" else os.environ.get(found[1], ""), text)
+    words: list[str] = []
+    for line in map(_without_comment, text.split("\n")):
+        try:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&>")
+            lexer.whitespace_split = True
+            lexer.commenters = ""
+            words += _joined(list(lexer))
+        except ValueError as error:
+            raise ShellError(f"{line.strip()!r}: {error}") from None
+        words.append("\n")
+    return words
+
+
+def _without_comment(line: str) -> str:
+    quoted = ""
+    for at, letter in enumerate(line):
+        if quoted:
+            quoted = "" if letter == quoted else quoted
+        elif letter in "'\"":
+            quoted = letter
+        elif letter == "#" and (at == 0 or line[at - 1] in " \t;"):
+            return line[:at]
+    return line
+
+
+def _joined(parts: list[str]) -> list[str]:
+    """`2`, `>`, `/dev/null` as the lexer gives them apart become `2>` and `/dev/null`; `2>&1` goes."""
+    words: list[str] = []
+    for part in parts:
+        if part.startswith((">", "&>")) and words and words[-1].isdigit() and part[0] == ">":
+            words[-1] += part
+        else:
+            words.append(part)
+    return words
+
+
+def _without_redirections(words: list[str]) -> tuple[list[str], str | None]:
+    """The command, and the file that its output goes to."""
+    kept: list[str] = []
+    target: str | None = None
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if _REDIRECTION.fullmatch(word) or word.endswith(">&"):
+            # `2>&1`: both go where the output goes; errors are `complaints` anyway.
+            if at + 1 < len(words) and not word.endswith(">&") and not word.startswith("2"):
+                target = words[at + 1]
+            at += 2
+            continue
+        kept.append(word)
+        at += 1
+    return kept, target
+
+
+def _calculated(text: str) -> int:
+    def value(node: ast.AST) -> int:
+        if isinstance(node, ast.Expression):
+            return value(node.body)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        raise ShellError(f"$(({text})): expected arithmetic on whole numbers")
+
+    try:
+        return value(ast.parse(text.strip(), mode="eval"))
+    except SyntaxError:
+        raise ShellError(f"$(({text})): expected arithmetic on whole numbers") from None
+
+
+def _parameter(path: str) -> str:
+    return path[len(_SYSCTL_FOLDER) :].replace("/", ".")
+
+
+def _listeners(host: Host) -> str:
+    """/proc/net/tcp, of the listening sockets: proc_net_tcp in the kernel's documentation. Numbers are hexadecimal."""
+    lines = ["  sl  local_address rem_address   st\n"]
+    for index, sock in enumerate(host.descriptors.all()):
+        if getattr(sock, "state", None) == LISTEN and sock.protocol == 6:
+            address = int.from_bytes(int(sock.local_addr).to_bytes(4, "big"), "little")
+            lines.append(f"{index:4}: {address:08X}:{int(sock.local_port):04X} 00000000:0000 0A\n")
+    return "".join(lines)
+
+
+def _machine_file(path: str) -> Path:
+    """A file that a script may write or remove: those for passing use."""
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        raise CommandError(f"{path}: a script writes only below {tempfile.gettempdir()}")
+    return resolved
+
+
+def _remove(words: list[str]) -> str:
+    for word in words:
+        if not word.startswith("-"):
+            _machine_file(word).unlink(missing_ok=True)
+    return ""
+
+
+def _dd(words: list[str]) -> str:
+    """dd(1): `if=/dev/zero of=FILE bs=N count=N`."""
+    given = dict(word.partition("=")[::2] for word in words)
+    unknown = set(given) - {"if", "of", "bs", "count", "status"}
+    if unknown or given.get("if") != "/dev/zero" or "of" not in given:
+        raise CommandError(f"dd {' '.join(words)}: expected if=/dev/zero of=FILE bs=N count=N")
+    _machine_file(given["of"]).write_bytes(bytes(int(given.get("bs", "512")) * int(given.get("count", "1"))))
+    return ""
