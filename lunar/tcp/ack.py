@@ -10,9 +10,24 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, SYN, TcpSegment
-from lunar.tcp import chronograph, output, rate, recovery, rtt, timers
+from lunar.tcp import (
+    chronograph,
+    duplicates,
+    output,
+    prr,
+    rack,
+    rate,
+    recovery,
+    retransmit_timer,
+    rtt,
+    sack,
+    tail_loss,
+    timers,
+)
 from lunar.tcp.congestion import cwnd
-from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, Tcb
+from lunar.tcp.news import News
+from lunar.tcp.rate import Sample
+from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, SACKED, Sent, Tcb
 
 # What `process` made of it.
 UNACCEPTABLE: Final = 0
@@ -33,6 +48,9 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
         if ack < una - tcb.max_window:
             output.send_challenge_ack(tcb)
             return UNACCEPTABLE
+        old_blocks = segment.sack_blocks
+        if old_blocks is not None and tcb.sack_ok and tcb.packets_out > 0:
+            _overtaken(tcb, segment, old_blocks, ack)
         return OLD
     now: i64 = tcb.scheduler.now_ns
     tcb.last_ack_ns = now
@@ -56,109 +74,223 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
                 output.update_mss(tcb)
             if tcb.packets_out == 0 and tcb.unsent.size > 0:
                 cwnd.restart_after_idle(tcb)
+    blocks = segment.sack_blocks if tcb.sack_ok else None
+    news = tcb.tables.news
+    news.begin(una, ack > una, segment.ts_ecr if tcb.timestamps and segment.has_timestamps else -1)
     if tcb.packets_out == 0:
         tcb.snd_una = ack
+        if blocks is not None:
+            _after_all(tcb, news, blocks, ack)
         if tcb.has_unsent():
             _probe_answered(tcb)
         return TAKEN
-    if ack == una:
+    if news.advanced:
+        tcb.retransmits = 0
+    elif size == 0 and not window_moved and not segment.flags & (SYN | FIN):
         # RFC 5681 (2): a duplicate has no data, no new window, no SYN or FIN, while something is outstanding.
-        if size == 0 and not window_moved and not segment.flags & (SYN | FIN):
-            _repeated(tcb, True)
-        elif tcb.ca_state != OPEN:
-            _repeated(tcb, False)
+        news.duplicate = True
+    elif tcb.ca_state == OPEN and blocks is None:
         return TAKEN
-    _advance(tcb, segment, ack)
+    news.pure = size == 0 and not window_moved
+    _take(tcb, news, blocks, ack)
     return TAKEN
 
 
-def _advance(tcb: Tcb, segment: TcpSegment, ack: i64) -> None:
-    """snd_una moves to `ack`: take what is acknowledged off the retransmission queue, measure, and go on sending."""
-    now: i64 = tcb.scheduler.now_ns
+def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64) -> None:
+    """What the ACK says of what is in flight: take it, measure, find what is lost, move cwnd, send again."""
     sample = rate.begin(tcb)
+    if blocks is not None:
+        sack.take(tcb, news, blocks, ack)
+    elif tcb.sacked_out > 0 and tcb.sack_ok:
+        news.prior_high = tcb.high_sacked
     tcb.snd_una = ack
-    tcb.retransmits = 0
+    if news.advanced:
+        _remove(tcb, news, sample, ack)
+    _measure(tcb, news, sample)
+    sample.acked = news.acked
+    tcb.congestion.on_sample(tcb, sample)
+    if tcb.rack_duplicate or tcb.rack_steps > 1:
+        rack.adapt_window(tcb, sample)
+    if tcb.tlp_high_seq >= 0:
+        tail_loss.on_ack(tcb, news, ack)
+    todo: i64 = recovery.NOTHING
+    if news.acked == 0 or tcb.ca_state != OPEN or news.sacked or news.duplicate_told or news.echo:
+        if news.duplicate or news.advanced or tcb.ca_state != OPEN or news.sacked or news.duplicate_told or news.echo:
+            todo = recovery.alert(tcb, news)
+    if news.timer:
+        _restart_timer(tcb)
+    rate.generate(tcb, sample, tcb.reneged)
+    growth: i64 = 0
+    if not tcb.full_control:
+        if prr.is_reducing(tcb):
+            prr.reduce(tcb, sample.acked, sample.losses, news.advanced)
+        elif _may_grow(tcb, news):
+            growth = sample.acked
+    cwnd.control(tcb, sample, growth)
+    if todo != recovery.NOTHING:
+        _send_again(tcb, todo)
+
+
+def _restart_timer(tcb: Tcb) -> None:
+    """snd_una moved: the probe for a lost tail, or the retransmission timer, begins anew."""
+    if not retransmit_timer.schedule_probe(tcb, True):
+        retransmit_timer.restart(tcb, False)
+
+
+def _may_grow(tcb: Tcb, news: News) -> bool:
+    """RFC 5681: for data that is in order; where the network reorders much, for all that arrives."""
+    if tcb.reordering > tcb.tables.sysctls.tcp_reordering:
+        return news.advanced or news.sacked
+    return news.data_acked
+
+
+def _send_again(tcb: Tcb, todo: i64) -> None:
+    if todo == recovery.SEND_NEW:
+        output.push(tcb, False)
+        if tcb.snd_nxt > tcb.high_seq:
+            return
+        tcb.frto = False
+    recovery.resend_lost(tcb)
+
+
+def _overtaken(tcb: Tcb, segment: TcpSegment, blocks: list[tuple[int, int]], ack: i64) -> None:
+    """An ACK from below snd_una: its blocks may tell of what no later one did."""
+    news = tcb.tables.news
+    news.begin(tcb.snd_una, False, segment.ts_ecr if tcb.timestamps and segment.has_timestamps else -1)
+    sample = rate.begin(tcb)
+    sack.take(tcb, news, blocks, ack)
+    todo: i64 = recovery.alert(tcb, news)
+    rate.generate(tcb, sample, tcb.reneged)
+    if todo != recovery.NOTHING:
+        _send_again(tcb, todo)
+
+
+def _after_all(tcb: Tcb, news: News, blocks: list[tuple[int, int]], ack: i64) -> None:
+    """Nothing is in flight; D-SACKs may still tell that what was sent again need not have been."""
+    sample = rate.begin(tcb)
+    sack.take(tcb, news, blocks, ack)
+    if news.duplicate_told:
+        if tcb.tlp_high_seq >= 0:
+            tail_loss.on_ack(tcb, news, ack)
+        recovery.alert(tcb, news)
+    rate.generate(tcb, sample, False)
+
+
+def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
+    """Take what is acknowledged off the retransmission queue."""
+    now: i64 = tcb.scheduler.now_ns
     sent = tcb.sent
     count: i64 = len(sent)
     head: i64 = tcb.sent_head
     acked: i64 = 0
     removed: i64 = 0
-    delivered: i64 = 0
-    first_sent_ns: i64 = -1
-    last_sent_ns: i64 = -1
-    retransmitted = False
+    data: i64 = 0
+    first_ns: i64 = -1
+    last: Sent | None = None
     while head < count:
         record = sent[head]
-        marks: i64 = record.marks
-        if record.end_seq > ack:
-            if record.segs > 1 and ack > record.seq:
-                partly: i64 = output.trim(tcb, record)
-                acked += partly
-                delivered += partly
-                if marks & EVER_RETRANSMITTED:
-                    retransmitted = True
-                if first_sent_ns < 0:
-                    first_sent_ns = record.sent_ns
-                last_sent_ns = -1 if marks & EVER_RETRANSMITTED else record.sent_ns
-                rate.delivered(tcb, record, sample)
-            break
-        head += 1
         segs: i64 = record.segs
-        removed += segs
-        if marks != 0:
-            if marks & LOST:
-                tcb.lost_out -= segs
-            if marks & RETRANSMITTED:
-                tcb.retrans_out -= segs
-            if marks & EVER_RETRANSMITTED:
-                retransmitted = True
-        if first_sent_ns < 0:
-            first_sent_ns = record.sent_ns
-        last_sent_ns = -1 if marks & EVER_RETRANSMITTED else record.sent_ns
-        rate.delivered(tcb, record, sample)
+        whole = record.end_seq <= ack
+        if whole:
+            head += 1
+            removed += segs
+        else:
+            if segs == 1 or ack <= record.seq:
+                break
+            segs = output.trim(tcb, record)
+            if segs == 0:
+                break
+        acked += segs
         if not record.flags & SYN:
-            acked += segs
+            data += segs
+        if record.marks != 0:
+            _remove_marked(tcb, news, sample, record, segs, whole)
+            if whole:
+                continue
+            break
+        if last is None:
+            first_ns = record.sent_ns
+            news.lowest = min(news.lowest, record.seq)
+            if record.end_seq <= tcb.high_seq:
+                news.original = True
+        last = record
+        rate.delivered(tcb, record, sample)
+        if tcb.sack_ok:
+            tcb.delivered += segs
+        if not whole:
+            break
     tcb.packets_out -= removed
-    delivered += removed
-    tcb.delivered += delivered
     if head == count:
         sent.clear()
         head = 0
+        if tcb.resent:
+            tcb.resent.clear()
+        chronograph.stop(tcb, chronograph.BUSY)
     elif head >= 32 and head * 2 >= count:
         del sent[:head]
         head = 0
     tcb.sent_head = head
-    # Karn's rule, RFC 6298 (3): what was sent twice is not measured, unless the timestamp tells which one it was.
-    if first_sent_ns >= 0 and not retransmitted:
-        rtt.sample(tcb, now - first_sent_ns)
-    elif tcb.timestamps and segment.has_timestamps:
-        rtt.sample_by_timestamp(tcb, segment.ts_ecr)
-    if tcb.packets_out == 0:
-        # RFC 6298 (5.2), (5.3).
-        tcb.retransmit_timer.disarm()
-        chronograph.stop(tcb, chronograph.BUSY)
-    else:
-        tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
-    sample.acked = delivered
-    if last_sent_ns >= 0:
-        sample.rtt_ns = now - last_sent_ns
-        rate.update_min_rtt(tcb, sample.rtt_ns, False)
-    tcb.congestion.on_sample(tcb, sample)
-    growth: i64 = recovery.on_ack(tcb, acked, True, False)
-    rate.generate(tcb, sample, False)
-    cwnd.control(tcb, sample, growth)
-    if tcb.lost_out > tcb.retrans_out:
-        recovery.retransmit_lost(tcb, 0)
+    if last is not None and not news.retransmitted_acked:
+        # Karn's rule, RFC 6298 (3): what was sent twice is not measured.
+        rtt.sample(tcb, now - first_ns)
+        sample.rtt_ns = now - last.sent_ns
+    if last is not None and tcb.sack_ok:
+        rack.newest(tcb, last)
+    if acked == 0:
+        return
+    news.acked = acked
+    news.data_acked = data > 0
+    news.timer = True
+    if not tcb.sack_ok:
+        if news.retransmitted_acked:
+            news.original = False
+        duplicates.acknowledged(tcb, acked)
+    elif news.lowest < news.prior_high:
+        sack.measure_reordering(tcb, news.lowest, False)
 
 
-def _repeated(tcb: Tcb, duplicate: bool) -> None:
-    """An ACK that acknowledges nothing new, while something is in flight or was lost."""
-    sample = rate.begin(tcb)
-    growth: i64 = recovery.on_ack(tcb, 0, False, duplicate)
-    rate.generate(tcb, sample, False)
-    cwnd.control(tcb, sample, growth)
-    if tcb.lost_out > tcb.retrans_out:
-        recovery.retransmit_lost(tcb, 0)
+def _remove_marked(tcb: Tcb, news: News, sample: Sample, record: Sent, segs: i64, whole: bool) -> None:
+    """The same for a record that was sacked, lost or sent again. `whole`: all of it is acknowledged."""
+    marks: i64 = record.marks
+    if whole:
+        if marks & LOST:
+            tcb.lost_out -= segs
+        if marks & RETRANSMITTED:
+            tcb.retrans_out -= segs
+        if marks & SACKED:
+            tcb.sacked_out -= segs
+    if marks & (RETRANSMITTED | EVER_RETRANSMITTED):
+        news.retransmitted_acked = True
+    elif not marks & SACKED:
+        if record.seq < news.lowest:
+            news.lowest = record.seq
+        if record.end_seq <= tcb.high_seq:
+            news.original = True
+    if marks & SACKED:
+        return
+    rate.delivered(tcb, record, sample)
+    if tcb.sack_ok:
+        tcb.delivered += segs
+        rack.arrived(tcb, news, record)
+
+
+def _measure(tcb: Tcb, news: News, sample: Sample) -> None:
+    """The RTT, RFC 6298 and RFC 7323 (4.1): of what was sent once, or by the timestamp, where something moved."""
+    now: i64 = tcb.scheduler.now_ns
+    if news.first_sacked_ns >= 0:
+        if sample.rtt_ns < 0:
+            rtt.sample(tcb, now - news.first_sacked_ns)
+        sample.rtt_ns = now - news.last_sacked_ns
+        # RFC 6298 (5.3) is for ACKs that move snd_una. Linux begins anew for others, too, if what they tell of was sent
+        # before the first record was sent again; what was sent after that must not put the timeout off.
+        if not news.timer and tcb.sent_head < len(tcb.sent):
+            if news.first_sacked_ns < tcb.sent[tcb.sent_head].sent_ns:
+                news.timer = True
+    elif sample.rtt_ns < 0:
+        if news.acked > 0 and news.ts_ecr > 0:
+            rtt.sample_by_timestamp(tcb, news.ts_ecr)
+        return
+    rate.update_min_rtt(tcb, sample.rtt_ns, False)
 
 
 def _probe_answered(tcb: Tcb) -> None:

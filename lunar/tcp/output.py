@@ -16,15 +16,17 @@ from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, rate, records, sack_report, timers, urgent, window
+from lunar.tcp import chronograph, rate, records, retransmit_timer, sack_report, timers, urgent, window
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
+    CWR,
     DELAYED_ACK_MIN_NS,
     EVER_RETRANSMITTED,
     LOST,
+    RECOVERY,
     RETRANSMITTED,
     SACKED,
     SYN_RECEIVED,
@@ -259,6 +261,7 @@ def push_one(tcb: Tcb) -> None:
 
 
 def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
+    idle = tcb.packets_out == 0
     unsent = tcb.unsent
     mss: i64 = current_mss(tcb)
     most: i64 = records.segments_at_once(tcb, mss)
@@ -320,6 +323,8 @@ def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
         chronograph.start(tcb, chronograph.RWND_LIMITED)
     elif tcb.chrono == chronograph.RWND_LIMITED:
         chronograph.stop(tcb, chronograph.RWND_LIMITED)
+    if something:
+        _time(tcb, idle)
     if something or limited_by_cwnd:
         if not limited_by_cwnd:
             limited_by_cwnd = tcb.in_flight() >= tcb.cwnd
@@ -329,6 +334,30 @@ def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
     if tcb.packets_out == 0 and tcb.retransmit_timer.at_ns == 0 and tcb.has_unsent():
         # Closed window, or corked: the probe timer sees to it (tcp(7): a cork holds 200 ms at most).
         tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + probe_interval(tcb))
+
+
+def push_probe(tcb: Tcb) -> bool:
+    """RFC 8985 (7.3): send one new segment, whatever cwnd is, as a probe for the loss of a tail; False without one."""
+    room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
+    if not tcb.has_unsent() or room <= 0:
+        return False
+    mss: i64 = current_mss(tcb)
+    unsent = tcb.unsent
+    if unsent.is_empty():
+        unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
+    record = unsent.first()
+    whole: i64 = record.end_seq - record.seq
+    size: i64 = min(whole, mss)
+    if size > room:
+        return False
+    _send_new(tcb, size, tcb.fin_queued and size == whole and unsent.count() == 1 and size < room, mss)
+    return True
+
+
+def _time(tcb: Tcb, idle: bool) -> None:
+    """Something was sent for the first time, see that it is sent again if lost. `idle`: nothing had been in flight."""
+    if not retransmit_timer.schedule_probe(tcb, False) and (idle or tcb.retransmit_timer.kind == timers.TAIL_LOSS):
+        retransmit_timer.restart(tcb, False)
 
 
 def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
@@ -359,8 +388,8 @@ def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
     tcb.sent.append(record)
     tcb.snd_nxt = end
     tcb.packets_out += segs
-    if tcb.packets_out == segs:
-        tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
+    if tcb.ca_state == RECOVERY or tcb.ca_state == CWR:
+        tcb.prr_out += segs
     # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data.
     if now - tcb.last_received_ns < tcb.ato_ns:
         tcb.pingpong = True
@@ -425,7 +454,9 @@ def wake_up(tcb: Tcb) -> i64:
             records.cut_unsent(tcb, record, size)
         if size > 0:
             record.flags |= PSH
+        idle = tcb.packets_out == 0
         _send_new(tcb, size, fin, mss)
+        _time(tcb, idle)
         return 0
     if tcb.snd_up > tcb.snd_una:
         # RFC 9293 (3.8.5): the pointer is told though the byte cannot go; a pointer counts from what is not received.
@@ -462,9 +493,6 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         split(tcb, index, most)
     if record.mss != mss:
         _recount(tcb, record, mss)
-    if not record.marks & LOST:
-        record.marks |= LOST
-        tcb.lost_out += record.segs
     if not record.marks & RETRANSMITTED:
         tcb.retrans_out += record.segs
     record.marks |= RETRANSMITTED | EVER_RETRANSMITTED

@@ -13,8 +13,7 @@ from mypy_extensions import i64
 
 from lunar.tcp.tcb import Tcb
 
-# RFC 6298 (2.4) floors the RTO at 1 s. Linux floors its variance term at 200 ms (TCP_RTO_MIN); we follow Linux.
-RTTVAR_MIN_NS: Final = 200_000_000
+# RFC 6298 (2.4) floors the RTO at 1 s. Linux floors its variance term, at tcp_rto_min_us; we follow Linux.
 RTO_MAX_NS: Final = 120_000_000_000  # TCP_RTO_MAX
 
 _SAMPLE_MIN_NS: Final = 1_000  # Linux' clock for this has microseconds, and 0 would mean "none measured"
@@ -27,7 +26,7 @@ def sample(tcb: Tcb, rtt_ns: i64) -> None:
         # (2.2) RTTVAR = R / 2, and four times that.
         tcb.srtt_ns = m
         tcb.mdev_ns = 2 * m
-        tcb.rttvar_ns = max(2 * m, RTTVAR_MIN_NS)
+        tcb.rttvar_ns = max(2 * m, tcb.rto_min_ns)
         tcb.mdev_max_ns = tcb.rttvar_ns
         tcb.rtt_seq = tcb.snd_nxt
     else:
@@ -48,7 +47,7 @@ def sample(tcb: Tcb, rtt_ns: i64) -> None:
             if tcb.mdev_max_ns < tcb.rttvar_ns:
                 tcb.rttvar_ns -= (tcb.rttvar_ns - tcb.mdev_max_ns) >> 2
             tcb.rtt_seq = tcb.snd_nxt
-            tcb.mdev_max_ns = RTTVAR_MIN_NS
+            tcb.mdev_max_ns = tcb.rto_min_ns
     tcb.rto_ns = min(tcb.srtt_ns + tcb.rttvar_ns, RTO_MAX_NS)
     tcb.backoff = 0
 

@@ -35,6 +35,13 @@ class Sysctls:
         self.tcp_pacing_ss_ratio: i64 = 200
         self.tcp_pacing_ca_ratio: i64 = 120
         self.tcp_min_rtt_wlen: i64 = 300
+        # Loss recovery (recovery.py, rack.py, tail_loss.py) and the retransmission timeout (rtt.py).
+        self.tcp_reordering: i64 = 3
+        self.tcp_max_reordering: i64 = 300
+        self.tcp_recovery: i64 = 1
+        self.tcp_early_retrans: i64 = 3
+        self.tcp_frto: i64 = 2
+        self.tcp_rto_min_us: i64 = 200_000
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44

@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4
+from lunar.tcp.news import News
 from lunar.tcp.rate import Sample
 from lunar.tcp.sysctls import Sysctls
 
@@ -55,6 +56,7 @@ class Tables:
         # The class that new sockets get their congestion control from.
         self.congestion: Any = None
         self.congestion_allowed: list[str] | None = None  # what programs may choose; None: what is not restricted
+        self.news: News = News()
         self.sample: Sample = Sample()  # of the ACK that is being processed (rate.py)
         # (local address << 16 | port) -> (remote address << 16 | port) -> TcpSock, Request or TimeWait
         self.connections: dict[int, dict[int, object]] = {}

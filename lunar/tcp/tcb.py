@@ -41,7 +41,7 @@ LAST_ACK: Final = 9
 LISTEN: Final = 10
 CLOSING: Final = 11
 
-# Loss states, with Linux' names and numbers (TCP_CA_*); recovery.py. 2 will be the answer to ECN.
+# Loss states, with Linux' names and numbers (TCP_CA_*); recovery.py.
 OPEN: Final = 0
 DISORDER: Final = 1
 CWR: Final = 2
@@ -210,6 +210,35 @@ class Tcb(Sock):
         self.rate_app_limited: bool = False
         self.rtt_filter: WindowedMin | None = None
 
+        # What the peer has beyond a hole (sack.py), and what was lost (scoreboard.py, rack.py).
+        self.high_sacked: i64 = 0  # the end of the highest record that is sacked; while one is
+        self.sack_cache: list[tuple[int, int]] | None = None  # the blocks of the last ACK, sorted
+        self.reneged: bool = False  # the peer dropped what it had told of
+        self.reordering: i64 = tables.sysctls.tcp_reordering  # how far segments overtake one another
+        self.reord_seen: i64 = 0  # how often they did
+        self.dsack_dups: i64 = 0  # segments that arrived twice
+        self.resend_seq: i64 = 0  # nothing below is lost and not sent again
+        self.resent: list[Sent] = []  # what is in flight again, in the order in which it was sent
+        self.rack_seq: i64 = 0  # nothing below can be found lost for the first time
+        self.rack_sent_ns: i64 = NEVER_NS  # of all that arrived, what was sent last: when, and its end
+        self.rack_end_seq: i64 = 0
+        self.rack_rtt_ns: i64 = 0
+        self.rack_advanced: bool = False  # something arrived since losses were looked for
+        self.rack_steps: i64 = 1  # the reordering window, in quarters of the least RTT
+        self.rack_persist: i64 = 0  # for how many recoveries more
+        self.rack_duplicate: bool = False  # a D-SACK came
+        self.rack_last_delivered: i64 = 0  # `delivered` when the window last changed
+        self.tlp_high_seq: i64 = -1  # snd_nxt when a tail loss probe was sent that is unanswered; -1: none is
+        self.tlp_retrans: bool = False  # the probe repeated something
+        # Reducing cwnd (prr.py), and undoing it (undo.py).
+        self.prr_delivered: i64 = 0
+        self.prr_out: i64 = 0
+        self.prior_ssthresh: i64 = 0  # 0: ssthresh is not to be restored
+        self.undo_marker: i64 = -1
+        self.undo_retrans: i64 = 0
+        self.retrans_stamp: i64 = -1  # the timestamp of the first retransmission, -1 without
+        self.frto: bool = False  # F-RTO finds out whether the last timeout was spurious
+
         # Round-trip time and retransmission timeout (rtt.py).
         self.srtt_ns: i64 = 0  # 0: none measured
         self.mdev_ns: i64 = 0
@@ -217,6 +246,7 @@ class Tcb(Sock):
         self.rttvar_ns: i64 = 0
         self.rtt_seq: i64 = 0
         self.rto_ns: i64 = RTO_INITIAL_NS
+        self.rto_min_ns: i64 = tables.sysctls.tcp_rto_min_us * 1000  # of the variance term
         self.backoff: i64 = 0
         self.retransmits: i64 = 0  # timeouts since the peer last acknowledged something
         self.retransmit_began_ns: i64 = 0  # when the first of them happened
@@ -283,9 +313,6 @@ class Tcb(Sock):
         self.data_segs_out: i64 = 0
         self.bytes_sent: i64 = 0  # again, too
         self.bytes_retrans: i64 = 0
-        self.reordering: i64 = 3  # how far segments may overtake another and none be lost
-        self.reord_seen: i64 = 0
-        self.dsack_dups: i64 = 0
         self.max_pacing_rate: i64 = -1
         self.total_rto: i64 = 0  # timeouts
         self.total_rto_recoveries: i64 = 0  # of which the peer answered again
@@ -393,6 +420,7 @@ class Tcb(Sock):
         self.unsent.clear()
         self.fin_queued = False
         self.sent.clear()
+        self.resent.clear()
         self.sent_head = 0
         self.packets_out = 0
         self.sacked_out = 0

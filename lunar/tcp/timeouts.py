@@ -11,9 +11,9 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import delayed_ack, output, recovery, rtt, timers
+from lunar.tcp import delayed_ack, output, prr, rack, recovery, retransmit_timer, rtt, scoreboard, timers
 from lunar.tcp.rtt import RTO_MAX_NS
-from lunar.tcp.tcb import CLOSED, SYN_RECEIVED, SYN_SENT, Tcb
+from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, SYN_RECEIVED, SYN_SENT, Tcb
 
 SYN_RETRIES: Final = 6  # tcp_syn_retries
 SYNACK_RETRIES: Final = 5  # tcp_synack_retries
@@ -34,6 +34,10 @@ def fired(tcb: Tcb, kind: i64) -> None:
         _probe(tcb)
     elif kind == timers.DELAYED_ACK:
         delayed_ack.expired(tcb)
+    elif kind == timers.TAIL_LOSS:
+        _probe_tail(tcb)
+    elif kind == timers.REORDERING:
+        _reordering_over(tcb)
     elif kind == timers.GATHERED_ACK:
         output.send_ack(tcb)
     else:
@@ -83,10 +87,14 @@ def _retransmit(tcb: Tcb) -> None:
     if tcb.retransmits == 0:
         tcb.retransmit_began_ns = now
     if not handshake:
+        if tcb.retransmits == 0:
+            _count_failure(tcb)
         recovery.enter_loss(tcb)
+    else:
+        tcb.ip.counters.tcp_syn_retrans += 1
     tcb.retransmits += 1
     output.forget_route(tcb)
-    failed: i64 = output.retransmit(tcb, tcb.sent_head)
+    failed: i64 = recovery.resend(tcb, tcb.sent_head, 1)
     if failed == errno.EHOSTUNREACH and tcb.state == SYN_SENT and tcb.retransmits >= 2:
         # Nobody on the network has the next hop's address. Linux hears it from ARP, after three requests in 3 s.
         tcb.fail(errno.EHOSTUNREACH)
@@ -100,6 +108,62 @@ def _retransmit(tcb: Tcb) -> None:
         tcb.soft_error = failed
     rtt.back_off(tcb)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
+
+
+def _count_failure(tcb: Tcb) -> None:
+    """The state in which a first timeout comes tells what loss detection did not see."""
+    counters = tcb.ip.counters
+    if tcb.ca_state == RECOVERY:
+        if tcb.sack_ok:
+            counters.tcp_sack_recovery_fail += 1
+        else:
+            counters.tcp_reno_recovery_fail += 1
+    elif tcb.ca_state == LOSS:
+        counters.tcp_loss_failures += 1
+    elif tcb.ca_state == DISORDER or tcb.sacked_out > 0:
+        if tcb.sack_ok:
+            counters.tcp_sack_failures += 1
+        else:
+            counters.tcp_reno_failures += 1
+
+
+def _probe_tail(tcb: Tcb) -> None:
+    """RFC 8985 (7.3): nothing came for two round trips. Send new data, or the last segment again, so that an ACK does.
+
+    Only one such probe is out at a time.
+    """
+    if tcb.packets_out == 0:
+        return
+    sent = tcb.tlp_high_seq < 0
+    if sent:
+        tcb.tlp_retrans = False
+        if not output.push_probe(tcb):
+            at: i64 = len(tcb.sent) - 1
+            tail = tcb.sent[at]
+            if tail.segs > 1:
+                scoreboard.split(tcb, at, (tail.segs - 1) * tail.mss)
+                at += 1
+            sent = recovery.resend(tcb, at, 1) == 0
+            tcb.tlp_retrans = sent
+    if sent:
+        tcb.tlp_high_seq = tcb.snd_nxt
+        tcb.ip.counters.tcp_loss_probes += 1
+    retransmit_timer.restart(tcb, not sent)
+
+
+def _reordering_over(tcb: Tcb) -> None:
+    """RFC 8985 (6.3): what was given time to arrive late has not arrived."""
+    in_flight: i64 = tcb.in_flight()
+    lost: i64 = tcb.lost_out
+    rack.detect(tcb)
+    if tcb.in_flight() != in_flight:
+        if tcb.ca_state != RECOVERY:
+            recovery.enter_recovery(tcb, False)
+            if not tcb.full_control:
+                prr.reduce(tcb, 1, tcb.lost_out - lost, False)
+        recovery.resend_lost(tcb)
+    if tcb.retransmit_timer.at_ns == 0:
+        retransmit_timer.restart(tcb, True)
 
 
 def _probe(tcb: Tcb) -> None:

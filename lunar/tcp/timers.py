@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 # What a timer is armed for. RETRANSMIT (RFC 6298 section 5) and PROBE (of a closed window, RFC 9293 section 3.8.6.1)
 # exclude each other and share one timer: there is either something in flight or not.
+# So do TAIL_LOSS and REORDERING, which come before a retransmission timeout and are followed by it.
 RETRANSMIT: Final = 0
 PROBE: Final = 1
 DELAYED_ACK: Final = 2  # RFC 9293 section 3.8.6.3
 GATHERED_ACK: Final = 4  # ACKs that tell of a hole, several in one (sack_report.py); no ACK is delayed meanwhile
+TAIL_LOSS: Final = 5  # a probe for the loss of a tail (tail_loss.py)
+REORDERING: Final = 6  # what may be lost or only late is lost (rack.py)
 KEEPALIVE: Final = 3  # RFC 9293 section 3.8.4; and the end of an orphan's wait for a FIN
 
 

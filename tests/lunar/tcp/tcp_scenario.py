@@ -118,6 +118,10 @@ class Scenario:
     # The host's side.
 
     @property
+    def sysctls(self) -> Any:
+        return self.tcp.tables.sysctls
+
+    @property
     def sock(self) -> TcpSock:
         assert self._sock is not None
         return self._sock
@@ -164,9 +168,10 @@ class Scenario:
         ts_val: int | None = None,
         ts_ecr: int | None = None,
         ports: tuple[int, int] = (PEER_PORT, OWN_PORT),
+        sack: list[tuple[int, int]] | None = None,
         **options: Any,
     ) -> None:
-        """The host receives a segment. Without `ack` it acknowledges nothing new."""
+        """The host receives a segment. Without `ack` it acknowledges nothing new; `sack`: blocks relative to LOCAL."""
         self.run(at)
         if ack is None:
             ack = LOCAL + 1 if self._sock is None else int(self._sock.snd_una) - self.iss + LOCAL
@@ -176,6 +181,8 @@ class Scenario:
             segment.has_timestamps = True
             segment.ts_val = (1_000_000 + self.now // 1_000_000 if ts_val is None else ts_val) & MASK
             segment.ts_ecr = self.last_ts_val if ts_ecr is None else ts_ecr
+        if sack is not None:
+            segment.sack_blocks = [tuple((edge - LOCAL + self.iss) & MASK for edge in block) for block in sack]
         for name, value in options.items():
             setattr(segment, name, value)
         self.tcp.receive(segment, self.host.device)

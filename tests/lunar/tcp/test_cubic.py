@@ -18,7 +18,7 @@ C = 410 / 1024
 
 def cubic(cwnd: int, ssthresh: int, rtt: int = ms(100)) -> Scenario:
     """A connection in congestion avoidance with `cwnd` segments in flight and no end of data."""
-    t = established(wscale=10, rtt=rtt)
+    t = established(wscale=10, rtt=rtt, sack=True)
     t.gets(at=0, window=65535)
     t.sock.congestion = Cubic()
     t.sock.congestion.start(t.sock)
@@ -54,9 +54,10 @@ def acknowledge(t: Scenario, at: int, segments: int) -> None:
 
 
 def lose(t: Scenario, at: int) -> None:
-    """The first segment in flight is lost, found by three duplicates, repaired; all is well again at `at`."""
-    for _ in range(3):
-        t.gets(at=at)
+    """The first segment in flight is lost, found when three after it have arrived; all is well again at `at`."""
+    second = int(t.sock.snd_una) - t.iss + LOCAL + MSS
+    for count in (1, 2, 3):
+        t.gets(at=at, sack=[(second, second + count * MSS)])
     assert t.sock.ca_state == RECOVERY
     t.gets(at=at, ack=int(t.sock.snd_nxt) - t.iss + LOCAL)
     t.forget()

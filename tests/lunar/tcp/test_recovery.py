@@ -14,9 +14,9 @@ from lunar.tcp.tcb import DISORDER, LOSS, OPEN, RECOVERY, Tcb
 D = LOCAL + 1  # the first byte of data
 
 
-def in_flight(segments: int, window: int = 65535) -> Scenario:
+def in_flight(segments: int, window: int = 65535, sack: bool = False, timestamps: bool = False) -> Scenario:
     """`segments` full segments were sent at 0, and as many again wait; cwnd is `segments`, the window is in KiB."""
-    t = established(wscale=10)
+    t = established(wscale=10, sack=sack, timestamps=timestamps)
     t.gets(at=0, window=window)
     t.sock.cwnd = segments
     t.sock.sndbuf = 4_000_000
@@ -65,6 +65,8 @@ def test_karn_retransmitted_segments_are_not_measured() -> None:
     t.gets(at=ms(450), ack=D + 2)
     assert t.sock.info().rto_ns == ms(300)
 
+
+
 def test_timestamps_measure_retransmitted_segments() -> None:
     t = established(timestamps=True)
     t.write(b"x")
@@ -101,6 +103,7 @@ def test_connection_gives_up_after_15_retries() -> None:
 
 def test_timeout_falls_to_one_segment_and_slow_starts() -> None:
     t = in_flight(10)
+    t.sysctls.tcp_frto = 0
     t.sends(at=ms(300), seq=D, size=MSS)
     info = t.sock.info()
     assert (info.cwnd, info.ssthresh, info.ca_state) == (1, 5, LOSS)
@@ -114,15 +117,17 @@ def test_timeout_falls_to_one_segment_and_slow_starts() -> None:
     t.sends_nothing(until=ms(500))
 
 
-def test_timeout_ends_when_all_of_the_window_is_acknowledged() -> None:
+def test_timeout_ends_when_more_than_all_of_the_window_is_acknowledged() -> None:
     t = in_flight(10)
     t.sends(at=ms(300), seq=D)
     t.gets(at=ms(310), ack=D + 10 * MSS)  # only the ACKs had been lost
-    assert t.sock.ca_state == OPEN
+    assert t.sock.ca_state == LOSS  # RFC 6582 (4.1): until then duplicates may be of our own making
     assert t.sock.info().lost == 0
     # slow start to ssthresh 5, then congestion avoidance: 10 acknowledged, 4 make it 5, of 6 the next window takes 5
     assert t.sock.cwnd == 6
     assert t.forget() == 6
+    t.gets(at=ms(410), ack=D + 11 * MSS)
+    assert t.sock.ca_state == OPEN
 
 
 def test_second_timeout_does_not_halve_again() -> None:
@@ -155,21 +160,27 @@ def test_third_duplicate_ack_retransmits() -> None:
     t.gets(at=ms(104), ack=D)
     t.sends(at=ms(104), seq=D, size=MSS)
     info = t.sock.info()
-    assert (info.ca_state, info.ssthresh, info.cwnd) == (RECOVERY, 5, 5)
+    # 12 are out, 3 of which have left, and one is lost. cwnd lets one more go, and comes down to 5 with what arrives.
+    assert (info.ca_state, info.ssthresh, info.cwnd) == (RECOVERY, 5, 9)
     t.sends_nothing(until=ms(104))
 
 
-def test_new_data_is_sent_in_recovery_as_duplicates_arrive() -> None:
+def test_new_data_is_sent_in_recovery_for_every_second_duplicate() -> None:
     t = in_flight(10)
     for at in (100, 102, 104):
         t.gets(at=ms(at), ack=D)
     t.forget()
-    # 12 are out, 3 have left, one is lost and one was sent again: 9 in flight. The 5th further duplicate makes it 4.
-    for _ in range(4):
-        t.gets(at=ms(105), ack=D)
-    t.sends_nothing(until=ms(105))
-    t.gets(at=ms(105), ack=D)
-    t.sends(at=ms(105), seq=D + 12 * MSS)
+    # RFC 6937 (3): ssthresh is half of cwnd, so one is sent for each two that arrive: ceil(5 * delivered / 10) in all.
+    for delivered in range(2, 7):
+        t.gets(at=ms(104 + delivered), ack=D)
+        if delivered in (3, 5):
+            t.sends(at=ms(104 + delivered), seq=D + (11 + delivered // 2) * MSS)
+        t.sends_nothing(until=ms(104 + delivered))
+    # 14 are out, 9 have left, one is lost and was sent again: 5 in flight after the next. From then on, one for one.
+    t.gets(at=ms(111), ack=D)
+    t.sends_nothing(until=ms(111))
+    t.gets(at=ms(112), ack=D)
+    t.sends(at=ms(112), seq=D + 14 * MSS)
 
 
 def test_full_ack_ends_recovery() -> None:
@@ -177,10 +188,13 @@ def test_full_ack_ends_recovery() -> None:
     for _ in range(9):
         t.gets(at=ms(100), ack=D)
     t.forget()
-    t.gets(at=ms(200), ack=D + int(t.sock.high_seq - t.sock.snd_una))
-    assert t.sock.ca_state == OPEN and t.sock.ssthresh == 5
+    recover = D + int(t.sock.high_seq - t.sock.snd_una)
+    t.gets(at=ms(200), ack=recover)
+    assert t.sock.ca_state == RECOVERY and t.sock.ssthresh == 5  # held until something above is acknowledged
     assert t.sock.info().lost == t.sock.info().sacked == t.sock.info().retrans == 0
-    assert 2 <= t.sock.cwnd <= 5
+    t.gets(at=ms(300), ack=recover + MSS)
+    assert t.sock.ca_state == OPEN
+    assert t.sock.cwnd == 5
 
 
 def test_partial_ack_retransmits_the_next_hole() -> None:
@@ -194,7 +208,7 @@ def test_partial_ack_retransmits_the_next_hole() -> None:
     t.gets(at=ms(200), ack=D + 4 * MSS)
     t.sends(at=ms(200), seq=D + 4 * MSS, size=MSS)
     assert t.sock.ca_state == RECOVERY
-    assert t.host.count.tcp_fast_retrans == 1
+    assert t.host.count.tcp_reno_recovery == 1 and t.host.count.tcp_fast_retrans == 2
     assert t.sock.info().ssthresh == 5
 
 
