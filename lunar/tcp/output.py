@@ -493,13 +493,17 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         split(tcb, index, most)
     if record.mss != mss:
         _recount(tcb, record, mss)
+    record.marks |= EVER_RETRANSMITTED
+    tcb.note_retransmission(record)
+    failed: i64 = _transmit_record(tcb, record)
+    if failed != 0:
+        return failed
     if not record.marks & RETRANSMITTED:
+        record.marks |= RETRANSMITTED
         tcb.retrans_out += record.segs
-    record.marks |= RETRANSMITTED | EVER_RETRANSMITTED
     record.sent_ns = now
     rate.sent(tcb, record)
-    tcb.note_retransmission(record)
-    return _transmit_record(tcb, record)
+    return 0
 
 
 def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:

@@ -11,10 +11,12 @@ they began (`high_seq`, RFC 6582's "recover").
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.packet import SYN
 from lunar.tcp import duplicates, output, prr, rack, records, scoreboard, timers, undo
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.news import News
@@ -243,12 +245,14 @@ def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
     """Send tcb.sent[index] again, `segs` segments of it at most. Returns 0 or an errno, with which nothing was sent."""
     failed: i64 = output.retransmit(tcb, index, segs)
     record = tcb.sent[index]
-    counters = tcb.ip.counters
-    if failed != 0:
-        counters.tcp_retrans_fail += 1
-    if not record.marks & RETRANSMITTED:
+    if record.flags & SYN:
         return failed
-    tcb.resent.append(record)
+    if failed == 0:
+        tcb.resent.append(record)
+    elif failed == errno.EAGAIN:
+        return failed  # it was not tried: the peer has no window for it
+    else:
+        tcb.ip.counters.tcp_retrans_fail += 1
     if tcb.retrans_stamp < 0:
         tcb.retrans_stamp = tcb.timestamp()
     if tcb.undo_retrans < 0:
