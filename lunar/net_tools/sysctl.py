@@ -142,11 +142,11 @@ PARAMETERS: Final[dict[str, Parameter]] = {
 
 
 def run(host: Host, words: list[str]) -> str:
-    """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] [-n] [-q] NAME=VALUE`; several at once."""
+    """`sysctl -a`, `sysctl [-n] NAME`, `sysctl [-w] [-n] [-q] [-e] NAME=VALUE`; several at once."""
     if words == ["-a"]:
         return "".join(f"{name} = {_shown(host, name)}\n" for name in sorted(PARAMETERS))
     options: set[str] = set()
-    while words and words[0] in ("-w", "-n", "-q"):
+    while words and words[0] in ("-w", "-n", "-q", "-e"):
         options.add(words[0])
         words = words[1:]
     if not words:
@@ -158,6 +158,8 @@ def run(host: Host, words: list[str]) -> str:
         name, equals, value = word.partition("=")
         name = name.strip().replace("/", ".")
         if name not in PARAMETERS:
+            if "-e" in options:
+                continue  # asked for: what is not known is passed over
             raise CommandError(f'sysctl: this stack does not obey "{name}"; "sysctl -a" lists what it obeys')
         if "-w" in options and not equals:
             raise CommandError(f"sysctl: -w {word}: expected NAME=VALUE")

@@ -31,14 +31,17 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(
         prog="weave packetdrill",
-        usage="weave packetdrill [-v] [-q] [--jobs N] [--define NAME=VALUE] [--OPTION=VALUE ...] SCRIPT_OR_FOLDER ...",
-        description="Run packetdrill scripts against a virtual host, in virtual time.",
+        usage="weave packetdrill [-v] [-q] [--kernel] [--jobs N] [-D NAME=VALUE] [--OPTION=VALUE] SCRIPT_OR_FOLDER ...",
+        description="Run packetdrill scripts against a virtual host, in virtual time, or the machine's kernel.",
         epilog="Other options are the tool's own, as --tolerance_usecs=10000 or --mtu=1500: docs/packetdrill.md has "
         "them all. Exit codes: 0 all passed; 1 one failed; 2 wrong input.",
         allow_abbrev=False,
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print each packet")
     parser.add_argument("-q", "--quiet", action="store_true", help="of scripts that pass print nothing")
+    parser.add_argument(
+        "--kernel", action="store_true", help="against the machine's kernel, in a network namespace; needs root"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many at once, each in a process")
     parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE", help="what a word means")
     parser.add_argument("paths", nargs="*", type=Path, metavar="SCRIPT_OR_FOLDER")
@@ -77,7 +80,7 @@ def _settings(given: argparse.Namespace, others: list[str]) -> Settings:
 
 
 def _run_all(paths: list[Path], settings: Settings, given: argparse.Namespace) -> Iterator[Result]:
-    work = [(path, settings, given.verbose) for path in paths]
+    work = [(path, settings, given.verbose, given.kernel) for path in paths]
     if given.jobs > 1:
         with multiprocessing.get_context("spawn").Pool(min(given.jobs, len(paths))) as pool:
             yield from pool.imap(_run_one, work, chunksize=4)
@@ -85,14 +88,22 @@ def _run_all(paths: list[Path], settings: Settings, given: argparse.Namespace) -
         yield from map(_run_one, work)
 
 
-def _run_one(work: tuple[Path, Settings, bool]) -> Result:
-    path, settings, verbose = work
-    return suite.run(path, settings, lunar_backend, verbose)
+def _run_one(work: tuple[Path, Settings, bool, bool]) -> Result:
+    path, settings, verbose, kernel = work
+    return suite.run(path, settings, kernel_backend if kernel else lunar_backend, verbose)
 
 
 def lunar_backend(settings: Settings) -> Backend:
     """A virtual host for one run."""
     return LunarHost(settings)
+
+
+def kernel_backend(settings: Settings) -> Backend:
+    """The machine's kernel for one run."""
+    # Only who asks for it pays for what it imports.
+    from lunar.packetdrill.kernel_host import KernelHost
+
+    return KernelHost(settings)
 
 
 def _tell(result: Result, quiet: bool) -> None:

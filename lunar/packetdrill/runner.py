@@ -163,6 +163,13 @@ class Runner:
         if event.time != ANY:
             last_ns = at_ns if event.until_ns is None else base_ns + event.until_ns
             end_ns = last_ns + max(self._tolerance_ns(at_ns), _PATIENCE_NS)
+        packet = self._next(event, spec, end_ns)
+        if isinstance(spec, TcpPacket) and 0 < packet.payload < spec.payload and not self._settings.strict_segments:
+            packet = self._put_together(event, spec, packet, at_ns, end_ns)
+        self._compare(event, spec, packet, at_ns, base_ns)
+
+    def _next(self, event: Event, spec: TcpPacket | UdpPacket | IcmpPacket, end_ns: int) -> LivePacket:
+        """The next packet of the connection that the script speaks of."""
         while True:
             sent = self._backend.sent(self._start_ns + end_ns)
             if sent is None:
@@ -174,8 +181,44 @@ class Runner:
                 flow = self._flows.of_live(packet)
                 print(f"outbound sniffed packet: {packets.live_text(packet, flow, packet.at_ns)}")
             if self._is_meant(spec, packet):
-                break
-        self._compare(event, spec, packet, at_ns, base_ns)
+                return packet
+
+    def _put_together(
+        self, event: Event, spec: TcpPacket, first: LivePacket, at_ns: int, end_ns: int
+    ) -> LivePacket:
+        """Segments that follow each other, as one, up to what the script expects: how large each is, is the stack's to
+        decide. It has the first's sequence number and all else of the last.
+        """
+        if spec.flags & SYN:
+            return first
+        whole = first
+        parts = [first]
+        flow = self._flows.of_live(first)
+        while whole.payload < spec.payload:
+            part = self._next(event, spec, end_ns)
+            parts.append(part)
+            following = (whole.seq + whole.payload) & 0xFFFF_FFFF
+            payload = whole.payload + part.payload
+            wrong = ""
+            if part.seq != following:
+                script, actual = (seq if flow is None else flow.script_seq(seq) for seq in (following, part.seq))
+                wrong = f"live packet field tcp_seq: expected: {script} ({script:#x}) vs actual: {actual} ({actual:#x})"
+            elif part.payload < min(first.payload, spec.payload - whole.payload):
+                wrong = (
+                    f"fragment payload: expected {min(first.payload, spec.payload - whole.payload)} bytes vs actual "
+                    f"{part.payload} bytes; total payload: expected {spec.payload} bytes vs actual {payload} bytes"
+                )
+            if wrong:
+                lines = [f"error handling packet: {wrong}", f"   script packet: {packets.script_text(spec, at_ns)}"]
+                lines += [
+                    f"actual #{number} packet: {packets.live_text(one, flow, one.at_ns)}"
+                    for number, one in enumerate(parts)
+                ]
+                raise self._wrong(event, "\n".join(lines))
+            whole = attrs.evolve(
+                part, seq=first.seq, payload=payload, total_length=whole.total_length + part.payload
+            )
+        return whole
 
     def _is_meant(self, spec: TcpPacket | UdpPacket | IcmpPacket, packet: LivePacket) -> bool:
         """Whether a packet of the stack is of the connection that the script speaks of. Others pass by."""

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
 _ARITHMETIC: Final = re.compile(r"\$\(\(([^()]*)\)\)")
 _PARAMETER: Final = re.compile(r"\$\{?(\w+)\}?")
-_REDIRECTION: Final = re.compile(r"(?:\d*|&)>>?")
+_WORD: Final = re.compile(
+    r"""[ \t]*(?:\#[^\n]*|(?P<redirection>(?:\d|&)?>>?(?:&1)?)|(?P<separator>;|&&|\|\||\||\n)
+    |(?P<word>(?:"[^"]*"|'[^']*'|\\.|[^\s;&|>"'\\])+)|(?=\s*\Z)\s*)""",
+    re.VERBOSE,
+)
+_QUOTED: Final = re.compile(r"""\"([^"]*)\"|'([^']*)'|\\(.)""")
+_REDIRECTS: Final = "\r"
 _OPERATORS: Final[dict[type, Callable[[int, int], int]]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
     ast.Div: operator.floordiv, ast.Mod: operator.mod, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
@@ -44,6 +50,7 @@ _SYSCTL_FOLDER: Final = "/proc/sys/"
 # The path by which scripts call set_sysctls.py's counterpart, which undoes what that did.
 _RESTORE: Final = re.compile(r"/tmp/sysctl_restore_\d+\.sh")
 _PPID: Final = "1"
+_MODULE_PARAMETER: Final = re.compile(r"/sys/module/tcp_cubic/parameters/(\w+)")
 
 
 class Shell:
@@ -166,10 +173,18 @@ class Shell:
             net_tools.run(self._host, shlex.join(["sysctl", "-q", f"{_parameter(path)}={text.strip()}"]))
             return
         if path.startswith("/sys/module/"):
-            module, parameter = path.split("/")[3], path.rsplit("/", maxsplit=1)[-1]
-            net_tools.run(self._host, shlex.join(["sysctl", "-q", f"{module}.{parameter}={text.strip()}"]))
+            self._set_module(path, text.strip())
             return
         _machine_file(path).write_text(text)
+
+    def _set_module(self, path: str, text: str) -> None:
+        """A parameter of one of Linux' modules, of which there are few here: those of CUBIC."""
+        found = _MODULE_PARAMETER.fullmatch(path)
+        name = f"cubic_{found[1]}" if found else ""
+        sysctls = self._host.tcp.tables.sysctls
+        if not hasattr(sysctls, name):
+            raise CommandError(f"{path}: this stack has no such parameter")
+        setattr(sysctls, name, int(text))
 
     def _grep(self, words: list[str], given: str, folder: Path) -> str | None:
         quiet = inverted = False
@@ -187,61 +202,42 @@ class Shell:
 
 
 def _words(text: str) -> list[str]:
-    """Words and what separates commands, newlines as well."""
+    """Words and what separates commands, newlines as well. A redirection begins with `_REDIRECTS`: a quoted ">" is
+    none.
+    """
     text = text.replace("\\\n", " ")
     text = _ARITHMETIC.sub(lambda found: str(_calculated(found[1])), text)
     text = _PARAMETER.sub(lambda found: _PPID if found[1] == "PPID" else os.environ.get(found[1], ""), text)
     words: list[str] = []
-    for line in map(_without_comment, text.split("\n")):
-        try:
-            lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&>")
-            lexer.whitespace_split = True
-            lexer.commenters = ""
-            words += _joined(list(lexer))
-        except ValueError as error:
-            raise ShellError(f"{line.strip()!r}: {error}") from None
-        words.append("\n")
-    return words
-
-
-def _without_comment(line: str) -> str:
-    quoted = ""
-    for at, letter in enumerate(line):
-        if quoted:
-            quoted = "" if letter == quoted else quoted
-        elif letter in "'\"":
-            quoted = letter
-        elif letter == "#" and (at == 0 or line[at - 1] in " \t;"):
-            return line[:at]
-    return line
-
-
-def _joined(parts: list[str]) -> list[str]:
-    """`2`, `>`, `/dev/null` as the lexer gives them apart become `2>` and `/dev/null`; `2>&1` goes."""
-    words: list[str] = []
-    for part in parts:
-        if part.startswith((">", "&>")) and words and words[-1].isdigit() and part[0] == ">":
-            words[-1] += part
-        else:
-            words.append(part)
+    at = 0
+    while at < len(text):
+        found = _WORD.match(text, at)
+        if found is None:
+            raise ShellError(f"{text[at:].strip()!r}: this is not understood")
+        at = found.end()
+        if found["redirection"]:
+            words.append(_REDIRECTS + found["redirection"])
+        elif found["separator"]:
+            words.append(found["separator"])
+        elif found["word"]:
+            words.append(_QUOTED.sub(lambda part: part[1] or part[2] or part[3] or "", found["word"]))
     return words
 
 
 def _without_redirections(words: list[str]) -> tuple[list[str], str | None]:
-    """The command, and the file that its output goes to."""
+    """The command, and the file that its output goes to. What it says of errors is in `complaints` anyway."""
     kept: list[str] = []
     target: str | None = None
     at = 0
     while at < len(words):
         word = words[at]
-        if _REDIRECTION.fullmatch(word) or word.endswith(">&"):
-            # `2>&1`: both go where the output goes; errors are `complaints` anyway.
-            if at + 1 < len(words) and not word.endswith(">&") and not word.startswith("2"):
-                target = words[at + 1]
-            at += 2
-            continue
-        kept.append(word)
         at += 1
+        if word[:1] != _REDIRECTS:
+            kept.append(word)
+        elif "&1" not in word:
+            if at < len(words) and not word.startswith(_REDIRECTS + "2"):
+                target = words[at]
+            at += 1
     return kept, target
 
 
@@ -273,7 +269,7 @@ def _listeners(host: Host) -> str:
     for index, sock in enumerate(host.descriptors.all()):
         if getattr(sock, "state", None) == LISTEN and sock.protocol == 6:
             address = int.from_bytes(int(sock.local_addr).to_bytes(4, "big"), "little")
-            lines.append(f"{index:4}: {address:08X}:{int(sock.local_port):04X} 00000000:0000 0A\n")
+            lines.append(f"{index:4}: {address:08X}:{int(sock.local_port):04X} 00000000:0000 0A 00000000:00000000\n")
     return "".join(lines)
 
 

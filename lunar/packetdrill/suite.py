@@ -37,7 +37,7 @@ class Result:
         if self.error is None:
             return ""
         # Of a packet that differs both packets follow, and a command may have several lines.
-        first = " ".join(self.error.message.partition("\nscript packet: ")[0].split())
+        first = " ".join(self.error.message.partition("script packet: ")[0].split())
         return f"{self.error.line}: {first}" if self.error.line else first
 
 

@@ -42,6 +42,8 @@ class Sysctls:
         self.tcp_early_retrans: i64 = 3
         self.tcp_frto: i64 = 2
         self.tcp_rto_min_us: i64 = 200_000
+        # A parameter of Linux' module tcp_cubic: which of HyStart's tests end slow start, 1 the train, 2 the delay.
+        self.cubic_hystart_detect: i64 = 3
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44

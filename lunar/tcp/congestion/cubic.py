@@ -35,6 +35,8 @@ _MS: Final = 1_000_000
 _REPEAT_MS: Final = 31  # a 32nd of a second: an unchanged cwnd needs no new answer before
 
 # HyStart.
+HYSTART_TRAIN: Final = 1
+HYSTART_DELAY: Final = 2
 HYSTART_LOW_WINDOW: Final = 16  # smaller windows may not be measured well
 ACK_TRAIN_GAP_NS: Final = 2_000_000  # ACKs that are as close as this came from one burst
 DELAY_SAMPLES: Final = 8
@@ -193,8 +195,9 @@ class Cubic(CongestionControl):
             self._start_round(tcb)
         if tcb.cwnd < HYSTART_LOW_WINDOW:
             return
+        tests: i64 = tcb.tables.sysctls.cubic_hystart_detect
         now: i64 = tcb.scheduler.now_ns
-        if now - self.train_ns <= ACK_TRAIN_GAP_NS:
+        if tests & HYSTART_TRAIN and now - self.train_ns <= ACK_TRAIN_GAP_NS:
             self.train_ns = now
             longest: i64 = self.least_rtt_ns + _burst_ns(tcb)
             # Pacing itself spreads a window over half an RTT.
@@ -205,6 +208,8 @@ class Cubic(CongestionControl):
                 tcb.ip.counters.tcp_hystart_train_detect += 1
                 tcb.ip.counters.tcp_hystart_train_cwnd += tcb.cwnd
                 tcb.set_ssthresh(tcb.cwnd)
+        if not tests & HYSTART_DELAY:
+            return
         if rtt < self.round_rtt_ns:
             self.round_rtt_ns = rtt
         if self.samples < DELAY_SAMPLES:
