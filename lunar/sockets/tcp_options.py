@@ -11,6 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.tcp import probes
 from lunar.tcp.congestion import registry
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
@@ -25,10 +26,13 @@ TCP_WINDOW_CLAMP: Final = 10
 TCP_INFO: Final = 11
 TCP_QUICKACK: Final = 12
 TCP_CONGESTION: Final = 13
+TCP_USER_TIMEOUT: Final = 18
+TCP_NOTSENT_LOWAT: Final = 25
 
 _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 
 _NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
 
 
 def set_integer(sock: TcpSock, name: int, value: int) -> int:
@@ -60,6 +64,12 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         sock.set_quickack(value != 0)
     elif name == TCP_CONGESTION:
         return set_congestion(sock, value.to_bytes(4, "little", signed=True))
+    elif name == TCP_USER_TIMEOUT:
+        if value < 0:
+            return -errno.EINVAL
+        sock.user_timeout_ns = value * _NS_PER_MS
+    elif name == TCP_NOTSENT_LOWAT:
+        sock.set_notsent_lowat(value & 0xFFFF_FFFF)
     else:
         return -errno.ENOPROTOOPT
     return 0
@@ -98,17 +108,19 @@ def get_integer(sock: TcpSock, name: int) -> int:
         # What was asked for, until there is a connection that knows better.
         found = sock.user_mss if sock.user_mss and sock.state in (CLOSED, LISTEN) else sock.mss
     elif name == TCP_KEEPIDLE:
-        found = sock.keepidle_ns // _NS_PER_S
+        found = probes.idle_ns(sock) // _NS_PER_S
     elif name == TCP_KEEPINTVL:
-        found = sock.keepintvl_ns // _NS_PER_S
+        found = probes.interval_ns(sock) // _NS_PER_S
     elif name == TCP_KEEPCNT:
-        found = sock.keepcnt
+        found = probes.count(sock)
     elif name == TCP_WINDOW_CLAMP:
         found = sock.window_clamp
     elif name == TCP_QUICKACK:
         found = int(not sock.pingpong)
     elif name == TCP_CONGESTION:
         found = int.from_bytes(_congestion_name(sock)[:4], "little", signed=True)
+    elif name == TCP_USER_TIMEOUT:
+        found = sock.user_timeout_ns // _NS_PER_MS
     return int(found)
 
 
@@ -118,6 +130,9 @@ def get_bytes(sock: TcpSock, name: int) -> bytes | None:
         return sock.info().pack()
     if name == TCP_CONGESTION:
         return _congestion_name(sock)
+    if name == TCP_NOTSENT_LOWAT:
+        # 32 bits without a sign.
+        return int(sock.notsent_lowat).to_bytes(4, "little")
     return None
 
 

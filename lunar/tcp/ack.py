@@ -14,6 +14,7 @@ from lunar.tcp import (
     chronograph,
     duplicates,
     output,
+    probes,
     prr,
     rack,
     rate,
@@ -22,7 +23,6 @@ from lunar.tcp import (
     rtt,
     sack,
     tail_loss,
-    timers,
 )
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.news import News
@@ -298,7 +298,8 @@ def _probe_answered(tcb: Tcb) -> None:
     need: i64 = min(max(tcb.unsent.size, 1), tcb.mss)
     if need <= tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt:
         tcb.backoff = 0
+        tcb.probes_since_ns = 0
         tcb.retransmit_timer.disarm()
     elif tcb.retransmit_timer.at_ns != 0:
         # Still closed: the peer lives, and the interval goes on growing.
-        tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))
+        probes.arm(tcb, output.probe_interval(tcb))

@@ -29,6 +29,15 @@ class ByteQueue:
         self._pieces.append(piece)
         self.size += len(piece)
 
+    def put_back(self, piece: bytes) -> None:
+        """Add a piece, which is not empty, at the front: it was taken, and could not be used."""
+        head: i64 = self._head
+        if self._offset > 0:
+            self._pieces[head] = self._pieces[head][self._offset :]
+            self._offset = 0
+        self._pieces.insert(head, piece)
+        self.size += len(piece)
+
     def clear(self) -> None:
         self._pieces.clear()
         self._head = 0

@@ -20,6 +20,7 @@ from lunar.tcp import ack as acknowledgment
 from lunar.tcp import (
     delayed_ack,
     output,
+    probes,
     reassembly,
     receive_buffer,
     sack_report,
@@ -351,4 +352,4 @@ def establish(tcb: Tcb) -> None:
     tcb.set_state(ESTABLISHED)
     tcb.pending_wake |= POLLOUT
     if tcb.keepalive:
-        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + tcb.keepidle_ns)
+        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + probes.idle_ns(tcb))

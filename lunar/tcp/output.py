@@ -315,7 +315,8 @@ def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
             if size < mss and last and not tcb.fin_queued and tcb.snd_up <= tcb.snd_una:
                 if records.holds_small(tcb, nagle):
                     break
-        _send_new(tcb, size, fin, mss)
+        if _send_new(tcb, size, fin, mss) != 0:
+            break
         something = True
         if only_one:
             break
@@ -350,8 +351,8 @@ def push_probe(tcb: Tcb) -> bool:
     size: i64 = min(whole, mss)
     if size > room:
         return False
-    _send_new(tcb, size, tcb.fin_queued and size == whole and unsent.count() == 1 and size < room, mss)
-    return True
+    fin = tcb.fin_queued and size == whole and unsent.count() == 1 and size < room
+    return _send_new(tcb, size, fin, mss) == 0
 
 
 def _time(tcb: Tcb, idle: bool) -> None:
@@ -360,8 +361,11 @@ def _time(tcb: Tcb, idle: bool) -> None:
         retransmit_timer.restart(tcb, False)
 
 
-def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
-    """Send the first record, or its first `size` bytes, with the FIN if `fin`, for the first time."""
+def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> i64:
+    """Send the first record, or its first `size` bytes, with the FIN if `fin`, for the first time.
+
+    Returns 0, or an errno with which it stays unsent: our own device has no room, or there is no way to the peer.
+    """
     now: i64 = tcb.scheduler.now_ns
     unsent = tcb.unsent
     record = unsent.records[unsent.head]
@@ -373,16 +377,23 @@ def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
         record.flags |= FIN
         end += 1
         record.end_seq = end
-        tcb.fin_queued = False
     record.sent_ns = now
     record.mss = mss
     segs: i64 = 1
     if size > mss:
         segs = (size + mss - 1) // mss
-        record.segs = segs
+    record.segs = segs
+    rate.sent(tcb, record)
+    failed: i64 = _transmit_record(tcb, record)
+    if failed == errno.ENOBUFS or failed == errno.ENETUNREACH:
+        record.end_seq = record.seq + size
+        record.flags &= ~FIN
+        unsent.put_back(record)
+        return failed
+    if fin:
+        tcb.fin_queued = False
     if size < segs * mss and size > 0:
         tcb.small_end = end
-    rate.sent(tcb, record)
     if tcb.packets_out == 0:
         tcb.congestion.on_event(tcb, TX_START)
     tcb.sent.append(record)
@@ -394,7 +405,7 @@ def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> None:
     if now - tcb.last_received_ns < tcb.ato_ns:
         tcb.pingpong = True
     tcb.last_sent_ns = now
-    _transmit_record(tcb, record)
+    return 0
 
 
 def _transmit_record(tcb: Tcb, record: Sent) -> i64:
@@ -455,9 +466,10 @@ def wake_up(tcb: Tcb) -> i64:
         if size > 0:
             record.flags |= PSH
         idle = tcb.packets_out == 0
-        _send_new(tcb, size, fin, mss)
-        _time(tcb, idle)
-        return 0
+        failed: i64 = _send_new(tcb, size, fin, mss)
+        if failed == 0:
+            _time(tcb, idle)
+        return failed
     if tcb.snd_up > tcb.snd_una:
         # RFC 9293 (3.8.5): the pointer is told though the byte cannot go; a pointer counts from what is not received.
         transmit(tcb, tcb.snd_una, ACK, b"")

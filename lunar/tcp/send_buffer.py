@@ -43,19 +43,31 @@ def charged(tcb: Tcb) -> i64:
 
 def has_room(tcb: Tcb) -> bool:
     """Whether another record may be begun; one that has begun is filled, even beyond the limit."""
-    return charged(tcb) < tcb.sndbuf
+    return charged(tcb) < tcb.sndbuf and tcb.write_seq - tcb.snd_nxt < lowat(tcb)
+
+
+def lowat(tcb: Tcb) -> i64:
+    """TCP_NOTSENT_LOWAT in bytes: with so many unsent no more is taken, and POLLOUT comes with half as many."""
+    return tcb.notsent_lowat if tcb.notsent_lowat > 0 else tcb.tables.sysctls.tcp_notsent_lowat
 
 
 def is_writable(tcb: Tcb) -> bool:
-    """Linux' rule for POLLOUT: a third of the buffer is free."""
+    """Linux' rule for POLLOUT: a third of the buffer is free, and less than half of TCP_NOTSENT_LOWAT waits, so that
+    the program is not woken for a little.
+    """
     held: i64 = charged(tcb)
-    return tcb.sndbuf - held >= held >> 1
+    return tcb.sndbuf - held >= held >> 1 and 2 * (tcb.write_seq - tcb.snd_nxt) < lowat(tcb)
 
 
 def freed(tcb: Tcb) -> None:
     """An ACK came, and the program waits for room: grow the buffer if it, not cwnd, is the limit, and say so."""
     if tcb.in_flight() < tcb.cwnd:
         expand(tcb)
+    check(tcb)
+
+
+def check(tcb: Tcb) -> None:
+    """Tell the program that waits when there is room."""
     if is_writable(tcb):
         tcb.want_space = False
         if tcb.chrono == chronograph.SNDBUF_LIMITED:

@@ -19,6 +19,7 @@ from lunar.tcp import (
     delayed_ack,
     listen,
     output,
+    probes,
     rate,
     receive_buffer,
     records,
@@ -292,6 +293,9 @@ class TcpSock(Tcb):
         child.keepidle_ns = self.keepidle_ns
         child.keepintvl_ns = self.keepintvl_ns
         child.keepcnt = self.keepcnt
+        child.user_timeout_ns = self.user_timeout_ns
+        child.notsent_lowat = self.notsent_lowat
+        child.max_pacing_rate = self.max_pacing_rate
         child.ttl = self.ttl
         child.tos = self.tos
         child.sndbuf = self.sndbuf
@@ -586,6 +590,13 @@ class TcpSock(Tcb):
             self.push_all = True
             output.push(self, False)
 
+    def set_notsent_lowat(self, size: int) -> None:
+        """TCP_NOTSENT_LOWAT, in bytes; 0 for the host's parameter. A program that waits may have room by it."""
+        self.notsent_lowat = size
+        if self.state in (ESTABLISHED, CLOSE_WAIT):
+            send_buffer.check(self)
+            self.flush_wake()
+
     def set_cork(self, on: bool) -> None:
         """TCP_CORK; switching it off sends what it held."""
         self.cork = on
@@ -629,7 +640,7 @@ class TcpSock(Tcb):
             return
         if self.keepalive:
             idle_since: i64 = max(self.last_ack_ns, self.last_received_ns)
-            self.keepalive_timer.arm(timers.KEEPALIVE, max(idle_since + self.keepidle_ns, self.scheduler.now_ns))
+            self.keepalive_timer.arm(timers.KEEPALIVE, max(idle_since + probes.idle_ns(self), self.scheduler.now_ns))
         else:
             self.keepalive_timer.disarm()
 

@@ -51,3 +51,11 @@ class Sysctls:
         self.tcp_min_tso_segs: i64 = 2
         self.tcp_tso_rtt_log: i64 = 9
         self.tcp_tso_win_divisor: i64 = 3
+        # The send buffer, and when the program is told that it may write (send_buffer.py).
+        self.tcp_notsent_lowat: i64 = 0xFFFF_FFFF
+        # How long without an answer (probes.py, timeouts.py); times in seconds.
+        self.tcp_keepalive_time: i64 = 7200
+        self.tcp_keepalive_intvl: i64 = 75
+        self.tcp_keepalive_probes: i64 = 9
+        self.tcp_retries2: i64 = 15
+        self.tcp_orphan_retries: i64 = 0

@@ -146,9 +146,11 @@ class Tcb(Sock):
         self.sack_ok: bool = False  # SACK, RFC 2018
         self.scaled: bool = False  # windows are scaled, RFC 7323
         self.user_mss: i64 = 0  # TCP_MAXSEG, 0 for none
-        self.keepidle_ns: i64 = 7_200_000_000_000
-        self.keepintvl_ns: i64 = 75_000_000_000
-        self.keepcnt: i64 = 9
+        self.keepidle_ns: i64 = 0  # these three, 0: the host's parameters (probes.py)
+        self.keepintvl_ns: i64 = 0
+        self.keepcnt: i64 = 0
+        self.user_timeout_ns: i64 = 0  # TCP_USER_TIMEOUT, 0 for none
+        self.notsent_lowat: i64 = 0  # TCP_NOTSENT_LOWAT in bytes, 0: the host's tcp_notsent_lowat
 
         # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.
         self.iss: i64 = 0
@@ -252,6 +254,7 @@ class Tcb(Sock):
         self.retransmit_began_ns: i64 = 0  # when the first of them happened
         self.total_retrans: i64 = 0
         self.probes_out: i64 = 0  # window or keepalive probes since anything was heard
+        self.probes_since_ns: i64 = 0  # when the first window probe went, 0: none since the window closed
         self.last_ack_ns: i64 = 0  # when an ACK last came
 
         # Receiving.

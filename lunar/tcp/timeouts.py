@@ -1,7 +1,7 @@
 """What happens when a timer of a connection reaches its deadline: nothing came, and something must be done.
 
-RFC 6298 section 5 (retransmission), RFC 9293 sections 3.8.3 (when to give up), 3.8.4 (keepalive) and 3.8.6.1 (window
-probes). The limits are those of tcp(7).
+RFC 6298 section 5 (retransmission), RFC 9293 section 3.8.3 (when to give up). The limits are those of tcp(7). What asks
+a silent peer whether it is there is in probes.py.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import delayed_ack, output, prr, rack, recovery, retransmit_timer, rtt, scoreboard, timers
+from lunar.tcp import delayed_ack, output, probes, prr, rack, recovery, retransmit_timer, rtt, scoreboard, timers
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, SYN_RECEIVED, SYN_SENT, Tcb
 
 SYN_RETRIES: Final = 6  # tcp_syn_retries
 SYNACK_RETRIES: Final = 5  # tcp_synack_retries
-RETRIES: Final = 15  # tcp_retries2
-ORPHAN_RETRIES: Final = 8  # tcp_orphan_retries, whose 0 means 8
 
 _RTO_MIN_NS: Final = 200_000_000
-_NOT_SENT_NS: Final = 500_000_000  # TCP_RESOURCE_PROBE_INTERVAL: when our own device refused a segment
 
 
 def fired(tcb: Tcb, kind: i64) -> None:
@@ -31,7 +28,7 @@ def fired(tcb: Tcb, kind: i64) -> None:
     if kind == timers.RETRANSMIT:
         _retransmit(tcb)
     elif kind == timers.PROBE:
-        _probe(tcb)
+        probes.window_expired(tcb)
     elif kind == timers.DELAYED_ACK:
         delayed_ack.expired(tcb)
     elif kind == timers.TAIL_LOSS:
@@ -41,14 +38,9 @@ def fired(tcb: Tcb, kind: i64) -> None:
     elif kind == timers.GATHERED_ACK:
         output.send_ack(tcb)
     else:
-        _keepalive(tcb)
+        probes.keepalive_expired(tcb)
     if tcb.pending_wake != 0:
         tcb.flush_wake()
-
-
-def _give_up(tcb: Tcb) -> None:
-    """RFC 9293 (3.8.3): tell the program; what ICMP said is a better reason than the time (RFC 1122 4.2.3.9)."""
-    tcb.fail(tcb.soft_error if tcb.soft_error else errno.ETIMEDOUT)
 
 
 def _give_up_after_ns(retries: i64) -> i64:
@@ -71,17 +63,21 @@ def _retransmit(tcb: Tcb) -> None:
     handshake = tcb.state in (SYN_SENT, SYN_RECEIVED)
     if handshake:
         if tcb.retransmits >= (SYN_RETRIES if tcb.state == SYN_SENT else SYNACK_RETRIES):
-            _give_up(tcb)
+            probes.give_up(tcb)
             return
     elif tcb.snd_wnd == 0 and not tcb.orphan:
         # The peer shrank its window to nothing with data in flight, which probes it: give up when it says nothing.
         if now - tcb.last_ack_ns > RTO_MAX_NS:
-            _give_up(tcb)
+            probes.give_up(tcb)
             return
     elif tcb.retransmits > 0:
-        limit: i64 = ORPHAN_RETRIES if tcb.orphan else RETRIES
-        if now - tcb.retransmit_began_ns >= _give_up_after_ns(limit):
-            _give_up(tcb)
+        allowed: i64 = tcb.user_timeout_ns
+        if tcb.orphan:
+            allowed = _give_up_after_ns(probes.orphan_retries(tcb, tcb.rto_ns < RTO_MAX_NS))
+        elif allowed == 0:
+            allowed = _give_up_after_ns(tcb.tables.sysctls.tcp_retries2)
+        if now - tcb.retransmit_began_ns >= allowed:
+            probes.give_up(tcb)
             return
     tcb.ip.counters.tcp_timeouts += 1
     if tcb.retransmits == 0:
@@ -107,7 +103,7 @@ def _retransmit(tcb: Tcb) -> None:
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     rtt.back_off(tcb)
-    tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
+    tcb.retransmit_timer.arm(timers.RETRANSMIT, now + probes.clamped_rto(tcb))
 
 
 def _count_failure(tcb: Tcb) -> None:
@@ -164,50 +160,3 @@ def _reordering_over(tcb: Tcb) -> None:
         recovery.resend_lost(tcb)
     if tcb.retransmit_timer.at_ns == 0:
         retransmit_timer.restart(tcb, True)
-
-
-def _probe(tcb: Tcb) -> None:
-    """A closed window: ask whether it is still closed, at growing intervals, for as long as answers come."""
-    if tcb.packets_out > 0 or not tcb.has_unsent():
-        tcb.probes_out = 0
-        return
-    if tcb.probes_out >= (ORPHAN_RETRIES if tcb.orphan else RETRIES):
-        _give_up(tcb)
-        return
-    failed: i64 = output.wake_up(tcb)
-    if tcb.packets_out > 0 or not tcb.has_unsent():
-        tcb.probes_out = 0
-        tcb.backoff = 0
-        return
-    tcb.probes_out += 1
-    if failed != 0:
-        tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + _NOT_SENT_NS)
-        return
-    if tcb.backoff < RETRIES:
-        tcb.backoff += 1
-    tcb.retransmit_timer.arm(timers.PROBE, tcb.scheduler.now_ns + output.probe_interval(tcb))
-
-
-def _keepalive(tcb: Tcb) -> None:
-    """RFC 9293 (3.8.4), only where the program asked for it."""
-    if not tcb.keepalive or tcb.state == SYN_SENT:
-        return
-    now: i64 = tcb.scheduler.now_ns
-    idle_ns: i64 = tcb.keepidle_ns
-    if tcb.packets_out > 0 or tcb.has_unsent():
-        # Retransmissions or probes find out.
-        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + idle_ns)
-        return
-    idle: i64 = now - max(tcb.last_ack_ns, tcb.last_received_ns)
-    if idle < idle_ns:
-        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + idle_ns - idle)
-        return
-    if tcb.probes_out >= tcb.keepcnt:
-        output.send_reset(tcb)
-        _give_up(tcb)
-        return
-    if output.wake_up(tcb) == 0:
-        tcb.probes_out += 1
-        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + tcb.keepintvl_ns)
-    else:
-        tcb.keepalive_timer.arm(timers.KEEPALIVE, now + _NOT_SENT_NS)

@@ -72,6 +72,14 @@ class Unsent:
         self.head = head
         return record
 
+    def put_back(self, record: Sent) -> None:
+        """The first record was taken, and could not be sent."""
+        if record.payload:
+            self._bytes.put_back(record.payload)
+            self.size += len(record.payload)
+            record.payload = b""
+        self.records.insert(self.head, record)
+
     def insert_after_first(self, record: Sent) -> None:
         """The first record was cut, and `record` is what follows it."""
         self.records.insert(self.head + 1, record)
