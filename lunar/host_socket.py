@@ -25,6 +25,7 @@ from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
 from lunar.sockets.unix import UnixSock
 from lunar.syscalls import connections, transfer
+from lunar.tcp.sock import TcpSock
 from weaves.here import here
 
 if TYPE_CHECKING:
@@ -322,6 +323,8 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._until(sock, POLLOUT, lambda: _count(unix_names.send_to(sock, payload, address)), flags)
+        if flags & syscalls.MSG_FASTOPEN and self._timeout_s is None and isinstance(sock, TcpSock):
+            return transfer.send_now(self.host, self._descriptor, sock, payload, flags, address)
         addr, port = parse_address(self.host, sock, address, caller)
         return self._until(sock, POLLOUT, lambda: _count(syscalls.sendto(sock, payload, flags, addr, port)), flags)
 

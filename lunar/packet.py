@@ -132,6 +132,11 @@ class TcpSegment(Packet):
         self.sack_blocks: list[tuple[int, int]] | None = None
         # For a device with `gso`: the segments that it is to cut this one into have this much payload. 0: it is one.
         self.gso_bytes: i64 = 0
+        # RFC 7413's cookie, b"" to ask for one, None when the option is absent. `fast_open_experimental`: it came, or
+        # is to go, as the experiment's option, 254 with 0xF989 (section 4.1.1, appendix of the drafts).
+        self.fast_open: bytes | None = None
+        self.fast_open_experimental: bool = False
+        self.md5: bytes | None = None  # RFC 2385's signature of 16 bytes
 
 
 @final
@@ -172,6 +177,12 @@ def tcp_options_bytes(segment: TcpSegment) -> i64:
     blocks = segment.sack_blocks
     if blocks is not None:
         size += 4 + 8 * len(blocks)
+    cookie = segment.fast_open
+    if cookie is not None:
+        # Kind and length, and of the experiment's two bytes more; padded.
+        size += (len(cookie) + (4 if segment.fast_open_experimental else 2) + 3) & ~3
+    if segment.md5 is not None:
+        size += 20
     return size
 
 

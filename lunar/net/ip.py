@@ -119,6 +119,16 @@ class Counters:
         self.tcp_listen_drops: i64 = 0
         self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp
         self.tcp_challenge_acks: i64 = 0
+        self.tcp_paws_active: i64 = 0  # PAWSActive: a SYN-ACK echoes what no SYN had
+        self.tcp_fast_open_active: i64 = 0  # TCPFastOpenActive: data of our SYN were taken
+        self.tcp_fast_open_active_fail: i64 = 0  # TCPFastOpenActiveFail
+        self.tcp_fast_open_passive: i64 = 0  # TCPFastOpenPassive: opened by a peer's SYN with data
+        self.tcp_fast_open_passive_fail: i64 = 0  # TCPFastOpenPassiveFail: its cookie was wrong
+        self.tcp_fast_open_passive_alt_key: i64 = 0  # TCPFastOpenPassiveAltKey
+        self.tcp_fast_open_listen_overflow: i64 = 0  # TCPFastOpenListenOverflow: too many were pending
+        self.tcp_fast_open_cookie_reqd: i64 = 0  # TCPFastOpenCookieReqd
+        self.tcp_fast_open_blackhole: i64 = 0  # TCPFastOpenBlackhole
+        self.tcp_out_of_window_icmps: i64 = 0  # OutOfWindowIcmps: an error quotes nothing that is in flight
         self.tcp_out_of_order: i64 = 0  # TCPOFOQueue
         self.tcp_dsack_old_sent: i64 = 0  # TCPDSACKOldSent: told the peer of a duplicate of what was read or in order
         self.tcp_dsack_ofo_sent: i64 = 0  # TCPDSACKOfoSent: of what waits beyond a hole

@@ -6,12 +6,14 @@ of congestion control are integers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from lunar.net_tools.errors import CommandError, parsed
+from lunar.tcp import fast_open
 from lunar.tcp.congestion import registry
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class Parameter:
         for name, value in zip(self.attributes, values, strict=True):
             setattr(owner, name, bool(value) if isinstance(getattr(owner, name), bool) else value)
 
+    def shown(self, values: tuple[Any, ...]) -> str:
+        """The values as a command prints them."""
+        return "\t".join(map(str, values))
+
 
 @attrs.frozen
 class _PingGroups(Parameter):
@@ -98,6 +104,32 @@ class _Congestion(Parameter):
         else:
             tables.congestion_allowed = list(values)
 
+    def shown(self, values: tuple[Any, ...]) -> str:
+        return " ".join(values)
+
+
+@attrs.frozen
+class _FastOpenKeys(Parameter):
+    """net.ipv4.tcp_fastopen_key: four words in hexadecimal joined by "-"; two keys of those by ",". Not numbers."""
+
+    def read(self, host: Host) -> tuple[Any, ...]:
+        keys = fast_open.host_keys(host.tcp.tables)
+        return tuple(int.from_bytes(keys[at : at + 4], "little") for at in range(0, len(keys), 4))
+
+    def write(self, host: Host, values: list[Any]) -> None:
+        host.tcp.tables.sysctls.tcp_fastopen_key = b"".join(value.to_bytes(4, "little") for value in values)
+
+    def shown(self, values: tuple[Any, ...]) -> str:
+        keys = (values[at : at + 4] for at in range(0, len(values), 4))
+        return ",".join("-".join(f"{word:08x}" for word in key) for key in keys)
+
+    def parse(self, name: str, text: str) -> list[Any]:
+        keys = text.strip().split(",")
+        words = [word for key in keys for word in key.split("-")]
+        if len(keys) > 2 or any(not re.fullmatch(r"[0-9a-fA-F]{1,8}(-[0-9a-fA-F]{1,8}){3}", key) for key in keys):
+            raise CommandError(f"sysctl: {name}={text.strip()}: expected xxxxxxxx-xxxxxxxx-xxxxxxxx-xxxxxxxx, or two")
+        return [int(word, 16) for word in words]
+
 
 def _tcp(name: str, smallest: int, largest: int) -> Parameter:
     return Parameter(_of_tcp, (name,), smallest, largest)
@@ -109,6 +141,7 @@ def _tcp_sizes(name: str) -> Parameter:
 
 
 PARAMETERS: Final[dict[str, Parameter]] = {
+    "net.core.somaxconn": _tcp("somaxconn", 0, _INT_MAX),
     "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
     "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
@@ -126,6 +159,9 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_frto": _tcp("tcp_frto", 0, 2),
     "net.ipv4.tcp_max_reordering": _tcp("tcp_max_reordering", 1, _INT_MAX),
     "net.ipv4.tcp_min_tso_segs": _tcp("tcp_min_tso_segs", 1, 0xFFFF),
+    "net.ipv4.tcp_fastopen": _tcp("tcp_fastopen", -(2**31), _INT_MAX),
+    "net.ipv4.tcp_fastopen_blackhole_timeout_sec": _tcp("tcp_fastopen_blackhole_timeout_sec", 0, _INT_MAX),
+    "net.ipv4.tcp_fastopen_key": _FastOpenKeys(_of_tcp, ("tcp_fastopen_key",), 0, 2**32 - 1),
     "net.ipv4.tcp_moderate_rcvbuf": _tcp("tcp_moderate_rcvbuf", 0, 1),
     "net.ipv4.tcp_notsent_lowat": _tcp("tcp_notsent_lowat", 0, 0xFFFF_FFFF),
     "net.ipv4.tcp_orphan_retries": _tcp("tcp_orphan_retries", 0, 255),
@@ -139,6 +175,9 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_sack": _tcp("tcp_sack", 0, 1),
     "net.ipv4.tcp_slow_start_after_idle": _tcp("tcp_slow_start_after_idle", 0, 1),
     "net.ipv4.tcp_stdurg": Parameter(_of_ip, ("tcp_stdurg",), 0, 1),
+    "net.ipv4.tcp_syn_linear_timeouts": _tcp("tcp_syn_linear_timeouts", 0, 127),
+    "net.ipv4.tcp_syn_retries": _tcp("tcp_syn_retries", 1, 127),
+    "net.ipv4.tcp_synack_retries": _tcp("tcp_synack_retries", 0, 255),
     "net.ipv4.tcp_timestamps": _tcp("tcp_timestamps", 0, 2),
     "net.ipv4.tcp_tso_rtt_log": _tcp("tcp_tso_rtt_log", 0, 255),
     "net.ipv4.tcp_tso_win_divisor": _tcp("tcp_tso_win_divisor", 0, _INT_MAX),
@@ -182,8 +221,8 @@ def run(host: Host, words: list[str]) -> str:
 
 
 def _shown(host: Host, name: str) -> str:
-    values = PARAMETERS[name].read(host)
-    return (" " if isinstance(PARAMETERS[name], _Congestion) else "\t").join(map(str, values))
+    parameter = PARAMETERS[name]
+    return parameter.shown(parameter.read(host))
 
 
 def _integer(text: str) -> int:
@@ -203,6 +242,7 @@ def write(host: Host, name: str, values: tuple[Any, ...]) -> None:
     if name not in PARAMETERS:
         raise LookupError(name)
     try:
-        PARAMETERS[name].write(host, PARAMETERS[name].parse(name, " ".join(map(str, values))))
+        parameter = PARAMETERS[name]
+        parameter.write(host, parameter.parse(name, parameter.shown(values)))
     except CommandError as refused:
         raise ValueError(str(refused)) from None

@@ -52,6 +52,7 @@ MSG_WAITALL: Final = 0x100
 MSG_ERRQUEUE: Final = 0x2000
 MSG_NOSIGNAL: Final = 0x4000
 MSG_MORE: Final = 0x8000
+MSG_FASTOPEN: Final = 0x2000_0000
 
 
 @final
@@ -243,6 +244,8 @@ def accept_errno(sock: Sock) -> int:
 def send(sock: Sock, data: bytes, flags: int) -> int:
     """The count of bytes taken, or -errno."""
     if isinstance(sock, TcpSock):
+        if flags & MSG_FASTOPEN:
+            return int(sock.send_fast_open(data, 0, -1, (flags & MSG_MORE) != 0))
         return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0, (flags & MSG_EOR) != 0))
     if flags & MSG_OOB:
         if isinstance(sock, UnixSock) and sock.type == unix.SOCK_SEQPACKET and sock.state != unix.CONNECTED:
@@ -258,7 +261,15 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
 
 
 def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
-    """As `send`, to an address. A connected stream ignores it, as Linux does."""
+    """As `send`, to an address. A connected stream ignores it, as Linux does; one that is not connects with
+    MSG_FASTOPEN.
+    """
+    if isinstance(sock, TcpSock) and flags & MSG_FASTOPEN:
+        if sock.domain == AF_INET6:
+            if not is_mapped(addr) or sock.v6only:
+                return -errno.ENETUNREACH
+            addr &= 0xFFFF_FFFF
+        return int(sock.send_fast_open(data, addr, port, (flags & MSG_MORE) != 0))
     if isinstance(sock, UdpSock):
         if flags & MSG_OOB:
             return -errno.EOPNOTSUPP

@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import probes
+from lunar.tcp import fast_open, probes
 from lunar.tcp.congestion import registry
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
@@ -24,10 +24,15 @@ TCP_KEEPINTVL: Final = 5
 TCP_KEEPCNT: Final = 6
 TCP_WINDOW_CLAMP: Final = 10
 TCP_INFO: Final = 11
+TCP_SYNCNT: Final = 7
 TCP_QUICKACK: Final = 12
 TCP_CONGESTION: Final = 13
 TCP_USER_TIMEOUT: Final = 18
 TCP_NOTSENT_LOWAT: Final = 25
+TCP_FASTOPEN: Final = 23
+TCP_FASTOPEN_CONNECT: Final = 30
+TCP_FASTOPEN_KEY: Final = 33
+TCP_FASTOPEN_NO_COOKIE: Final = 34
 
 _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 
@@ -70,6 +75,24 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         sock.user_timeout_ns = value * _NS_PER_MS
     elif name == TCP_NOTSENT_LOWAT:
         sock.set_notsent_lowat(value & 0xFFFF_FFFF)
+    elif name == TCP_SYNCNT:
+        if not 1 <= value <= 127:
+            return -errno.EINVAL
+        sock.syn_retries = value
+    elif name == TCP_FASTOPEN:
+        return int(sock.set_fast_limit(value))
+    elif name == TCP_FASTOPEN_CONNECT:
+        if value not in (0, 1):
+            return -errno.EINVAL
+        if sock.tables.sysctls.tcp_fastopen & fast_open.CLIENT == 0:
+            return -errno.EOPNOTSUPP
+        if sock.state != CLOSED:
+            return -errno.EINVAL
+        sock.fastopen_connect = value != 0
+    elif name == TCP_FASTOPEN_NO_COOKIE:
+        if value not in (0, 1) or sock.state not in (CLOSED, LISTEN):
+            return -errno.EINVAL
+        sock.fastopen_no_cookie = value != 0
     else:
         return -errno.ENOPROTOOPT
     return 0
@@ -94,6 +117,8 @@ def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
     """Set an option whose value is bytes or a structure. 0 or -errno; None for another option."""
     if name == TCP_CONGESTION:
         return set_congestion(sock, value)
+    if name == TCP_FASTOPEN_KEY:
+        return int(sock.set_fast_keys(value))
     return None
 
 
@@ -121,6 +146,14 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = int.from_bytes(_congestion_name(sock)[:4], "little", signed=True)
     elif name == TCP_USER_TIMEOUT:
         found = sock.user_timeout_ns // _NS_PER_MS
+    elif name == TCP_SYNCNT:
+        found = sock.syn_retries if sock.syn_retries else sock.tables.sysctls.tcp_syn_retries
+    elif name == TCP_FASTOPEN:
+        found = sock.fast_limit
+    elif name == TCP_FASTOPEN_CONNECT:
+        found = int(sock.fastopen_connect)
+    elif name == TCP_FASTOPEN_NO_COOKIE:
+        found = int(sock.fastopen_no_cookie)
     return int(found)
 
 
@@ -133,6 +166,8 @@ def get_bytes(sock: TcpSock, name: int) -> bytes | None:
     if name == TCP_NOTSENT_LOWAT:
         # 32 bits without a sign.
         return int(sock.notsent_lowat).to_bytes(4, "little")
+    if name == TCP_FASTOPEN_KEY:
+        return sock.fast_keys_used()
     return None
 
 

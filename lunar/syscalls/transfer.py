@@ -18,10 +18,20 @@ from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
-from lunar.sockets.syscalls import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Received
+from lunar.sockets.syscalls import (
+    MSG_DONTWAIT,
+    MSG_ERRQUEUE,
+    MSG_FASTOPEN,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MSG_WAITALL,
+    Received,
+)
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.syscalls.descriptor import opened, opened_file, opened_socket
 from lunar.tcp.sock import TcpSock
+from lunar.tcp.tcb import CLOSED, SYN_RECEIVED, SYN_SENT
 from lunar.udp import UdpSock
 from lunar.waiting import Patience
 
@@ -51,7 +61,8 @@ def _payload(data: Any) -> bytes:
 def send(fd: int, data: Any, flags: int = 0) -> int:
     """`send(2)`. Sends over a connection, or a datagram to the peer; returns the count of bytes that were taken.
 
-    A blocking call takes all of them. Flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB.
+    A blocking call takes all of them. Flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB,
+    MSG_FASTOPEN.
     """
     host, sock = opened_socket(fd)
     return send_now(host, fd, sock, _payload(data), int(flags), None)
@@ -131,6 +142,8 @@ def send_attached(sock: UnixSock, data: bytes, address: Any, attachment: Attachm
 def send_now(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: Any = None) -> int:
     """What the three have in common, for who knows the socket of `fd` on `host` already."""
     patience = Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking or bool(flags & MSG_DONTWAIT))
+    if isinstance(sock, TcpSock) and (flags & MSG_FASTOPEN or sock.deferred):
+        return _send_fast_open(patience, host, sock, data, flags, address)
     if address is None:
         return _send_all(patience, sock, data, flags)
     sockaddr.check_length(address)
@@ -191,6 +204,32 @@ def _send_all(patience: Patience, sock: Sock, data: bytes, flags: int) -> int:
                 raise
         if at and sock.error:
             return at  # the next call is told
+
+
+def _send_fast_open(
+    patience: Patience, host: Host, sock: TcpSock, data: bytes, flags: int, address: Any
+) -> int:
+    """tcp(7), MSG_FASTOPEN and TCP_FASTOPEN_CONNECT: connect, with what the SYN takes of `data`, and send the rest."""
+    if not flags & MSG_FASTOPEN or address is None:
+        count = syscalls.send(sock, data, flags)
+    else:
+        family, addr, port = sockaddr.unpack(host, sock, address, "sendto")
+        if family == sockaddr.AF_UNSPEC:
+            raise error(errno.EOPNOTSUPP)
+        count = syscalls.sendto(sock, data, flags, addr, port)
+    if patience.none or (count < 0 and count not in (-errno.EINPROGRESS, -errno.EALREADY)):
+        return _checked(count)
+    at = max(count, 0)
+    sock.write_pending = at < len(data)
+    try:
+        while sock.state in (SYN_SENT, SYN_RECEIVED):
+            patience.wait(POLLOUT)
+    finally:
+        sock.write_pending = False
+    if sock.state == CLOSED:
+        _checked(syscalls.connect(sock, 0, 0))  # which tells how the connection attempt ended
+    rest = data[at:]
+    return at + (_send_all(patience, sock, rest, flags & ~MSG_FASTOPEN) if rest else 0)
 
 
 # Receiving

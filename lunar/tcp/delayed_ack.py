@@ -18,6 +18,7 @@ from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX
 _WITHOUT_PUSH_MAX_NS: Final = 500_000_000  # while a stream of full segments flows; RFC 9293 (3.8.6.3)
+_TICK_NS: Final = 1_000_000  # of a kernel with HZ = 1000
 QUICK_ACKS: Final = 16  # TCP_MAX_QUICKACKS
 
 
@@ -117,7 +118,8 @@ def _delay(tcb: Tcb) -> None:
             most = min(most, max(tcb.srtt_ns, DELAYED_ACK_MIN_NS))
         ato = min(ato, most)
     elif ato == 0:
-        ato = DELAYED_ACK_MIN_NS
+        # No data came yet that an answer could follow: a FIN at once is acknowledged at the next tick.
+        ato = _TICK_NS
     ato = min(ato, DELAYED_ACK_MAX_NS)
     at: i64 = now + ato
     pending: i64 = tcb.delayed_ack_timer.at_ns

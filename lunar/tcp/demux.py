@@ -15,8 +15,8 @@ from mypy_extensions import i64
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.packet import IcmpMessage, Packet, TcpSegment
+from lunar.tcp import fast_open, listen, output, recovery, time_wait
 from lunar.tcp import input as arrival
-from lunar.tcp import listen, output, recovery, time_wait
 from lunar.tcp.congestion import registry
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
@@ -103,19 +103,28 @@ class Tcp(Handler):
         dport: i64 = (data[2] << 8) | data[3]
         seq: i64 = (data[4] << 24) | (data[5] << 16) | (data[6] << 8) | data[7]
         end = self.tables.find(src, sport, dst, dport)
+        counters = self.ip.counters
         if isinstance(end, listen.Request):
-            if seq == end.iss and is_unreachable(errno):
+            if seq != end.iss:
+                counters.tcp_out_of_window_icmps += 1
+            elif is_unreachable(errno):
+                counters.tcp_listen_drops += 1
                 end.drop()
             return
         if not isinstance(end, TcpSock):
             return
-        # RFC 5927 (4.1): believe only what quotes something in flight.
+        # RFC 5927 (4.1): believe only what quotes something in flight, which our SYN-ACK may be too.
         number: i64 = unwrap(seq, end.snd_una)
-        if number < end.snd_una or number > end.snd_nxt:
+        if number < (end.iss if end.syn_ack_pending else end.snd_una) or number > end.snd_nxt:
+            counters.tcp_out_of_window_icmps += 1
             return
+        handshake = end.state in (SYN_SENT, SYN_RECEIVED)
+        fast = end.fast_open
+        if end.syn_ack_pending and fast is not None and fast.accepted:
+            handshake = False  # the program has it already
         if is_too_big(errno):
             _path_mtu(end, message.rest & 0xFFFF)
-        elif end.state in (SYN_SENT, SYN_RECEIVED):
+        elif handshake:
             end.fail(errno)
             end.flush_wake()
         else:
@@ -138,4 +147,7 @@ def _path_mtu(tcb: Tcb, mtu: i64) -> None:
         return
     tcb.path_mss = mss
     output.update_mss(tcb)
+    if tcb.state == SYN_SENT:
+        fast_open.too_big(tcb)
+        return
     recovery.resend_larger(tcb)

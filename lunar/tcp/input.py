@@ -19,6 +19,7 @@ from lunar.packet import ACK, FIN, RST, SYN, URG, TcpSegment
 from lunar.tcp import ack as acknowledgment
 from lunar.tcp import (
     delayed_ack,
+    fast_open,
     output,
     probes,
     reassembly,
@@ -51,6 +52,7 @@ from lunar.tcp.tcb import (
 PAWS_IDLE_NS: Final = 24 * 86_400 * 1_000_000_000
 
 RTO_FALLBACK_NS: Final = 3_000_000_000
+_SOON_NS: Final = 2_000_000  # TCP_TIMEOUT_MIN: two ticks of a kernel with 1000 a second
 _WSCALE_MAX: Final = 14  # RFC 7323 (2.3)
 
 
@@ -110,6 +112,8 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
 
 def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
     """All states from SYN-RECEIVED on, by the RFC's list."""
+    if tcb.syn_ack_pending and fast_open.receive(tcb, segment):
+        return
     flags: i64 = segment.flags
     size: i64 = len(segment.payload)
     seq: i64 = unwrap(segment.seq, tcb.rcv_nxt)
@@ -122,7 +126,16 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
         return
     ack: i64 = unwrap(segment.ack, tcb.snd_una)
     verdict: i64 = acknowledgment.process(tcb, segment, seq, ack, size)
-    if tcb.state == SYN_RECEIVED:
+    if tcb.syn_ack_pending:
+        if verdict == acknowledgment.TAKEN:
+            fast_open.acknowledged(tcb, segment)
+            if tcb.state == SYN_RECEIVED:
+                tcb.set_state(ESTABLISHED)
+                tcb.pending_wake |= POLLOUT
+        elif tcb.state == SYN_RECEIVED:
+            output.send_reset_for(tcb.ip, segment)
+            return
+    elif tcb.state == SYN_RECEIVED:
         if verdict != acknowledgment.TAKEN or tcb.snd_una <= tcb.iss:
             output.send_reset_for(tcb.ip, segment)
             return
@@ -165,7 +178,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
                 _abort_on_data(tcb)
                 return
         if reassembly.receive(tcb, segment, seq, bool(flags & FIN)):
-            _fin(tcb)
+            fin(tcb)
             if tcb.state == CLOSED:
                 return
     if tcb.has_unsent():
@@ -206,7 +219,11 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
 
     # Second, RST: RFC 5961 (3.2). Exactly at rcv_nxt it is believed, elsewhere the peer must prove itself.
     if flags & RST:
-        if seq == tcb.rcv_nxt:
+        if tcb.syn_ack_pending:
+            # As of a handshake without fast open: what is in the window counts.
+            fast_open.handshake_over(tcb, True)
+            _reset(tcb)
+        elif seq == tcb.rcv_nxt:
             _reset(tcb)
         else:
             output.send_challenge_ack(tcb)
@@ -255,7 +272,7 @@ def _abort_on_data(tcb: Tcb) -> None:
     tcb.fail(errno.ECONNRESET)
 
 
-def _fin(tcb: Tcb) -> None:
+def fin(tcb: Tcb) -> None:
     """Eighth, the FIN bit: the stream has ended."""
     tcb.rcv_nxt += 1
     tcb.ack_scheduled = True
@@ -306,7 +323,17 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
     if flags & ACK:
         ack: i64 = unwrap(segment.ack, tcb.snd_nxt)
         if ack <= tcb.iss or ack > tcb.snd_nxt:
-            output.send_reset_for(tcb.ip, segment)
+            if not flags & RST:
+                output.send_reset_for(tcb.ip, segment)
+            if tcb.retransmits == 0 and tcb.retransmit_timer.at_ns != 0:
+                # Linux: a connection of the past is in the way there, and the RST has ended it. Try again at once.
+                tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + _SOON_NS)
+            return
+        # RFC 7323 (5.3): the echo of a timestamp that we have not sent is not for this SYN.
+        if segment.has_timestamps and segment.ts_ecr != 0 and _never_sent(tcb, segment.ts_ecr):
+            tcb.ip.counters.tcp_paws_active += 1
+            if not flags & RST:
+                output.send_reset_for(tcb.ip, segment)
             return
     # Second, the RST bit.
     if flags & RST:
@@ -324,6 +351,22 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
     if flags & ACK:
         acknowledgment.process(tcb, segment, segment.seq, unwrap(segment.ack, tcb.snd_nxt), 0)
         establish(tcb)
+        fast = tcb.fast_open
+        if fast is not None and (fast.sent or fast.data):
+            if fast_open.take_syn_ack(tcb, segment):
+                return  # what goes out again has the ACK
+            # RFC 7413 (4.2.1): data that a server sends at once. Others' are sent again when they are not acknowledged.
+            fast_open.take_payload(tcb, segment)
+            if flags & FIN:
+                fin(tcb)
+        if tcb.received.size == 0 and (tcb.write_pending or tcb.pingpong):
+            # Linux: data are about to go, and have the ACK.
+            tcb.ack_scheduled = True
+            delayed_ack.enter_quick(tcb)
+            tcb.delayed_ack_timer.arm(
+                timers.DELAYED_ACK, tcb.scheduler.now_ns + delayed_ack.DELAYED_ACK_MAX_NS
+            )
+            return
         output.send_ack(tcb)
         return
     # Simultaneous open: our SYN goes out again, now with an ACK.
@@ -333,8 +376,21 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
     output.send_syn(tcb)
 
 
+def _never_sent(tcb: Tcb, echo: i64) -> bool:
+    """Whether a timestamp is none of those that we had from the first SYN on."""
+    first: i64 = (tcb.retransmit_began_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
+    return (echo - first) & 0xFFFF_FFFF > (tcb.timestamp() - first) & 0xFFFF_FFFF
+
+
 def establish(tcb: Tcb) -> None:
     """The handshake is complete."""
+    initialize(tcb)
+    tcb.set_state(ESTABLISHED)
+    tcb.pending_wake |= POLLOUT
+
+
+def initialize(tcb: Tcb) -> None:
+    """Begin with the stream: what the handshake's options say is in force from here on."""
     now: i64 = tcb.scheduler.now_ns
     if tcb.timestamps:
         tcb.advmss -= 12  # what a full segment of the peer carries
@@ -349,7 +405,5 @@ def establish(tcb: Tcb) -> None:
         # RFC 6298 (5.7): the SYN timed out and nothing could be measured.
         tcb.rto_ns = RTO_FALLBACK_NS
         tcb.backoff = 0
-    tcb.set_state(ESTABLISHED)
-    tcb.pending_wake |= POLLOUT
     if tcb.keepalive:
         tcb.keepalive_timer.arm(timers.KEEPALIVE, now + probes.idle_ns(tcb))

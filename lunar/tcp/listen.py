@@ -17,16 +17,14 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
+from lunar.tcp import fast_open, output, rtt, window
 from lunar.tcp import input as arrival
-from lunar.tcp import output, rtt, window
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Bound, Tables
 from lunar.tcp.tcb import CLOSED, NEVER_NS, RTO_INITIAL_NS, SYN_RECEIVED, Tcb
-from lunar.tcp.timeouts import SYNACK_RETRIES
 from weaves.scheduler import Event
 
-SOMAXCONN: Final = 4096  # net.core.somaxconn
 SYN_QUEUE_MAX: Final = 4096  # net.ipv4.tcp_max_syn_backlog of a machine with much memory
 
 
@@ -40,6 +38,7 @@ class Listener:
         self.requests: dict[int, Request] = {}  # by serial, in the order of their SYNs
         self.next_serial: i64 = 0
         self.accept_queue: deque[Tcb] = deque()
+        self.fast: fast_open.FastQueue = fast_open.FastQueue()
 
     def is_full(self) -> bool:
         return len(self.accept_queue) > self.backlog
@@ -89,6 +88,8 @@ class Request(Event):
         self.sent_ns: i64 = 0
         self.last_answer_ns: i64 = NEVER_NS
         self.bound: Bound | None = None
+        self.rcv_nxt: i64 = segment.seq + 1
+        self.cookie: bytes | None = None  # fast open's, for the answer
 
     def start(self) -> None:
         """Enter the queue and answer the SYN."""
@@ -109,7 +110,7 @@ class Request(Event):
 
     def fire(self) -> None:
         """Nothing came: send the SYN-ACK again, or forget it."""
-        if self.retransmits >= SYNACK_RETRIES:
+        if self.retransmits >= self.tables.sysctls.tcp_synack_retries:
             self.tables.ip.counters.tcp_attempt_fails += 1
             self.drop()
             return
@@ -126,7 +127,7 @@ class Request(Event):
         tcb = self.listener.tcb
         segment = TcpSegment(
             self.syn.family, self.local_addr, self.remote_addr, self.local_port, self.remote_port, self.iss,
-            (self.syn.seq + 1) & 0xFFFF_FFFF, SYN | ACK, min(self.rcv_wnd, 65_535), b"",
+            self.rcv_nxt & 0xFFFF_FFFF, SYN | ACK, min(self.rcv_wnd, 65_535), b"",
         )  # fmt: skip
         segment.mss = self.path_mss
         if self.scaled:
@@ -136,6 +137,8 @@ class Request(Event):
             segment.has_timestamps = True
             segment.ts_val = (ip.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
             segment.ts_ecr = self.ts_recent
+        segment.fast_open = self.cookie
+        segment.fast_open_experimental = self.syn.fast_open_experimental
         set_tcp_size(segment)
         segment.ttl = tcb.ttl
         segment.tos = tcb.tos
@@ -173,7 +176,26 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
     mss: i64 = output.mss_of(route.device.mtu, tcb.family)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
-    Request(listener, segment, iss, mss).start()
+    request = Request(listener, segment, iss, mss)
+    if segment.fast_open is not None or segment.payload:
+        verdict = fast_open.judge(tables, listener.fast, segment)
+        request.cookie = verdict.cookie
+        if verdict.kind == fast_open.AT_ONCE:
+            _open_fast(request, segment)
+            return
+    request.start()
+
+
+def _open_fast(request: Request, segment: TcpSegment) -> None:
+    """RFC 7413 (4.2.2): the program gets the connection, with the SYN's data, while the handshake goes on."""
+    child = _make_socket(request)
+    arrival.initialize(child)
+    fast_open.begin(child, request, segment)
+    if segment.flags & FIN:
+        arrival.fin(child)
+    request.listener.accept_queue.append(child)
+    request.tables.ip.counters.tcp_passive_opens += 1
+    request.listener.tcb.wake(POLLIN)
 
 
 def receive(request: Request, segment: TcpSegment) -> None:
@@ -216,7 +238,8 @@ def receive(request: Request, segment: TcpSegment) -> None:
         return
     if stamped and seq <= rcv_nxt:
         request.ts_recent = segment.ts_val
-    child = _make_socket(request, segment)
+    child = _make_socket(request)
+    _measure(child, request, segment)
     arrival.receive(child, segment)
     if child.state == SYN_RECEIVED or (child.state == CLOSED and child.error == 0):
         child.orphan = True
@@ -235,8 +258,8 @@ def _limited(request: Request) -> bool:
     return False
 
 
-def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
-    """The socket for a completed handshake, in SYN-RECEIVED; it takes the request's place in the table."""
+def _make_socket(request: Request) -> Tcb:
+    """The socket for a handshake, in SYN-RECEIVED; it takes the request's place in the table."""
     syn = request.syn
     listening = request.listener.tcb
     tcb = listening.spawn()
@@ -274,9 +297,12 @@ def _make_socket(request: Request, segment: TcpSegment) -> Tcb:
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent
     tcb.total_retrans = request.retransmits
+    return tcb
+
+
+def _measure(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
     # RFC 6298 (2.2), by Karn's rule only if the SYN-ACK went out once.
     if request.retransmits == 0:
         rtt.sample(tcb, tcb.scheduler.now_ns - request.sent_ns)
     elif tcb.timestamps and segment.has_timestamps:
         rtt.sample_by_timestamp(tcb, segment.ts_ecr)
-    return tcb

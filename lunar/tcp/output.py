@@ -81,6 +81,12 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
     return _hand_down(tcb, segment)
 
 
+def send_made(tcb: Tcb, segment: TcpSegment) -> i64:
+    """Send a segment of the handshake, whose options are set. Returns 0 or what ip_output.send says."""
+    set_tcp_size(segment)
+    return _hand_down(tcb, segment)
+
+
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.ttl = tcb.ttl
     segment.tos = tcb.tos
@@ -102,6 +108,11 @@ def _route(tcb: Tcb) -> Route | None:
 
 def send_syn(tcb: Tcb) -> i64:
     """Send, or send again, our SYN; in SYN-RECEIVED with an ACK (simultaneous open)."""
+    return send_made(tcb, syn(tcb))
+
+
+def syn(tcb: Tcb) -> TcpSegment:
+    """Our SYN."""
     flags: i64 = SYN
     ack: i64 = 0
     if tcb.state == SYN_RECEIVED:
@@ -111,7 +122,7 @@ def send_syn(tcb: Tcb) -> i64:
         tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, tcb.iss, ack, flags,
         min(tcb.rcv_wnd, 65_535), b"",
     )  # fmt: skip
-    segment.mss = tcb.advmss
+    segment.mss = min(tcb.advmss, tcb.path_mss)
     # RFC 7323 (1.3): in answer to a SYN, only what that SYN offered.
     if tcb.scaled:
         segment.window_scale = tcb.rcv_wscale
@@ -120,8 +131,7 @@ def send_syn(tcb: Tcb) -> i64:
         segment.has_timestamps = True
         segment.ts_val = tcb.timestamp()
         segment.ts_ecr = tcb.ts_recent
-    set_tcp_size(segment)
-    return _hand_down(tcb, segment)
+    return segment
 
 
 def send_bare(
@@ -357,6 +367,8 @@ def push_probe(tcb: Tcb) -> bool:
 
 def _time(tcb: Tcb, idle: bool) -> None:
     """Something was sent for the first time, see that it is sent again if lost. `idle`: nothing had been in flight."""
+    if tcb.syn_ack_pending:
+        return  # the timer is the SYN-ACK's
     if not retransmit_timer.schedule_probe(tcb, False) and (idle or tcb.retransmit_timer.kind == timers.TAIL_LOSS):
         retransmit_timer.restart(tcb, False)
 

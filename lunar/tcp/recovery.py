@@ -305,12 +305,16 @@ def resend_larger(tcb: Tcb) -> None:
                 found = True
                 scoreboard.mark_lost(tcb, record)
         at += 1
-    if not found:
-        return
+    if found:
+        resend_uncongested(tcb)
+
+
+def resend_uncongested(tcb: Tcb) -> None:
+    """Send again what is marked lost for another reason than congestion, with the window as it is."""
     scoreboard.forget_resent(tcb)
     if not tcb.sack_ok:
         tcb.sacked_out = min(tcb.sacked_out, tcb.packets_out - tcb.lost_out)
-    if tcb.ca_state != LOSS:
+    if tcb.lost_out > 0 and tcb.ca_state != LOSS:
         tcb.high_seq = tcb.snd_nxt
         tcb.set_ssthresh(undo.current_ssthresh(tcb))
         tcb.prior_ssthresh = 0

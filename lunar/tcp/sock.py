@@ -17,6 +17,7 @@ from lunar.packet import ACK, PSH, SYN
 from lunar.tcp import (
     chronograph,
     delayed_ack,
+    fast_open,
     listen,
     output,
     probes,
@@ -69,6 +70,9 @@ class TcpSock(Tcb):
         super().__init__(tables, family, congestion)
         self.listener: listen.Listener | None = None
         self.closed: bool = False
+        self.deferred: bool = False  # connect() has promised a SYN, which waits for data (TCP_FASTOPEN_CONNECT)
+        self.fast_limit: i64 = 0  # TCP_FASTOPEN: fast connections that may be pending, once it listens
+        self.fast_keys: bytes = b""  # TCP_FASTOPEN_KEY
 
     # Names.
 
@@ -102,6 +106,8 @@ class TcpSock(Tcb):
     def connect(self, addr: int, port: i64) -> i64:
         """RFC 9293 section 3.10.1, the active OPEN. The first call returns -EINPROGRESS or the reason why not.
 
+        With TCP_FASTOPEN_CONNECT, and a cookie of the peer's, it returns 0, and the first `send` opens.
+
         As on Linux, the call after the handshake returns 0 once and then -EISCONN; EALREADY while it lasts; after it
         failed, the pending error (ECONNABORTED when that was taken), and then the socket can be used again.
         """
@@ -113,10 +119,23 @@ class TcpSock(Tcb):
                 error = self.take_error()
                 self._reset_for_reuse()
                 return -error if error else -errno.ECONNABORTED
+            if self.deferred:
+                return -errno.EISCONN
             if self.state in (SYN_SENT, SYN_RECEIVED):
                 return -errno.EALREADY
             self.progress = CONNECTED
             return 0
+        failed: i64 = self._begin_connect(addr, port)
+        if failed:
+            return failed
+        if self.fastopen_connect and fast_open.has_cookie(self):
+            self.deferred = True
+            return 0
+        self._send_first_syn(b"", self.fastopen_connect)
+        return -errno.EINPROGRESS
+
+    def _begin_connect(self, addr: int, port: i64) -> i64:
+        """Find the way and the port, and enter SYN-SENT without a SYN. 0 or the reason why not."""
         ip = self.ip
         tables = self.tables
         if addr == 0:
@@ -145,10 +164,13 @@ class TcpSock(Tcb):
         self.route = route
         self.error = 0
         self.progress = CONNECTING
-        self._send_first_syn(route.device.mtu)
-        return -errno.EINPROGRESS
+        self._choose_numbers(route.device.mtu)
+        self.hash()
+        self.set_state(SYN_SENT)
+        return 0
 
-    def _send_first_syn(self, mtu: i64) -> None:
+    def _choose_numbers(self, mtu: i64) -> None:
+        """What our SYN will say."""
         tables = self.tables
         now: i64 = self.scheduler.now_ns
         iss: i64 = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
@@ -171,14 +193,44 @@ class TcpSock(Tcb):
         self.rcv_wnd = window.initial(self, self.advmss, self.rcv_wscale)
         self.last_ack_ns = now
         self.last_received_ns = now
-        self.hash()
-        self.set_state(SYN_SENT)
+
+    def _send_first_syn(self, data: bytes, fast: bool) -> i64:
+        """Send the SYN; with `fast` it opens fast, and takes as much of `data` as is returned."""
+        now: i64 = self.scheduler.now_ns
+        iss: i64 = self.iss
+        self.deferred = False
+        self.retransmit_began_ns = now
         self.ip.counters.tcp_active_opens += 1
         # RFC 9293 (3.4): the SYN occupies one sequence number, and is retransmitted like data.
         self.sent.append(Sent(iss, iss + 1, b"", SYN, now))
         self.packets_out = 1
-        output.send_syn(self)
+        took: i64 = 0
+        if fast:
+            took = fast_open.first_syn(self, data)
+        else:
+            output.send_syn(self)
         self.retransmit_timer.arm(timers.RETRANSMIT, now + self.rto_ns)
+        return took
+
+    def send_fast_open(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
+        """MSG_FASTOPEN, tcp(7): connect and send in one. On a connection as `send`.
+
+        The count of bytes that the SYN took, which may be less than all; or -EINPROGRESS if it took none, and what
+        `connect` and `send` fail with; EOPNOTSUPP if the host does not open fast (tcp_fastopen).
+        """
+        if self.tables.sysctls.tcp_fastopen & fast_open.CLIENT == 0:
+            return -errno.EOPNOTSUPP
+        if not self.deferred:
+            if self.progress != UNCONNECTED or self.state != CLOSED:
+                result: i64 = self.connect(addr, port)
+                return result if result < 0 else self.send(data, more)
+            if port < 0:
+                return -errno.EINVAL  # no address
+            result = self._begin_connect(addr, port)
+            if result < 0:
+                return result
+        took: i64 = self._send_first_syn(data, True)
+        return took if took > 0 else -errno.EINPROGRESS
 
     def _reset_for_reuse(self) -> None:
         """A failed connect leaves a socket that can connect again."""
@@ -186,6 +238,9 @@ class TcpSock(Tcb):
         self.read_shut = False
         self.write_shut = False
         self.soft_error = 0
+        self.fast_open = None
+        self.syn_data_acked = False
+        self.deferred = False
         self.rto_ns = fresh.rto_ns
         self.backoff = 0
         self.retransmits = 0
@@ -235,8 +290,9 @@ class TcpSock(Tcb):
 
     def listen(self, backlog: i64) -> i64:
         """The passive OPEN: take connections, `backlog` + 1 of which may wait for accept. EADDRINUSE, EINVAL."""
-        if backlog < 0 or backlog > listen.SOMAXCONN:
-            backlog = listen.SOMAXCONN
+        most: i64 = self.tables.sysctls.somaxconn
+        if backlog < 0 or backlog > most:
+            backlog = most
         listener = self.listener
         if listener is not None:
             listener.backlog = backlog
@@ -258,6 +314,11 @@ class TcpSock(Tcb):
             self.bound.listening = True
         listener = listen.Listener(self)
         listener.backlog = backlog
+        mode: i64 = tables.sysctls.tcp_fastopen
+        if self.fast_limit == 0 and mode & fast_open.ALL_LISTENERS and mode & fast_open.SERVER:
+            self.fast_limit = backlog
+        listener.fast.limit = self.fast_limit
+        listener.fast.keys = self.fast_keys
         self.listener = listener
         self.set_state(LISTEN)
         tables.add_listener(self)
@@ -274,6 +335,8 @@ class TcpSock(Tcb):
             return None
         child = listener.accept_queue.popleft()
         assert isinstance(child, TcpSock), "the accept queue holds what spawn() made"
+        if child.fast_open is not None:
+            child.fast_open.accepted = True
         return child
 
     def spawn(self) -> Tcb:
@@ -311,6 +374,8 @@ class TcpSock(Tcb):
         child.cork = self.cork
         child.oob_inline = self.oob_inline
         child.user_mss = self.user_mss
+        child.syn_retries = self.syn_retries
+        child.fastopen_no_cookie = self.fastopen_no_cookie
         child.rcvtimeo_ns = self.rcvtimeo_ns
         child.sndtimeo_ns = self.sndtimeo_ns
 
@@ -326,9 +391,13 @@ class TcpSock(Tcb):
         if self.error:
             return -self.take_error()
         if self.write_shut or (self.state not in (ESTABLISHED, CLOSE_WAIT)):
-            if not self.write_shut and (self.state in (SYN_SENT, SYN_RECEIVED)):
-                return -errno.EAGAIN
-            return -errno.EPIPE
+            if self.write_shut:
+                return -errno.EPIPE
+            if self.deferred:
+                took: i64 = self._send_first_syn(data, True)
+                return took if took > 0 else -errno.EINPROGRESS
+            if self.state != SYN_RECEIVED or not self.syn_ack_pending:
+                return -errno.EAGAIN if self.state in (SYN_SENT, SYN_RECEIVED) else -errno.EPIPE
         size: i64 = len(data)
         if size == 0:
             return 0
@@ -541,7 +610,9 @@ class TcpSock(Tcb):
             mask |= POLLHUP
         if self.read_shut:
             mask |= POLLIN | POLLRDHUP
-        if state not in (SYN_SENT, SYN_RECEIVED):
+        if self.deferred:
+            mask |= POLLOUT  # for the program to send, which sends the SYN
+        elif state not in (SYN_SENT, SYN_RECEIVED) or self.syn_ack_pending:
             if self.received.size > 0 and (self.urgent_state == 0 or urgent.readable_bytes(self) > 0):
                 mask |= POLLIN
             if self.urgent_state == urgent.READY:
@@ -643,6 +714,31 @@ class TcpSock(Tcb):
             self.keepalive_timer.arm(timers.KEEPALIVE, max(idle_since + probes.idle_ns(self), self.scheduler.now_ns))
         else:
             self.keepalive_timer.disarm()
+
+    def set_fast_limit(self, limit: i64) -> i64:
+        """TCP_FASTOPEN: how many fast connections may be pending. 0 or -EINVAL."""
+        if limit < 0 or self.state not in (CLOSED, LISTEN):
+            return -errno.EINVAL
+        self.fast_limit = min(limit, self.tables.sysctls.somaxconn)
+        if self.listener is not None:
+            self.listener.fast.limit = self.fast_limit
+        return 0
+
+    def set_fast_keys(self, keys: bytes) -> i64:
+        """TCP_FASTOPEN_KEY: one key of 16 bytes, or two. 0 or -EINVAL."""
+        if len(keys) not in (16, 32):
+            return -errno.EINVAL
+        self.fast_keys = keys
+        if self.listener is not None:
+            self.listener.fast.keys = keys
+        return 0
+
+    def fast_keys_used(self) -> bytes:
+        """TCP_FASTOPEN_KEY as it is told: the socket's, or the host's."""
+        return self.fast_keys if self.fast_keys else self.tables.sysctls.tcp_fastopen_key
+
+    def ended(self) -> None:
+        fast_open.over(self)
 
     def timer_fired(self, kind: i64) -> None:
         timeouts.fired(self, kind)

@@ -44,6 +44,14 @@ class Sysctls:
         self.tcp_rto_min_us: i64 = 200_000
         # A parameter of Linux' module tcp_cubic: which of HyStart's tests end slow start, 1 the train, 2 the delay.
         self.cubic_hystart_detect: i64 = 3
+        # Opening. `tcp_fastopen_key` has 16 bytes, or 32 for two keys; b"" until one is needed (fast_open.py).
+        self.tcp_fastopen: i64 = 1
+        self.tcp_fastopen_key: bytes = b""
+        self.tcp_fastopen_blackhole_timeout_sec: i64 = 0
+        self.somaxconn: i64 = 4096  # net.core
+        self.tcp_syn_retries: i64 = 6
+        self.tcp_syn_linear_timeouts: i64 = 4
+        self.tcp_synack_retries: i64 = 5
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44

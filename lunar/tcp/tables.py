@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4
+from lunar.tcp.metrics import Metrics
 from lunar.tcp.news import News
 from lunar.tcp.rate import Sample
 from lunar.tcp.sysctls import Sysctls
@@ -66,6 +67,15 @@ class Tables:
         # Drawn when first needed, -1 before: an idle host's generator is never made.
         self._isn_secret: i64 = -1
         self._timestamp_secret: i64 = -1
+        self._metrics: Metrics | None = None
+
+    def metrics(self) -> Metrics:
+        """What is remembered of peers."""
+        found = self._metrics
+        if found is None:
+            found = Metrics()
+            self._metrics = found
+        return found
 
     # Numbers to start with.
 

@@ -10,7 +10,7 @@ Sequence numbers are unwrapped (seq.py), times are nanoseconds, cwnd and its lik
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
@@ -25,6 +25,9 @@ from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.tables import Bound, Tables
 from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
+
+if TYPE_CHECKING:
+    from lunar.tcp.listen import Request
 
 SOCK_STREAM: Final = 1
 
@@ -111,6 +114,20 @@ class Report:
     """What the ACKs of a connection have to tell of holes and duplicates: sack_report.py."""
 
 
+@final
+class FastOpen:
+    """How a connection opens fast (fast_open.py): what a client's SYN carried, or a server's unfinished handshake."""
+
+    def __init__(self) -> None:
+        self.cookie: bytes | None = None  # of the first SYN; b"" asks for one, None for no option
+        self.experimental: bool = False  # in the experiment's option
+        self.sent: bool = False  # the SYN had the option
+        self.data: bool = False  # the SYN had data
+        self.plain: bool = False  # it went again without, because a router could not pass it
+        self.request: Request | None = None  # the server's side, until the handshake is over
+        self.accepted: bool = False  # the program has it
+
+
 class Tcb(Sock):
     """One connection's state; TcpSock (sock.py) is its only subclass."""
 
@@ -151,6 +168,15 @@ class Tcb(Sock):
         self.keepcnt: i64 = 0
         self.user_timeout_ns: i64 = 0  # TCP_USER_TIMEOUT, 0 for none
         self.notsent_lowat: i64 = 0  # TCP_NOTSENT_LOWAT in bytes, 0: the host's tcp_notsent_lowat
+
+        # Opening (fast_open.py, listen.py, md5.py).
+        self.fastopen_connect: bool = False  # TCP_FASTOPEN_CONNECT
+        self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
+        self.fast_open: FastOpen | None = None
+        self.syn_data_acked: bool = False  # data of a SYN were taken, by the peer or from it
+        self.syn_ack_pending: bool = False  # opened fast, and our SYN-ACK is not acknowledged
+        self.write_pending: bool = False  # a call waits for the handshake with data to send
+        self.syn_retries: i64 = 0  # TCP_SYNCNT, 0 for the host's
 
         # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.
         self.iss: i64 = 0
@@ -336,6 +362,10 @@ class Tcb(Sock):
     def timer_fired(self, kind: i64) -> None:
         raise NotImplementedError
 
+    def ended(self) -> None:
+        """The connection is over."""
+        raise NotImplementedError
+
     def spawn(self) -> Tcb:
         """A new socket that inherits this listener's options."""
         raise NotImplementedError
@@ -414,6 +444,8 @@ class Tcb(Sock):
         if self.congestion_started:
             self.congestion_started = False
             self.congestion.stop(self)
+        if self.fast_open is not None:
+            self.ended()
         self.retransmit_timer.disarm()
         self.delayed_ack_timer.disarm()
         self.keepalive_timer.disarm()

@@ -11,12 +11,21 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import delayed_ack, output, probes, prr, rack, recovery, retransmit_timer, rtt, scoreboard, timers
+from lunar.tcp import (
+    delayed_ack,
+    fast_open,
+    output,
+    probes,
+    prr,
+    rack,
+    recovery,
+    retransmit_timer,
+    rtt,
+    scoreboard,
+    timers,
+)
 from lunar.tcp.rtt import RTO_MAX_NS
-from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, SYN_RECEIVED, SYN_SENT, Tcb
-
-SYN_RETRIES: Final = 6  # tcp_syn_retries
-SYNACK_RETRIES: Final = 5  # tcp_synack_retries
+from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000
 
@@ -57,12 +66,19 @@ def _give_up_after_ns(retries: i64) -> i64:
 
 def _retransmit(tcb: Tcb) -> None:
     """RFC 6298 (5.4)-(5.7)."""
+    if tcb.syn_ack_pending:
+        # Data wait until the peer has acknowledged the SYN-ACK (fast_open.py).
+        if not fast_open.syn_ack_timeout(tcb):
+            probes.give_up(tcb)
+        return
     if tcb.packets_out == 0:
         return
     now: i64 = tcb.scheduler.now_ns
     handshake = tcb.state in (SYN_SENT, SYN_RECEIVED)
     if handshake:
-        if tcb.retransmits >= (SYN_RETRIES if tcb.state == SYN_SENT else SYNACK_RETRIES):
+        fast_open.syn_timed_out(tcb)
+        if _handshake_expired(tcb, now):
+            fast_open.timed_out(tcb, True)
             probes.give_up(tcb)
             return
     elif tcb.snd_wnd == 0 and not tcb.orphan:
@@ -80,7 +96,9 @@ def _retransmit(tcb: Tcb) -> None:
             probes.give_up(tcb)
             return
     tcb.ip.counters.tcp_timeouts += 1
-    if tcb.retransmits == 0:
+    if tcb.fast_open is not None:
+        fast_open.timed_out(tcb, False)
+    if tcb.retransmits == 0 and not handshake:
         tcb.retransmit_began_ns = now
     if not handshake:
         if tcb.retransmits == 0:
@@ -102,7 +120,9 @@ def _retransmit(tcb: Tcb) -> None:
         output.update_mss(tcb)
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
-    rtt.back_off(tcb)
+    # ip-sysctl, tcp_syn_linear_timeouts: the first intervals between SYNs do not grow.
+    if tcb.state != SYN_SENT or tcb.retransmits > tcb.tables.sysctls.tcp_syn_linear_timeouts:
+        rtt.back_off(tcb)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, now + probes.clamped_rto(tcb))
 
 
@@ -121,6 +141,17 @@ def _count_failure(tcb: Tcb) -> None:
             counters.tcp_sack_failures += 1
         else:
             counters.tcp_reno_failures += 1
+
+
+def _handshake_expired(tcb: Tcb, now: i64) -> bool:
+    """Whether the SYN has been sent for as long as tcp_syn_retries (or TCP_SYNCNT) doublings of 1 s take.
+
+    So the intervals of tcp_syn_linear_timeouts do not take from them, and 6 means at least 127 s.
+    """
+    retries: i64 = tcb.syn_retries if tcb.syn_retries > 0 else tcb.tables.sysctls.tcp_syn_retries
+    doublings: i64 = min(retries, 6)  # from 1 s below 120 s
+    total: i64 = ((2 << doublings) - 1) * RTO_INITIAL_NS + (retries - doublings) * RTO_MAX_NS
+    return now - tcb.retransmit_began_ns >= total
 
 
 def _probe_tail(tcb: Tcb) -> None:

@@ -1,7 +1,8 @@
-"""TCP's header and options: RFC 9293 section 3.1, RFC 7323 (window scale, timestamps), RFC 2018 (SACK).
+"""TCP's header and options: RFC 9293 section 3.1, RFC 7323 (window scale, timestamps), RFC 2018 (SACK), RFC 7413 (fast
+open), RFC 2385 (MD5 signature).
 
-Options are laid out as Linux' tcp_options_write() does: MSS, timestamps (after SACK permitted, or after two NOPs), SACK
-permitted alone, window scale, SACK blocks. `packet.tcp_options_bytes` knows the same sizes.
+Options are laid out as Linux does: signature, MSS, timestamps (after SACK permitted, or after two NOPs), SACK permitted
+alone, window scale, SACK blocks, fast open's cookie. `packet.tcp_options_bytes` knows the same sizes.
 
 They are read as Linux' tcp_parse_options() reads them: an unknown option or one of a wrong length is stepped over; a
 list that is broken (a length below 2, or past the end) ends there, and what came before holds. Of an option that comes
@@ -20,7 +21,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import TCP, TCP_HEADER_BYTES, TcpSegment, tcp_options_bytes
+from lunar.packet import SYN, TCP, TCP_HEADER_BYTES, TcpSegment, tcp_options_bytes
 from lunar.wire import checksum
 from lunar.wire.malformed import BAD_TRANSPORT_CHECKSUM, BAD_TRANSPORT_HEADER, Malformed
 
@@ -36,6 +37,10 @@ _WINDOW_SCALE: Final = 3
 _SACK_PERMITTED: Final = 4
 _SACK: Final = 5
 _TIMESTAMPS: Final = 8
+_MD5: Final = 19
+_FAST_OPEN: Final = 34
+_EXPERIMENT: Final = 254  # RFC 6994: which one, the next two bytes say
+_FAST_OPEN_MAGIC: Final = 0xF989
 
 # Each option with what Linux puts before it to fill a multiple of four bytes: fill, kind, length, value.
 _MSS_OPTION: Final = Struct(">BBH")
@@ -46,6 +51,8 @@ _SACK_PERMITTED_ALONE: Final = b"\x01\x01\x04\x02"
 _WINDOW_SCALE_OPTION: Final = Struct(">BBBB")
 _SACK_OPTION: Final = Struct(">HBB")
 _SACK_BLOCK: Final = Struct(">II")
+_MD5_OPTION: Final = Struct(">HBB")
+_EXPERIMENT_OPTION: Final = Struct(">BBH")
 
 # What nearly every segment of an established connection carries: NOP, NOP, timestamps. Linux looks for it first too
 # (tcp_fast_parse_options).
@@ -83,9 +90,12 @@ def encode(segment: TcpSegment) -> bytes:
 def encode_options(segment: TcpSegment) -> bytes:
     """The options in Linux' layout, `tcp_options_bytes(segment)` of them."""
     options = b""
+    signature = segment.md5
+    if signature is not None:
+        options = _MD5_OPTION.pack(_TWO_NOPS, _MD5, 18) + signature
     mss: i64 = segment.mss
     if mss >= 0:
-        options = _MSS_OPTION.pack(_MSS, 4, mss)
+        options += _MSS_OPTION.pack(_MSS, 4, mss)
     if segment.has_timestamps:
         fill: i64 = _SACK_PERMITTED_PAIR if segment.sack_permitted else _TWO_NOPS
         options += _TIMESTAMPS_OPTION.pack(fill, _TIMESTAMPS, 10, segment.ts_val, segment.ts_ecr)
@@ -99,8 +109,18 @@ def encode_options(segment: TcpSegment) -> bytes:
         options += _SACK_OPTION.pack(_TWO_NOPS, _SACK, 2 + 8 * len(blocks))
         for left, right in blocks:
             options += _SACK_BLOCK.pack(left, right)
+    if segment.fast_open is not None:
+        options += _fast_open_option(segment.fast_open, segment.fast_open_experimental)
     assert len(options) <= _MAX_OPTIONS_BYTES, "TCP options have room for 40 bytes; too many SACK blocks"
     return options
+
+
+def _fast_open_option(cookie: bytes, experimental: bool) -> bytes:
+    if experimental:
+        option = _EXPERIMENT_OPTION.pack(_EXPERIMENT, 4 + len(cookie), _FAST_OPEN_MAGIC) + cookie
+    else:
+        option = bytes((_FAST_OPEN, 2 + len(cookie))) + cookie
+    return option + b"\x01" * (-len(option) % 4)
 
 
 def decode(family: i64, src: int, dst: int, data: bytes) -> TcpSegment | Malformed:
@@ -123,8 +143,8 @@ def decode(family: i64, src: int, dst: int, data: bytes) -> TcpSegment | Malform
         _set_timestamps(segment, data, 24)
     elif offset > TCP_HEADER_BYTES:
         _decode_options(segment, data, offset)
-        if segment.sack_blocks is not None:
-            _fit_sack_blocks(segment)
+        if segment.sack_blocks is not None or segment.fast_open is not None or segment.md5 is not None:
+            _fit(segment)
     return segment
 
 
@@ -156,6 +176,12 @@ def _decode_options(segment: TcpSegment, data: bytes, end: i64) -> None:
         elif kind == _SACK and length % 8 == 2:
             # Linux does not look at an option without blocks; to us it is a list without blocks, which says as little.
             _set_sack_blocks(segment, data, at + 2, at + length)
+        elif kind == _MD5 and length == 18:
+            segment.md5 = data[at + 2 : at + 18]
+        elif kind == _FAST_OPEN:
+            _set_fast_open(segment, data[at + 2 : at + length], False)
+        elif kind == _EXPERIMENT and length >= 4 and data[at + 2] == 0xF9 and data[at + 3] == 0x89:
+            _set_fast_open(segment, data[at + 4 : at + length], True)
         at += length
 
 
@@ -164,6 +190,14 @@ def _set_timestamps(segment: TcpSegment, data: bytes, at: i64) -> None:
     segment.has_timestamps = True
     segment.ts_val = fields[0]
     segment.ts_ecr = fields[1]
+
+
+def _set_fast_open(segment: TcpSegment, cookie: bytes, experimental: bool) -> None:
+    """RFC 7413 (4.1.1): an even number of bytes, 4 to 16, or none; only with a SYN. Others are ignored."""
+    size: i64 = len(cookie)
+    if segment.flags & SYN and (size == 0 or (size % 2 == 0 and 4 <= size <= 16)):
+        segment.fast_open = cookie
+        segment.fast_open_experimental = experimental
 
 
 def _set_sack_blocks(segment: TcpSegment, data: bytes, at: i64, end: i64) -> None:
@@ -175,12 +209,17 @@ def _set_sack_blocks(segment: TcpSegment, data: bytes, at: i64, end: i64) -> Non
     segment.sack_blocks = blocks
 
 
-def _fit_sack_blocks(segment: TcpSegment) -> None:
+def _fit(segment: TcpSegment) -> None:
     # Blocks are advice, and the most recent one comes first (RFC 2018 section 4), so the last are the ones to lose.
-    # Without blocks no option list gets longer in our layout: padding to four bytes levels the difference.
+    # Then the signature, which no stack sends beside a cookie and everything else, then the cookie. Without those no
+    # option list gets longer in our layout: padding to four bytes levels the difference.
     room: i64 = min(_MAX_OPTIONS_BYTES, _MAX_REST_BYTES - len(segment.payload))
     blocks = segment.sack_blocks
     while blocks and tcp_options_bytes(segment) > room:
         blocks.pop()
     if tcp_options_bytes(segment) > room:
         segment.sack_blocks = None
+    if tcp_options_bytes(segment) > room:
+        segment.md5 = None
+    if tcp_options_bytes(segment) > room:
+        segment.fast_open = None

@@ -287,8 +287,8 @@ def test_without_the_routers_route_the_network_is_unreachable(tmp_path: pathlib.
 @pytest.mark.parametrize("missing", [{"forwarding": ""}, {"server_2": ""}], ids=["no forwarding", "no way back"])
 def test_what_is_lost_on_the_way_is_a_connect_that_times_out(tmp_path: pathlib.Path, missing: dict[str, str]) -> None:
     ran = Ran(tmp_path, BEHIND_A_ROUTER, **REFUSED, **ROUTED | missing)
-    # tcp_syn_retries = 6: 1 + 2 + 4 + 8 + 16 + 32 + 64 s.
-    assert ran.second == (errno.ETIMEDOUT, 127.0)
+    # tcp_syn_linear_timeouts = 4, tcp_syn_retries = 6: 4 + 1 + 2 + 4 + 8 + 16 + 32 + 64 s.
+    assert ran.second == (errno.ETIMEDOUT, 131.0)
 
 
 def test_two_networks_meet_on_a_link_by_routes_to_a_device() -> None:

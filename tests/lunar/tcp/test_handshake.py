@@ -118,22 +118,45 @@ def test_own_address_is_reached_by_loopback() -> None:
 def test_lost_syn_is_sent_again_with_backoff() -> None:
     t = Scenario()
     t.connect()
+    # tcp_syn_linear_timeouts: four intervals of 1 s, and from the next one on they double.
+    for at in (0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67):
+        t.sends(at=s(at), seq=LOCAL, flags=SYN)
+    t.sends_nothing(until=s(200))
+
+
+def test_without_linear_timeouts_all_intervals_double() -> None:
+    t = Scenario()
+    t.tcp.tables.sysctls.tcp_syn_linear_timeouts = 0
+    t.connect()
     for at in (0, 1, 3, 7, 15, 31, 63):
         t.sends(at=s(at), seq=LOCAL, flags=SYN)
     t.sends_nothing(until=s(200))
 
 
-def test_connect_times_out_after_127_seconds() -> None:
+def test_connect_times_out_when_six_doublings_are_over() -> None:
     t = Scenario()
     sock = t.connect()
-    t.run(s(127) - 1)
+    # 1 + 2 + ... + 64 = 127 s are allowed; the first timeout after that is at 67 + 64 s.
+    t.run(s(131) - 1)
     assert sock.error == 0
-    t.run(s(127))
+    t.run(s(131))
     assert sock.take_error() == errno.ETIMEDOUT
     assert t.woken == [POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDHUP]
     assert t.live_events() == 0
     sock.close()
     assert t.host.is_empty()
+
+
+def test_syncnt_bounds_the_time_that_a_connect_takes() -> None:
+    t = Scenario()
+    sock = t.tcp.create(2)
+    sock.syn_retries = 1
+    assert sock.bind(OWN, OWN_PORT) == 0 and sock.connect(PEER, PEER_PORT) == -errno.EINPROGRESS
+    t.watch(sock)
+    for at in (0, 1, 2):  # 1 + 2 s
+        t.sends(at=s(at), flags=SYN)
+    t.sends_nothing(until=s(3))
+    assert sock.take_error() == errno.ETIMEDOUT
 
 
 def test_refused_connection() -> None:
