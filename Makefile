@@ -67,7 +67,7 @@ property: $(VENV)/.installed
 	@$(BIN)/weave --version
 	$(BIN)/python -m tests.property --networks $(NETWORKS) --seed $(SEED)
 
-# CPython's own tests, those of the interpreter, on a virtual host (docs/conformance.md). Some minutes; not part of `test`.
+# CPython's own tests, those of the interpreter, on a virtual host (docs/other_tests.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed
 	@$(BIN)/weave --version
 	$(BIN)/python -P tests/conformance/run.py --only cpython $(ARGS)
@@ -77,7 +77,7 @@ conformance-uvloop: $(VENV)/.uvloop
 	@$(BIN)/weave --version
 	$(BIN)/python -P tests/conformance/run.py --only uvloop $(ARGS)
 
-# The tests of other people's packages, on a virtual host (docs/conformance.md). Fetches; not part of `test`.
+# The tests of other people's packages, on a virtual host (docs/other_tests.md). Fetches; not part of `test`.
 conformance-apps: $(APPS)/.installed
 	@$(APPS)/bin/weave --version
 	$(APPS)/bin/python -P tests/conformance/run.py --only aiohttp anyio websockets $(ARGS)

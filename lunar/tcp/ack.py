@@ -34,6 +34,9 @@ UNACCEPTABLE: Final = 0
 OLD: Final = 1
 TAKEN: Final = 2
 
+# RFC 7323 (5.5): a connection that was idle for 24 days may see the timestamp clock wrapped.
+PAWS_IDLE_NS: Final = 24 * 86_400 * 1_000_000_000
+
 _COMPACT_FROM: Final = 32  # acknowledged records stay in the list until they are this many and the majority
 
 
@@ -56,7 +59,12 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     tcb.last_ack_ns = now
     tcb.probes_out = 0
     # RFC 7323 (4.3): remember the timestamp of what begins at or before the last ACK that we sent.
-    if tcb.timestamps and segment.has_timestamps and seq <= tcb.rcv_wup:
+    if (
+        tcb.timestamps
+        and segment.has_timestamps
+        and seq <= tcb.rcv_wup
+        and ((segment.ts_val - tcb.ts_recent) & 0xFFFF_FFFF < 0x8000_0000 or now - tcb.ts_recent_ns > PAWS_IDLE_NS)
+    ):
         tcb.ts_recent = segment.ts_val
         tcb.ts_recent_ns = now
     # The window: from a newer segment, or a newer ACK, or (Linux) a larger or a zero one of the same.

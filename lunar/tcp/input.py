@@ -48,8 +48,8 @@ from lunar.tcp.tcb import (
     Tcb,
 )
 
-# RFC 7323 (5.5): a connection that was idle for 24 days may see the timestamp clock wrapped.
-PAWS_IDLE_NS: Final = 24 * 86_400 * 1_000_000_000
+# RFC 7323 (5.3) wants none that is older; Linux lets one tick pass (TCP_PAWS_WINDOW).
+PAWS_WINDOW: Final = 1
 
 RTO_FALLBACK_NS: Final = 3_000_000_000
 _SOON_NS: Final = 2_000_000  # TCP_TIMEOUT_MIN: two ticks of a kernel with 1000 a second
@@ -194,8 +194,9 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
     flags: i64 = segment.flags
     size: i64 = len(segment.payload)
     # RFC 7323 (5.3) R1: PAWS. A RST is exempt.
-    if segment.has_timestamps and tcb.timestamps and before(segment.ts_val, tcb.ts_recent):
-        if tcb.scheduler.now_ns - tcb.ts_recent_ns < PAWS_IDLE_NS and not _reordered_ack(tcb, segment, seq, end):
+    if segment.has_timestamps and tcb.timestamps and before(segment.ts_val + PAWS_WINDOW, tcb.ts_recent):
+        idle: i64 = tcb.scheduler.now_ns - tcb.ts_recent_ns
+        if idle < acknowledgment.PAWS_IDLE_NS and not _reordered_ack(tcb, segment, seq, end):
             if not flags & RST:
                 tcb.ip.counters.tcp_paws_estab += 1
                 _answer_old(tcb, seq, end, flags)

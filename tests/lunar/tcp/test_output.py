@@ -361,3 +361,17 @@ def test_a_record_waits_for_more_when_the_next_ack_is_near() -> None:
     t.sends_nothing(until=ms(100))
     t.gets(at=ms(100), ack=LOCAL + 4001)
     t.sends(at=ms(100), seq=LOCAL + 12_001, size=5000)
+
+
+def test_window_taken_back_is_respected() -> None:
+    t = established(window=10_000)
+    t.write(b"x" * 20_000)
+    assert sum(len(segment.payload) for _, segment in t.medium.sent) == 10_000
+    t.forget()
+    # The edge moves left, behind what was sent: nothing new goes out, and what is in flight can be acknowledged.
+    t.gets(at=ms(100), ack=LOCAL + 1 + 1460, window=2000)
+    t.sends_nothing(until=ms(100))
+    t.gets(at=ms(101), ack=LOCAL + 1 + 10_000, window=2000)
+    assert t.sock.snd_una - t.sock.iss == 1 + 10_000
+    sent = t.sends(at=ms(101), seq=LOCAL + 10_001)
+    assert len(sent.payload) <= 2000
