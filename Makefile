@@ -21,7 +21,7 @@ CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.lo
 PYTEST := -P -m pytest
 
 .PHONY: all demo test test-compiled test-pure check lint types contract bench
-.PHONY: property conformance conformance-uvloop conformance-apps clean
+.PHONY: property fuzz conformance conformance-uvloop conformance-apps clean
 
 all: demo
 
@@ -66,6 +66,12 @@ SEED ?= 1
 property: $(VENV)/.installed
 	@$(BIN)/weave --version
 	$(BIN)/python -m tests.property --networks $(NETWORKS) --seed $(SEED)
+
+# Frames that nobody should send, as many as FRAMES says (docs/testing.md). `test` has some thousand of them.
+FRAMES ?= 10000000
+fuzz: $(VENV)/.installed
+	@$(BIN)/weave --version
+	$(BIN)/python -m tests.fuzz --frames $(FRAMES) --seed $(SEED)
 
 # CPython's own tests, those of the interpreter, on a virtual host (docs/other_tests.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed

@@ -276,7 +276,7 @@ class TcpSock(Tcb):
         port_locked, addr_locked = self.port_locked, self.addr_locked
         covers, v6only, nonblocking = self.covers, self.v6only, self.nonblocking
         descriptors, waiters = self.descriptors, self.waiters
-        TcpSock.__init__(self, self.tables, self.family, options.congestion)
+        self._become(TcpSock(self.tables, self.family, options.congestion))
         options._give_options(self)
         self.covers, self.v6only, self.nonblocking = covers, v6only, nonblocking
         self.descriptors, self.waiters = descriptors, waiters
@@ -287,6 +287,17 @@ class TcpSock(Tcb):
             self.local_addr, self.addr_locked = local_addr, True
         self.wake(POLLIN | POLLOUT | POLLHUP | POLLRDHUP)
         return 0
+
+    def _become(self, fresh: TcpSock) -> None:
+        """Have all that `fresh` has. (Compiled, a second `__init__` would never let go of what the first one made.)"""
+        names: Any = getattr(TcpSock, "__mypyc_attrs__", None)
+        if names is None:
+            names = list(vars(fresh))
+        for name in names:
+            value: Any = getattr(fresh, name)
+            if isinstance(value, timers.Timer):
+                value.tcb = self
+            setattr(self, name, value)
 
     def listen(self, backlog: i64) -> i64:
         """The passive OPEN: take connections, `backlog` + 1 of which may wait for accept. EADDRINUSE, EINVAL."""

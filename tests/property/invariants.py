@@ -87,8 +87,9 @@ class Watch:
                 require(record.seq == at, "records do not follow one another", at, record.seq)
             at = record.end_seq
             length = at - record.seq - (1 if record.flags & FIN else 0) - (1 if record.flags & SYN else 0)
-            require(length == len(record.payload), "a record's payload is not its length", length, len(record.payload))
-            segs = getattr(record, "segs", 1)
+            have = len(record.payload) - record.acked
+            require(length == have, "a record's payload is not its length", length, have)
+            segs = record.segs
             require(segs >= 1, "a record stands for nothing", segs)
             packets += segs
             marks = record.marks
