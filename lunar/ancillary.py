@@ -2,8 +2,9 @@
 a packet's header says (IP_PKTINFO, IP_TTL, IP_TOS).
 
 `attached` turns what sendmsg(2) is given into an `Attachment`, which travels beside the data (lunar/sockets/unix.py);
-`delivered` turns one into what recvmsg(2) tells, in as many bytes as the program has room for. A file of the machine
-can be passed as well as what is the host's. Sizes and rules are those of Linux on 64 bits.
+`delivered` turns one into what recvmsg(2) tells, in as many bytes as the program has room for; what there is to tell of
+packets is in control_items.py. A file of the machine can be passed as well as what is the host's. Sizes and rules are
+those of Linux on 64 bits.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
-from lunar import interfaces
+from lunar import control_items, interfaces
+from lunar.control_items import Item
 from lunar.errors import error
+from lunar.net import timestamping
 from lunar.net.sock import Header, Sock
-from lunar.sockets import packet_info, syscalls
+from lunar.sockets import report_options, syscalls
 from lunar.sockets.attachment import NOBODY, Attachment, InFlight
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import Received
 from lunar.sockets.unix import UnixSock
@@ -31,8 +33,6 @@ from weaves.here import here
 if TYPE_CHECKING:
     from lunar.host import Host
 
-Item = tuple[int, int, bytes]  # level, type, data
-
 _SOL_SOCKET: Final = 1
 _IPPROTO_IP: Final = 0
 _IP_TOS: Final = 1
@@ -40,8 +40,11 @@ _IP_TTL: Final = 2
 _IP_PKTINFO: Final = 8
 _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
+_SO_TIMESTAMPING: Final = 37
+_SO_TIMESTAMPING_NEW: Final = 65
 _MSG_PEEK: Final = 0x02
 _MSG_CTRUNC: Final = 0x08
+_MSG_ERRQUEUE: Final = 0x2000
 _MSG_CMSG_CLOEXEC: Final = 0x4000_0000
 
 _HEADER_BYTES: Final = 16  # sizeof(struct cmsghdr)
@@ -118,7 +121,7 @@ def sign(sock: Sock) -> None:
 def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None:
     """What shall go with the data of one send; the caller releases it if the send fails. None for nothing.
 
-    What is wanted of a packet's header is put into `sock.header`, where the caller takes it out after the send.
+    What is wanted of a packet's header is put into `sock.header`; the caller calls `forget_call` after the send.
     OSError: EINVAL for what this socket does not send, EBADF, EPERM (another's credentials), ENODEV, ENETUNREACH.
     """
     found: Attachment | None = None
@@ -136,14 +139,31 @@ def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None
             elif level == _IPPROTO_IP and isinstance(sock, (UdpSock, PacketSock)):
                 sock.header = sock.header or Header()
                 _set_header(host, sock.header, kind, data)
+            elif level == _SOL_SOCKET and kind in (_SO_TIMESTAMPING, _SO_TIMESTAMPING_NEW):
+                report_options.stamp_call(sock, _stamps_wanted(data))
             elif level == _SOL_SOCKET:
                 raise error(errno.EINVAL)
     except OSError:
-        sock.header = None
+        forget_call(sock)
         if found is not None:
             found.release()
         raise
     return found
+
+
+def forget_call(sock: Sock) -> None:
+    """A send is over: what it alone wanted of headers and times is wanted no longer."""
+    sock.header = None
+    if sock.stamping is not None:
+        sock.stamping.for_call = -1
+
+
+def _stamps_wanted(data: bytes) -> int:
+    """SO_TIMESTAMPING of one call, which takes the flags of what is recorded alone."""
+    wanted = struct.unpack("I", data)[0] if len(data) == _INT_BYTES else -1
+    if wanted < 0 or wanted & ~timestamping.TX_RECORD:
+        raise error(errno.EINVAL)
+    return int(wanted)
 
 
 def _set_header(host: Host, header: Header, kind: int, data: bytes) -> None:
@@ -197,12 +217,13 @@ def _set_sender(found: Attachment, data: bytes) -> None:
 
 
 def delivered(host: Host, sock: Sock, got: Received, size: int, flags: int) -> tuple[list[Item], int]:
-    """What recvmsg(2) with `flags` tells beside the data, where there are `size` bytes for it; and flags: MSG_CTRUNC.
+    """What recvmsg(2) with `flags` tells beside the data, where there are `size` bytes for it; and flags: MSG_CTRUNC,
+    MSG_ERRQUEUE.
 
     The files that there is room for have descriptors afterwards; the attachment is released.
     """
-    if got.packet is not None:
-        return _of_packet(host, got.packet, size)
+    if not isinstance(sock, UnixSock):
+        return _of_packet(host, sock, got, size)
     attachment = got.attachment
     told = flags & _MSG_CMSG_CLOEXEC
     wants_sender = isinstance(sock, UnixSock) and sock.passes_credentials
@@ -234,25 +255,17 @@ def delivered(host: Host, sock: Sock, got: Received, size: int, flags: int) -> t
     return items, told
 
 
-def _of_packet(host: Host, packet: PacketInfo, size: int) -> tuple[list[Item], int]:
-    """What the packet's header said, in Linux' order."""
-    facts: list[tuple[int, bytes]] = []
-    if packet.tells & packet_info.TELL_ADDRESSES:
-        index = 0 if packet.device is None else interfaces.index_of(host, packet.device)
-        facts.append((_IP_PKTINFO, struct.pack("=i", index) + struct.pack(">II", packet.local, packet.dst)))
-    if packet.tells & packet_info.TELL_TTL:
-        facts.append((_IP_TTL, struct.pack("=i", packet.ttl)))
-    if packet.tells & packet_info.TELL_TOS:
-        facts.append((_IP_TOS, struct.pack("B", packet.tos)))
+def _of_packet(host: Host, sock: Sock, got: Received, size: int) -> tuple[list[Item], int]:
+    """As `delivered`, of an IP socket: what there is room for, the last perhaps cut."""
     items: list[Item] = []
-    told = 0
-    for kind, data in facts:
+    told = 0 if got.report is None else _MSG_ERRQUEUE
+    for level, kind, data in control_items.items_of(host, sock, got):
         if size < _HEADER_BYTES:
             told |= _MSG_CTRUNC
             continue
         if size < _HEADER_BYTES + len(data):
             told |= _MSG_CTRUNC
-        items.append((_IPPROTO_IP, kind, data[: size - _HEADER_BYTES]))
+        items.append((level, kind, data[: size - _HEADER_BYTES]))
         size -= min(size, _HEADER_BYTES + _padded(len(data)))
     return items, told
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lunar import ancillary, unix_names, waiting
 from lunar.arguments import bytes_of, c_int, listed, parse_timeout, size_of, writable
+from lunar.control_items import Item
 from lunar.errors import error
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
@@ -395,13 +396,13 @@ class LunarSocket(socket.socket):
 
     def _receive_message(
         self, size: int, ancillary_size: Any, flags: Any
-    ) -> tuple[syscalls.Received, list[ancillary.Item], int, Name | None]:
+    ) -> tuple[syscalls.Received, list[Item], int, Name | None]:
         room = ancillary.room(ancillary_size)
         flags = c_int(flags)
         got = self._receive_until(size, flags, with_attachment=True)
         sock = self.sock
         items, told = ancillary.delivered(self.host, sock, got, room, flags)
-        return got, items, told | (socket.MSG_TRUNC if got.truncated else 0), sender(sock, got)
+        return got, items, told | (int(socket.MSG_TRUNC) if got.truncated else 0), sender(sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         data = b"".join(map(bytes_of, listed(buffers, "sendmsg() argument 1 must be an iterable")))
@@ -413,7 +414,7 @@ class LunarSocket(socket.socket):
             try:
                 return self._send(data, flags) if address is None else self._send_to(data, flags, address, "sendmsg")
             finally:
-                sock.header = None
+                ancillary.forget_call(sock)
         assert isinstance(sock, UnixSock), "others have nothing to attach"
         unix, attached = sock, attachment
         try:

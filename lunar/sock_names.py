@@ -43,7 +43,11 @@ def accepted_from(child: Sock) -> Name:
 
 
 def sender(sock: Sock, got: syscalls.Received) -> Name | None:
-    """Who sent a datagram; None for what came over a connection, or from a Unix socket without a name."""
+    """Who sent a datagram, or of a report where its packet was to go; None for what came over a connection, or from a
+    Unix socket without a name.
+    """
+    if got.report is not None:
+        return shown(sock, got.addr, int(got.port)) if got.report.named else None
     if got.name:
         return unix_names.shown(got.name)
     return shown(sock, got.addr, int(got.port)) if got.port or isinstance(sock, PacketSock) else None

@@ -14,11 +14,12 @@ from mypy_extensions import i64
 from lunar.net import icmp
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
+from lunar.net.error_queue import of_local
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, route_for, send, source_for
 from lunar.net.route import Route
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLIN, POLLOUT
-from lunar.packet import AF_INET, UDP, IcmpMessage, Packet, UdpDatagram
+from lunar.packet import AF_INET, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
 
 SOCK_DGRAM: Final = 2
 MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
@@ -78,12 +79,24 @@ class Udp(Handler):
     def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
         sport = (data[0] << 8) | data[1]
         dport = (data[2] << 8) | data[3]
+        # Who would get an answer to what is quoted.
+        answer = UdpDatagram(AF_INET, dst, src, dport, sport, b"")
+        best: UdpSock | None = None
+        best_score: i64 = -1
         for sock in self.ports.get(sport, []):
+            score = _score(sock, answer)
+            if score >= best_score and score >= 0:
+                best = sock
+                best_score = score
+        if best is None:
+            return
+        if best.recverr:
+            best.report(icmp.report_of(message, errno, dst, dport, data[UDP_HEADER_BYTES:]))
+        elif not fatal or best.remote_port == 0:
             # RFC 1122 (4.1.3.3): errors are told to connected sockets; an unconnected one would not know whose it is.
-            if sock.remote_port == dport and sock.remote_addr == dst and sock.local_addr == src and fatal:
-                sock.error = errno
-                sock.wake(POLLERR | POLLIN | POLLOUT)
-                return
+            return
+        best.error = errno
+        best.wake(POLLERR | POLLIN | POLLOUT)
 
     def free_port(self) -> i64:
         """An unused port of the ephemeral range, or -1. The start is random, the search goes upwards."""
@@ -274,7 +287,7 @@ class UdpSock(DatagramSock):
         if denied < 0 or route is None:
             return denied
         if size > MAX_PAYLOAD:
-            return -errno.EMSGSIZE
+            return self._too_big(route.device.mtu, addr, port)
         refusal: i64 = self._refusal()
         if refusal < 0:
             return refusal
@@ -294,10 +307,20 @@ class UdpSock(DatagramSock):
         if result == errno.EHOSTUNREACH:
             # Linux learns it from ARP, later; the datagram is lost without a word to the sender.
             return size
+        if result == errno.EMSGSIZE:
+            return self._too_big(route.device.mtu, addr, port)
         if result != 0:
             return -result
         ip.counters.udp_out_datagrams += 1
+        if self.stamping is not None:
+            self.stamp_sent(self.stamping, packet)
         return size
+
+    def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
+        """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
+        if self.recverr:
+            self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, port))
+        return -errno.EMSGSIZE
 
     def recv(self, peek: bool) -> UdpDatagram | None:
         """The next datagram; None with `recv_errno` when there is none or an error is pending."""
@@ -313,6 +336,9 @@ class UdpSock(DatagramSock):
 
     def has_peer(self) -> bool:
         return self.remote_port != 0
+
+    def now_ns(self) -> i64:
+        return self.udp.ip.scheduler.now_ns
 
     def deliver(self, packet: UdpDatagram) -> None:
         """Queue a datagram that came in; dropped and counted when the receive buffer is full."""

@@ -8,7 +8,10 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
-from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
+from lunar.net import timestamping
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, Sock
+from lunar.net.timestamping import Stamping
+from lunar.packet import Packet
 
 # What Linux charges a queued packet beyond its data (skb->truesize); it bounds the count of small ones.
 QUEUE_OVERHEAD_BYTES: Final = 768
@@ -25,6 +28,7 @@ class DatagramSock(Sock):
         self.read_shut: bool = False
         self.write_shut: bool = False
         self.recv_errno: i64 = 0  # why `take_next` returned None
+        self.came_ns: i64 = -1  # when the packet came that `take_next` gave, where the socket wants to know; else -1
 
     # What the protocols know.
 
@@ -34,6 +38,9 @@ class DatagramSock(Sock):
 
     def has_peer(self) -> bool:
         """Whether connect(2) has named one."""
+        raise NotImplementedError
+
+    def now_ns(self) -> i64:
         raise NotImplementedError
 
     # What they share.
@@ -48,6 +55,9 @@ class DatagramSock(Sock):
             return False
         self.queue.append(packet)
         self.queued_bytes += charge
+        stamping = self.stamping
+        if stamping is not None and stamping.arrivals is not None:
+            stamping.arrivals.append(self.now_ns())
         self.wake(POLLIN)
         return True
 
@@ -60,15 +70,60 @@ class DatagramSock(Sock):
             # Who may not wait is not told of the end of reading: Linux looks for it while it waits.
             self.recv_errno = 0 if self.read_shut and not self.nonblocking else errno.EAGAIN
             return None
+        arrivals = None if self.stamping is None else self.stamping.arrivals
         if peek:
+            if arrivals is not None:
+                self.came_ns = arrivals[0]
             return self.queue[0]
         packet = self.queue.popleft()
+        if arrivals is not None:
+            self.came_ns = arrivals.popleft()
         self.queued_bytes -= QUEUE_OVERHEAD_BYTES + self.data_bytes(packet)
         return packet
+
+    def stamp_arrivals(self, on: bool) -> None:
+        """Note when packets come, from now on or no more."""
+        stamping = self.stamping
+        assert stamping is not None, "who wants stamps has said so"
+        if not on:
+            stamping.arrivals = None
+            self.came_ns = -1
+        elif stamping.arrivals is None:
+            arrivals: deque[i64] = deque()
+            for _packet in self.queue:
+                arrivals.append(-1)
+            stamping.arrivals = arrivals
+
+    def stamp_sent(self, stamping: Stamping, packet: Packet) -> None:
+        """A packet was given to the device: put its times on the error queue, if they are wanted."""
+        wanted: i64 = stamping.wanted()
+        if not wanted & timestamping.TX_RECORD:
+            return
+        key: i64 = stamping.key
+        if stamping.flags & timestamping.OPT_ID:
+            stamping.key += 1
+        if not wanted & (timestamping.TX_SCHED | timestamping.TX_SOFTWARE):
+            return
+        frame = timestamping.copy_of(stamping, packet)
+        if wanted & timestamping.TX_SCHED:
+            self._report_stamp(stamping, timestamping.SCHED, key, packet, frame)
+        if wanted & timestamping.TX_SOFTWARE:
+            self._report_stamp(stamping, timestamping.SND, key, packet, frame)
+
+    def _report_stamp(self, stamping: Stamping, what: i64, key: i64, packet: Packet, frame: bytes) -> None:
+        report = timestamping.report(stamping, what, self.now_ns(), key, frame)
+        if stamping.flags & timestamping.OPT_CMSG and frame:
+            report.packet = packet
+        self.report(report)
+
+    def charged_bytes(self) -> i64:
+        return self.queued_bytes
 
     def drop_queue(self) -> None:
         """Let go of what was not read."""
         self.queue.clear()
+        if self.stamping is not None:
+            self.stamping.arrivals = None
         self.queued_bytes = 0
 
     def shutdown(self, how: i64) -> i64:
@@ -84,8 +139,10 @@ class DatagramSock(Sock):
         mask: int = POLLOUT
         if self.queue:
             mask |= POLLIN
-        if self.error:
+        if self.error or self.error_queue is not None:
             mask |= POLLERR
+            if self.select_errors:
+                mask |= POLLPRI
         if self.read_shut:
             mask |= POLLIN | POLLRDHUP
             if self.write_shut:

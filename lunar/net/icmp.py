@@ -12,6 +12,7 @@ from typing import Any, Final, final
 from mypy_extensions import i64
 
 from lunar.net.device import Device
+from lunar.net.error_queue import Report, of_icmp
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import send
 from lunar.packet import AF_INET, IcmpMessage, Packet
@@ -112,7 +113,7 @@ class Icmp(Handler):
             number = errno.EHOSTUNREACH
         raw = ip.raw
         if raw is not None:
-            raw.error(protocol, number, fatal, src, dst, quoted[20:])
+            raw.error(protocol, packet, number, fatal, src, dst)
         handler = ip.handlers.get(protocol)
         if handler is not None:
             handler.error(packet, number, fatal, src, dst, quoted[20:])
@@ -121,6 +122,16 @@ class Icmp(Handler):
         """An error about an ICMP message of ours: told to whoever waits for the echo's reply."""
         if self.echo_waiter is not None:
             self.echo_waiter(message)
+
+
+def report_of(message: IcmpMessage, number: i64, dst: int, port: i64, data: bytes) -> Report:
+    """What a program with IP_RECVERR is told of the error `message`: the MTU, or where the mistake is, as `info`."""
+    info: i64 = 0
+    if message.type == UNREACHABLE and message.code == FRAGMENTATION_NEEDED:
+        info = message.rest & 0xFFFF
+    elif message.type == PARAMETER_PROBLEM:
+        info = message.rest >> 24
+    return of_icmp(message, message.type, message.code, info, number, dst, port, data)
 
 
 def send_error(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> None:

@@ -12,6 +12,9 @@ from typing import Any, Final, final
 from mypy_extensions import i64
 
 from lunar.net.device import Device
+from lunar.net.error_queue import ORIGIN_ICMP, ORIGIN_TIMESTAMPING, ORIGIN_ZEROCOPY, ErrorQueue, Report, charge
+from lunar.net.timestamping import Stamping
+from lunar.net.zerocopy import ZeroCopy
 
 POLLIN: Final = 0x001
 POLLPRI: Final = 0x002
@@ -57,6 +60,12 @@ class Sock:
         self.remote_addr: int = 0
         self.remote_port: i64 = 0
         self.error: i64 = 0
+        self.error_queue: ErrorQueue | None = None  # None while there is nothing in it
+        self.recverr: bool = False  # IP_RECVERR
+        self.recverr6: bool = False  # IPV6_RECVERR
+        self.stamping: Stamping | None = None  # SO_TIMESTAMP, SO_TIMESTAMPING
+        self.zerocopy: ZeroCopy | None = None  # SO_ZEROCOPY
+        self.select_errors: bool = False  # SO_SELECT_ERR_QUEUE: of datagram sockets reports are POLLPRI, too
         self.reuse_addr: bool = False
         self.reuse_port: bool = False
         self.keepalive: bool = False
@@ -100,3 +109,66 @@ class Sock:
         error = self.error
         self.error = 0
         return error
+
+    def charged_bytes(self) -> i64:
+        """How much of the receive buffer is taken, by Linux' count."""
+        return 0
+
+    def report(self, report: Report) -> bool:
+        """Put `report` on the error queue, and say so. False when the receive buffer is full: it is lost then."""
+        queue = self.error_queue
+        if queue is None:
+            queue = ErrorQueue()
+        if self.charged_bytes() + queue.charged + charge(report) >= self.rcvbuf:
+            return False
+        queue.add(report)
+        self.error_queue = queue
+        self.wake(POLLERR)
+        return True
+
+    def free_buffers(self, first: i64, last: i64, code: i64) -> None:
+        """Report that the sends `first` to `last` of MSG_ZEROCOPY need their buffers no more; `code` 1: for a copy.
+
+        What continues the newest report only extends it.
+        """
+        queue = self.error_queue
+        if queue is not None:
+            newest = queue.reports[-1]
+            if newest.origin == ORIGIN_ZEROCOPY and first == newest.data + 1:
+                newest.data = last
+                self.wake(POLLERR)
+                return
+        self.report(Report(0, ORIGIN_ZEROCOPY, 0, code, first, last, b""))
+
+    def clear_errors(self) -> None:
+        """IP_RECVERR is off: errors leave the queue, stamps and what is told of buffers stay."""
+        queue = self.error_queue
+        if queue is None:
+            return
+        kept = ErrorQueue()
+        for report in queue.reports:
+            if report.origin >= ORIGIN_TIMESTAMPING:
+                kept.add(report)
+        self.error_queue = kept if kept.reports else None
+
+    def take_report(self) -> Report | None:
+        """The oldest report, which leaves the queue; None when there is none.
+
+        An ICMP error that is next becomes the pending error, and one that was the last leaves none, as on Linux.
+        """
+        queue = self.error_queue
+        if queue is None:
+            return None
+        report = queue.take()
+        if not queue.reports:
+            self.error_queue = None
+            if report.origin == ORIGIN_ICMP:
+                self.error = 0
+            return report
+        following = queue.reports[0]
+        if following.origin == ORIGIN_ICMP:
+            self.error = following.number
+        elif report.origin == ORIGIN_ICMP:
+            self.error = 0
+        self.wake(POLLERR)
+        return report

@@ -1,9 +1,9 @@
 """setsockopt(2) and getsockopt(2): which options there are, and what they do to a socket.
 
 Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux';
-those of TCP's own are in tcp_options.py. An option that this stack does not obey is refused with ENOPROTOOPT: a program
-shall not believe in vain. The exception is SO_PRIORITY, a hint about the order in the sender's own queue: it is kept,
-and links here have one queue.
+those of TCP's own are in tcp_options.py, those of the error queue and of times in report_options.py. An option that
+this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exception is SO_PRIORITY,
+a hint about the order in the sender's own queue: it is kept, and links here have one queue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6, ICMP
-from lunar.sockets import packet_info, tcp_options
+from lunar.sockets import packet_info, report_options, tcp_options
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sock import TcpSock
@@ -77,6 +77,9 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     """Set an integer option. 0 or -errno (ENOPROTOOPT, EINVAL, EOPNOTSUPP)."""
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
+    done = report_options.set_integer(sock, level, name, value)
+    if done is not None:
+        return done
     if level == SOL_SOCKET:
         return _set_socket(sock, name, value)
     if level == IPPROTO_IP:
@@ -196,6 +199,9 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
         done = tcp_options.set_bytes(sock, name, value)
         if done is not None:
             return done
+    done = report_options.set_bytes(sock, level, name, value)
+    if done is not None:
+        return done
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
         # ip(7): these take a byte as well, and of nothing at all they read a zero.
         return setsockopt(sock, level, name, value[0] if value else 0)
@@ -234,7 +240,10 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         found = tcp_options.get_bytes(sock, name)
         return b"" if found is None else found[:size]
-    if level == SOL_SOCKET and name == SO_LINGER:
+    reported = report_options.get_bytes(sock, level, name)
+    if reported is not None:
+        value = reported
+    elif level == SOL_SOCKET and name == SO_LINGER:
         value = int(sock.linger_on).to_bytes(4, "little") + int(sock.linger_s).to_bytes(4, "little", signed=True)
     elif level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
         timeout = int(sock.rcvtimeo_ns if name == SO_RCVTIMEO else sock.sndtimeo_ns)
@@ -265,6 +274,9 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     found: i64 = -errno.ENOPROTOOPT
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
+    reported = report_options.get_integer(sock, level, name)
+    if reported is not None:
+        return reported
     if isinstance(sock, RawSock) and level == SOL_RAW:
         # The value, of 32 bits, is a structure (`get_bytes`): its topmost bit is no sign.
         return -errno.EOPNOTSUPP if name == ICMP_FILTER and sock.protocol != ICMP else -errno.ENOPROTOOPT

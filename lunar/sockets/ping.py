@@ -99,7 +99,7 @@ class PingSock(PacketSock):
             return -self.recv_errno
         whole: i64 = size + _HEADERS - ICMP_HEADER_BYTES
         if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
-            return -errno.EMSGSIZE
+            return self.too_big(route.device.mtu, addr)
         refused: i64 = self.refusal()
         if refused < 0:
             return refused
@@ -110,9 +110,9 @@ class PingSock(PacketSock):
         message.size_bytes = whole
         if not self.dress(message, route):
             return -errno.ENETUNREACH
-        result: i64 = ip_output.send(self.ip, message, route)
-        if result != 0 and result != errno.EHOSTUNREACH:
-            return -result
+        failed: i64 = self.handed_down(message, ip_output.send(self.ip, message, route))
+        if failed < 0:
+            return failed
         self.ip.counters.icmp_out_msgs += 1
         return size
 

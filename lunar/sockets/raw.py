@@ -4,7 +4,7 @@
 this kind is open. Ping sockets, which see the answers to their own echo requests and no header, are in ping.py and
 share `PacketSock`.
 
-Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is refused with EMSGSIZE), IP_RECVERR.
+Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is refused with EMSGSIZE).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
+from lunar.net import icmp, ip_output
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
+from lunar.net.error_queue import of_local
 from lunar.net.ip import Ip, RawReceiver
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
@@ -157,17 +158,44 @@ class PacketSock(DatagramSock):
     def has_peer(self) -> bool:
         return self.connected
 
+    def now_ns(self) -> i64:
+        return self.ip.scheduler.now_ns
+
+    def handed_down(self, packet: Packet, result: i64) -> i64:
+        """What to make of what ip_output.send said of `packet`: 0 or -errno."""
+        # Linux learns from ARP, later, that nobody has the address; the packet is lost without a word to the sender.
+        if result != 0 and result != errno.EHOSTUNREACH:
+            return -result
+        if result == 0 and self.stamping is not None:
+            self.stamp_sent(self.stamping, packet)
+        return 0
+
     def refusal(self) -> i64:
         """What the socket itself has against a packet: the pending error, or EPIPE; 0 if nothing."""
         if self.error:
             return -self.take_error()
         return -errno.EPIPE if self.write_shut else 0
 
-    def heard_error(self, number: i64, fatal: bool) -> None:
-        """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7))."""
-        if self.connected and fatal:
-            self.error = number
-            self.wake(POLLERR | POLLIN | POLLOUT)
+    def heard_error(self, message: IcmpMessage, number: i64, fatal: bool, dst: int) -> None:
+        """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7)), but with
+        IP_RECVERR any.
+        """
+        if self.recverr:
+            self.report(icmp.report_of(message, number, dst, 0, self.quoted(message.payload)))
+        elif not self.connected or not fatal:
+            return
+        self.error = number
+        self.wake(POLLERR | POLLIN | POLLOUT)
+
+    def quoted(self, packet: bytes) -> bytes:
+        """What the program is told of its own packet, which it may have written without a header."""
+        return packet[IPV4_HEADER_BYTES:]
+
+    def too_big(self, mtu: i64, addr: int) -> i64:
+        """Refuse to send a packet: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
+        if self.recverr:
+            self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, self.remote_port if self.connected else 0))
+        return -errno.EMSGSIZE
 
     def close(self) -> None:
         if self.closed:
@@ -237,12 +265,12 @@ class RawSock(PacketSock):
             return -self.recv_errno
         source = self.local_addr if self.local_addr else ip_output.source_for(self.ip, addr, route)
         if self.header_included:
-            return self._send_whole(data, source, route)
+            return self._send_whole(data, source, addr, route)
         if self.protocol == ICMP and size == 0:
             return -errno.EFAULT  # Linux looks at the type
         whole: i64 = size + IPV4_HEADER_BYTES
         if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
-            return -errno.EMSGSIZE
+            return self.too_big(route.device.mtu, addr)
         packet = Packet(AF_INET, source, addr, self.protocol, data)
         packet.size_bytes = whole
         if not self.dress(packet, route):
@@ -250,13 +278,14 @@ class RawSock(PacketSock):
         typed = ipv4.decode_payload(packet)
         if not isinstance(typed, Malformed):
             packet = typed  # otherwise it goes as it is, for its receiver to drop
-        return _sent(ip_output.send(self.ip, packet, route), size)
+        failed: i64 = self.handed_down(packet, ip_output.send(self.ip, packet, route))
+        return failed if failed < 0 else size
 
-    def _send_whole(self, data: bytes, source: int, route: Route) -> i64:
+    def _send_whole(self, data: bytes, source: int, addr: int, route: Route) -> i64:
         """The header is the program's. Linux sets total length and checksum, and the source and identification if 0."""
         size: i64 = len(data)
         if size > route.device.mtu:
-            return -errno.EMSGSIZE
+            return self.too_big(route.device.mtu, addr)
         refused: i64 = self.refusal()
         if refused < 0:
             return refused
@@ -281,17 +310,14 @@ class RawSock(PacketSock):
             typed = ipv4.decode_payload(packet)
             if not isinstance(typed, Malformed):
                 packet = typed
-        return _sent(ip_output.send_own(self.ip, packet, route, (high << 8) | low), size)
+        failed: i64 = self.handed_down(packet, ip_output.send_own(self.ip, packet, route, (high << 8) | low))
+        return failed if failed < 0 else size
+
+    def quoted(self, packet: bytes) -> bytes:
+        return packet if self.header_included else super().quoted(packet)
 
     def error_about(self, src: int, dst: int, data: bytes) -> bool:
         return (self.local_addr == 0 or self.local_addr == src) and (not self.connected or self.remote_addr == dst)
-
-
-def _sent(result: i64, size: i64) -> i64:
-    # Linux learns from ARP, later, that nobody has the address; the packet is lost without a word to the sender.
-    if result == 0 or result == errno.EHOSTUNREACH:
-        return size
-    return -result
 
 
 @final
@@ -322,12 +348,13 @@ class RawTable(RawReceiver):
                     taken = True
         return taken
 
-    def error(self, protocol: int, number: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
+    def error(self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int) -> None:
         socks = self.socks.get(protocol)
         if socks is not None:
+            data = message.payload[IPV4_HEADER_BYTES:]
             for sock in socks.copy():
                 if sock.error_about(src, dst, data):
-                    sock.heard_error(number, fatal)
+                    sock.heard_error(message, number, fatal, dst)
 
 
 def table(ip: Ip) -> RawTable:

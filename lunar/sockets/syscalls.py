@@ -12,7 +12,9 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import zerocopy
 from lunar.net.device import Device
+from lunar.net.error_queue import Report
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
@@ -52,7 +54,11 @@ MSG_WAITALL: Final = 0x100
 MSG_ERRQUEUE: Final = 0x2000
 MSG_NOSIGNAL: Final = 0x4000
 MSG_MORE: Final = 0x8000
+MSG_ZEROCOPY: Final = 0x400_0000
 MSG_FASTOPEN: Final = 0x2000_0000
+
+# There is no time to tell: nothing came, or nobody asked.
+NO_STAMP: Final = -2
 
 
 @final
@@ -70,9 +76,12 @@ class Received:
         self.port: i64 = port
         self.errno: i64 = errno
         self.name: bytes = b""  # of the Unix socket that sent a datagram
+        self.stamp_ns: i64 = NO_STAMP  # when it came, where the socket tells of it; -1: before that was asked for
+        self.inq: i64 = -1  # what is left to be read of a stream, where the socket tells of it; -1 for not
         self.packet: PacketInfo | None = None  # of a datagram or raw socket that tells of it
         self.attachment: Attachment | None = None  # what came beside it, of `recvmsg`; the caller releases it
         self.truncated: bool = False  # of a datagram there was more than was asked for
+        self.report: Report | None = None  # what came from the error queue; the address is where its packet was to go
 
 
 def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | None:
@@ -244,20 +253,30 @@ def accept_errno(sock: Sock) -> int:
 def send(sock: Sock, data: bytes, flags: int) -> int:
     """The count of bytes taken, or -errno."""
     if isinstance(sock, TcpSock):
+        more, without_copy = (flags & MSG_MORE) != 0, (flags & MSG_ZEROCOPY) != 0
         if flags & MSG_FASTOPEN:
-            return int(sock.send_fast_open(data, 0, -1, (flags & MSG_MORE) != 0))
-        return int(sock.send(data, (flags & MSG_MORE) != 0, (flags & MSG_OOB) != 0, (flags & MSG_EOR) != 0))
+            return int(sock.send_fast_open(data, 0, -1, more, without_copy))
+        return int(sock.send(data, more, (flags & MSG_OOB) != 0, (flags & MSG_EOR) != 0, without_copy))
     if flags & MSG_OOB:
         if isinstance(sock, UnixSock) and sock.type == unix.SOCK_SEQPACKET and sock.state != unix.CONNECTED:
             return -errno.ENOTCONN
         return -errno.EOPNOTSUPP
     if isinstance(sock, UdpSock):
-        return int(sock.send(data, 0, 0, (flags & MSG_MORE) != 0))
+        return _sent(sock, int(sock.send(data, 0, 0, (flags & MSG_MORE) != 0)), flags)
     if isinstance(sock, PacketSock):
         return int(sock.send(data, -1))
     if isinstance(sock, UnixSock):
         return int(sock.send(data, False))
     return -errno.EOPNOTSUPP
+
+
+def _sent(sock: UdpSock, result: int, flags: int) -> int:
+    """What a datagram's send returns; with MSG_ZEROCOPY its buffer is free at once."""
+    copies = sock.zerocopy
+    if result >= 0 and flags & MSG_ZEROCOPY and copies is not None and copies.on:
+        sock.free_buffers(copies.next_id, copies.next_id, zerocopy.COPIED)
+        copies.next_id += 1
+    return result
 
 
 def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
@@ -269,7 +288,7 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
             if not is_mapped(addr) or sock.v6only:
                 return -errno.ENETUNREACH
             addr &= 0xFFFF_FFFF
-        return int(sock.send_fast_open(data, addr, port, (flags & MSG_MORE) != 0))
+        return int(sock.send_fast_open(data, addr, port, (flags & MSG_MORE) != 0, (flags & MSG_ZEROCOPY) != 0))
     if isinstance(sock, UdpSock):
         if flags & MSG_OOB:
             return -errno.EOPNOTSUPP
@@ -283,7 +302,7 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
             if sock.v6only:
                 return -errno.ENETUNREACH
             addr &= 0xFFFF_FFFF
-        return int(sock.send(data, addr, port, (flags & MSG_MORE) != 0))
+        return _sent(sock, int(sock.send(data, addr, port, (flags & MSG_MORE) != 0)), flags)
     if isinstance(sock, PacketSock):
         return -errno.EOPNOTSUPP if flags & MSG_OOB else int(sock.send(data, addr))
     return send(sock, data, flags)
@@ -293,7 +312,7 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
     """Up to `size` bytes. Of a datagram that is longer the rest is lost."""
     peek = (flags & MSG_PEEK) != 0
     if flags & MSG_ERRQUEUE and not isinstance(sock, UnixSock):
-        return Received(b"", 0, 0, errno.EAGAIN)  # nobody is told of errors there (IP_RECVERR)
+        return _of_errors(sock, size)
     if isinstance(sock, TcpSock):
         if flags & MSG_OOB:
             data = sock.recv_urgent(size, peek)
@@ -301,17 +320,22 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
             data = sock.recv(size, peek)
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
+        got = Received(data, 0, 0, 0)
         if flags & MSG_TRUNC:
-            # tcp(7): the bytes are counted and thrown away.
-            got = Received(b"", 0, 0, 0)
-            got.size = len(data)
-            return got
-        return Received(data, 0, 0, 0)
+            got.data = b""  # tcp(7): the bytes are counted and thrown away
+        if sock.tells_inq:
+            # One more than nothing tells that the end of the stream is next.
+            got.inq = sock.received.size if sock.received.size or not sock.fin_received else 1
+        if sock.stamping is not None and data:
+            got.stamp_ns = sock.last_received_ns
+        return got
     if isinstance(sock, UdpSock):
         packet = sock.recv(peek)
         if packet is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
         got = _message(packet.payload, size, flags, packet.src, packet.sport)
+        if sock.stamping is not None:
+            got.stamp_ns = sock.came_ns
         if sock.tells:
             target = packet.target
             device = target if isinstance(target, Device) else None
@@ -326,6 +350,8 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         if taken is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
         got = _message(taken.data, size, flags, taken.src, 0)
+        if sock.stamping is not None:
+            got.stamp_ns = sock.came_ns
         if sock.tells:
             got.packet = PacketInfo(sock.tells, sock.ip, taken.src, taken.dst, taken.ttl, taken.tos, taken.device)
         return got
@@ -334,6 +360,17 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
         return _of_unix(sock, sock.recv(size, peek), size, flags)
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def _of_errors(sock: Sock, size: int) -> Received:
+    """The oldest report of the error queue; EAGAIN. It is taken whatever the flags: MSG_PEEK does not keep it there."""
+    report = sock.take_report()
+    if report is None:
+        return Received(b"", 0, 0, errno.EAGAIN)
+    got = Received(report.payload[:size], report.addr, report.port, 0)
+    got.truncated = len(report.payload) > size
+    got.report = report
+    return got
 
 
 def recvmsg(sock: Sock, size: int, flags: int) -> Received:

@@ -33,6 +33,7 @@ TCP_FASTOPEN: Final = 23
 TCP_FASTOPEN_CONNECT: Final = 30
 TCP_FASTOPEN_KEY: Final = 33
 TCP_FASTOPEN_NO_COOKIE: Final = 34
+TCP_INQ: Final = 36
 
 _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 
@@ -93,6 +94,10 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         if value not in (0, 1) or sock.state not in (CLOSED, LISTEN):
             return -errno.EINVAL
         sock.fastopen_no_cookie = value != 0
+    elif name == TCP_INQ:
+        if value != 0 and value != 1:
+            return -errno.EINVAL
+        sock.tells_inq = value == 1
     else:
         return -errno.ENOPROTOOPT
     return 0
@@ -154,6 +159,8 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = int(sock.fastopen_connect)
     elif name == TCP_FASTOPEN_NO_COOKIE:
         found = int(sock.fastopen_no_cookie)
+    elif name == TCP_INQ:
+        found = int(sock.tells_inq)
     return int(found)
 
 

@@ -30,6 +30,8 @@ from lunar.sockets.syscalls import (
 )
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.syscalls.descriptor import opened, opened_file, opened_socket
+from lunar.tcp import send_marks
+from lunar.tcp.marks import Marks
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, SYN_RECEIVED, SYN_SENT
 from lunar.udp import UdpSock
@@ -92,7 +94,7 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
         try:
             return send_now(host, fd, sock, data, int(flags), address)
         finally:
-            sock.header = None
+            control.forget_call(sock)
     assert isinstance(sock, UnixSock), "others have nothing to attach"
     return _send_with(host, fd, sock, data, int(flags), address, attachment)
 
@@ -181,9 +183,22 @@ def _checked(result: int) -> int:
 
 
 def _send_all(patience: Patience, sock: Sock, data: bytes, flags: int) -> int:
+    if isinstance(sock, TcpSock) and sock.marks is not None:
+        try:
+            return _send_pieces(patience, sock, data, flags, sock.marks)
+        finally:
+            send_marks.call_ended(sock, sock.marks)
+    return _send_pieces(patience, sock, data, flags, None)
+
+
+def _send_pieces(patience: Patience, sock: Sock, data: bytes, flags: int, marks: Marks | None) -> int:
     is_stream = sock.type == _SOCK_STREAM
     at = 0
     while True:
+        if marks is not None:
+            # All pieces are one write, of which the last byte is the one that counts.
+            marks.piece_follows = len(data) - at > _PIECE_BYTES
+            marks.rest_follows = marks.piece_follows or not patience.none
         count = syscalls.send(sock, data[at : at + _PIECE_BYTES] if is_stream else data, flags)
         if count >= 0:
             at += count
@@ -239,7 +254,7 @@ def recv(fd: int, size: int, flags: int = 0) -> bytes:
     """`recv(2)`. Receives up to `size` bytes, or a datagram; b"" at the end of a stream.
 
     Flags: MSG_PEEK, MSG_WAITALL, MSG_TRUNC (the result is as long as the datagram, zeros stand for what did not fit; of
-    TCP the bytes are thrown away), MSG_DONTWAIT, MSG_OOB, MSG_ERRQUEUE (nothing is ever there: EAGAIN).
+    TCP the bytes are thrown away), MSG_DONTWAIT, MSG_OOB, MSG_ERRQUEUE (the oldest report).
     """
     return recvfrom(fd, size, flags)[0]
 
@@ -266,7 +281,7 @@ def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
 
 def recvmsg(fd: int, size: int, ancillary_size: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Name | None]:
     """`recvmsg(2)`. Returns (data, ancillary data, flags, sender); MSG_TRUNC tells that a datagram was longer,
-    MSG_CTRUNC that there was no room for all that came beside it.
+    MSG_CTRUNC that there was no room for all that came beside it, MSG_ERRQUEUE that it is a report of the error queue.
     """
     host, sock = opened_socket(fd)
     got = receive(host, fd, sock, size, int(flags), with_attachment=True)

@@ -22,6 +22,7 @@ from lunar.tcp import (
     retransmit_timer,
     rtt,
     sack,
+    send_marks,
     tail_loss,
 )
 from lunar.tcp.congestion import cwnd
@@ -100,11 +101,11 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     elif tcb.ca_state == OPEN and blocks is None:
         return TAKEN
     news.pure = size == 0 and not window_moved
-    _take(tcb, news, blocks, ack)
+    _take(tcb, news, blocks, ack, segment.ttl)
     return TAKEN
 
 
-def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64) -> None:
+def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, ttl: i64) -> None:
     """What the ACK says of what is in flight: take it, measure, find what is lost, move cwnd, send again."""
     sample = rate.begin(tcb)
     if blocks is not None:
@@ -114,6 +115,8 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64) 
     tcb.snd_una = ack
     if news.advanced:
         _remove(tcb, news, sample, ack)
+        if tcb.marks is not None:
+            send_marks.acknowledged(tcb, tcb.marks, ttl)
     _measure(tcb, news, sample)
     sample.acked = news.acked
     tcb.congestion.on_sample(tcb, sample)

@@ -12,8 +12,10 @@ from typing import Any, final
 
 from mypy_extensions import i64
 
+from lunar.net import icmp
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
+from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.packet import IcmpMessage, Packet, TcpSegment
 from lunar.tcp import fast_open, listen, output, recovery, time_wait
 from lunar.tcp import input as arrival
@@ -125,8 +127,14 @@ class Tcp(Handler):
         if is_too_big(errno):
             _path_mtu(end, message.rest & 0xFFFF)
         elif handshake:
+            if end.recverr:
+                end.report(icmp.report_of(message, errno, dst, dport, data))
             end.fail(errno)
             end.flush_wake()
+        elif end.recverr:
+            # tcp(7): with IP_RECVERR every error is told at once, and ends the connection no more than without.
+            end.error = errno
+            end.wake(POLLERR | POLLIN | POLLOUT)
         else:
             end.soft_error = errno
 

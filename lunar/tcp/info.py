@@ -85,6 +85,8 @@ class TcpInfo:
         self.busy_ns: int = int(chronograph.busy_ns(tcb))
         self.rwnd_limited_ns: int = int(chronograph.total_ns(tcb, chronograph.RWND_LIMITED))
         self.sndbuf_limited_ns: int = int(chronograph.total_ns(tcb, chronograph.SNDBUF_LIMITED))
+        self.sndq_bytes: int = int(tcb.write_seq - tcb.snd_una)
+        self.now_ns: int = int(now)
         self.delivered: int = int(tcb.delivered)
         self.delivered_ce: int = int(tcb.delivered_ce)
         self.bytes_sent: int = int(tcb.bytes_sent)

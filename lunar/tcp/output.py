@@ -16,9 +16,10 @@ from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, rate, records, retransmit_timer, sack_report, timers, urgent, window
+from lunar.tcp import chronograph, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
+from lunar.tcp.marks import Marks
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import (
     CLOSED,
@@ -78,6 +79,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
     tcb.pushed = 0
     if tcb.delayed_ack_timer.at_ns != 0:
         tcb.delayed_ack_timer.disarm()
+    if tcb.marks is not None and length > 0:
+        return _hand_down_marked(tcb, segment, seq, tcb.marks)
     return _hand_down(tcb, segment)
 
 
@@ -85,6 +88,14 @@ def send_made(tcb: Tcb, segment: TcpSegment) -> i64:
     """Send a segment of the handshake, whose options are set. Returns 0 or what ip_output.send says."""
     set_tcp_size(segment)
     return _hand_down(tcb, segment)
+
+
+def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> i64:
+    """As `_hand_down`, of bytes whose fate the program may want to know."""
+    result: i64 = _hand_down(tcb, segment)
+    if result == 0:
+        send_marks.sent(tcb, marks, segment, seq)
+    return result
 
 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:

@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
+from lunar.net.zerocopy import ZeroCopy
 from lunar.packet import ACK, PSH, SYN
 from lunar.tcp import (
     chronograph,
@@ -25,6 +26,7 @@ from lunar.tcp import (
     receive_buffer,
     records,
     send_buffer,
+    send_marks,
     time_wait,
     timeouts,
     timers,
@@ -34,6 +36,7 @@ from lunar.tcp import (
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.info import TcpInfo
+from lunar.tcp.marks import Marks
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -212,8 +215,8 @@ class TcpSock(Tcb):
         self.retransmit_timer.arm(timers.RETRANSMIT, now + self.rto_ns)
         return took
 
-    def send_fast_open(self, data: bytes, addr: int, port: i64, more: bool) -> i64:
-        """MSG_FASTOPEN, tcp(7): connect and send in one. On a connection as `send`.
+    def send_fast_open(self, data: bytes, addr: int, port: i64, more: bool, without_copy: bool = False) -> i64:
+        """MSG_FASTOPEN, tcp(7): connect and send in one. On a connection as `send`. `without_copy`: MSG_ZEROCOPY.
 
         The count of bytes that the SYN took, which may be less than all; or -EINPROGRESS if it took none, and what
         `connect` and `send` fail with; EOPNOTSUPP if the host does not open fast (tcp_fastopen).
@@ -223,13 +226,15 @@ class TcpSock(Tcb):
         if not self.deferred:
             if self.progress != UNCONNECTED or self.state != CLOSED:
                 result: i64 = self.connect(addr, port)
-                return result if result < 0 else self.send(data, more)
+                return result if result < 0 else self.send(data, more, without_copy=without_copy)
             if port < 0:
                 return -errno.EINVAL  # no address
             result = self._begin_connect(addr, port)
             if result < 0:
                 return result
         took: i64 = self._send_first_syn(data, True)
+        if self.marks is not None and took > 0:
+            send_marks.wrote(self, self.marks, took, took == len(data), without_copy)
         return took if took > 0 else -errno.EINPROGRESS
 
     def _reset_for_reuse(self) -> None:
@@ -380,6 +385,15 @@ class TcpSock(Tcb):
             child.window_clamp = self.window_clamp
         child.linger_on = self.linger_on
         child.linger_s = self.linger_s
+        child.recverr = self.recverr
+        child.recverr6 = self.recverr6
+        child.tells_inq = self.tells_inq
+        if self.zerocopy is not None and self.zerocopy.on:
+            child.zerocopy = ZeroCopy()
+            child.marks = Marks()
+        if self.stamping is not None:
+            child.stamping = self.stamping.inherited()
+            child.marks = Marks()
         child.bound_device = self.bound_device
         child.nodelay = self.nodelay
         child.cork = self.cork
@@ -392,9 +406,9 @@ class TcpSock(Tcb):
 
     # Data.
 
-    def send(self, data: bytes, more: bool, oob: bool = False, eor: bool = False) -> i64:
-        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE; `oob`: MSG_OOB;
-        `eor`: MSG_EOR, after which no more is added to the record.
+    def send(self, data: bytes, more: bool, oob: bool = False, eor: bool = False, without_copy: bool = False) -> i64:
+        """Queue as much of `data` as fits, and send what may be sent. `more`: MSG_MORE; `oob`: MSG_OOB; `eor`: MSG_EOR,
+        after which no more is added to the record; `without_copy`: MSG_ZEROCOPY.
 
         The count that was taken, which may be less than all; or EAGAIN (nothing fits, or still connecting), EPIPE, or
         the pending error (ECONNRESET, ETIMEDOUT, ...).
@@ -428,6 +442,8 @@ class TcpSock(Tcb):
                 more = False
             if not more or records.is_push_due(self):
                 records.mark_pushed(self)
+        if self.marks is not None:
+            send_marks.wrote(self, self.marks, taken, taken == size, without_copy)
         output.push(self, more)
         return taken
 
@@ -586,6 +602,8 @@ class TcpSock(Tcb):
             return
         self.closed = True
         self.waiters.clear()
+        self.marks = None  # nobody is left to be told
+        self.error_queue = None
         if self.state == LISTEN:
             self._stop_listening()
         unread: i64 = self.received.size
@@ -632,7 +650,7 @@ class TcpSock(Tcb):
                 mask |= POLLOUT
             else:
                 self.want_space = True
-        if self.error:
+        if self.error or self.error_queue is not None:
             mask |= POLLERR
         return int(mask)
 
@@ -750,6 +768,10 @@ class TcpSock(Tcb):
 
     def ended(self) -> None:
         fast_open.over(self)
+
+    def end_marks(self) -> None:
+        if self.marks is not None:
+            send_marks.ended(self, self.marks)
 
     def timer_fired(self, kind: i64) -> None:
         timeouts.fired(self, kind)

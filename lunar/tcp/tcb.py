@@ -22,6 +22,7 @@ from lunar.tcp import timers
 from lunar.tcp.byte_queue import ByteQueue
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
+from lunar.tcp.marks import Marks
 from lunar.tcp.tables import Bound, Tables
 from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
@@ -159,6 +160,7 @@ class Tcb(Sock):
         # Options.
         self.nodelay: bool = False
         self.cork: bool = False
+        self.tells_inq: bool = False  # TCP_INQ: recvmsg tells how much is left
         # What we offer in our SYN, and then what both ends have (`timestamps`, below, is a third).
         self.sack_ok: bool = False  # SACK, RFC 2018
         self.scaled: bool = False  # windows are scaled, RFC 7323
@@ -346,6 +348,7 @@ class Tcb(Sock):
         self.total_rto: i64 = 0  # timeouts
         self.total_rto_recoveries: i64 = 0  # of which the peer answered again
         self.total_rto_time_ns: i64 = 0  # how long those took
+        self.marks: Marks | None = None  # None while the program wants to know of no byte
         self.chrono: i64 = 0  # what keeps it from sending (chronograph.py), since when, and for how long before
         self.chrono_since_ns: i64 = 0
         self.chrono_busy_ns: i64 = 0
@@ -364,6 +367,9 @@ class Tcb(Sock):
 
     def ended(self) -> None:
         """The connection is over."""
+        raise NotImplementedError
+
+    def end_marks(self) -> None:
         raise NotImplementedError
 
     def spawn(self) -> Tcb:
@@ -454,6 +460,8 @@ class Tcb(Sock):
         self.write_shut = True
         self.unsent.clear()
         self.fin_queued = False
+        if self.marks is not None:
+            self.end_marks()
         self.sent.clear()
         self.resent.clear()
         self.sent_head = 0

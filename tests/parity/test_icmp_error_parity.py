@@ -10,21 +10,17 @@ import errno
 import os
 import socket
 import struct
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from lunar.network import Network
+from side_by_side import Settle, on_a_host, on_the_machine
 
 UNREACHABLE, SOURCE_QUENCH, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 4, 11, 12
 ERRORS = [
     *((UNREACHABLE, code) for code in range(18)), (TIME_EXCEEDED, 0), (TIME_EXCEEDED, 1), (PARAMETER_PROBLEM, 0),
     (SOURCE_QUENCH, 0),
 ]  # fmt: skip
-
-Settle = Callable[[], None]
 
 
 def own(role: int) -> str:
@@ -139,32 +135,6 @@ def streams(settle: Settle) -> list[Any]:
             settle()
             log.append(pending(connecting))
     return log
-
-
-def on_the_machine(program: Callable[[Settle], list[Any]]) -> list[Any]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})  # on one processor the loopback is a queue
-    try:
-        with socket.socket(type=socket.SOCK_DGRAM) as last:
-            last.bind((ROUTER, 0))
-            last.connect(last.getsockname())
-
-            def settle() -> None:
-                for _ in range(2):
-                    last.send(b"x")
-                    last.recv(1)
-
-            return program(settle)
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def on_a_host(program: Callable[[Settle], list[Any]]) -> list[Any]:
-    network = Network(seed=1)
-    seen: list[list[Any]] = []
-    network.start(network.host("host", "10.0.0.1/24"), lambda: seen.append(program(lambda: time.sleep(0.001))))
-    network.run()
-    return seen[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets of the machine are root's")

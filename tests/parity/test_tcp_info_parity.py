@@ -5,16 +5,12 @@ Where the machine's kernel is older than the structure's last fields, those are 
 
 from __future__ import annotations
 
-import os
 import socket
-import time
-from collections.abc import Callable
 from typing import Any
 
-from lunar.network import Network
-from lunar.tcp.info import LAYOUT
+from side_by_side import Settle, on_a_host, on_the_machine
 
-Settle = Callable[[], None]
+from lunar.tcp.info import LAYOUT
 
 EXACT = (
     "state", "ca_state", "retransmits", "probes", "backoff", "options", "snd_wscale", "rcv_wscale", "unacked",
@@ -82,32 +78,6 @@ def program(settle: Settle) -> list[Any]:
     return log
 
 
-def on_the_machine() -> list[Any]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})  # on one processor the loopback is a queue
-    try:
-        with socket.socket(type=socket.SOCK_DGRAM) as last:
-            last.bind(("127.0.0.1", 0))
-            last.connect(last.getsockname())
-
-            def settle() -> None:
-                for _ in range(2):
-                    last.send(b"x")
-                    last.recv(1)
-
-            return program(settle)
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def on_a_host() -> list[Any]:
-    network = Network(seed=1)
-    seen: list[list[Any]] = []
-    network.start(network.host("host", "10.0.0.1/24"), lambda: seen.append(program(lambda: time.sleep(0.001))))
-    network.run()
-    return seen[0]
-
-
 def test_a_connection_tells_what_it_tells_on_the_machine() -> None:
-    for host, machine in zip(on_a_host(), on_the_machine(), strict=True):
+    for host, machine in zip(on_a_host(program), on_the_machine(program), strict=True):
         assert host == machine
