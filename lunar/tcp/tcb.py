@@ -408,9 +408,9 @@ class Tcb(Sock):
 
     def note_retransmission(self, sent: Sent) -> None:
         """`sent` goes out once more."""
-        self.total_retrans += 1
-        self.bytes_retrans += len(sent.payload)
-        self.ip.counters.tcp_retrans_segs += 1
+        self.total_retrans += sent.segs
+        self.bytes_retrans += len(sent.payload) - sent.acked
+        self.ip.counters.tcp_retrans_segs += sent.segs
 
     # Small facts.
 
