@@ -154,6 +154,8 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_keepalive_intvl": _tcp("tcp_keepalive_intvl", 1, 32767),
     "net.ipv4.tcp_keepalive_probes": _tcp("tcp_keepalive_probes", 1, 127),
     "net.ipv4.tcp_keepalive_time": _tcp("tcp_keepalive_time", 1, 32767),
+    "net.ipv4.tcp_ecn": _tcp("tcp_ecn", 0, 2),
+    "net.ipv4.tcp_ecn_fallback": _tcp("tcp_ecn_fallback", 0, 1),
     "net.ipv4.tcp_min_rtt_wlen": _tcp("tcp_min_rtt_wlen", 0, 86_400),
     "net.ipv4.tcp_early_retrans": _tcp("tcp_early_retrans", 0, 4),
     "net.ipv4.tcp_frto": _tcp("tcp_frto", 0, 2),

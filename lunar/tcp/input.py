@@ -15,10 +15,11 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.packet import ACK, FIN, RST, SYN, URG, TcpSegment
+from lunar.packet import ACK, CWR, FIN, RST, SYN, URG, TcpSegment
 from lunar.tcp import ack as acknowledgment
 from lunar.tcp import (
     delayed_ack,
+    ecn,
     fast_open,
     output,
     probes,
@@ -74,7 +75,7 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
     """Van Jacobson's header prediction. False, with nothing changed, when the segment is not of the common kind."""
     nxt: i64 = tcb.rcv_nxt
     if (
-        segment.flags & (FIN | SYN | RST | ACK | URG) != ACK
+        segment.flags & (FIN | SYN | RST | ACK | URG | CWR) != ACK
         or segment.seq != nxt & 0xFFFF_FFFF
         or segment.has_timestamps != tcb.timestamps
         or (segment.has_timestamps and (segment.ts_val - tcb.ts_recent) & 0xFFFF_FFFF >= 0x8000_0000)
@@ -95,6 +96,8 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
         return False
     acknowledgment.process(tcb, segment, nxt, ack, size)
     if size > 0:
+        if tcb.ecn_ok:
+            ecn.data_received(tcb, segment, True)
         tcb.received.append(payload)
         receive_buffer.queued(tcb, size)
         tcb.rcv_nxt = nxt + size
@@ -165,6 +168,8 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
         urgent.arrived(tcb, segment, seq)
 
     # Seventh, the segment text; eighth, the FIN bit.
+    if tcb.ecn_ok and size > 0:
+        ecn.data_received(tcb, segment, seq + size > tcb.rcv_nxt)
     state: i64 = tcb.state
     if state in (CLOSE_WAIT, CLOSING, LAST_ACK):
         # After the peer's FIN only repetitions can come; they are acknowledged.
@@ -345,6 +350,8 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
     if not flags & SYN:
         return
     take_options(tcb, segment)
+    if tcb.ecn_ok:
+        ecn.answered(tcb, segment)
     tcb.irs = segment.seq
     tcb.rcv_nxt = segment.seq + 1
     tcb.rcv_wup = tcb.rcv_nxt

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import fast_open, output, rtt, window
+from lunar.tcp import ecn, fast_open, output, rtt, window
 from lunar.tcp import input as arrival
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -78,6 +78,7 @@ class Request(Event):
         sysctls = tables.sysctls
         self.timestamps: bool = segment.has_timestamps and sysctls.tcp_timestamps != 0
         self.scaled: bool = segment.window_scale >= 0 and sysctls.tcp_window_scaling != 0
+        self.ecn_ok: bool = ecn.accepts(tcb, segment)
         self.sack_ok: bool = segment.sack_permitted and sysctls.tcp_sack != 0
         self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
         self.ts_recent: i64 = segment.ts_val
@@ -133,6 +134,9 @@ class Request(Event):
         if self.scaled:
             segment.window_scale = self.rcv_wscale
         segment.sack_permitted = self.sack_ok
+        segment.tos = tcb.tos
+        if self.ecn_ok:
+            ecn.mark_syn_ack(tcb, segment)
         if self.timestamps:
             segment.has_timestamps = True
             segment.ts_val = (ip.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
@@ -141,7 +145,6 @@ class Request(Event):
         segment.fast_open_experimental = self.syn.fast_open_experimental
         set_tcp_size(segment)
         segment.ttl = tcb.ttl
-        segment.tos = tcb.tos
         segment.dont_fragment = True
         ip.counters.tcp_out_segs += 1
         ip_output.send(ip, segment, None)
@@ -293,6 +296,8 @@ def _make_socket(request: Request) -> Tcb:
     tcb.timestamps = request.timestamps
     tcb.scaled = request.scaled
     tcb.sack_ok = request.sack_ok
+    tcb.ecn_ok = request.ecn_ok
+    tcb.ecn_high = request.iss + 1
     tcb.ts_offset = request.ts_offset
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent

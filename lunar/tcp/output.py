@@ -16,7 +16,7 @@ from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
+from lunar.tcp import chronograph, ecn, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.marks import Marks
@@ -58,6 +58,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
         segment.ts_ecr = tcb.ts_recent
         size += 12
     length: i64 = len(payload)
+    if tcb.ecn_ok:
+        ecn.mark(tcb, segment, seq)
     segment.size_bytes = size + length
     segment.gso_bytes = gso_bytes
     if tcb.sack_report is not None:
@@ -100,7 +102,7 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.ttl = tcb.ttl
-    segment.tos = tcb.tos
+    segment.tos |= tcb.tos  # ECN's two bits may be there
     segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
     tcb.segs_out += 1
     tcb.ip.counters.tcp_out_segs += 1
@@ -142,6 +144,8 @@ def syn(tcb: Tcb) -> TcpSegment:
         segment.has_timestamps = True
         segment.ts_val = tcb.timestamp()
         segment.ts_ecr = tcb.ts_recent
+    if tcb.ecn_asks:
+        ecn.mark_syn(tcb, segment, tcb.total_retrans > 0)
     return segment
 
 

@@ -18,6 +18,7 @@ from lunar.packet import ACK, PSH, SYN
 from lunar.tcp import (
     chronograph,
     delayed_ack,
+    ecn,
     fast_open,
     listen,
     output,
@@ -188,6 +189,7 @@ class TcpSock(Tcb):
         self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
         sysctls = tables.sysctls
         self.timestamps = sysctls.tcp_timestamps != 0
+        ecn.offer(self)
         self.sack_ok = sysctls.tcp_sack != 0
         self.scaled = sysctls.tcp_window_scaling != 0
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)

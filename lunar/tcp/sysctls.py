@@ -30,6 +30,9 @@ class Sysctls:
         self.tcp_window_scaling: i64 = 1
         self.tcp_sack: i64 = 1
         self.tcp_dsack: i64 = 1
+        # Explicit Congestion Notification (ecn.py).
+        self.tcp_ecn: i64 = 2
+        self.tcp_ecn_fallback: i64 = 1
         # Congestion control (congestion/).
         self.tcp_slow_start_after_idle: i64 = 1
         self.tcp_pacing_ss_ratio: i64 = 200

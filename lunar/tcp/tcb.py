@@ -226,7 +226,17 @@ class Tcb(Sock):
         self.full_control: bool = False  # what the class says of itself (congestion/control.py)
         self.needs_pacing: bool = False
         self.pacing_rate: i64 = 0  # in bytes a second; 0: none yet
-        self.ecn_ok: bool = False  # RFC 3168: both sides can (ecn.py)
+
+        # Explicit Congestion Notification (ecn.py).
+        self.ecn_ok: bool = False  # both sides can; before the handshake's end: we would
+        self.ecn_asks: bool = False  # our next SYN says so
+        self.ecn_high: i64 = 0  # the end of what was sent as capable
+        self.ecn_owes_cwr: bool = False  # cwnd was reduced, and the receiver is to be told
+        self.ecn_echo: bool = False  # as a receiver: a mark came, and the sender has not answered
+        self.ecn_seen: bool = False  # the peer's data is marked as capable
+        self.ecn_marked: bool = False  # the last data came with the mark (RFC 8257)
+        self.needs_ecn: bool = False
+        self.echoes_each_mark: bool = False
 
         # What was delivered, in segments (rate.py).
         self.delivered: i64 = 0  # those that the peer has, the SYN and the FIN among them

@@ -34,6 +34,8 @@ def start_algorithm(tcb: Tcb) -> None:
     if kind.needs_pacing:
         tcb.needs_pacing = True
     tcb.full_control = kind.full_control
+    tcb.needs_ecn = kind.needs_ecn
+    tcb.echoes_each_mark = kind.echoes_each_mark
     tcb.congestion_started = True
     algorithm.start(tcb)
 
