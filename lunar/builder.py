@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
-from weaves.loader import where_of
 from weaves.tapestry import Tapestry
 
 
@@ -21,11 +21,8 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             raise host_description.where.error("names without an address to stand for; expected an ethN with one")
         for name in host_description.names:
             host.add_name(name)
-    for number, link in enumerate(description.links):
-        if link.queue_kind != "fifo":
-            # Refused rather than ignored: whoever asks for it would measure something else.
-            where = where_of(description, "links", number, "queue", "kind")
-            raise where.error(f'"{link.queue_kind}" is not here yet; expected "fifo"')
+    for link in description.links:
+        red = link.red
         network.add_link(
             link.name,
             [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends],
@@ -39,6 +36,9 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             corrupt=link.corrupt,
             limit_packets=link.queue_limit_packets,
             limit_bytes=link.queue_limit_bytes,
+            red=None
+            if red is None
+            else RedLimits(red.least, red.most, red.in_bytes, red.probability, red.weight, red.ecn),
             mtu=link.mtu,
         )
     # After the links, because a gateway may be named by its host.

@@ -32,6 +32,7 @@ from lunar.links.impairments import (
     Series,
 )
 from lunar.links.link import QUEUE_PACKETS, Link, Wire
+from lunar.links.red import Red, RedLimits
 from lunar.links.switch import Switch, SwitchPort
 from lunar.names import NameTable
 from lunar.net.device import Device
@@ -159,6 +160,7 @@ class Network:
         duplicate: str | float = 0.0,
         corrupt: str | float = 0.0,
         queue: str | int = QUEUE_PACKETS,
+        red: RedLimits | None = None,
         mtu: int = 1500,
         name: str | None = None,
         impairment: Callable[[], Impairment] | None = None,
@@ -168,8 +170,8 @@ class Network:
         An end is a device, "host.eth1", or a host whose first device without a link is meant. `rate` is in tc's units
         ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or nanoseconds); `loss` a probability
         (0.01 or "1%"), and so are `reorder`, by up to `reorder_by`, `duplicate` and `corrupt`; `loss_burst` the mean
-        number of frames lost in a row; `queue` packets, or "64 kb"; `impairment` makes one for each direction in place
-        of all these. Raises `ValueError` for a wrong value.
+        number of frames lost in a row; `queue` packets, or "64 kb"; `red` lets the queue drop or mark early;
+        `impairment` makes one for each direction in place of all the losses. Raises `ValueError` for a wrong value.
         """
         devices = [self._end(end) for end in ends]
         if len({id(device) for _, device in devices}) != len(devices):
@@ -190,6 +192,7 @@ class Network:
             corrupt=units.parse_loss(corrupt, "share"),
             limit_packets=packets,
             limit_bytes=size,
+            red=red,
             mtu=_whole("mtu", mtu, 68, 65535),
             impairment=impairment,
         )
@@ -198,7 +201,7 @@ class Network:
         self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
         limit_packets: int | None, limit_bytes: int | None, mtu: int, loss_burst: float = 1.0, reorder: float = 0.0,
         reorder_by_ns: int = REORDER_BY_NS, duplicate: float = 0.0, corrupt: float = 0.0,
-        impairment: Callable[[], Impairment] | None = None,
+        impairment: Callable[[], Impairment] | None = None, red: RedLimits | None = None,
     ) -> Link | Switch:
         """As `link`, with plain values."""
         if len(devices) < 2:
@@ -242,6 +245,9 @@ class Network:
                 limit_bytes or 0, verdict,
             )
             made.through_bytes = self.through_bytes
+            if red is not None:
+                # By the number of the wire among those of its link.
+                made.red = Red(red, seeds.generator(self.seed, "link", f"{name}/red {len(wires)}"))
             wires.append(made)
             return made
 

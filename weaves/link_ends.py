@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 from weaves.host_groups import DEVICE_END, Group
-from weaves.tables import LinkTable
-from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription
+from weaves.tables import LinkTable, QueueTable
+from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
 from weaves.units import format_address, format_network
+
+_RED_KEYS = ("min", "max", "probability", "weight", "ecn")
+
+
+def _red(source: TomlSource, number: int, queue: QueueTable) -> RedDescription | None:
+    """The early drops of a queue; None where there are none."""
+
+    def where(key: str) -> Where:
+        return source.where("links", number, "queue", key)
+
+    if queue.kind != "red":
+        for key in _RED_KEYS:
+            if getattr(queue, key) is not None:
+                raise where(key).error(f'a queue of kind "{queue.kind}" has no {key}; expected kind = "red"')
+        return None
+    in_bytes = queue.limit[1] is not None
+    unit = "bytes" if in_bytes else "packets"
+    limit = queue.limit[in_bytes]
+    assert limit is not None, "a limit is of one or the other"
+    sizes: dict[str, int | None] = {"min": None, "max": None}
+    for key in ("min", "max"):
+        given = getattr(queue, key)
+        if given is None:
+            continue
+        sizes[key] = given[in_bytes]
+        if sizes[key] is None:
+            raise where(key).error(f"{key} and limit have different units; expected a number of {unit}")
+    # Floyd and Jacobson: the upper threshold is three times the lower one. Room is left above for bursts.
+    least = sizes["min"] or max((sizes["max"] or limit // 3) // 3, 1)
+    most = sizes["max"] or min(3 * least, limit)
+    if least > most:
+        raise where("min" if sizes["min"] else "max").error(f"min is {least} and max {most}; expected min up to max")
+    if most > limit:
+        raise where("max").error(f"max is {most} and limit {limit}; expected max up to limit")
+    return RedDescription(
+        least=least,
+        most=most,
+        in_bytes=in_bytes,
+        probability=0.02 if queue.probability is None else queue.probability,
+        weight=0.002 if queue.weight is None else queue.weight,
+        ecn=bool(queue.ecn),
+    )
 
 
 class Links:
@@ -55,6 +97,7 @@ class Links:
             queue_kind=table.queue.kind,
             queue_limit_packets=table.queue.limit[0],
             queue_limit_bytes=table.queue.limit[1],
+            red=_red(source, number, table.queue),
             mtu=table.mtu,
             where=source.where("links", number),
         )

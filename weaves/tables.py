@@ -104,6 +104,12 @@ class WeaveTable:
 class QueueTable:
     kind: QueueKind = "fifo"
     limit: QueueLimit = QueueLimit((1000, None))
+    # Of "red" alone.
+    min: QueueLimit | None = None
+    max: QueueLimit | None = None
+    probability: Share | None = None
+    weight: Share | None = None
+    ecn: bool | None = None
 
 
 @attrs.frozen(slots=True)

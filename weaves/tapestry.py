@@ -144,6 +144,18 @@ class HostDescription:
 
 
 @attrs.frozen(slots=True)
+class RedDescription:
+    """Early drops of a queue: its thresholds, both in packets or both in bytes, and how it chooses (0 to 1)."""
+
+    least: int
+    most: int
+    in_bytes: bool
+    probability: float
+    weight: float
+    ecn: bool
+
+
+@attrs.frozen(slots=True)
 class LinkDescription:
     """A link: two ends are a point-to-point link, more are a switch. An end is the name of a host and of its device.
 
@@ -165,6 +177,7 @@ class LinkDescription:
     queue_kind: QueueKind
     queue_limit_packets: int | None
     queue_limit_bytes: int | None
+    red: RedDescription | None
     mtu: int
     where: Where
 

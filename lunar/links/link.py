@@ -4,8 +4,8 @@ A `Wire` is one direction of a link: it sends at a rate, holds what waits in a b
 verdict, and puts the packet on the scheduler's heap at its arrival time. A `Link` is two wires between two devices. A
 switch (switch.py) is two wires for each of its ports.
 
-The queue is drop-tail and needs no events of its own: with a fixed rate each accepted packet's departure is known at
-once, so the queue is the list of departures that lie ahead.
+The queue is drop-tail, with early drops or marks if it is asked for (red.py). It needs no events of its own: with a
+fixed rate each accepted packet's departure is known at once, so the queue is the list of departures that lie ahead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.links.impairments import PASS, Impairment, Verdict
+from lunar.links.red import DROP, MARK, Red
 from lunar.net.device import Device, Medium
 from lunar.packet import ETHERNET_HEADER_BYTES, URG, Damaged, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
 from lunar.wire import ethernet
@@ -51,6 +52,9 @@ class Wire:
         self.bytes: i64 = 0
         self.dropped_queue: i64 = 0
         self.dropped_loss: i64 = 0
+        self.red: Red | None = None  # drops or marks early
+        self.dropped_early: i64 = 0
+        self.marked: i64 = 0  # by ECN
         self.duplicated: i64 = 0
         self.corrupted: i64 = 0
         self.held_back: i64 = 0  # so that others may overtake them
@@ -94,6 +98,8 @@ class Wire:
         if self.rate_bps > 0:
             size: i64 = frame.size_bytes + ETHERNET_HEADER_BYTES
             start: i64 = self.busy_until_ns
+            if self.red is not None and not self._kept_by_red(self.red, frame, now, size):
+                return
             if start > now:
                 if not self._room(now, size):
                     self.dropped_queue += 1
@@ -135,6 +141,30 @@ class Wire:
         self._backlog_bytes = 0
         self.lane.fold(now)
         self.lane.fold((lost << 2) | 3)
+
+    def _kept_by_red(self, red: Red, frame: Frame, now: i64, size: i64) -> bool:
+        """Ask the queue's early detection; False if it drops the frame."""
+        departures = self._departures
+        while departures and departures[0][0] <= now:
+            self._backlog_bytes -= departures.popleft()[1]
+        waiting: i64 = 0
+        idle_since: i64 = -1
+        if not departures:
+            idle_since = self.busy_until_ns
+        elif red.limits.in_bytes:
+            waiting = self._backlog_bytes - departures[0][1]
+        else:
+            waiting = len(departures) - 1
+        verdict: i64 = red.judge(frame, waiting, now, idle_since, size * 8_000_000_000 // self.rate_bps)
+        if verdict == DROP:
+            self.dropped_early += 1
+            self.dropped_queue += 1
+            self._fold(frame, now, 2)
+            return False
+        if verdict == MARK:
+            self.marked += 1
+            self.lane.fold(now)
+        return True
 
     def _room(self, now: i64, size: i64) -> bool:
         """Whether a packet of `size` bytes fits behind those whose departure lies ahead."""

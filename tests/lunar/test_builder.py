@@ -132,9 +132,14 @@ def test_a_wrong_line_names_its_place(line: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_planned_is_refused_and_not_ignored() -> None:
-    with pytest.raises(TapestryError, match=r'queue\.kind: "red" is not here yet; expected "fifo"'):
-        built(PAIR + LINK + 'queue = { kind = "red" }\n')
+def test_queue_with_early_drops() -> None:
+    queue = '{ kind = "red", limit = "90 packets", min = "9 packets", ecn = true }'
+    (link,) = built(PAIR + LINK + f"queue = {queue}\n").wires.values()
+    for wire in link:
+        assert wire.red is not None
+        limits = wire.red.limits
+        assert (limits.least, limits.most, limits.in_bytes, limits.ecn) == (9, 27, False, True)
+        assert (limits.probability, limits.weight) == (0.02, 0.002)
 
 
 def test_lanes_follow_the_order_of_the_tapestry() -> None:

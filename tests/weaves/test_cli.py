@@ -329,16 +329,6 @@ net = "sysctl -w net.ipv4.ip_forwarding=1"
 [hosts.a]
 net = "route add 'x"
 >>> 2: [hosts.a] net: "route add 'x": No closing quotation
-
-== a queue that is planned
-[hosts.a]
-eth0 = "10.0.0.1/24"
-[hosts.b]
-eth0 = "10.0.0.2/24"
-[[links]]
-ends = ["a", "b"]
-queue = { kind = "red" }
->>> 7: [[links]] queue.kind: "red" is not here yet; expected "fifo"
 '''
 
 

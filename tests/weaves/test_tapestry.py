@@ -399,6 +399,46 @@ ends = ["a", "b"]
 queue = "0 packets"
 >>> 7: [[links]] queue: "0 packets" holds nothing; expected at least 1 packet or 1 b
 
+== key of another kind of queue
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+queue = { limit = "10 packets", ecn = true }
+>>> 7: [[links]] queue.ecn: a queue of kind "fifo" has no ecn; expected kind = "red"
+
+== thresholds in other units
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+queue = { kind = "red", limit = "10 packets", min = "5 kb" }
+>>> 7: [[links]] queue.min: min and limit have different units; expected a number of packets
+
+== thresholds the wrong way round
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+queue = { kind = "red", limit = "100 packets", min = "50 packets", max = "40 packets" }
+>>> 7: [[links]] queue.min: min is 50 and max 40; expected min up to max
+
+== threshold beyond the limit
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+queue = { kind = "red", limit = "100 packets", max = "400 packets" }
+>>> 7: [[links]] queue.max: max is 400 and limit 100; expected max up to limit
+
 == queue of a wrong type
 [hosts.a]
 eth0 = "10.0.0.1/24"
@@ -1415,6 +1455,24 @@ def test_the_defaults_of_a_link() -> None:
 def test_queue(queue: str, expected: tuple[str, int | None, int | None]) -> None:
     (link,) = tapestry(f"{PAIR}queue = {queue}").links
     assert (link.queue_kind, link.queue_limit_packets, link.queue_limit_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        ('{ kind = "red" }', (111, 333, False, 0.02, 0.002, False)),
+        ('{ kind = "red", limit = "90 kb", max = "45 kb" }', (15 * 1024, 45 * 1024, True, 0.02, 0.002, False)),
+        ('{ kind = "red", limit = "20 packets", min = "10 packets" }', (10, 20, False, 0.02, 0.002, False)),
+        (
+            '{ kind = "red", min = "65 packets", max = "65 packets", probability = "100%", weight = 1, ecn = true }',
+            (65, 65, False, 1.0, 1.0, True),
+        ),
+    ],
+)
+def test_queue_with_early_drops(queue: str, expected: tuple[int, int, bool, float, float, bool]) -> None:
+    red = tapestry(f"{PAIR}queue = {queue}").links[0].red
+    assert red is not None
+    assert (red.least, red.most, red.in_bytes, red.probability, red.weight, red.ecn) == expected
 
 
 @pytest.mark.parametrize("mtu", [68, 65535])
