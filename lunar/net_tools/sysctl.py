@@ -185,6 +185,10 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_tso_win_divisor": _tcp("tcp_tso_win_divisor", 0, _INT_MAX),
     "net.ipv4.tcp_window_scaling": _tcp("tcp_window_scaling", 0, 1),
     "net.ipv4.tcp_wmem": _tcp_sizes("tcp_wmem"),
+    # Linux has these in /sys/module/tcp_cubic/parameters.
+    "tcp_cubic.hystart": Parameter(_of_tcp, ("cubic_hystart",), 0, 1),
+    "tcp_cubic.hystart_detect": Parameter(_of_tcp, ("cubic_hystart_detect",), 0, 3),
+    "tcp_cubic.hystart_low_window": Parameter(_of_tcp, ("cubic_hystart_low_window",), 0, _INT_MAX),
 }
 
 

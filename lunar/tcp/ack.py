@@ -13,6 +13,7 @@ from lunar.packet import FIN, SYN, TcpSegment
 from lunar.tcp import (
     chronograph,
     duplicates,
+    ecn,
     output,
     probes,
     prr,
@@ -98,9 +99,11 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     elif size == 0 and not window_moved and not segment.flags & (SYN | FIN):
         # RFC 5681 (2): a duplicate has no data, no new window, no SYN or FIN, while something is outstanding.
         news.duplicate = True
-    elif tcb.ca_state == OPEN and blocks is None:
+    elif tcb.ca_state == OPEN and blocks is None and not ecn.is_echo(tcb, segment):
         return TAKEN
     news.pure = size == 0 and not window_moved
+    if tcb.ecn_ok:
+        news.echo = ecn.is_echo(tcb, segment)
     _take(tcb, news, blocks, ack, segment.ttl)
     return TAKEN
 
@@ -118,6 +121,10 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
         if tcb.marks is not None:
             send_marks.acknowledged(tcb, tcb.marks, ttl)
     _measure(tcb, news, sample)
+    if news.echo:
+        # Linux counts all that such an ACK delivers as marked.
+        sample.is_ece = True
+        tcb.delivered_ce += tcb.delivered - sample.delivered_before
     sample.acked = news.acked
     tcb.congestion.on_sample(tcb, sample)
     if tcb.rack_duplicate or tcb.rack_steps > 1:
@@ -301,7 +308,11 @@ def _measure(tcb: Tcb, news: News, sample: Sample) -> None:
         if news.acked > 0 and news.ts_ecr > 0:
             rtt.sample_by_timestamp(tcb, news.ts_ecr)
         return
-    rate.update_min_rtt(tcb, sample.rtt_ns, False)
+    if news.acked == 1 and tcb.ca_state == OPEN and tcb.sacked_out == 0 and not news.sacked:
+        # A small segment alone, and nothing else came in the meantime: the receiver may have waited for another one.
+        if tcb.snd_una - news.prior_una < tcb.mss and sample.prior_delivered + 1 == tcb.delivered:
+            sample.is_ack_delayed = True
+    rate.update_min_rtt(tcb, sample.rtt_ns, sample.is_ack_delayed)
 
 
 def _probe_answered(tcb: Tcb) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from lunar.tcp import ecn
 from lunar.tcp.congestion.control import COMPLETE_CWR, INFINITE_SSTHRESH
 from lunar.tcp.tcb import CWR, RECOVERY, Tcb
 
@@ -28,6 +29,7 @@ def begin(tcb: Tcb) -> None:
     tcb.prr_delivered = 0
     tcb.prr_out = 0
     tcb.set_ssthresh(tcb.congestion.on_loss(tcb))
+    ecn.reduced(tcb)
 
 
 def reduce(tcb: Tcb, delivered: i64, lost: i64, advanced: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN
-from lunar.tcp import duplicates, output, prr, rack, records, scoreboard, timers, undo
+from lunar.tcp import duplicates, ecn, output, prr, rack, records, scoreboard, timers, undo
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.news import News
 from lunar.tcp.tcb import (
@@ -210,6 +210,7 @@ def enter_loss(tcb: Tcb) -> None:
         tcb.reordering = min(tcb.reordering, sysctls.tcp_reordering)
     tcb.set_ca_state(LOSS)
     tcb.high_seq = tcb.snd_nxt
+    ecn.reduced(tcb)
     tcb.tlp_high_seq = -1
     # RFC 5682 (2.1) step 1: not in the middle of another recovery, whose retransmissions would blur what ACKs tell.
     tcb.frto = sysctls.tcp_frto != 0 and (new or tcb.retransmits > 0)

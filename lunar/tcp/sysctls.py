@@ -38,6 +38,10 @@ class Sysctls:
         self.tcp_pacing_ss_ratio: i64 = 200
         self.tcp_pacing_ca_ratio: i64 = 120
         self.tcp_min_rtt_wlen: i64 = 300
+        # Parameters of Linux' module tcp_cubic: whether there is HyStart, by which signs, and from which cwnd on.
+        self.cubic_hystart: i64 = 1
+        self.cubic_hystart_detect: i64 = 3
+        self.cubic_hystart_low_window: i64 = 16
         # Loss recovery (recovery.py, rack.py, tail_loss.py) and the retransmission timeout (rtt.py).
         self.tcp_reordering: i64 = 3
         self.tcp_max_reordering: i64 = 300
@@ -45,8 +49,6 @@ class Sysctls:
         self.tcp_early_retrans: i64 = 3
         self.tcp_frto: i64 = 2
         self.tcp_rto_min_us: i64 = 200_000
-        # A parameter of Linux' module tcp_cubic: which of HyStart's tests end slow start, 1 the train, 2 the delay.
-        self.cubic_hystart_detect: i64 = 3
         # Opening. `tcp_fastopen_key` has 16 bytes, or 32 for two keys; b"" until one is needed (fast_open.py).
         self.tcp_fastopen: i64 = 1
         self.tcp_fastopen_key: bytes = b""

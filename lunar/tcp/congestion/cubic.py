@@ -34,10 +34,9 @@ _OFFSET_MAX: Final = 500_000  # 488 s: so that the cube times C stays below 2**6
 _MS: Final = 1_000_000
 _REPEAT_MS: Final = 31  # a 32nd of a second: an unchanged cwnd needs no new answer before
 
-# HyStart.
-HYSTART_TRAIN: Final = 1
-HYSTART_DELAY: Final = 2
-HYSTART_LOW_WINDOW: Final = 16  # smaller windows may not be measured well
+# HyStart, and which of its tests tcp_cubic.hystart_detect wants.
+BY_TRAIN: Final = 1
+BY_DELAY: Final = 2
 ACK_TRAIN_GAP_NS: Final = 2_000_000  # ACKs that are as close as this came from one burst
 DELAY_SAMPLES: Final = 8
 DELAY_MIN_NS: Final = 4_000_000
@@ -178,7 +177,7 @@ class Cubic(CongestionControl):
         rtt = max(rtt, 1000)
         if self.least_rtt_ns == 0 or rtt < self.least_rtt_ns:
             self.least_rtt_ns = rtt
-        if not self.found and tcb.cwnd < tcb.ssthresh:
+        if not self.found and tcb.cwnd < tcb.ssthresh and tcb.tables.sysctls.cubic_hystart != 0:
             self._hystart(tcb, rtt)
 
     def _start_round(self, tcb: Tcb) -> None:
@@ -193,11 +192,11 @@ class Cubic(CongestionControl):
         """Two signs that the path is full: a round's ACKs take half an RTT to come, or the RTT has grown."""
         if tcb.snd_una > self.round_end:
             self._start_round(tcb)
-        if tcb.cwnd < HYSTART_LOW_WINDOW:
+        sysctls = tcb.tables.sysctls
+        if tcb.cwnd < sysctls.cubic_hystart_low_window:
             return
-        tests: i64 = tcb.tables.sysctls.cubic_hystart_detect
         now: i64 = tcb.scheduler.now_ns
-        if tests & HYSTART_TRAIN and now - self.train_ns <= ACK_TRAIN_GAP_NS:
+        if sysctls.cubic_hystart_detect & BY_TRAIN and now - self.train_ns <= ACK_TRAIN_GAP_NS:
             self.train_ns = now
             longest: i64 = self.least_rtt_ns + _burst_ns(tcb)
             # Pacing itself spreads a window over half an RTT.
@@ -208,7 +207,7 @@ class Cubic(CongestionControl):
                 tcb.ip.counters.tcp_hystart_train_detect += 1
                 tcb.ip.counters.tcp_hystart_train_cwnd += tcb.cwnd
                 tcb.set_ssthresh(tcb.cwnd)
-        if not tests & HYSTART_DELAY:
+        if not sysctls.cubic_hystart_detect & BY_DELAY:
             return
         if rtt < self.round_rtt_ns:
             self.round_rtt_ns = rtt
