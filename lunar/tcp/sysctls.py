@@ -57,8 +57,6 @@ class Sysctls:
         self.tcp_syn_retries: i64 = 6
         self.tcp_syn_linear_timeouts: i64 = 4
         self.tcp_synack_retries: i64 = 5
-        # A parameter of Linux' module tcp_cubic: which of HyStart's tests end slow start, 1 the train, 2 the delay.
-        self.cubic_hystart_detect: i64 = 3
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44
