@@ -64,8 +64,6 @@ class Device(Port):
         # at all makes a difference (tc qdisc ... pfifo limit 0): then nothing can be sent.
         self.queue_packets: i64 = -1
         self.receiver: Receiver = receiver
-        # How many packets its own queue takes; -1: what the medium takes. With 0 it refuses all that the host sends.
-        self.queue_limit: i64 = -1
         self.medium: Medium | None = None
         self.addresses: list[tuple[int, int]] = []
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes

@@ -158,6 +158,12 @@ class Ip:
         self.loopback_route: Route | None = None
         self.forwarding: bool = False  # net.ipv4.ip_forward
         self.default_ttl: i64 = 64
+        # What routers said of paths (path_mtu.py), and how often something new.
+        self.path_mtus: dict[int, object] = {}
+        self.path_mtu_changes: i64 = 0
+        self.no_pmtu_disc: i64 = 0  # net.ipv4.ip_no_pmtu_disc: whether sockets leave packets to be fragmented
+        self.route_min_pmtu: i64 = 552  # net.ipv4.route.min_pmtu, in bytes
+        self.route_mtu_expires: i64 = 600  # net.ipv4.route.mtu_expires, in seconds
         self.tcp_stdurg: bool = False  # net.ipv4.tcp_stdurg
         # net.ipv4.ping_group_range: who may have ping sockets (raw.py). As Linux has it at first, nobody.
         self.ping_group_first: i64 = 1

@@ -101,7 +101,7 @@ def emit(ip: Ip, packet: Packet, route: Route) -> i64:
         ip.counters.ip_out_discards += 1
         return errno.EHOSTUNREACH
     packet.eth_dst = mac
-    if device.queue_limit == 0:
+    if device.queue_packets == 0:
         device.tx_dropped += 1
         ip.counters.ip_out_discards += 1
         return errno.ENOBUFS

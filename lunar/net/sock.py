@@ -76,6 +76,7 @@ class Sock:
         self.ttl: i64 = 64
         self.tos: i64 = 0
         self.priority: i64 = 0
+        self.mtu_discover: i64 = 1  # IP_MTU_DISCOVER, ip(7): 1 is IP_PMTUDISC_WANT
         self.sndbuf: i64 = 212_992
         self.rcvbuf: i64 = 212_992
         self.sndbuf_locked: bool = False  # set by SO_SNDBUF: no auto-tuning

@@ -50,8 +50,10 @@ IP_TOS: Final = 1
 IP_TTL: Final = 2
 IP_HDRINCL: Final = 3
 IP_PKTINFO: Final = 8
+IP_MTU_DISCOVER: Final = 10
 IP_RECVTTL: Final = 12
 IP_RECVTOS: Final = 13
+IP_MTU: Final = 14
 SOL_RAW: Final = 255
 ICMP_FILTER: Final = 1
 
@@ -69,6 +71,7 @@ IPPROTO_IPV6: Final = 41
 IPV6_V6ONLY: Final = 26
 
 _NS_PER_S: Final = 1_000_000_000
+_PMTUDISC_OMIT: Final = 5  # the last of IP_PMTUDISC_*
 # More than any run lasts; a larger time would not fit 64 bits.
 _FOREVER_NS: Final = 1 << 62
 
@@ -94,6 +97,11 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
             return 0
         if name == IP_HDRINCL and isinstance(sock, RawSock):
             sock.header_included = value != 0
+            return 0
+        if name == IP_MTU_DISCOVER:
+            if not 0 <= value <= _PMTUDISC_OMIT:
+                return -errno.EINVAL
+            sock.mtu_discover = value
             return 0
         bit: i64 = _told_by(name)
         if bit:
@@ -327,6 +335,11 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = sock.ttl
         elif name == IP_HDRINCL and isinstance(sock, RawSock):
             found = int(sock.header_included)
+        elif name == IP_MTU_DISCOVER:
+            found = sock.mtu_discover
+        elif name == IP_MTU and isinstance(sock, TcpSock):
+            mtu: i64 = sock.path_mtu()
+            found = mtu if mtu > 0 else -errno.ENOTCONN
         elif _told_by(name):
             found = int(sock.tells & _told_by(name) != 0)
     elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:

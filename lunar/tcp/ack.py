@@ -14,6 +14,7 @@ from lunar.tcp import (
     chronograph,
     duplicates,
     ecn,
+    mtu_probe,
     output,
     probes,
     prr,
@@ -120,6 +121,8 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
         _remove(tcb, news, sample, ack)
         if tcb.marks is not None:
             send_marks.acknowledged(tcb, tcb.marks, ttl)
+        if tcb.mtu_search is not None and mtu_probe.acknowledged(tcb):
+            output.update_mss(tcb)
     _measure(tcb, news, sample)
     if news.echo:
         # Linux counts all that such an ACK delivers as marked.

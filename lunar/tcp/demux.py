@@ -12,7 +12,7 @@ from typing import Any, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp
+from lunar.net import icmp, ip_output, path_mtu
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
@@ -23,7 +23,7 @@ from lunar.tcp.congestion import registry
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tables import Tables
-from lunar.tcp.tcb import SYN_RECEIVED, SYN_SENT, Tcb
+from lunar.tcp.tcb import CLOSED, SYN_RECEIVED, SYN_SENT, Tcb
 
 
 @final
@@ -125,7 +125,8 @@ class Tcp(Handler):
         if end.syn_ack_pending and fast is not None and fast.accepted:
             handshake = False  # the program has it already
         if is_too_big(errno):
-            _path_mtu(end, message.rest & 0xFFFF)
+            if self.ip.no_pmtu_disc != 2:
+                _path_mtu(end, message.rest & 0xFFFF)
         elif handshake:
             if end.recverr:
                 end.report(icmp.report_of(message, errno, dst, dport, data))
@@ -149,12 +150,21 @@ def is_too_big(number: i64) -> bool:
 
 def _path_mtu(tcb: Tcb, mtu: i64) -> None:
     """RFC 1191: a router cannot pass segments of this size. Send smaller ones, at once those that were lost by it."""
-    # Linux' least path MTU (net.ipv4.route.min_pmtu); and the message may be old.
-    mss: i64 = output.mss_of(max(mtu, 552), tcb.family)
-    if mss >= tcb.path_mss:
+    ip = tcb.ip
+    route = ip_output.route_for(ip, tcb.remote_addr)
+    if route is None or tcb.state == CLOSED:
         return
-    tcb.path_mss = mss
-    output.update_mss(tcb)
+    path_mtu.note(ip, route, tcb.remote_addr, mtu)
+    # With IP_PMTUDISC_DONT, INTERFACE and OMIT a program has said that it does not want this.
+    if tcb.mtu_discover == 0 or tcb.mtu_discover > 3:
+        return
+    before: i64 = tcb.path_mss
+    now: i64 = path_mtu.mtu(ip, route, tcb.remote_addr)
+    if output.mss_of(now, tcb.family) >= before:
+        return
+    if mtu < now:
+        tcb.soft_error = errno.EMSGSIZE
+    output.sync_mss(tcb, route)
     if tcb.state == SYN_SENT:
         fast_open.too_big(tcb)
         return

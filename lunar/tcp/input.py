@@ -150,7 +150,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
         tcb.set_state(FIN_WAIT_2)
         if tcb.orphan:
             if size > 0 and seq + size > tcb.rcv_nxt:
-                _abort_on_data(tcb)
+                _abort_on_data(tcb, segment)
                 return
             if not flags & FIN:
                 # Nobody will read: a small object waits for the peer's FIN, 60 s as Linux (tcp_fin_timeout).
@@ -180,7 +180,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             # RFC 9293 (3.6.1): data for a program that will not read is answered by a RST. An ACK that has
             # overtaken the peer's FIN is none.
             if size > 0 and seq + size > tcb.rcv_nxt:
-                _abort_on_data(tcb)
+                _abort_on_data(tcb, segment)
                 return
         if reassembly.receive(tcb, segment, seq, bool(flags & FIN)):
             fin(tcb)
@@ -273,8 +273,9 @@ def _reset(tcb: Tcb) -> None:
         tcb.fail(errno.ECONNRESET)
 
 
-def _abort_on_data(tcb: Tcb) -> None:
-    output.send_reset(tcb)
+def _abort_on_data(tcb: Tcb, segment: TcpSegment) -> None:
+    """RFC 9293 (3.6.1): data for a program that does not read any more; answered as a segment for nobody is."""
+    output.send_reset_for(tcb.ip, segment)
     tcb.fail(errno.ECONNRESET)
 
 
@@ -402,7 +403,7 @@ def initialize(tcb: Tcb) -> None:
     now: i64 = tcb.scheduler.now_ns
     if tcb.timestamps:
         tcb.advmss -= 12  # what a full segment of the peer carries
-    output.update_mss(tcb)
+    output.start_mss(tcb, tcb.state == SYN_SENT)
     send_buffer.expand(tcb)
     window.start(tcb)
     cwnd.start(tcb)

@@ -14,10 +14,10 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
+from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, fast_open, output, rtt, window
+from lunar.tcp import ecn, fast_open, output, rate, rtt, window
 from lunar.tcp import input as arrival
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -176,7 +176,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         return
     if iss < 0:
         iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
-    mss: i64 = output.mss_of(route.device.mtu, tcb.family)
+    mss: i64 = path_mtu.advertised_mss(tables.ip, route, segment.src)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
     request = Request(listener, segment, iss, mss)
@@ -308,6 +308,8 @@ def _make_socket(request: Request) -> Tcb:
 def _measure(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
     # RFC 6298 (2.2), by Karn's rule only if the SYN-ACK went out once.
     if request.retransmits == 0:
-        rtt.sample(tcb, tcb.scheduler.now_ns - request.sent_ns)
+        took: i64 = tcb.scheduler.now_ns - request.sent_ns
+        rtt.sample(tcb, took)
+        rate.update_min_rtt(tcb, took, False)
     elif tcb.timestamps and segment.has_timestamps:
         rtt.sample_by_timestamp(tcb, segment.ts_ecr)

@@ -12,11 +12,11 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
+from lunar.net import ip_output, path_mtu
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, ecn, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
+from lunar.tcp import chronograph, ecn, mtu_probe, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.marks import Marks
@@ -40,7 +40,7 @@ CHALLENGE_INTERVAL_NS: Final = 500_000_000
 
 RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
 _TIMESTAMP_BYTES: Final = 12
-_MSS_MIN: Final = 48  # Linux' tcp_min_snd_mss, of TCP header options and payload
+_MSS_MIN: Final = 48  # however small the peer's window is
 
 
 def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0) -> i64:
@@ -103,10 +103,16 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.ttl = tcb.ttl
     segment.tos |= tcb.tos  # ECN's two bits may be there
-    segment.dont_fragment = True  # RFC 1191: path MTU discovery, Linux' default
+    route = _route(tcb)
+    # RFC 1191: path MTU discovery, unless the program does not want it, or the route's MTU is not to be changed.
+    discover: i64 = tcb.mtu_discover
+    if discover == 1:
+        segment.dont_fragment = route is None or not route.mtu_locked
+    else:
+        segment.dont_fragment = discover == 2
     tcb.segs_out += 1
     tcb.ip.counters.tcp_out_segs += 1
-    return ip_output.send(tcb.ip, segment, _route(tcb))
+    return ip_output.send(tcb.ip, segment, route)
 
 
 def _route(tcb: Tcb) -> Route | None:
@@ -247,17 +253,59 @@ def update_mss(tcb: Tcb) -> None:
     mss: i64 = min(tcb.peer_mss, tcb.path_mss)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
-    mss = max(mss, _MSS_MIN)
+    least: i64 = tcb.tables.sysctls.tcp_min_snd_mss
+    mss = max(mss, least)
     if tcb.timestamps:
         mss -= _TIMESTAMP_BYTES
     most: i64 = tcb.max_window >> 1 if tcb.max_window > 536 else tcb.max_window
     if most > 0 and mss > most:
         mss = max(most, _MSS_MIN)
+    if tcb.mtu_search is not None:
+        mss = min(mss, mtu_probe.payload_of(tcb, tcb.mtu_search.low))
     tcb.mss = mss
 
 
+def sync_mss(tcb: Tcb, route: Route) -> None:
+    """The route's MTU, or what is known of the path, is another: compute the MSS anew (Linux' tcp_sync_mss)."""
+    ip = tcb.ip
+    mtu: i64 = path_mtu.mtu(ip, route, tcb.remote_addr)
+    said = path_mtu.learned(ip, tcb.remote_addr)
+    tcb.path_mtu_expires_ns = said.expires_ns if said is not None else 0
+    tcb.path_mtu_changes = ip.path_mtu_changes
+    tcb.route_mtu = path_mtu.of_route(route)
+    tcb.path_mss = mss_of(mtu, tcb.family)
+    search = tcb.mtu_search
+    if search is not None and search.high > mtu:
+        search.high = mtu
+    update_mss(tcb)
+
+
+def start_mss(tcb: Tcb, active: bool) -> None:
+    """The handshake is complete: the first MSS. `active`: we opened the connection."""
+    # Linux: a search for the path's MTU begins with small segments in what connect() made, at the next change of the
+    # MTU in what accept() gives.
+    if active:
+        mtu_probe.start(tcb)
+    route = _route(tcb)
+    if route is not None:
+        sync_mss(tcb, route)
+    else:
+        update_mss(tcb)
+    if not active:
+        mtu_probe.start(tcb)
+
+
 def current_mss(tcb: Tcb) -> i64:
-    """The payload of a full segment that goes now: a SACK option takes its room."""
+    """The payload of a full segment that goes now: by the path's MTU of now, and a SACK option takes its room."""
+    route = tcb.route
+    if route is not None:
+        mtu: i64 = route.mtu if route.mtu > 0 else route.device.mtu
+        if (
+            mtu != tcb.route_mtu
+            or tcb.ip.path_mtu_changes != tcb.path_mtu_changes
+            or (tcb.path_mtu_expires_ns != 0 and tcb.scheduler.now_ns >= tcb.path_mtu_expires_ns)
+        ):
+            sync_mss(tcb, route)
     if tcb.sack_report is None:
         return tcb.mss
     return tcb.mss - sack_report.option_bytes(tcb)
@@ -293,6 +341,15 @@ def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
     limited_by_cwnd = False
     limited_by_window = False
     something = False
+    if tcb.mtu_search is not None and not only_one:
+        probe: i64 = mtu_probe.next_size(tcb, mss, tcb.reordering)
+        if probe < 0:
+            return
+        if probe > 0:
+            mtu_probe.prepare(tcb, probe)
+            if _send_new(tcb, probe, False, probe) == 0:
+                mtu_probe.sent(tcb, probe)
+                something = True
     while True:
         if unsent.head == len(unsent.records):
             if not tcb.fin_queued:
@@ -532,6 +589,8 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         split(tcb, index, most)
     if record.mss != mss:
         _recount(tcb, record, mss)
+    if tcb.mtu_search is not None:
+        tcb.mtu_search.size = 0  # whatever becomes of a probe, it tells nothing any more
     record.marks |= EVER_RETRANSMITTED
     tcb.note_retransmission(record)
     failed: i64 = _transmit_record(tcb, record)

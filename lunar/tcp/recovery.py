@@ -17,7 +17,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN
-from lunar.tcp import duplicates, ecn, output, prr, rack, records, scoreboard, timers, undo
+from lunar.tcp import duplicates, ecn, mtu_probe, output, prr, rack, records, scoreboard, timers, undo
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.news import News
 from lunar.tcp.tcb import (
@@ -72,6 +72,10 @@ def alert(tcb: Tcb, news: News) -> i64:
     if tcb.lost_out == 0:
         # RFC 3042, limited transmit, needs nothing more: as `sacked_out` grows, new segments may go out.
         _try_open(tcb, news)
+        return NOTHING
+    if tcb.mtu_search is not None and tcb.ca_state < CWR and mtu_probe.was_lost(tcb):
+        # It was too large, and its loss is no sign of congestion.
+        resend_larger(tcb)
         return NOTHING
     enter_recovery(tcb, news.echo)
     return RESEND

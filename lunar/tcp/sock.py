@@ -11,7 +11,8 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
+from lunar.net import ip_output, path_mtu
+from lunar.net.route import Route
 from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.net.zerocopy import ZeroCopy
 from lunar.packet import ACK, PSH, SYN
@@ -168,12 +169,12 @@ class TcpSock(Tcb):
         self.route = route
         self.error = 0
         self.progress = CONNECTING
-        self._choose_numbers(route.device.mtu)
+        self._choose_numbers(route)
         self.hash()
         self.set_state(SYN_SENT)
         return 0
 
-    def _choose_numbers(self, mtu: i64) -> None:
+    def _choose_numbers(self, route: Route) -> None:
         """What our SYN will say."""
         tables = self.tables
         now: i64 = self.scheduler.now_ns
@@ -185,8 +186,10 @@ class TcpSock(Tcb):
         self.write_seq = iss + 1
         self.push_seq = iss + 1
         self.snd_up = iss
-        self.path_mss = output.mss_of(mtu, self.family)
-        self.advmss = min(self.path_mss, self.user_mss) if self.user_mss > 0 else self.path_mss
+        output.sync_mss(self, route)
+        self.advmss = path_mtu.advertised_mss(self.ip, route, self.remote_addr)
+        if self.user_mss > 0:
+            self.advmss = min(self.advmss, self.user_mss)
         sysctls = tables.sysctls
         self.timestamps = sysctls.tcp_timestamps != 0
         ecn.offer(self)
@@ -675,6 +678,13 @@ class TcpSock(Tcb):
     def is_connected(self) -> bool:
         """Whether the connection has a peer to name: not before the handshake, and not after the end."""
         return self.remote_port != 0 and self.state not in (CLOSED, SYN_SENT)
+
+    def path_mtu(self) -> i64:
+        """IP_MTU: what is known of the path to the peer, in bytes; 0 without a peer."""
+        route = self.route
+        if self.state in (CLOSED, LISTEN) or route is None:
+            return 0
+        return path_mtu.mtu(self.ip, route, self.remote_addr)
 
     def info(self) -> TcpInfo:
         """How the connection is doing."""

@@ -72,3 +72,11 @@ class Sysctls:
         self.tcp_keepalive_probes: i64 = 9
         self.tcp_retries2: i64 = 15
         self.tcp_orphan_retries: i64 = 0
+        # The size of segments, and the search for it (output.py, mtu_probe.py); sizes in bytes, times in seconds.
+        self.tcp_min_snd_mss: i64 = 48
+        self.tcp_mtu_probing: i64 = 0
+        self.tcp_base_mss: i64 = 1024
+        self.tcp_mtu_probe_floor: i64 = 48
+        self.tcp_probe_interval: i64 = 600
+        self.tcp_probe_threshold: i64 = 8
+        self.tcp_retries1: i64 = 3

@@ -129,6 +129,17 @@ class FastOpen:
         self.accepted: bool = False  # the program has it
 
 
+class SearchState:
+    """What a search for the path's MTU (mtu_probe.py) tells others: `size` is that of a probe in flight, 0 for none;
+    packets of `low` bytes pass, those above `high` do not.
+    """
+
+    def __init__(self) -> None:
+        self.size: i64 = 0
+        self.low: i64 = 0
+        self.high: i64 = 0
+
+
 class Tcb(Sock):
     """One connection's state; TcpSock (sock.py) is its only subclass."""
 
@@ -138,6 +149,8 @@ class Tcb(Sock):
         self.sndbuf = tables.sysctls.tcp_wmem_default
         self.rcvbuf = tables.sysctls.tcp_rmem_default
         self.ttl = ip.default_ttl
+        if ip.no_pmtu_disc != 0:
+            self.mtu_discover = 0
         self.tables: Tables = tables
         self.ip: Ip = ip
         self.scheduler: Scheduler = ip.scheduler
@@ -194,7 +207,11 @@ class Tcb(Sock):
         self.snd_up: i64 = 0  # the end of the last urgent write (urgent.py)
         self.mss: i64 = DEFAULT_MSS  # of payload, options taken off
         self.peer_mss: i64 = DEFAULT_MSS  # from its SYN, before options
-        self.path_mss: i64 = 0  # from our device or the path's MTU, before options
+        self.path_mss: i64 = 0  # from the path's MTU, before options
+        self.route_mtu: i64 = 0  # of the route, when `path_mss` was computed from it and what is known of the path
+        self.path_mtu_changes: i64 = 0
+        self.path_mtu_expires_ns: i64 = 0  # when what a router said is forgotten, 0: nothing was said
+        self.mtu_search: SearchState | None = None
         self.unsent: Unsent = Unsent()
         self.push_all: bool = False  # TCP_NODELAY was set: what waits is held by nothing, a cork neither
         self.fin_queued: bool = False  # a FIN is to follow the unsent bytes

@@ -14,6 +14,7 @@ from mypy_extensions import i64
 from lunar.tcp import (
     delayed_ack,
     fast_open,
+    mtu_probe,
     output,
     probes,
     prr,
@@ -95,6 +96,12 @@ def _retransmit(tcb: Tcb) -> None:
         if now - tcb.retransmit_began_ns >= allowed:
             probes.give_up(tcb)
             return
+        sysctls = tcb.tables.sysctls
+        if sysctls.tcp_mtu_probing != 0 and (
+            now - tcb.retransmit_began_ns >= _give_up_after_ns(sysctls.tcp_retries1)
+        ):
+            if mtu_probe.black_hole(tcb):
+                output.update_mss(tcb)
     tcb.ip.counters.tcp_timeouts += 1
     if tcb.fast_open is not None:
         fast_open.timed_out(tcb, False)
@@ -116,8 +123,7 @@ def _retransmit(tcb: Tcb) -> None:
     route = tcb.route
     if failed == errno.EMSGSIZE and route is not None:
         # The device's MTU was lowered: the next retransmission will be smaller.
-        tcb.path_mss = min(tcb.path_mss, output.mss_of(route.device.mtu, tcb.family))
-        output.update_mss(tcb)
+        output.sync_mss(tcb, route)
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     # ip-sysctl, tcp_syn_linear_timeouts: the first intervals between SYNs do not grow.

@@ -49,7 +49,8 @@ def stop_algorithm(tcb: Tcb) -> None:
 
 def initial(tcb: Tcb) -> i64:
     """The initial window, which is also where a connection starts again after an idle time."""
-    return INITIAL_WINDOW
+    route = tcb.route
+    return route.initcwnd if route is not None and route.initcwnd > 0 else INITIAL_WINDOW
 
 
 def slow_start(tcb: Tcb, acked: i64) -> i64:

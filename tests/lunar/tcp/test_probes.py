@@ -97,7 +97,7 @@ def test_user_timeout_must_not_be_negative() -> None:
 def test_a_device_without_room_is_asked_each_half_second() -> None:
     t = established()
     set_option(t, TCP_USER_TIMEOUT, 3000)
-    t.host.device.queue_limit = 0
+    t.host.device.queue_packets = 0
     t.write(b"x" * 24)
     assert t.sock.info().unacked == 0 and t.sock.info().notsent_bytes == 24
     # At 300 ms, and then each 500 ms until 3 s after the first.
@@ -110,11 +110,11 @@ def test_a_device_without_room_is_asked_each_half_second() -> None:
 
 def test_what_a_device_refused_goes_when_it_has_room_again() -> None:
     t = established()
-    t.host.device.queue_limit = 0
+    t.host.device.queue_packets = 0
     t.write(b"x" * 10)
     t.write(b"y" * 10)
     t.sock.shutdown(1)
-    t.host.device.queue_limit = -1
+    t.host.device.queue_packets = -1
     t.sends(at=ms(300), data=b"x" * 10 + b"y" * 10, flags=ACK | PSH | 1)
 
 

@@ -1,0 +1,84 @@
+"""The MTU of the path to a destination: the route's, the device's, or less when a router has said so (RFC 1191).
+
+What ICMP said is kept for a host, by destination, and forgotten after ten minutes (net.ipv4.route.mtu_expires), because
+the path may have become better. `Ip.path_mtus` is made with the first message. Who remembers an MTU looks again when
+`Ip.path_mtu_changes` has moved or the time is over.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net.ip import Ip
+from lunar.net.route import Route
+
+# RFC 791: what TCP over IPv4 may say of its segments (an IP packet of 65,535 bytes), and Linux' least advertised MSS
+# (net.ipv4.route.min_adv_mss).
+_HEADERS_BYTES: Final = 40
+_PACKET_MAX: Final = 65_535
+_ADVMSS_MIN: Final = 256
+_ENTRIES: Final = 4096  # a flood of messages must not fill memory
+_S: Final = 1_000_000_000
+
+
+@final
+class Learned:
+    """What a router said of the way to a destination. `expires_ns` is when it is forgotten."""
+
+    def __init__(self, mtu: i64, expires_ns: i64) -> None:
+        self.mtu: i64 = mtu
+        self.expires_ns: i64 = expires_ns
+
+
+def of_route(route: Route) -> i64:
+    """The MTU of a route without what was learned."""
+    return route.mtu if route.mtu > 0 else route.device.mtu
+
+
+def learned(ip: Ip, dst: int) -> Learned | None:
+    """What is known of the path to `dst`."""
+    if ip.path_mtu_changes == 0:
+        return None
+    found = ip.path_mtus.get(dst)
+    if found is None:
+        return None
+    assert isinstance(found, Learned), "only this file puts something there"
+    if found.expires_ns <= ip.scheduler.now_ns:
+        del ip.path_mtus[dst]
+        return None
+    return found
+
+
+def mtu(ip: Ip, route: Route, dst: int) -> i64:
+    """The largest packet that goes to `dst` by `route` whole, as far as is known."""
+    largest: i64 = of_route(route)
+    if ip.path_mtu_changes != 0 and not route.mtu_locked:
+        found = learned(ip, dst)
+        if found is not None and found.mtu < largest:
+            return found.mtu
+    return largest
+
+
+def note(ip: Ip, route: Route, dst: int, said: i64) -> None:
+    """A router said that packets to `dst` of more than `said` bytes do not pass. What is less than
+    net.ipv4.route.min_pmtu is not believed, and a route whose MTU is locked stays as it is.
+    """
+    if route.mtu_locked:
+        return
+    now: i64 = mtu(ip, route, dst)
+    if said >= now:
+        return
+    said = max(said, min(now, ip.route_min_pmtu))
+    if len(ip.path_mtus) >= _ENTRIES and dst not in ip.path_mtus:
+        ip.path_mtus.clear()
+    ip.path_mtus[dst] = Learned(said, ip.scheduler.now_ns + ip.route_mtu_expires * _S)
+    ip.path_mtu_changes += 1
+
+
+def advertised_mss(ip: Ip, route: Route, dst: int) -> i64:
+    """RFC 9293 (3.7.1): the MSS that our SYN tells, by the route's `advmss` or the path's MTU."""
+    if route.advmss > 0:
+        return min(route.advmss, _PACKET_MAX - _HEADERS_BYTES)
+    return max(min(mtu(ip, route, dst), _PACKET_MAX) - _HEADERS_BYTES, _ADVMSS_MIN)
