@@ -301,16 +301,14 @@ def resend_lost(tcb: Tcb) -> None:
 
 def resend_larger(tcb: Tcb) -> None:
     """The MSS became smaller: what is larger was lost, by size and not by congestion, so cwnd stays."""
-    found = False
     at: i64 = tcb.sent_head
     while at < len(tcb.sent):
         record = tcb.sent[at]
         if len(record.payload) - record.acked > tcb.mss and record.mss > tcb.mss and not record.marks & SACKED:
             if not record.marks & LOST or record.marks & RETRANSMITTED:
-                found = True
                 scoreboard.mark_lost(tcb, record)
         at += 1
-    if found:
+    if tcb.lost_out > 0:
         resend_uncongested(tcb)
 
 
