@@ -1,6 +1,6 @@
 """Write the summary in conformance.md from the tables in rfc/: `python docs/make_conformance.py`.
 
-Each file rfc/rfcNNNN.md has a title, `# RFC NNNN: ...`, and tables whose rows are | section | level | what | shown by |.
+Each file rfc/rfcNNNN.md has a title, `# RFC NNNN: ...`, and tables of rows: | section | level | what | shown by |.
 "Shown by" names tests and scripts in backticks, or begins with "left out: " and gives the reason.
 """
 

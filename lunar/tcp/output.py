@@ -16,7 +16,19 @@ from lunar.net import ip_output, path_mtu
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, ecn, mtu_probe, rate, records, retransmit_timer, sack_report, send_marks, timers, urgent, window
+from lunar.tcp import (
+    chronograph,
+    ecn,
+    mtu_probe,
+    rate,
+    records,
+    retransmit_timer,
+    sack_report,
+    send_marks,
+    timers,
+    urgent,
+    window,
+)
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.marks import Marks
