@@ -190,6 +190,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_syn_linear_timeouts": _tcp("tcp_syn_linear_timeouts", 0, 127),
     "net.ipv4.tcp_syn_retries": _tcp("tcp_syn_retries", 1, 127),
     "net.ipv4.tcp_synack_retries": _tcp("tcp_synack_retries", 0, 255),
+    "net.ipv4.tcp_thin_linear_timeouts": _tcp("tcp_thin_linear_timeouts", 0, 1),
     "net.ipv4.tcp_timestamps": _tcp("tcp_timestamps", 0, 2),
     "net.ipv4.tcp_tso_rtt_log": _tcp("tcp_tso_rtt_log", 0, 255),
     "net.ipv4.tcp_tso_win_divisor": _tcp("tcp_tso_win_divisor", 0, _INT_MAX),

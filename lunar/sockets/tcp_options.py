@@ -27,6 +27,7 @@ TCP_INFO: Final = 11
 TCP_SYNCNT: Final = 7
 TCP_QUICKACK: Final = 12
 TCP_CONGESTION: Final = 13
+TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 TCP_USER_TIMEOUT: Final = 18
 TCP_NOTSENT_LOWAT: Final = 25
 TCP_FASTOPEN: Final = 23
@@ -70,6 +71,10 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         sock.set_quickack(value != 0)
     elif name == TCP_CONGESTION:
         return set_congestion(sock, value.to_bytes(4, "little", signed=True))
+    elif name == TCP_THIN_LINEAR_TIMEOUTS:
+        if value not in (0, 1):
+            return -errno.EINVAL
+        sock.thin_linear = value != 0
     elif name == TCP_USER_TIMEOUT:
         if value < 0:
             return -errno.EINVAL
@@ -149,6 +154,8 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = int(not sock.pingpong)
     elif name == TCP_CONGESTION:
         found = int.from_bytes(_congestion_name(sock)[:4], "little", signed=True)
+    elif name == TCP_THIN_LINEAR_TIMEOUTS:
+        found = int(sock.thin_linear)
     elif name == TCP_USER_TIMEOUT:
         found = sock.user_timeout_ns // _NS_PER_MS
     elif name == TCP_SYNCNT:

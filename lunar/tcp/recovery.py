@@ -57,6 +57,9 @@ def alert(tcb: Tcb, news: News) -> i64:
         return _in_recovery(tcb, news)
     if state == LOSS:
         todo: i64 = _in_loss(tcb, news)
+        if tcb.ca_state != LOSS and tcb.rto_began_ns >= 0:
+            tcb.total_rto_time_ns += tcb.scheduler.now_ns - tcb.rto_began_ns
+            tcb.rto_began_ns = -1
         _find_lost(tcb, news)
         # Go on only if the timeout is undone; or if a retransmission is lost as well, for which cwnd goes down again.
         if tcb.ca_state != OPEN and not news.lost_again:

@@ -48,6 +48,11 @@ def sample(tcb: Tcb, rtt_ns: i64) -> None:
                 tcb.rttvar_ns -= (tcb.rttvar_ns - tcb.mdev_max_ns) >> 2
             tcb.rtt_seq = tcb.snd_nxt
             tcb.mdev_max_ns = tcb.rto_min_ns
+    begin_again(tcb)
+
+
+def begin_again(tcb: Tcb) -> None:
+    """Compute the RTO from what was measured, without a backoff."""
     tcb.rto_ns = min(tcb.srtt_ns + tcb.rttvar_ns, RTO_MAX_NS)
     tcb.backoff = 0
 

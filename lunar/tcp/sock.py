@@ -377,6 +377,7 @@ class TcpSock(Tcb):
         child.keepidle_ns = self.keepidle_ns
         child.keepintvl_ns = self.keepintvl_ns
         child.keepcnt = self.keepcnt
+        child.thin_linear = self.thin_linear
         child.user_timeout_ns = self.user_timeout_ns
         child.notsent_lowat = self.notsent_lowat
         child.max_pacing_rate = self.max_pacing_rate

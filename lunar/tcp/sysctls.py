@@ -49,6 +49,7 @@ class Sysctls:
         self.tcp_early_retrans: i64 = 3
         self.tcp_frto: i64 = 2
         self.tcp_rto_min_us: i64 = 200_000
+        self.tcp_thin_linear_timeouts: i64 = 0
         # Opening. `tcp_fastopen_key` has 16 bytes, or 32 for two keys; b"" until one is needed (fast_open.py).
         self.tcp_fastopen: i64 = 1
         self.tcp_fastopen_key: bytes = b""

@@ -173,6 +173,7 @@ class Tcb(Sock):
         # Options.
         self.nodelay: bool = False
         self.cork: bool = False
+        self.thin_linear: bool = False  # TCP_THIN_LINEAR_TIMEOUTS
         self.tells_inq: bool = False  # TCP_INQ: recvmsg tells how much is left
         # What we offer in our SYN, and then what both ends have (`timestamps`, below, is a third).
         self.sack_ok: bool = False  # SACK, RFC 2018
@@ -375,6 +376,7 @@ class Tcb(Sock):
         self.total_rto: i64 = 0  # timeouts
         self.total_rto_recoveries: i64 = 0  # of which the peer answered again
         self.total_rto_time_ns: i64 = 0  # how long those took
+        self.rto_began_ns: i64 = -1  # when the first of a row of timeouts came, -1 without
         self.marks: Marks | None = None  # None while the program wants to know of no byte
         self.chrono: i64 = 0  # what keeps it from sending (chronograph.py), since when, and for how long before
         self.chrono_since_ns: i64 = 0

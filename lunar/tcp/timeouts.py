@@ -25,10 +25,12 @@ from lunar.tcp import (
     scoreboard,
     timers,
 )
+from lunar.tcp.congestion.control import INFINITE_SSTHRESH
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000
+_THIN_RETRIES: Final = 6  # TCP_THIN_LINEAR_RETRIES
 
 
 def fired(tcb: Tcb, kind: i64) -> None:
@@ -105,6 +107,10 @@ def _retransmit(tcb: Tcb) -> None:
     tcb.ip.counters.tcp_timeouts += 1
     if tcb.fast_open is not None:
         fast_open.timed_out(tcb, False)
+    if tcb.retransmits == 0:
+        tcb.total_rto_recoveries += 1
+        tcb.rto_began_ns = now
+    tcb.total_rto += 1
     if tcb.retransmits == 0 and not handshake:
         tcb.retransmit_began_ns = now
     if not handshake:
@@ -127,9 +133,20 @@ def _retransmit(tcb: Tcb) -> None:
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     # ip-sysctl, tcp_syn_linear_timeouts: the first intervals between SYNs do not grow.
-    if tcb.state != SYN_SENT or tcb.retransmits > tcb.tables.sysctls.tcp_syn_linear_timeouts:
+    if not handshake and _is_thin(tcb):
+        rtt.begin_again(tcb)
+    elif tcb.state != SYN_SENT or tcb.retransmits > tcb.tables.sysctls.tcp_syn_linear_timeouts:
         rtt.back_off(tcb)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, now + probes.clamped_rto(tcb))
+
+
+def _is_thin(tcb: Tcb) -> bool:
+    """ip-sysctl, tcp_thin_linear_timeouts: a stream of few segments, where no duplicates can tell of a loss, does not
+    back off at first; unless it is thin only because it has just begun.
+    """
+    if not tcb.thin_linear and tcb.tables.sysctls.tcp_thin_linear_timeouts == 0:
+        return False
+    return tcb.packets_out < 4 and tcb.ssthresh < INFINITE_SSTHRESH and tcb.retransmits <= _THIN_RETRIES
 
 
 def _count_failure(tcb: Tcb) -> None:

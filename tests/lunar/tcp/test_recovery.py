@@ -370,3 +370,55 @@ def test_lowered_device_mtu_makes_segments_smaller() -> None:
     t.sends(at=ms(1000), seq=D + 960, size=500)
     t.gets(at=ms(1100), ack=D + MSS)
     assert t.sock.in_flight() == 0 and t.live_events() == 0
+
+
+def thin() -> Scenario:
+    """One segment in flight at 1 s, on a connection that has had a timeout; RTO 300 ms."""
+    t = established()
+    t.sock.ssthresh = 10
+    t.run(s(1))
+    t.write(b"abc")
+    t.sends(at=s(1))
+    return t
+
+
+def test_thin_stream_does_not_back_off_where_it_is_asked_to() -> None:
+    t = thin()
+    t.sysctls.tcp_thin_linear_timeouts = 1
+    for number in range(1, 8):
+        t.sends(at=s(1) + number * ms(300), data=b"abc")
+    t.sends(at=s(1) + 7 * ms(300) + ms(600), data=b"abc")  # after six it does
+
+
+def test_option_makes_one_stream_thin() -> None:
+    t = thin()
+    t.sock.thin_linear = True
+    for number in range(1, 4):
+        t.sends(at=s(1) + number * ms(300), data=b"abc")
+
+
+def test_thick_stream_backs_off() -> None:
+    t = in_flight(10)
+    t.sysctls.tcp_thin_linear_timeouts = 1
+    t.sends(at=ms(300), seq=D)
+    t.sends(at=ms(900), seq=D)
+
+
+def test_timeouts_are_counted_with_their_time() -> None:
+    t = in_flight(10)
+    t.sends(at=ms(300), seq=D)
+    t.sends(at=ms(900), seq=D)
+    t.gets(at=ms(1000), ack=D + 10 * MSS)
+    t.gets(at=ms(1100), ack=D + 11 * MSS)
+    info = t.sock.info()
+    assert (info.total_rto, info.total_rto_recoveries) == (2, 1)
+    assert info.total_rto_time_ns == ms(1100 - 300)
+
+
+def test_variance_term_has_a_floor_that_can_be_set() -> None:
+    t = Scenario()
+    t.sysctls.tcp_rto_min_us = 50_000
+    t.connect()
+    t.start = ms(10)
+    t.gets(at=0, seq=REMOTE, ack=LOCAL + 1, flags=0x12, mss=1460)
+    assert t.sock.info().rto_ns == ms(10 + 50)
