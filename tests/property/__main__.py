@@ -83,7 +83,7 @@ def main() -> int:
 
 def _one(arguments: argparse.Namespace) -> int:
     without = tuple(filter(None, arguments.without.split(",")))
-    if unknown := [name for name in without if name not in plans.FEATURES]:
+    if unknown := [name for name in without if name not in plans.FEATURES and name not in plans.SYSCTLS]:
         print(f"no such feature: {', '.join(unknown)}; there are {', '.join(plans.FEATURES)}")
         return 2
     plan = plans.draw(arguments.case, without)

@@ -175,8 +175,8 @@ class WireWatch:
             self.offered_scale = max(frame.window_scale, 0)
             self.highest = frame.seq + 1
         sock = self.sock
-        if sock is None:
-            return
+        if sock is None or sock.state == CLOSED:
+            return  # an old SYN may have begun a connection of its own
         if flags & ACK and not flags & SYN:
             edge = unwrap(frame.ack, self.offered) if self.offered >= 0 else frame.ack
             edge += frame.window << sock.rcv_wscale

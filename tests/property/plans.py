@@ -156,6 +156,7 @@ def draw(number: int, without: Iterable[str] = ()) -> SimpleNamespace:
     for name, feature in FEATURES.items():
         value = feature.plain if name in without else feature.draw(random.Random(f"{number}/{name}"))
         setattr(plan, name, value)
+    plan.sysctls = tuple({name: v for name, v in values.items() if name not in without} for values in plan.sysctls)
     if plan.ends == ("wait", "wait"):
         plan.ends = ("half", "wait")  # somebody must be the first
     if not set(plan.ends) <= {"half", "wait"}:
@@ -179,10 +180,11 @@ def _bounded(call: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def not_plain(plan: SimpleNamespace) -> list[str]:
-    """The features that this plan has."""
-    return [name for name, feature in FEATURES.items() if getattr(plan, name) != feature.plain]
+    """What can be taken out of this plan: features, and parameters of one host or both."""
+    features = [name for name, feature in FEATURES.items() if getattr(plan, name) != feature.plain]
+    return features + [name for name in SYSCTLS if any(name in values for values in plan.sysctls)]
 
 
 def describe(plan: SimpleNamespace) -> str:
     """All that is not plain, for a person."""
-    return ", ".join(f"{name}={getattr(plan, name)!r}" for name in not_plain(plan))
+    return ", ".join(f"{name}={getattr(plan, name)!r}" for name in not_plain(plan) if name in FEATURES)

@@ -141,7 +141,8 @@ class World:
         sock.oob_inline = plan.urgent[1 - side] > 0  # the urgent byte stays where it is written
         if plan.keepalive_ns[side]:
             sock.keepalive = True
-            sock.keepidle_ns = sock.keepintvl_ns = plan.keepalive_ns[side]
+            sock.keepidle_ns = plan.keepalive_ns[side]
+            sock.keepintvl_ns = max(plan.keepalive_ns[side], 5_000_000_000)  # nine of them outlast any outage
 
     def _open(self) -> None:
         listening = self.listening = self._socket(1)
