@@ -31,7 +31,8 @@ def expand(tcb: Tcb) -> None:
     while rounded < segment:
         rounded <<= 1
     segments: i64 = max(INITIAL_WINDOW, tcb.cwnd)
-    wanted: i64 = min(2 * segments * (rounded + _DESCRIPTOR_BYTES), tcb.tables.sysctls.tcp_wmem_max)
+    factor: i64 = tcb.congestion.send_buffer_factor(tcb)
+    wanted: i64 = min(factor * segments * (rounded + _DESCRIPTOR_BYTES), tcb.tables.sysctls.tcp_wmem_max)
     tcb.sndbuf = max(tcb.sndbuf, wanted)
 
 

@@ -92,18 +92,18 @@ class Vegas(Reno):
         if tcb.cwnd < tcb.ssthresh:
             if queued > GAMMA:
                 # The path is full: go down to what it delivers without a queue, and no more slow start.
-                window = min(window, window * base // rtt + 1)
-                tcb.set_ssthresh(min(tcb.ssthresh, window - 1))
-                tcb.set_cwnd(max(window, 2))
+                window = max(min(window, window * base // rtt + 1), 2)
+                tcb.set_ssthresh(max(min(tcb.ssthresh, window - 1), 2))
+                tcb.set_cwnd(window)
             else:
                 cwnd.slow_start(tcb, acked)
             return
         if queued > BETA:
-            window -= 1
-            tcb.set_ssthresh(min(tcb.ssthresh, window - 1))
+            window = max(window - 1, 2)
+            tcb.set_ssthresh(max(min(tcb.ssthresh, window - 1), 2))
         elif queued < ALPHA:
             window += 1
-        tcb.set_cwnd(max(window, 2))
+        tcb.set_cwnd(window)
         tcb.set_ssthresh(cwnd.current_ssthresh(tcb))
 
     def info(self, tcb: Tcb) -> dict[str, int]:
