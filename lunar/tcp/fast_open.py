@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, PSH, RST, SYN, TcpSegment
-from lunar.tcp import output, recovery, rtt, scoreboard, timers
+from lunar.tcp import output, receive_buffer, recovery, rtt, scoreboard, timers
 from lunar.tcp.metrics import PeerMetrics
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -42,6 +42,11 @@ _RESET_COUNTS_NS: Final = 60_000_000_000
 
 # ip-sysctl, tcp_fastopen_blackhole_timeout_sec: the pause doubles each time, up to 64 times the first.
 _PAUSE_DOUBLINGS_MAX: Final = 6
+
+# Why a client's fast open failed, as tcpi_fastopen_client_fail tells it (linux/tcp.h).
+COOKIE_UNAVAILABLE: Final = 1
+DATA_NOT_ACKED: Final = 2
+SYN_RETRANSMITTED: Final = 3
 
 # What a listener makes of a SYN.
 ORDINARY: Final = 0  # a handshake of three steps; with a cookie in its answer, if `Verdict.cookie` is not None
@@ -143,6 +148,7 @@ def begin(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
     queue = request.listener.fast
     queue.pending += 1
     tcb.ip.counters.tcp_fast_open_passive += 1
+    tcb.delivered = 0
     tcb.snd_wnd = segment.window
     tcb.max_window = segment.window
     output.update_mss(tcb)
@@ -158,6 +164,7 @@ def take_payload(tcb: Tcb, segment: TcpSegment) -> None:
     payload = segment.payload
     if payload:
         tcb.received.append(payload)
+        receive_buffer.queued(tcb, len(payload))
         tcb.rcv_nxt += len(payload)
         tcb.rcv_wup = tcb.rcv_nxt
         tcb.bytes_received += len(payload)
@@ -234,6 +241,7 @@ def acknowledged(tcb: Tcb, segment: TcpSegment) -> None:
         elif tcb.timestamps and segment.has_timestamps:
             rtt.sample_by_timestamp(tcb, segment.ts_ecr)
     handshake_over(tcb, False)
+    tcb.delivered += 1
     tcb.retransmits = 0
     if tcb.packets_out > 0:
         tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
@@ -282,6 +290,7 @@ def first_syn(tcb: Tcb, data: bytes) -> i64:
             size = min(len(data), _room(tcb, known))
         else:
             state.cookie = b""
+            state.failure = COOKIE_UNAVAILABLE
             state.experimental = known is not None and known.try_experimental == 1
     segment = output.syn(tcb)
     state.sent = state.cookie is not None
@@ -330,12 +339,15 @@ def take_syn_ack(tcb: Tcb, segment: TcpSegment) -> bool:
         try_experimental = 2 if state.experimental else 1
     remember(tcb, segment.mss, given, segment.fast_open_experimental, lost, try_experimental)
     if unanswered > 0:
+        state.failure = SYN_RETRANSMITTED if tcb.total_retrans > 0 else DATA_NOT_ACKED
         tcb.ip.counters.tcp_fast_open_active_fail += 1
         _send_again(tcb)
         return True
     tcb.syn_data_acked = state.data
     if state.data:
         tcb.ip.counters.tcp_fast_open_active += 1
+        if tcb.delivered > 1:
+            tcb.delivered -= 1  # SYN and data were one segment
     return False
 
 

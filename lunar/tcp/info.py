@@ -18,6 +18,7 @@ from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, Tcb
 OPT_TIMESTAMPS: Final = 1
 OPT_SACK: Final = 2
 OPT_WSCALE: Final = 4
+OPT_SYN_DATA: Final = 32
 
 _US: Final = 1_000  # nanoseconds in the unit of most of the structure's times
 _MS: Final = 1_000_000
@@ -41,6 +42,8 @@ class TcpInfo:
         self.probes: int = int(tcb.probes_out)
         self.backoff: int = int(tcb.backoff)
         self.options: int = int(_options(tcb))
+        fast = tcb.fast_open
+        self.fast_open_failure: int = 0 if fast is None else int(fast.failure)
         self.snd_wscale: int = int(tcb.snd_wscale)
         self.rcv_wscale: int = int(tcb.rcv_wscale)
         self.rto_ns: int = int(tcb.rto_ns)
@@ -134,6 +137,8 @@ def _options(tcb: Tcb) -> i64:
         found |= OPT_SACK
     if tcb.snd_wscale > 0 or tcb.rcv_wscale > 0:
         found |= OPT_WSCALE
+    if tcb.syn_data_acked:
+        found |= OPT_SYN_DATA
     return found
 
 
@@ -175,7 +180,7 @@ LAYOUT: Final = (
     Field("snd_wscale", 1, "snd_wscale", bits=4),
     Field("rcv_wscale", 1, "rcv_wscale", bits=4, ends_byte=True),
     Field("delivery_rate_app_limited", 1, "delivery_rate_app_limited", bits=1),
-    Field("fastopen_client_fail", 1, "", bits=2, ends_byte=True),
+    Field("fastopen_client_fail", 1, "fast_open_failure", bits=2, ends_byte=True),
     Field("rto", 4, "rto_ns", _US),
     Field("ato", 4, "ato_ns", _US),
     Field("snd_mss", 4, "snd_mss"),

@@ -143,6 +143,11 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             output.send_reset_for(tcb.ip, segment)
             return
         establish(tcb)
+        if flags & SYN:
+            # The second half of a simultaneous open has nothing new but its ACK.
+            sack_report.duplicate(tcb, seq, tcb.rcv_nxt)
+            tcb.ack_scheduled = True
+            tcb.ack_now = True
     elif verdict == acknowledgment.UNACCEPTABLE:
         return
     if tcb.state == FIN_WAIT_1 and tcb.snd_una == tcb.write_seq:

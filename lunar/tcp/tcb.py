@@ -125,6 +125,7 @@ class FastOpen:
         self.sent: bool = False  # the SYN had the option
         self.data: bool = False  # the SYN had data
         self.plain: bool = False  # it went again without, because a router could not pass it
+        self.failure: i64 = 0  # fast_open.COOKIE_UNAVAILABLE ...
         self.request: Request | None = None  # the server's side, until the handshake is over
         self.accepted: bool = False  # the program has it
 
