@@ -24,10 +24,6 @@ from lunar.packet import AF_INET, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, Ud
 SOCK_DGRAM: Final = 2
 MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
 
-# net.ipv4.ip_local_port_range
-PORT_FIRST: Final = 32768
-PORT_LAST: Final = 60999
-
 _LOOPBACK: Final = 0x7F00_0001
 
 
@@ -100,11 +96,12 @@ class Udp(Handler):
 
     def free_port(self) -> i64:
         """An unused port of the ephemeral range, or -1. The start is random, the search goes upwards."""
-        span: i64 = PORT_LAST - PORT_FIRST + 1
-        start: i64 = self.ip.rng.randrange(28232)
+        first: i64 = self.ip.local_port_first
+        span: i64 = self.ip.local_port_last - first + 1
+        start: i64 = self.ip.rng.randrange(int(span))
         tried: i64 = 0
         while tried < span:
-            port: i64 = PORT_FIRST + (start + tried) % span
+            port: i64 = first + (start + tried) % span
             if int(port) not in self.ports:
                 return port
             tried += 1

@@ -119,6 +119,25 @@ class Counters:
         self.tcp_listen_drops: i64 = 0
         self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp
         self.tcp_challenge_acks: i64 = 0
+        self.tcp_syn_challenge: i64 = 0  # TCPSYNChallenge: of them, those that a SYN provoked
+        self.tcp_req_q_full_do_cookies: i64 = 0  # TCPReqQFullDoCookies
+        self.tcp_req_q_full_drop: i64 = 0  # TCPReqQFullDrop
+        self.tcp_syncookies_sent: i64 = 0  # SyncookiesSent
+        self.tcp_syncookies_recv: i64 = 0  # SyncookiesRecv
+        self.tcp_syncookies_failed: i64 = 0  # SyncookiesFailed
+        self.tcp_defer_accept_drop: i64 = 0  # TCPDeferAcceptDrop
+        self.tcp_embryonic_rsts: i64 = 0  # EmbryonicRsts
+        self.tcp_tw: i64 = 0  # TW: TIME-WAIT that ended by its time
+        self.tcp_tw_recycled: i64 = 0  # TWRecycled: by a new connection
+        self.tcp_time_wait_overflow: i64 = 0  # TCPTimeWaitOverflow: above tcp_max_tw_buckets
+        self.tcp_abort_on_data: i64 = 0  # TCPAbortOnData: data for a closed socket
+        self.tcp_abort_on_close: i64 = 0  # TCPAbortOnClose: closed with unread data
+        self.tcp_abort_on_linger: i64 = 0  # TCPAbortOnLinger
+        self.tcp_abort_on_memory: i64 = 0  # TCPAbortOnMemory: above tcp_max_orphans
+        self.tcp_abort_on_timeout: i64 = 0  # TCPAbortOnTimeout
+        self.tcp_md5_not_found: i64 = 0  # TCPMD5NotFound
+        self.tcp_md5_unexpected: i64 = 0  # TCPMD5Unexpected
+        self.tcp_md5_failure: i64 = 0  # TCPMD5Failure
         self.tcp_paws_active: i64 = 0  # PAWSActive: a SYN-ACK echoes what no SYN had
         self.tcp_fast_open_active: i64 = 0  # TCPFastOpenActive: data of our SYN were taken
         self.tcp_fast_open_active_fail: i64 = 0  # TCPFastOpenActiveFail
@@ -168,6 +187,9 @@ class Ip:
         # net.ipv4.ping_group_range: who may have ping sockets (raw.py). As Linux has it at first, nobody.
         self.ping_group_first: i64 = 1
         self.ping_group_last: i64 = 0
+        # net.ipv4.ip_local_port_range: where bind(0) and connect(2) find a port.
+        self.local_port_first: i64 = 32_768
+        self.local_port_last: i64 = 60_999
         self.next_ident: i64 = 0
         self.icmp_tokens: i64 = 50  # see icmp.py
         self.icmp_stamp_ns: i64 = 0

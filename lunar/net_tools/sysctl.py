@@ -75,6 +75,17 @@ class _PingGroups(Parameter):
 
 
 @attrs.frozen
+class _PortRange(Parameter):
+    """net.ipv4.ip_local_port_range: the first is not above the last."""
+
+    def parse(self, name: str, text: str) -> list[Any]:
+        values = super().parse(name, text)
+        if values[0] > values[1]:
+            raise CommandError(f"sysctl: {name}={text.strip()}: expected the lower port first")
+        return values
+
+
+@attrs.frozen
 class _Congestion(Parameter):
     """Names of congestion controls: the default, those that programs may choose, those that there are."""
 
@@ -143,6 +154,18 @@ def _tcp_sizes(name: str) -> Parameter:
 PARAMETERS: Final[dict[str, Parameter]] = {
     "net.core.somaxconn": _tcp("somaxconn", 0, _INT_MAX),
     "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
+    "net.ipv4.ip_local_port_range": _PortRange(_of_ip, ("local_port_first", "local_port_last"), 1, 65535),
+    "net.ipv4.tcp_abort_on_overflow": _tcp("tcp_abort_on_overflow", 0, 1),
+    "net.ipv4.tcp_challenge_ack_limit": _tcp("tcp_challenge_ack_limit", 0, _INT_MAX),
+    "net.ipv4.tcp_fin_timeout": _tcp("tcp_fin_timeout", 0, _INT_MAX),
+    "net.ipv4.tcp_invalid_ratelimit": _tcp("tcp_invalid_ratelimit", 0, _INT_MAX),
+    "net.ipv4.tcp_max_orphans": _tcp("tcp_max_orphans", 0, _INT_MAX),
+    "net.ipv4.tcp_max_syn_backlog": _tcp("tcp_max_syn_backlog", 0, _INT_MAX),
+    "net.ipv4.tcp_max_tw_buckets": _tcp("tcp_max_tw_buckets", 0, _INT_MAX),
+    "net.ipv4.tcp_orphan_retries": _tcp("tcp_orphan_retries", 0, 255),
+    "net.ipv4.tcp_rfc1337": _tcp("tcp_rfc1337", 0, 1),
+    "net.ipv4.tcp_tw_reuse": _tcp("tcp_tw_reuse", 0, 2),
+    "net.ipv4.tcp_tw_reuse_delay": _tcp("tcp_tw_reuse_delay", 1, 60_000),
     "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
     "net.ipv4.ip_no_pmtu_disc": Parameter(_of_ip, ("no_pmtu_disc",), 0, 3),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
@@ -187,6 +210,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_sack": _tcp("tcp_sack", 0, 1),
     "net.ipv4.tcp_slow_start_after_idle": _tcp("tcp_slow_start_after_idle", 0, 1),
     "net.ipv4.tcp_stdurg": Parameter(_of_ip, ("tcp_stdurg",), 0, 1),
+    "net.ipv4.tcp_syncookies": _tcp("tcp_syncookies", 0, 2),
     "net.ipv4.tcp_syn_linear_timeouts": _tcp("tcp_syn_linear_timeouts", 0, 127),
     "net.ipv4.tcp_syn_retries": _tcp("tcp_syn_retries", 1, 127),
     "net.ipv4.tcp_synack_retries": _tcp("tcp_synack_retries", 0, 255),

@@ -25,6 +25,8 @@ TCP_KEEPCNT: Final = 6
 TCP_WINDOW_CLAMP: Final = 10
 TCP_INFO: Final = 11
 TCP_SYNCNT: Final = 7
+TCP_LINGER2: Final = 8
+TCP_DEFER_ACCEPT: Final = 9
 TCP_QUICKACK: Final = 12
 TCP_CONGESTION: Final = 13
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
@@ -40,6 +42,10 @@ _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
+_LINGER2_MAX_S: Final = 120  # TCP_FIN_TIMEOUT_MAX
+# Of a SYN-ACK: the first timeout, doubled each time up to the most.
+_SYN_ACK_S: Final = 1
+_SYN_ACK_MAX_S: Final = 120
 
 
 def set_integer(sock: TcpSock, name: int, value: int) -> int:
@@ -85,6 +91,10 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         if not 1 <= value <= 127:
             return -errno.EINVAL
         sock.syn_retries = value
+    elif name == TCP_LINGER2:
+        sock.linger2_s = -1 if value < 0 else min(value, _LINGER2_MAX_S)
+    elif name == TCP_DEFER_ACCEPT:
+        sock.defer_accept = _timeouts_in(value)
     elif name == TCP_FASTOPEN:
         return int(sock.set_fast_limit(value))
     elif name == TCP_FASTOPEN_CONNECT:
@@ -121,6 +131,25 @@ def set_congestion(sock: TcpSock, value: bytes) -> int:
         return -errno.EPERM
     sock.set_congestion(algorithm)
     return 0
+
+
+def _timeouts_in(seconds: int) -> int:
+    """How many timeouts of a SYN-ACK take `seconds` or more; 255 at most."""
+    count = 0
+    passed, wait = 0, _SYN_ACK_S
+    while passed < seconds and count < 255:
+        count += 1
+        passed += wait
+        wait = min(wait * 2, _SYN_ACK_MAX_S)
+    return count
+
+
+def _seconds_of(timeouts: i64) -> int:
+    passed, wait = 0, _SYN_ACK_S
+    for _ in range(int(timeouts)):
+        passed += wait
+        wait = min(wait * 2, _SYN_ACK_MAX_S)
+    return passed
 
 
 def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
@@ -160,6 +189,10 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = sock.user_timeout_ns // _NS_PER_MS
     elif name == TCP_SYNCNT:
         found = sock.syn_retries if sock.syn_retries else sock.tables.sysctls.tcp_syn_retries
+    elif name == TCP_LINGER2:
+        found = sock.linger2_s if sock.linger2_s else sock.tables.sysctls.tcp_fin_timeout
+    elif name == TCP_DEFER_ACCEPT:
+        found = _seconds_of(sock.defer_accept)
     elif name == TCP_FASTOPEN:
         found = sock.fast_limit
     elif name == TCP_FASTOPEN_CONNECT:

@@ -84,6 +84,7 @@ class Tcp(Handler):
                 if self._listener(segment) is None:
                     return
                 iss: i64 = end.reopen_iss()
+                self.ip.counters.tcp_tw_recycled += 1
                 end.end()
                 self._for_listener(segment, iss)
 

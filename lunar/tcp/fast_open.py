@@ -22,7 +22,7 @@ from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.siphash import KEY_BYTES, siphash
 from lunar.tcp.tables import Tables
-from lunar.tcp.tcb import LISTEN, LOST, RTO_INITIAL_NS, FastOpen, Sent, Tcb
+from lunar.tcp.tcb import ESTABLISHED, LISTEN, LOST, RTO_INITIAL_NS, FastOpen, Sent, Tcb
 
 if TYPE_CHECKING:
     from lunar.tcp.listen import Request
@@ -423,6 +423,13 @@ def timed_out(tcb: Tcb, expired: bool) -> None:
     if state is None or not (state.sent or state.data):
         return
     if tcb.retransmits == 2 or (tcb.retransmits < 2 and expired):
+        _pause(tcb.tables)
+
+
+def odd_reset(tcb: Tcb) -> None:
+    """A RST that is not in order, where no data has come yet: of a middlebox that fast open confuses."""
+    state = tcb.fast_open
+    if state is not None and state.sent and tcb.bytes_received == 0 and tcb.state == ESTABLISHED:
         _pause(tcb.tables)
 
 

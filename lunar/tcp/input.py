@@ -158,8 +158,12 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
                 _abort_on_data(tcb, segment)
                 return
             if not flags & FIN:
-                # Nobody will read: a small object waits for the peer's FIN, 60 s as Linux (tcp_fin_timeout).
-                time_wait.enter(tcb, FIN_WAIT_2)
+                # Nobody will read: a small object waits for the peer's FIN (tcp_fin_timeout, TCP_LINGER2).
+                if tcb.linger2_s < 0:
+                    tcb.ip.counters.tcp_abort_on_data += 1
+                    tcb.done()
+                else:
+                    time_wait.enter(tcb, FIN_WAIT_2)
                 return
     elif tcb.state == CLOSING and tcb.snd_una == tcb.write_seq:
         time_wait.enter(tcb, TIME_WAIT)
@@ -234,9 +238,10 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
             # As of a handshake without fast open: what is in the window counts.
             fast_open.handshake_over(tcb, True)
             _reset(tcb)
-        elif seq == tcb.rcv_nxt:
+        elif _is_reset_expected(tcb, seq):
             _reset(tcb)
         else:
+            fast_open.odd_reset(tcb)
             output.send_challenge_ack(tcb)
         return False
 
@@ -244,9 +249,23 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
     if flags & SYN:
         if tcb.state == SYN_RECEIVED and flags & ACK and end == tcb.rcv_nxt and seq + 1 == end:
             return True
+        tcb.ip.counters.tcp_syn_challenge += 1
         output.send_challenge_ack(tcb)
         return False
     return True
+
+
+def _is_reset_expected(tcb: Tcb, seq: i64) -> bool:
+    """RFC 5961 (3.2): the next sequence number; Linux adds what the peer may think that is.
+
+    It may know by our SACK blocks of no hole; and after its FIN it may count from before it.
+    """
+    if seq == tcb.rcv_nxt:
+        return True
+    if seq == tcb.rcv_nxt - 1 and tcb.state in (CLOSE_WAIT, LAST_ACK, CLOSING):
+        return True
+    held = tcb.out_of_order
+    return tcb.sack_ok and len(held) > 0 and seq == held[-1].end_seq
 
 
 def _reordered_ack(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
@@ -280,6 +299,7 @@ def _reset(tcb: Tcb) -> None:
 
 def _abort_on_data(tcb: Tcb, segment: TcpSegment) -> None:
     """RFC 9293 (3.6.1): data for a program that does not read any more; answered as a segment for nobody is."""
+    tcb.ip.counters.tcp_abort_on_data += 1
     output.send_reset_for(tcb.ip, segment)
     tcb.fail(errno.ECONNRESET)
 

@@ -3,29 +3,26 @@
 RFC 9293 section 3.10.7.2. An entry of the SYN queue is a `Request`, a small object that is its own timer and is found
 in the table of connections; the socket is made when the handshake's ACK comes. As Linux with tcp_abort_on_overflow = 0:
 when the accept queue is full, SYNs are dropped, and so is that ACK, whose sender already thinks that it is connected.
-
-SYN cookies are not here: a SYN queue of `SYN_QUEUE_MAX` entries drops what comes above.
+The SYN queue holds `backlog` + 1 requests, too; above that SYN cookies (syn_cookies.py) answer.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import i64
 
 from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, fast_open, output, rate, rtt, window
+from lunar.tcp import ecn, fast_open, output, rate, rtt, syn_cookies, window
 from lunar.tcp import input as arrival
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Bound, Tables
-from lunar.tcp.tcb import CLOSED, NEVER_NS, RTO_INITIAL_NS, SYN_RECEIVED, Tcb
+from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, RTO_INITIAL_NS, SYN_RECEIVED, Tcb
 from weaves.scheduler import Event
-
-SYN_QUEUE_MAX: Final = 4096  # net.ipv4.tcp_max_syn_backlog of a machine with much memory
 
 
 @final
@@ -36,6 +33,8 @@ class Listener:
         self.tcb: Tcb = tcb
         self.backlog: i64 = 0
         self.requests: dict[int, Request] = {}  # by serial, in the order of their SYNs
+        self.young: i64 = 0  # of them, those whose SYN-ACK was sent once
+        self.last_cookie_ns: i64 = NEVER_NS  # when a SYN cookie was sent
         self.next_serial: i64 = 0
         self.accept_queue: deque[Tcb] = deque()
         self.fast: fast_open.FastQueue = fast_open.FastQueue()
@@ -85,6 +84,9 @@ class Request(Event):
         self.rcv_wscale: i64 = window.scale(tcb) if self.scaled else 0
         self.rcv_wnd: i64 = window.initial(tcb, path_mss - (12 if self.timestamps else 0), self.rcv_wscale)
         self.retransmits: i64 = 0
+        self.timeouts: i64 = 0
+        self.acked: bool = False  # an ACK came, which did not make a connection
+        self.by_cookie: bool = False  # a SYN cookie: nothing is kept
         self.timeout_ns: i64 = RTO_INITIAL_NS
         self.sent_ns: i64 = 0
         self.last_answer_ns: i64 = NEVER_NS
@@ -96,6 +98,7 @@ class Request(Event):
         """Enter the queue and answer the SYN."""
         scheduler = self.tables.ip.scheduler
         self.listener.requests[int(self.serial)] = self
+        self.listener.young += 1
         self.tables.add(self.local_addr, self.local_port, self.remote_addr, self.remote_port, self)
         self.sent_ns = scheduler.now_ns
         self.send_syn_ack()
@@ -105,23 +108,51 @@ class Request(Event):
         """Leave the queue; the table of connections too, unless a socket has taken the place."""
         if self.queued:
             self.tables.ip.scheduler.cancel(self)
-        self.listener.requests.pop(int(self.serial), None)
+        if self.listener.requests.pop(int(self.serial), None) is not None and self.timeouts == 0:
+            self.listener.young -= 1
         if self.tables.find(self.local_addr, self.local_port, self.remote_addr, self.remote_port) is self:
             self.tables.remove(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
 
     def fire(self) -> None:
-        """Nothing came: send the SYN-ACK again, or forget it."""
-        if self.retransmits >= self.tables.sysctls.tcp_synack_retries:
-            self.tables.ip.counters.tcp_attempt_fails += 1
+        """Nothing came: send the SYN-ACK again, or forget it. With TCP_DEFER_ACCEPT it waits for data, in silence."""
+        listener = self.listener
+        ip = self.tables.ip
+        limit: i64 = self._retries()
+        deferred: i64 = listener.tcb.defer_accept
+        expired = self.timeouts >= limit
+        again = True
+        if deferred > 0 and self.acked:
+            expired = expired and self.timeouts >= deferred
+            again = self.timeouts >= deferred - 1  # the last chance to get data or another ACK
+        if expired:
+            ip.counters.tcp_attempt_fails += 1
             self.drop()
             return
-        self.retransmits += 1
-        self.tables.ip.counters.tcp_retrans_segs += 1
-        self.tables.ip.counters.tcp_timeouts += 1
-        self.send_syn_ack()
+        if self.timeouts == 0:
+            listener.young -= 1
+        self.timeouts += 1
+        if again:
+            self.retransmits += 1
+            ip.counters.tcp_retrans_segs += 1
+            ip.counters.tcp_timeouts += 1
+            self.send_syn_ack()
         self.timeout_ns = min(self.timeout_ns << 1, RTO_MAX_NS)
-        scheduler = self.tables.ip.scheduler
-        scheduler.post(self, self.tables.ip.lane, scheduler.now_ns + self.timeout_ns)
+        ip.scheduler.post(self, ip.lane, ip.scheduler.now_ns + self.timeout_ns)
+
+    def _retries(self) -> i64:
+        """tcp_synack_retries, or TCP_SYNCNT of the listener; fewer when old requests fill more than half of the queue.
+
+        As Linux: it should have room for young ones.
+        """
+        tcb = self.listener.tcb
+        limit: i64 = tcb.syn_retries if tcb.syn_retries > 0 else self.tables.sysctls.tcp_synack_retries
+        count: i64 = len(self.listener.requests)
+        if count << 1 > max(8, self.listener.backlog):
+            young: i64 = self.listener.young << 1
+            while limit > 2 and count >= young:
+                limit -= 1
+                young <<= 1
+        return limit
 
     def send_syn_ack(self) -> None:
         ip = self.tables.ip
@@ -139,7 +170,10 @@ class Request(Event):
             ecn.mark_syn_ack(tcb, segment)
         if self.timestamps:
             segment.has_timestamps = True
-            segment.ts_val = (ip.scheduler.now_ns // 1_000_000 + self.ts_offset) & 0xFFFF_FFFF
+            ticks: i64 = ip.scheduler.now_ns // 1_000_000
+            if self.by_cookie:
+                ticks = syn_cookies.stamp(ticks, self.syn.window_scale if self.scaled else -1, self.sack_ok)
+            segment.ts_val = (ticks + self.ts_offset) & 0xFFFF_FFFF
             segment.ts_ecr = self.ts_recent
         segment.fast_open = self.cookie
         segment.fast_open_experimental = self.syn.fast_open_experimental
@@ -159,26 +193,39 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
     if flags & RST:
         return
     if flags & ACK:
-        output.send_reset_for(tables.ip, segment)
+        if flags & SYN or not _take_cookie(listener, segment):
+            output.send_reset_for(tables.ip, segment)
         return
     if not flags & SYN or flags & FIN:
         return
     if not tables.ip.has_address(segment.dst):
         return  # RFC 1122 (4.2.3.10): no connection with a broadcast address
     counters = tables.ip.counters
+    sysctls = tables.sysctls
+    with_cookie = False
+    if iss < 0 and (sysctls.tcp_syncookies == 2 or len(listener.requests) > listener.backlog):
+        if sysctls.tcp_syncookies == 0:
+            counters.tcp_req_q_full_drop += 1
+            counters.tcp_listen_drops += 1
+            return
+        counters.tcp_req_q_full_do_cookies += 1
+        with_cookie = True
     if listener.is_full():
         counters.tcp_listen_overflows += 1
         counters.tcp_listen_drops += 1
         return
     route = ip_output.route_for(tables.ip, segment.src)
-    if len(listener.requests) >= SYN_QUEUE_MAX or route is None:
+    if route is None or (iss < 0 and sysctls.tcp_syncookies == 0 and _is_reserved(listener, segment)):
         counters.tcp_listen_drops += 1
         return
-    if iss < 0:
-        iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
     mss: i64 = path_mtu.advertised_mss(tables.ip, route, segment.src)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
+    if with_cookie:
+        _answer_with_cookie(listener, segment, mss)
+        return
+    if iss < 0:
+        iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
     request = Request(listener, segment, iss, mss)
     if segment.fast_open is not None or segment.payload:
         verdict = fast_open.judge(tables, listener.fast, segment)
@@ -189,13 +236,64 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
     request.start()
 
 
+def _is_reserved(listener: Listener, segment: TcpSegment) -> bool:
+    """ip-sysctl, tcp_max_syn_backlog: without SYN cookies the last quarter is for peers that were here before."""
+    most: i64 = listener.tcb.tables.sysctls.tcp_max_syn_backlog
+    if most - len(listener.requests) >= most >> 2:
+        return False
+    return listener.tcb.tables.metrics().find(segment.dst, segment.src) is None
+
+
+def _answer_with_cookie(listener: Listener, segment: TcpSegment, mss: i64) -> None:
+    """RFC 4987 (3.6): a SYN-ACK of which nothing is kept."""
+    tables = listener.tcb.tables
+    listener.last_cookie_ns = tables.ip.scheduler.now_ns
+    tables.ip.counters.tcp_syncookies_sent += 1
+    told: i64 = segment.mss if segment.mss > 0 else DEFAULT_MSS
+    request = Request(listener, segment, syn_cookies.make(tables, segment, min(told, mss)), mss)
+    request.by_cookie = True
+    if not request.timestamps:
+        # Nothing could bring them back.
+        request.scaled = False
+        request.sack_ok = False
+        request.rcv_wscale = 0
+    request.send_syn_ack()
+
+
+def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
+    """An ACK that belongs to no connection: the connection whose cookie it brings. False when it brings none."""
+    tcb = listener.tcb
+    tables = tcb.tables
+    counters = tables.ip.counters
+    if tables.sysctls.tcp_syncookies == 0:
+        return False
+    if tables.ip.scheduler.now_ns - listener.last_cookie_ns > syn_cookies.VALID_NS:
+        return False
+    mss: i64 = syn_cookies.check(tables, segment)
+    route = ip_output.route_for(tables.ip, segment.src)
+    if mss == 0 or route is None:
+        counters.tcp_syncookies_failed += 1
+        return False
+    counters.tcp_syncookies_recv += 1
+    offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
+    syn = syn_cookies.syn_of(segment, mss, (segment.ts_ecr - offset) & 0xFFFF_FFFF)
+    own: i64 = output.mss_of(route.device.mtu, tcb.family)
+    if tcb.user_mss > 0:
+        own = min(own, tcb.user_mss)
+    request = Request(listener, syn, (segment.ack - 1) & 0xFFFF_FFFF, own)
+    if listener.is_full():
+        counters.tcp_listen_overflows += 1
+        counters.tcp_listen_drops += 1
+        return True
+    _complete(request, segment)
+    return True
+
+
 def _open_fast(request: Request, segment: TcpSegment) -> None:
     """RFC 7413 (4.2.2): the program gets the connection, with the SYN's data, while the handshake goes on."""
     child = _make_socket(request)
     arrival.initialize(child)
     fast_open.begin(child, request, segment)
-    if segment.flags & FIN:
-        arrival.fin(child)
     request.listener.accept_queue.append(child)
     request.tables.ip.counters.tcp_passive_opens += 1
     request.listener.tcb.wake(POLLIN)
@@ -235,12 +333,29 @@ def receive(request: Request, segment: TcpSegment) -> None:
         output.send_reset_for(ip, segment)
         return
     listener = request.listener
+    # tcp(7), TCP_DEFER_ACCEPT: the ACK alone does not count, for so many timeouts.
+    if request.timeouts < listener.tcb.defer_accept and end == rcv_nxt and not flags & FIN:
+        request.acked = True
+        ip.counters.tcp_defer_accept_drop += 1
+        return
     if listener.is_full():
         ip.counters.tcp_listen_overflows += 1
         ip.counters.tcp_listen_drops += 1
+        if request.tables.sysctls.tcp_abort_on_overflow:
+            ip.counters.tcp_embryonic_rsts += 1
+            output.send_reset_for(ip, segment)
+            request.drop()
+        else:
+            request.acked = True
         return
     if stamped and seq <= rcv_nxt:
         request.ts_recent = segment.ts_val
+    _complete(request, segment)
+
+
+def _complete(request: Request, segment: TcpSegment) -> None:
+    """The handshake's ACK: make the socket, and let it take the segment."""
+    listener = request.listener
     child = _make_socket(request)
     _measure(child, request, segment)
     arrival.receive(child, segment)
@@ -249,13 +364,13 @@ def receive(request: Request, segment: TcpSegment) -> None:
         child.done()  # the segment was not acceptable after all
         return
     listener.accept_queue.append(child)
-    ip.counters.tcp_passive_opens += 1
+    request.tables.ip.counters.tcp_passive_opens += 1
     listener.tcb.wake(POLLIN)
 
 
 def _limited(request: Request) -> bool:
     now: i64 = request.tables.ip.scheduler.now_ns
-    if now - request.last_answer_ns < output.CHALLENGE_INTERVAL_NS:
+    if now - request.last_answer_ns < request.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
         return True
     request.last_answer_ns = now
     return False

@@ -47,9 +47,6 @@ from lunar.tcp.tcb import (
     Tcb,
 )
 
-# RFC 5961 (7) lets challenge ACKs be limited; Linux: one in 500 ms for a socket (tcp_invalid_ratelimit).
-CHALLENGE_INTERVAL_NS: Final = 500_000_000
-
 RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
 _TIMESTAMP_BYTES: Final = 12
 _MSS_MIN: Final = 48  # however small the peer's window is
@@ -232,16 +229,18 @@ def send_reset(tcb: Tcb) -> None:
 
 def send_challenge_ack(tcb: Tcb) -> None:
     """RFC 5961: ask a suspicious peer to prove that it knows the sequence numbers; limited in rate."""
-    if limited(tcb):
+    if limited(tcb) or not tcb.tables.may_challenge():
         return
     tcb.ip.counters.tcp_challenge_acks += 1
     send_ack(tcb)
 
 
 def limited(tcb: Tcb) -> bool:
-    """Whether the socket has answered an invalid segment too recently to answer another."""
+    """Whether the socket has answered an invalid segment too recently to answer another: tcp_invalid_ratelimit, by
+    which Linux breaks loops of two sides that find each other's ACKs invalid. RFC 5961 (7) allows it.
+    """
     now: i64 = tcb.scheduler.now_ns
-    if now - tcb.last_challenge_ns < CHALLENGE_INTERVAL_NS:
+    if now - tcb.last_challenge_ns < tcb.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
         return True
     tcb.last_challenge_ns = now
     return False

@@ -161,7 +161,7 @@ class TcpSock(Tcb):
                 return -errno.EADDRNOTAVAIL
             self.bound = tables.bind(local, chosen, COVERS_IPV4, self.reuse_addr, self.reuse_port, True)
             self.local_port = chosen
-        elif tables.find(local, self.local_port, addr, port) is not None:
+        elif not tables.is_free(local, self.local_port, addr, port):
             return -errno.EADDRNOTAVAIL
         self.local_addr = local
         self.remote_addr = addr
@@ -169,16 +169,23 @@ class TcpSock(Tcb):
         self.route = route
         self.error = 0
         self.progress = CONNECTING
-        self._choose_numbers(route)
+        iss: i64 = -1
+        before = tables.find(local, self.local_port, addr, port)
+        if isinstance(before, time_wait.TimeWait):
+            iss = before.reopen_iss()
+            ip.counters.tcp_tw_recycled += 1
+            before.end()
+        self._choose_numbers(route, iss)
         self.hash()
         self.set_state(SYN_SENT)
         return 0
 
-    def _choose_numbers(self, route: Route) -> None:
-        """What our SYN will say."""
+    def _choose_numbers(self, route: Route, iss: i64) -> None:
+        """What our SYN will say. `iss` -1: choose one."""
         tables = self.tables
         now: i64 = self.scheduler.now_ns
-        iss: i64 = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
+        if iss < 0:
+            iss = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
         self.iss = iss
         self.snd_una = iss
         self.acked_from = iss
@@ -406,6 +413,7 @@ class TcpSock(Tcb):
         child.oob_inline = self.oob_inline
         child.user_mss = self.user_mss
         child.syn_retries = self.syn_retries
+        child.linger2_s = self.linger2_s
         child.fastopen_no_cookie = self.fastopen_no_cookie
         child.rcvtimeo_ns = self.rcvtimeo_ns
         child.sndtimeo_ns = self.sndtimeo_ns
@@ -621,7 +629,19 @@ class TcpSock(Tcb):
         if state in (CLOSED, SYN_SENT):
             self.done()
             return
+        counters = self.ip.counters
         if unread > 0 or (self.linger_on and self.linger_s == 0):
+            if unread > 0:
+                counters.tcp_abort_on_close += 1
+            else:
+                counters.tcp_abort_on_data += 1
+            output.send_reset(self)
+            self.done()
+            return
+        self.tables.orphans += 1
+        self.is_counted_orphan = True
+        if self.tables.orphans > self.tables.sysctls.tcp_max_orphans:
+            counters.tcp_abort_on_memory += 1
             output.send_reset(self)
             self.done()
             return
@@ -630,6 +650,11 @@ class TcpSock(Tcb):
             if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
                 self._queue_fin()
         if self.state == FIN_WAIT_2:
+            if self.linger2_s < 0:
+                counters.tcp_abort_on_linger += 1
+                output.send_reset(self)
+                self.done()
+                return
             time_wait.enter(self, FIN_WAIT_2)
 
     # What a program can wait for, and see.

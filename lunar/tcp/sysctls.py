@@ -58,6 +58,20 @@ class Sysctls:
         self.tcp_syn_retries: i64 = 6
         self.tcp_syn_linear_timeouts: i64 = 4
         self.tcp_synack_retries: i64 = 5
+        self.tcp_max_syn_backlog: i64 = 4096
+        self.tcp_syncookies: i64 = 1
+        self.tcp_abort_on_overflow: i64 = 0
+        # What does not belong to a connection, or is not credible.
+        self.tcp_challenge_ack_limit: i64 = 0x7FFF_FFFF  # a second, for the host; this many is no limit
+        self.tcp_invalid_ratelimit: i64 = 500  # in milliseconds
+        self.tcp_rfc1337: i64 = 0
+        # Closing.
+        self.tcp_fin_timeout: i64 = 60  # in seconds
+        self.tcp_max_tw_buckets: i64 = 262_144
+        self.tcp_tw_reuse: i64 = 2
+        self.tcp_tw_reuse_delay: i64 = 1000  # in milliseconds
+        self.tcp_max_orphans: i64 = 131_072
+        self.tcp_orphan_retries: i64 = 0
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44
@@ -72,7 +86,6 @@ class Sysctls:
         self.tcp_keepalive_intvl: i64 = 75
         self.tcp_keepalive_probes: i64 = 9
         self.tcp_retries2: i64 = 15
-        self.tcp_orphan_retries: i64 = 0
         # The size of segments, and the search for it (output.py, mtu_probe.py); sizes in bytes, times in seconds.
         self.tcp_min_snd_mss: i64 = 48
         self.tcp_mtu_probing: i64 = 0

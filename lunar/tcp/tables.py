@@ -17,14 +17,12 @@ from lunar.tcp.metrics import Metrics
 from lunar.tcp.news import News
 from lunar.tcp.rate import Sample
 from lunar.tcp.sysctls import Sysctls
+from weaves.scheduler import Event
 
 if TYPE_CHECKING:
     from lunar.tcp.tcb import Tcb
 
-# net.ipv4.ip_local_port_range
-PORT_FIRST: Final = 32768
-PORT_LAST: Final = 60999
-_SPAN: Final = 28232
+_UNLIMITED: Final = 0x7FFF_FFFF  # of tcp_challenge_ack_limit
 
 
 @final
@@ -45,6 +43,14 @@ class Bound:
         self.reuse_port: bool = reuse_port
         self.auto: bool = auto
         self.listening: bool = False
+
+
+class Remnant(Event):
+    """What keeps the ends of a connection that is over, and may give them to another: time_wait.TimeWait."""
+
+    def may_follow(self) -> bool:
+        """Whether a new connection of this host's may take its place now."""
+        raise NotImplementedError
 
 
 @final
@@ -68,6 +74,31 @@ class Tables:
         self._isn_secret: i64 = -1
         self._timestamp_secret: i64 = -1
         self._metrics: Metrics | None = None
+        self.cookie_key: bytes = b""  # of SYN cookies
+
+        self.time_waits: i64 = 0
+        self.orphans: i64 = 0
+        # The second of the last challenge ACK, and how many more it may have.
+        self._challenge_second: i64 = -1
+        self._challenges_left: i64 = 0
+
+    def may_challenge(self) -> bool:
+        """Whether the host may send one more challenge ACK now. RFC 5961 (7); tcp_challenge_ack_limit.
+
+        Half of the limit to one and a half, at random: a fixed number would tell an attacker who sends through this
+        host of connections that are none of his (CVE-2016-5696).
+        """
+        limit: i64 = self.sysctls.tcp_challenge_ack_limit
+        if limit == _UNLIMITED:
+            return True
+        second: i64 = self.ip.scheduler.now_ns // 1_000_000_000
+        if second != self._challenge_second:
+            self._challenge_second = second
+            self._challenges_left = ((limit + 1) >> 1) + (self.ip.rng.randrange(int(limit)) if limit > 0 else 0)
+        if self._challenges_left <= 0:
+            return False
+        self._challenges_left -= 1
+        return True
 
     def metrics(self) -> Metrics:
         """What is remembered of peers."""
@@ -199,12 +230,17 @@ class Tables:
             return True
         return False
 
+    def _span(self) -> i64:
+        """How many ports ip_local_port_range has."""
+        return max(self.ip.local_port_last - self.ip.local_port_first + 1, 1)
+
     def free_port(self) -> i64:
         """A port of the ephemeral range that nobody uses, for bind(0); -1 when there is none."""
-        start: i64 = self.ip.rng.randrange(_SPAN)
+        span: i64 = self._span()
+        start: i64 = self.ip.rng.randrange(int(span))
         tried: i64 = 0
-        while tried < _SPAN:
-            port: i64 = PORT_FIRST + (start + tried) % _SPAN
+        while tried < span:
+            port: i64 = self.ip.local_port_first + (start + tried) % span
             if int(port) not in self.ports:
                 return port
             tried += 1
@@ -215,10 +251,11 @@ class Tables:
 
         Linux' way: it may be shared with connections to other peers, but not with a socket that called bind().
         """
-        start: i64 = self.ip.rng.randrange(_SPAN)
+        span: i64 = self._span()
+        start: i64 = self.ip.rng.randrange(int(span))
         tried: i64 = 0
-        while tried < _SPAN:
-            port: i64 = PORT_FIRST + (start + tried) % _SPAN
+        while tried < span:
+            port: i64 = self.ip.local_port_first + (start + tried) % span
             tried += 1
             uses = self.ports.get(int(port))
             if uses is not None:
@@ -227,10 +264,15 @@ class Tables:
                     if not other.auto:
                         shared = False
                         break
-                if not shared or self.find(local, port, remote, remote_port) is not None:
+                if not shared or not self.is_free(local, port, remote, remote_port):
                     continue
             return port
         return -1
+
+    def is_free(self, local: int, port: i64, remote: int, remote_port: i64) -> bool:
+        """Whether a connection may begin with these ends: nobody has them, or a TIME-WAIT that may be reused."""
+        end = self.find(local, port, remote, remote_port)
+        return end is None or (isinstance(end, Remnant) and end.may_follow())
 
 
 def _low(addr: int) -> i64:

@@ -163,6 +163,7 @@ class Tcb(Sock):
         self.port_locked: bool = False  # bound by the program to this port: kept until close()
         self.addr_locked: bool = False  # bound by the program to this address
         self.orphan: bool = False  # the program has closed it
+        self.is_counted_orphan: bool = False  # among tables.orphans
         self.read_shut: bool = False  # by the program, or by the peer's FIN
         self.write_shut: bool = False
         self.fin_received: bool = False
@@ -194,6 +195,8 @@ class Tcb(Sock):
         self.syn_ack_pending: bool = False  # opened fast, and our SYN-ACK is not acknowledged
         self.write_pending: bool = False  # a call waits for the handshake with data to send
         self.syn_retries: i64 = 0  # TCP_SYNCNT, 0 for the host's
+        self.defer_accept: i64 = 0  # TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK
+        self.linger2_s: i64 = 0  # TCP_LINGER2: 0 for the host's tcp_fin_timeout, negative for not at all
 
         # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.
         self.iss: i64 = 0
@@ -503,6 +506,9 @@ class Tcb(Sock):
         self.out_of_order_bytes = 0
         self.rmem_held = 0
         self.ack_scheduled = False
+        if self.is_counted_orphan:
+            self.is_counted_orphan = False
+            self.tables.orphans -= 1
         if self.orphan:
             self.received.clear()
             self.rmem = 0

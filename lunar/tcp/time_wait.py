@@ -1,8 +1,8 @@
 """TIME-WAIT, and FIN-WAIT-2 without an owner: a connection that is over but must still answer, as a small object.
 
-RFC 9293 section 3.10.7.4 and 3.6.1; RFC 6191 for when a new SYN may take the place. The object is its own timer and is
-in the table of connections in the place of the socket. RFC 1337's hazard, a RST that ends TIME-WAIT, is as on Linux
-(tcp_rfc1337 = 0): believed.
+RFC 9293 section 3.10.7.4 and 3.6.1; RFC 6191 for when a new SYN may take the place, and by it tcp_tw_reuse for when a
+connect(2) of this host may. The object is its own timer and is in the table of connections in the place of the socket.
+RFC 1337's hazard, a RST that ends TIME-WAIT, is as on Linux: believed, unless tcp_rfc1337 is set.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from lunar.net.sock import COVERS_IPV4
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
 from lunar.tcp import output
 from lunar.tcp.seq import before, unwrap
-from lunar.tcp.tables import Bound, Tables
+from lunar.tcp.tables import Bound, Remnant, Tables
 from lunar.tcp.tcb import FIN_WAIT_2, NEVER_NS, TIME_WAIT, Tcb
-from weaves.scheduler import Event
 
 # Linux: TCP_TIMEWAIT_LEN, and tcp_fin_timeout for FIN-WAIT-2. RFC 9293 says 2 MSL, which would be 240 s.
 TIME_WAIT_NS: Final = 60_000_000_000
@@ -28,7 +27,7 @@ REOPENS: Final = 1  # a SYN that starts a new connection, whose initial sequence
 
 
 @final
-class TimeWait(Event):
+class TimeWait(Remnant):
     """What is left of a connection."""
 
     def __init__(self, tcb: Tcb, substate: i64) -> None:
@@ -48,6 +47,7 @@ class TimeWait(Event):
         self.timestamps: bool = tcb.timestamps
         self.ts_offset: i64 = tcb.ts_offset
         self.ts_recent: i64 = tcb.ts_recent
+        self.ts_recent_ns: i64 = tcb.ts_recent_ns
         self.bound: Bound | None = None
         self.until_ns: i64 = 0
         self.last_answer_ns: i64 = NEVER_NS
@@ -56,16 +56,30 @@ class TimeWait(Event):
         if self.until_ns > self.tables.ip.scheduler.now_ns:
             self.tables.ip.scheduler.post(self, self.tables.ip.lane, self.until_ns)
         else:
+            self.tables.ip.counters.tcp_tw += 1
             self.end()
 
     def end(self) -> None:
         """Forget the connection."""
+        self.tables.time_waits -= 1
         if self.queued:
             self.tables.ip.scheduler.cancel(self)
         self.tables.remove(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
         if self.bound is not None:
             self.tables.release(self.bound)
             self.bound = None
+
+    def may_follow(self) -> bool:
+        """ip-sysctl, tcp_tw_reuse: 1; or 2, of addresses of loopback. The timestamps tell old segments from new ones,
+        once their clock has gone on (tcp_tw_reuse_delay).
+        """
+        sysctls = self.tables.sysctls
+        if self.substate != TIME_WAIT or not self.timestamps or sysctls.tcp_timestamps == 0:
+            return False
+        loopback = self.local_addr >> 24 == 127 or self.remote_addr >> 24 == 127
+        if sysctls.tcp_tw_reuse == 0 or (sysctls.tcp_tw_reuse == 2 and not loopback):
+            return False
+        return self.tables.ip.scheduler.now_ns - self.ts_recent_ns > sysctls.tcp_tw_reuse_delay * 1_000_000
 
     def reopen_iss(self) -> i64:
         """RFC 9293 (3.10.7.4): larger than all that the old connection used; the number is Linux'."""
@@ -74,18 +88,30 @@ class TimeWait(Event):
 
 def enter(tcb: Tcb, substate: i64) -> None:
     """Put a small object in the place of `tcb`, whose connection is thereby over."""
-    waiting = TimeWait(tcb, substate)
     tables = tcb.tables
+    if tables.time_waits >= tables.sysctls.tcp_max_tw_buckets:
+        # ip-sysctl: a simple defence. The connection is forgotten at once.
+        tables.ip.counters.tcp_time_wait_overflow += 1
+        tcb.done()
+        return
+    tables.time_waits += 1
+    waiting = TimeWait(tcb, substate)
     own = tcb.bound
     waiting.bound = tables.bind(
         tcb.local_addr, tcb.local_port, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port,
         own.auto if own is not None else False,
     )
-    waiting.until_ns = tcb.scheduler.now_ns + TIME_WAIT_NS
+    waiting.until_ns = tcb.scheduler.now_ns + (_fin_timeout(tcb) if substate == FIN_WAIT_2 else TIME_WAIT_NS)
     tables.ip.scheduler.post(waiting, tables.ip.lane, waiting.until_ns)
     tcb.hashed = False
     tables.add(tcb.local_addr, tcb.local_port, tcb.remote_addr, tcb.remote_port, waiting)
     tcb.done()
+
+
+def _fin_timeout(tcb: Tcb) -> i64:
+    """How long FIN-WAIT-2 waits for the peer's FIN: TCP_LINGER2 or tcp_fin_timeout, and three timeouts and a half."""
+    seconds: i64 = tcb.linger2_s if tcb.linger2_s > 0 else tcb.tables.sysctls.tcp_fin_timeout
+    return max(seconds * 1_000_000_000, (tcb.rto_ns << 2) - (tcb.rto_ns >> 1))
 
 
 def receive(waiting: TimeWait, segment: TcpSegment) -> i64:
@@ -117,16 +143,19 @@ def receive(waiting: TimeWait, segment: TcpSegment) -> i64:
         waiting.rcv_nxt = end
         if stamped:
             waiting.ts_recent = segment.ts_val
+            waiting.ts_recent_ns = waiting.tables.ip.scheduler.now_ns
         _restart(waiting)
         _answer(waiting, False)
         return HANDLED
 
     if not too_old and seq == waiting.rcv_nxt and (seq == end or flags & RST):
         if flags & RST:
-            waiting.end()
+            if waiting.tables.sysctls.tcp_rfc1337 == 0:
+                waiting.end()
             return HANDLED
         if stamped:
             waiting.ts_recent = segment.ts_val
+            waiting.ts_recent_ns = waiting.tables.ip.scheduler.now_ns
         _restart(waiting)
         return HANDLED
     # RFC 6191: a SYN that is certainly new, by its sequence number or its timestamp.
@@ -154,7 +183,7 @@ def _answer(waiting: TimeWait, limited: bool) -> None:
     ip = waiting.tables.ip
     now: i64 = ip.scheduler.now_ns
     if limited:
-        if now - waiting.last_answer_ns < output.CHALLENGE_INTERVAL_NS:
+        if now - waiting.last_answer_ns < waiting.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
             return
         waiting.last_answer_ns = now
     output.send_bare(
