@@ -162,7 +162,6 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_max_orphans": _tcp("tcp_max_orphans", 0, _INT_MAX),
     "net.ipv4.tcp_max_syn_backlog": _tcp("tcp_max_syn_backlog", 0, _INT_MAX),
     "net.ipv4.tcp_max_tw_buckets": _tcp("tcp_max_tw_buckets", 0, _INT_MAX),
-    "net.ipv4.tcp_orphan_retries": _tcp("tcp_orphan_retries", 0, 255),
     "net.ipv4.tcp_rfc1337": _tcp("tcp_rfc1337", 0, 1),
     "net.ipv4.tcp_tw_reuse": _tcp("tcp_tw_reuse", 0, 2),
     "net.ipv4.tcp_tw_reuse_delay": _tcp("tcp_tw_reuse_delay", 1, 60_000),

@@ -190,7 +190,7 @@ def test_what_the_stack_does_not_obey_is_refused(name: int) -> None:
     ("level", "name"),
     [
         (SOL_SOCKET, socket.SO_BINDTODEVICE), (SOL_SOCKET, socket.SO_RCVTIMEO), (SOL_SOCKET, socket.SO_RCVLOWAT),
-        (IPPROTO_IP, socket.IP_HDRINCL), (IPPROTO_IP, socket.IP_MULTICAST_TTL), (IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),
+        (IPPROTO_IP, socket.IP_HDRINCL), (IPPROTO_IP, socket.IP_MULTICAST_TTL),
         (IPPROTO_TCP, socket.TCP_INFO),
     ],
 )  # fmt: skip
