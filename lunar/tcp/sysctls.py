@@ -71,6 +71,7 @@ class Sysctls:
         self.tcp_tw_reuse: i64 = 2
         self.tcp_tw_reuse_delay: i64 = 1000  # in milliseconds
         self.tcp_max_orphans: i64 = 131_072
+        self.tcp_orphan_retries: i64 = 0
         # Acknowledgments for data that is out of order, gathered (delayed_ack.py).
         self.tcp_comp_sack_delay_ns: i64 = 1_000_000
         self.tcp_comp_sack_nr: i64 = 44
