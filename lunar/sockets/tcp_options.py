@@ -11,7 +11,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import fast_open, probes
+from lunar.packet import AF_INET, AF_INET6
+from lunar.tcp import fast_open, md5, probes
 from lunar.tcp.congestion import registry
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
@@ -28,6 +29,8 @@ TCP_SYNCNT: Final = 7
 TCP_LINGER2: Final = 8
 TCP_DEFER_ACCEPT: Final = 9
 TCP_QUICKACK: Final = 12
+TCP_MD5SIG: Final = 14
+TCP_MD5SIG_EXT: Final = 32
 TCP_CONGESTION: Final = 13
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 TCP_USER_TIMEOUT: Final = 18
@@ -43,6 +46,8 @@ _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _LINGER2_MAX_S: Final = 120  # TCP_FIN_TIMEOUT_MAX
+_MD5SIG_BYTES: Final = 216
+_MD5SIG_FLAG_PREFIX: Final = 1
 # Of a SYN-ACK: the first timeout, doubled each time up to the most.
 _SYN_ACK_S: Final = 1
 _SYN_ACK_MAX_S: Final = 120
@@ -133,6 +138,30 @@ def set_congestion(sock: TcpSock, value: bytes) -> int:
     return 0
 
 
+def _set_md5(sock: TcpSock, name: int, value: bytes) -> int:
+    """A `struct tcp_md5sig` (linux/tcp.h): the peer's address, flags, prefix, the key's length, and the key."""
+    if len(value) < _MD5SIG_BYTES:
+        return -errno.EINVAL
+    family = int.from_bytes(value[:2], "little")
+    addr = int.from_bytes(value[4:8], "big")
+    if family == AF_INET6 and sock.domain == AF_INET6:
+        addr = int.from_bytes(value[8:24], "big")
+        if addr >> 32 != 0xFFFF:
+            return -errno.EINVAL  # there are no IPv6 peers
+        addr &= 0xFFFF_FFFF
+    elif family != AF_INET:
+        return -errno.EINVAL
+    flags, prefix, size = value[128], value[129], int.from_bytes(value[130:132], "little")
+    if name == TCP_MD5SIG_EXT and flags & _MD5SIG_FLAG_PREFIX:
+        if family == AF_INET6:
+            prefix -= 96
+    else:
+        prefix = 32
+    if size > md5.KEY_MAX:
+        return -errno.EINVAL
+    return int(sock.set_md5_key(addr, prefix, value[136 : 136 + size]))
+
+
 def _timeouts_in(seconds: int) -> int:
     """How many timeouts of a SYN-ACK take `seconds` or more; 255 at most."""
     count = 0
@@ -156,6 +185,8 @@ def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
     """Set an option whose value is bytes or a structure. 0 or -errno; None for another option."""
     if name == TCP_CONGESTION:
         return set_congestion(sock, value)
+    if name == TCP_MD5SIG or name == TCP_MD5SIG_EXT:
+        return _set_md5(sock, name, value)
     if name == TCP_FASTOPEN_KEY:
         return int(sock.set_fast_keys(value))
     return None

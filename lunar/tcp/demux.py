@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.packet import IcmpMessage, Packet, TcpSegment
-from lunar.tcp import fast_open, listen, output, recovery, time_wait
+from lunar.tcp import fast_open, listen, md5, output, recovery, time_wait
 from lunar.tcp import input as arrival
 from lunar.tcp.congestion import registry
 from lunar.tcp.seq import unwrap
@@ -54,6 +54,8 @@ class Tcp(Handler):
         if not isinstance(packet, TcpSegment):
             counters.tcp_in_errs += 1
             return
+        if (packet.md5 is not None or self.tables.md5_used) and not self._is_signed_well(packet):
+            return
         last = self._last
         if (
             last is not None
@@ -72,6 +74,18 @@ class Tcp(Handler):
                 self._for_connection(end, packet)
                 return
         self._for_listener(packet, -1)
+
+    def _is_signed_well(self, segment: TcpSegment) -> bool:
+        """RFC 2385, as its sender's key for this connection, or for who listens, asks."""
+        end = self.tables.find(segment.dst, segment.dport, segment.src, segment.sport)
+        key = b""
+        if isinstance(end, (TcpSock, listen.Request, time_wait.TimeWait)):
+            key = end.md5_key
+        else:
+            sock = self._listener(segment)
+            if sock is not None:
+                key = md5.find(sock.md5_keys, segment.src)
+        return md5.accepts(self.ip.counters, key, segment)
 
     def _for_connection(self, end: object, segment: TcpSegment) -> None:
         if isinstance(end, TcpSock):

@@ -136,11 +136,11 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
                 tcb.set_state(ESTABLISHED)
                 tcb.pending_wake |= POLLOUT
         elif tcb.state == SYN_RECEIVED:
-            output.send_reset_for(tcb.ip, segment)
+            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
     elif tcb.state == SYN_RECEIVED:
         if verdict != acknowledgment.TAKEN or tcb.snd_una <= tcb.iss:
-            output.send_reset_for(tcb.ip, segment)
+            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
         establish(tcb)
         if flags & SYN:
@@ -356,7 +356,7 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
         ack: i64 = unwrap(segment.ack, tcb.snd_nxt)
         if ack <= tcb.iss or ack > tcb.snd_nxt:
             if not flags & RST:
-                output.send_reset_for(tcb.ip, segment)
+                output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             if tcb.retransmits == 0 and tcb.retransmit_timer.at_ns != 0:
                 # Linux: a connection of the past is in the way there, and the RST has ended it. Try again at once.
                 tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + _SOON_NS)
@@ -365,7 +365,7 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
         if segment.has_timestamps and segment.ts_ecr != 0 and _never_sent(tcb, segment.ts_ecr):
             tcb.ip.counters.tcp_paws_active += 1
             if not flags & RST:
-                output.send_reset_for(tcb.ip, segment)
+                output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
     # Second, the RST bit.
     if flags & RST:

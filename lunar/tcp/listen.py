@@ -16,7 +16,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, fast_open, output, rate, rtt, syn_cookies, window
+from lunar.tcp import ecn, fast_open, md5, output, rate, rtt, syn_cookies, window
 from lunar.tcp import input as arrival
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -86,6 +86,7 @@ class Request(Event):
         self.retransmits: i64 = 0
         self.timeouts: i64 = 0
         self.acked: bool = False  # an ACK came, which did not make a connection
+        self.md5_key: bytes = md5.find(tcb.md5_keys, segment.src)
         self.by_cookie: bool = False  # a SYN cookie: nothing is kept
         self.timeout_ns: i64 = RTO_INITIAL_NS
         self.sent_ns: i64 = 0
@@ -177,6 +178,11 @@ class Request(Event):
             segment.ts_ecr = self.ts_recent
         segment.fast_open = self.cookie
         segment.fast_open_experimental = self.syn.fast_open_experimental
+        if self.md5_key:
+            if segment.sack_permitted:
+                # Linux: a signature, timestamps and SACK blocks do not fit together, and SACK is worth more.
+                segment.has_timestamps = self.timestamps = False
+            md5.sign(segment, self.md5_key)
         set_tcp_size(segment)
         segment.ttl = tcb.ttl
         segment.dont_fragment = True
@@ -194,7 +200,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         return
     if flags & ACK:
         if flags & SYN or not _take_cookie(listener, segment):
-            output.send_reset_for(tables.ip, segment)
+            output.send_reset_for(tables.ip, segment, md5.find(tcb.md5_keys, segment.src))
         return
     if not flags & SYN or flags & FIN:
         return
@@ -318,19 +324,19 @@ def receive(request: Request, segment: TcpSegment) -> None:
             output.send_bare(
                 ip, segment.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
                 request.iss + 1, rcv_nxt, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
-                ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, segment.tos,
+                ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, segment.tos, request.md5_key,
             )  # fmt: skip
         return
     if flags & (RST | SYN):
         ip.counters.tcp_attempt_fails += 1
         if not flags & RST:
-            output.send_reset_for(ip, segment)
+            output.send_reset_for(ip, segment, request.md5_key)
         request.drop()
         return
     if not flags & ACK:
         return
     if segment.ack != (request.iss + 1) & 0xFFFF_FFFF:
-        output.send_reset_for(ip, segment)
+        output.send_reset_for(ip, segment, request.md5_key)
         return
     listener = request.listener
     # tcp(7), TCP_DEFER_ACCEPT: the ACK alone does not count, for so many timeouts.
@@ -343,7 +349,7 @@ def receive(request: Request, segment: TcpSegment) -> None:
         ip.counters.tcp_listen_drops += 1
         if request.tables.sysctls.tcp_abort_on_overflow:
             ip.counters.tcp_embryonic_rsts += 1
-            output.send_reset_for(ip, segment)
+            output.send_reset_for(ip, segment, request.md5_key)
             request.drop()
         else:
             request.acked = True
@@ -414,6 +420,7 @@ def _make_socket(request: Request) -> Tcb:
     tcb.ecn_ok = request.ecn_ok
     tcb.ecn_high = request.iss + 1
     tcb.ts_offset = request.ts_offset
+    tcb.md5_key = request.md5_key
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent
     tcb.total_retrans = request.retransmits

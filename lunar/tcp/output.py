@@ -19,6 +19,7 @@ from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
 from lunar.tcp import (
     chronograph,
     ecn,
+    md5,
     mtu_probe,
     rate,
     records,
@@ -90,6 +91,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
     tcb.pushed = 0
     if tcb.delayed_ack_timer.at_ns != 0:
         tcb.delayed_ack_timer.disarm()
+    if tcb.md5_key:
+        md5.sign(segment, tcb.md5_key)
     if tcb.marks is not None and length > 0:
         return _hand_down_marked(tcb, segment, seq, tcb.marks)
     return _hand_down(tcb, segment)
@@ -98,6 +101,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
 def send_made(tcb: Tcb, segment: TcpSegment) -> i64:
     """Send a segment of the handshake, whose options are set. Returns 0 or what ip_output.send says."""
     set_tcp_size(segment)
+    if tcb.md5_key:
+        md5.sign(segment, tcb.md5_key)
     return _hand_down(tcb, segment)
 
 
@@ -166,9 +171,9 @@ def syn(tcb: Tcb) -> TcpSegment:
 
 def send_bare(
     ip: Ip, family: i64, src: int, dst: int, sport: i64, dport: i64, seq: i64, ack: i64, flags: i64, window_field: i64,
-    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64,
+    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64, key: bytes = b"",
 ) -> None:  # fmt: skip
-    """Send a segment without data for which there is no full socket."""
+    """Send a segment without data for which there is no full socket; signed by `key` if there is one (md5.py)."""
     segment = TcpSegment(
         family, src, dst, sport, dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, flags, window_field, b""
     )
@@ -177,6 +182,8 @@ def send_bare(
         segment.ts_val = ts_val & 0xFFFF_FFFF
         segment.ts_ecr = ts_ecr
     set_tcp_size(segment)
+    if key:
+        md5.sign(segment, key)
     segment.ttl = ip.default_ttl
     segment.tos = tos
     segment.dont_fragment = True
@@ -186,7 +193,7 @@ def send_bare(
     ip_output.send(ip, segment, None)
 
 
-def send_reset_for(ip: Ip, segment: TcpSegment) -> None:
+def send_reset_for(ip: Ip, segment: TcpSegment, key: bytes = b"") -> None:
     """RFC 9293 (3.5.2): answer a segment that belongs to nothing; never a RST."""
     flags: i64 = segment.flags
     if flags & RST:
@@ -196,7 +203,7 @@ def send_reset_for(ip: Ip, segment: TcpSegment) -> None:
     if flags & ACK:
         send_bare(
             ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, segment.ack, 0, RST, 0,
-            False, 0, 0, segment.tos,
+            False, 0, 0, segment.tos, key,
         )  # fmt: skip
         return
     end: i64 = segment.seq + len(segment.payload)
@@ -206,7 +213,7 @@ def send_reset_for(ip: Ip, segment: TcpSegment) -> None:
         end += 1
     send_bare(
         ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, 0, end, RST | ACK, 0,
-        False, 0, 0, segment.tos,
+        False, 0, 0, segment.tos, key,
     )  # fmt: skip
 
 
@@ -268,6 +275,8 @@ def update_mss(tcb: Tcb) -> None:
     mss = max(mss, least)
     if tcb.timestamps:
         mss -= _TIMESTAMP_BYTES
+    if tcb.md5_key:
+        mss -= md5.OPTION_BYTES
     most: i64 = tcb.max_window >> 1 if tcb.max_window > 536 else tcb.max_window
     if most > 0 and mss > most:
         mss = max(most, _MSS_MIN)
@@ -515,7 +524,7 @@ def _transmit_record(tcb: Tcb, record: Sent) -> i64:
     # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write ended.
     flags |= PSH
     route = _route(tcb)
-    if route is not None and route.device.gso:
+    if route is not None and route.device.gso and not tcb.md5_key:
         return transmit(tcb, record.seq, flags, payload, record.mss)
     mss: i64 = record.mss
     size: i64 = len(payload)

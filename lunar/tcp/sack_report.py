@@ -13,7 +13,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.packet import TcpSegment
-from lunar.tcp import timers
+from lunar.tcp import md5, timers
 from lunar.tcp.tcb import Report, Tcb
 
 _REMEMBERED: Final = 4
@@ -154,12 +154,13 @@ def option_bytes(tcb: Tcb) -> i64:
     count: i64 = len(report.blocks)
     if report.duplicate_left != report.duplicate_right:
         count += 1
-    return _ALIGN + _BLOCK * min(count, _room(tcb, 0))
+    room: i64 = _room(tcb, 0)
+    return _ALIGN + _BLOCK * min(count, room) if room > 0 else 0
 
 
 def _room(tcb: Tcb, taken: i64) -> i64:
-    """How many blocks the header has room for; `taken` bytes of options besides the timestamps."""
-    room: i64 = 40 - _ALIGN - taken - (12 if tcb.timestamps else 0)
+    """How many blocks the header has room for; `taken` bytes of options besides timestamps and signature."""
+    room: i64 = 40 - _ALIGN - taken - (12 if tcb.timestamps else 0) - (md5.OPTION_BYTES if tcb.md5_key else 0)
     return room // _BLOCK
 
 

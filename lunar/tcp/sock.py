@@ -22,6 +22,7 @@ from lunar.tcp import (
     ecn,
     fast_open,
     listen,
+    md5,
     output,
     probes,
     rate,
@@ -204,6 +205,9 @@ class TcpSock(Tcb):
         self.scaled = sysctls.tcp_window_scaling != 0
         self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
         self.ts_recent = 0
+        self.md5_key = md5.find(self.md5_keys, self.remote_addr)
+        if self.md5_key and self.timestamps and self.sack_ok:
+            self.timestamps = False  # as of a SYN-ACK: there is no room for all three
         self.rcv_wscale = window.scale(self) if self.scaled else 0
         self.rcv_wnd = window.initial(self, self.advmss, self.rcv_wscale)
         self.last_ack_ns = now
@@ -414,6 +418,7 @@ class TcpSock(Tcb):
         child.user_mss = self.user_mss
         child.syn_retries = self.syn_retries
         child.linger2_s = self.linger2_s
+        child.md5_keys = None if self.md5_keys is None else self.md5_keys.copy()
         child.fastopen_no_cookie = self.fastopen_no_cookie
         child.rcvtimeo_ns = self.rcvtimeo_ns
         child.sndtimeo_ns = self.sndtimeo_ns
@@ -803,6 +808,22 @@ class TcpSock(Tcb):
     def fast_keys_used(self) -> bytes:
         """TCP_FASTOPEN_KEY as it is told: the socket's, or the host's."""
         return self.fast_keys if self.fast_keys else self.tables.sysctls.tcp_fastopen_key
+
+    def set_md5_key(self, addr: int, prefix: i64, key: bytes) -> i64:
+        """TCP_MD5SIG: the key for peers at `addr`, or in the network that its first `prefix` bits name. An empty key
+        takes it away. 0, -EINVAL or -ENOENT.
+        """
+        if len(key) > md5.KEY_MAX or prefix < 0 or prefix > 32:
+            return -errno.EINVAL
+        if self.md5_keys is None:
+            self.md5_keys = []
+        if not md5.add(self.md5_keys, addr, prefix, key):
+            return -errno.ENOENT
+        self.tables.md5_used = True
+        if self.remote_port != 0 and self.state != CLOSED:
+            self.md5_key = md5.find(self.md5_keys, self.remote_addr)
+            output.update_mss(self)
+        return 0
 
     def ended(self) -> None:
         fast_open.over(self)

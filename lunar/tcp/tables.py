@@ -74,6 +74,7 @@ class Tables:
         self._isn_secret: i64 = -1
         self._timestamp_secret: i64 = -1
         self._metrics: Metrics | None = None
+        self.md5_used: bool = False  # a socket has had a key (md5.py)
         self.cookie_key: bytes = b""  # of SYN cookies
 
         self.time_waits: i64 = 0

@@ -23,6 +23,7 @@ from lunar.tcp.byte_queue import ByteQueue
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.marks import Marks
+from lunar.tcp.md5 import Md5Key
 from lunar.tcp.tables import Bound, Tables
 from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
@@ -196,6 +197,8 @@ class Tcb(Sock):
         self.write_pending: bool = False  # a call waits for the handshake with data to send
         self.syn_retries: i64 = 0  # TCP_SYNCNT, 0 for the host's
         self.defer_accept: i64 = 0  # TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK
+        self.md5_keys: list[Md5Key] | None = None  # TCP_MD5SIG
+        self.md5_key: bytes = b""  # of them, the peer's
         self.linger2_s: i64 = 0  # TCP_LINGER2: 0 for the host's tcp_fin_timeout, negative for not at all
 
         # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.

@@ -48,6 +48,7 @@ class TimeWait(Remnant):
         self.ts_offset: i64 = tcb.ts_offset
         self.ts_recent: i64 = tcb.ts_recent
         self.ts_recent_ns: i64 = tcb.ts_recent_ns
+        self.md5_key: bytes = tcb.md5_key
         self.bound: Bound | None = None
         self.until_ns: i64 = 0
         self.last_answer_ns: i64 = NEVER_NS
@@ -136,7 +137,7 @@ def receive(waiting: TimeWait, segment: TcpSegment) -> i64:
             return HANDLED
         if not flags & FIN or end != waiting.rcv_nxt + 1:
             # Data that nobody will read.
-            output.send_reset_for(waiting.tables.ip, segment)
+            output.send_reset_for(waiting.tables.ip, segment, waiting.md5_key)
             waiting.end()
             return HANDLED
         waiting.substate = TIME_WAIT
@@ -190,4 +191,5 @@ def _answer(waiting: TimeWait, limited: bool) -> None:
         ip, waiting.family, waiting.local_addr, waiting.remote_addr, waiting.local_port, waiting.remote_port,
         waiting.snd_nxt, waiting.rcv_nxt, ACK, waiting.rcv_wnd >> waiting.rcv_wscale,
         waiting.timestamps, now // 1_000_000 + waiting.ts_offset, waiting.ts_recent, waiting.tos,
+        waiting.md5_key,
     )  # fmt: skip
