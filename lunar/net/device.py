@@ -63,6 +63,8 @@ class Device(Port):
         # How many packets its own queue has room for; -1: as many as come. Media take all at once, so that only none
         # at all makes a difference (tc qdisc ... pfifo limit 0): then nothing can be sent.
         self.queue_packets: i64 = -1
+        # Whether its queue paces what sockets send at their rate (tc qdisc ... fq); TCP does it for the queue.
+        self.paces: bool = False
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
         self.addresses: list[tuple[int, int]] = []

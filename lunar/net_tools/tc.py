@@ -37,4 +37,5 @@ def run(host: Host, words: list[str]) -> str:
     elif len(rest) > 1:
         raise CommandError(f'tc: {rest[0]}: "{" ".join(rest[1:])}" is not supported; expected limit N')
     device.queue_packets = packets
+    device.paces = rest[0] == "fq"
     return ""

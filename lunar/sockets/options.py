@@ -19,6 +19,7 @@ from lunar.packet import AF_INET6, ICMP
 from lunar.sockets import packet_info, report_options, tcp_options
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
+from lunar.tcp import pacing
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import LISTEN
 from lunar.udp import UdpSock
@@ -44,6 +45,7 @@ SO_SNDTIMEO: Final = 21
 SO_ACCEPTCONN: Final = 30
 SO_PROTOCOL: Final = 38
 SO_DOMAIN: Final = 39
+SO_MAX_PACING_RATE: Final = 47
 
 IPPROTO_IP: Final = 0
 IP_TOS: Final = 1
@@ -219,11 +221,21 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
         return -errno.EINVAL if own else setsockopt(sock, level, name, 0)
     if level == SOL_SOCKET and name == SO_LINGER:
         return -errno.EINVAL if len(value) < 8 else set_linger(sock, _signed(value, 0, 4), _signed(value, 4, 4))
+    if level == SOL_SOCKET and name == SO_MAX_PACING_RATE and isinstance(sock, TcpSock):
+        return _set_pacing_rate(sock, value)
     if level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
         if len(value) < 16:
             return -errno.EINVAL
         return _set_timeout(sock, name, _signed(value, 0, 8), _signed(value, 8, 8))
     return setsockopt(sock, level, name, _signed(value, 0, 4))
+
+
+def _set_pacing_rate(sock: TcpSock, value: bytes) -> int:
+    """SO_MAX_PACING_RATE, socket(7): bytes a second in 32 or 64 bits, of which all set say that there is no limit."""
+    size = 8 if len(value) >= 8 else 4
+    rate = int.from_bytes(value[:size], "little")
+    pacing.limit(sock, -1 if rate == (1 << 8 * size) - 1 else min(rate, _FOREVER_NS))
+    return 0
 
 
 def _signed(value: bytes, at: int, size: int) -> int:
@@ -256,6 +268,11 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
     elif level == SOL_SOCKET and (name == SO_RCVTIMEO or name == SO_SNDTIMEO):
         timeout = int(sock.rcvtimeo_ns if name == SO_RCVTIMEO else sock.sndtimeo_ns)
         value = (timeout // _NS_PER_S).to_bytes(8, "little") + (timeout % _NS_PER_S // 1000).to_bytes(8, "little")
+    elif level == SOL_SOCKET and name == SO_MAX_PACING_RATE and isinstance(sock, TcpSock):
+        rate = int(sock.max_pacing_rate)
+        width = 8 if size >= 8 else 4
+        most = (1 << 8 * width) - 1
+        value = (most if rate < 0 else min(rate, most)).to_bytes(width, "little")
     elif level == SOL_SOCKET and name == SO_PEERCRED:
         value = _peer_credentials(sock)
     elif level == SOL_RAW and name == ICMP_FILTER and isinstance(sock, RawSock) and sock.protocol == ICMP:

@@ -21,6 +21,7 @@ from lunar.tcp import (
     ecn,
     md5,
     mtu_probe,
+    pacing,
     rate,
     records,
     retransmit_timer,
@@ -136,6 +137,8 @@ def _route(tcb: Tcb) -> Route | None:
         tcb.route_generation = tcb.ip.routes.generation
         route = ip_output.route_for(tcb.ip, tcb.remote_addr)
         tcb.route = route
+        if route is not None and route.device.paces:
+            tcb.needs_pacing = True
     return route
 
 
@@ -375,6 +378,8 @@ def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
             if not tcb.fin_queued:
                 break
             unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
+        if tcb.needs_pacing and pacing.holds(tcb):
+            break
         flying: i64 = tcb.packets_out - tcb.sacked_out - tcb.lost_out + tcb.retrans_out
         cwnd: i64 = tcb.cwnd
         if flying >= cwnd:
@@ -518,15 +523,25 @@ def _transmit_record(tcb: Tcb, record: Sent) -> i64:
     Linux leaves it to the device or to the last step before it in the same way.
     """
     payload = record.data()
-    flags: i64 = record.flags
+    failed: i64 = 0
     if record.segs <= 1:
-        return transmit(tcb, record.seq, flags, payload)
-    # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write ended.
-    flags |= PSH
-    route = _route(tcb)
-    if route is not None and route.device.gso and not tcb.md5_key:
-        return transmit(tcb, record.seq, flags, payload, record.mss)
-    mss: i64 = record.mss
+        failed = transmit(tcb, record.seq, record.flags, payload)
+    else:
+        # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write
+        # ended.
+        flags: i64 = record.flags | PSH
+        route = _route(tcb)
+        if route is not None and route.device.gso and not tcb.md5_key:
+            failed = transmit(tcb, record.seq, flags, payload, record.mss)
+        else:
+            failed = _transmit_cut(tcb, record.seq, flags, payload, record.mss)
+    if tcb.needs_pacing and failed == 0:
+        pacing.sent(tcb, len(payload))
+    return failed
+
+
+def _transmit_cut(tcb: Tcb, seq: i64, flags: i64, payload: bytes, mss: i64) -> i64:
+    """Send a record as its segments. Returns 0 or the errno of the first."""
     size: i64 = len(payload)
     at: i64 = 0
     first: i64 = 0
@@ -534,9 +549,9 @@ def _transmit_record(tcb: Tcb, record: Sent) -> i64:
         after: i64 = at + mss
         failed: i64 = 0
         if after < size:
-            failed = transmit(tcb, record.seq + at, flags & ~(FIN | PSH), payload[at:after])
+            failed = transmit(tcb, seq + at, flags & ~(FIN | PSH), payload[at:after])
         else:
-            failed = transmit(tcb, record.seq + at, flags, payload[at:])
+            failed = transmit(tcb, seq + at, flags, payload[at:])
         if at == 0:
             first = failed
         at = after

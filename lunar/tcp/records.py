@@ -130,7 +130,8 @@ def should_wait(tcb: Tcb, record: Sent, size: i64, most: i64, room: i64, by_cwnd
     what goes at once, `room` of the peer's window, `by_cwnd` of cwnd.
     """
     now: i64 = tcb.scheduler.now_ns
-    if tcb.ca_state >= RECOVERY or now - tcb.last_sent_ns >= _DEFER_WINDOW_NS or tcb.packets_out == 0:
+    since: i64 = now - max(tcb.last_sent_ns, tcb.departure_ns)
+    if tcb.ca_state >= RECOVERY or since >= _DEFER_WINDOW_NS or tcb.packets_out == 0:
         return False
     limit: i64 = min(room, by_cwnd)
     if limit >= most or (not last and limit >= size):

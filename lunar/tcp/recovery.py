@@ -17,7 +17,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN
-from lunar.tcp import duplicates, ecn, mtu_probe, output, prr, rack, records, scoreboard, timers, undo
+from lunar.tcp import duplicates, ecn, mtu_probe, output, pacing, prr, rack, records, scoreboard, timers, undo
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.news import News
 from lunar.tcp.tcb import (
@@ -281,6 +281,8 @@ def resend_lost(tcb: Tcb) -> None:
         record = tcb.sent[at]
         if record.marks & (LOST | RETRANSMITTED | SACKED) == LOST:
             room: i64 = tcb.cwnd - tcb.in_flight()
+            if tcb.needs_pacing and pacing.holds(tcb):
+                room = 0
             if room <= 0 or resend(tcb, at, min(room, most)) != 0:
                 tcb.resend_seq = record.seq
                 stopped = True

@@ -380,6 +380,7 @@ class Tcb(Sock):
         self.bytes_sent: i64 = 0  # again, too
         self.bytes_retrans: i64 = 0
         self.max_pacing_rate: i64 = -1
+        self.departure_ns: i64 = 0  # when the next record may go, of a connection that is paced (pacing.py)
         self.total_rto: i64 = 0  # timeouts
         self.total_rto_recoveries: i64 = 0  # of which the peer answered again
         self.total_rto_time_ns: i64 = 0  # how long those took
@@ -392,6 +393,7 @@ class Tcb(Sock):
         self.chrono_sndbuf_ns: i64 = 0
 
         # Timers (timers.py).
+        self.pacing_timer: timers.Timer | None = None
         self.retransmit_timer: timers.Timer = timers.Timer(self)
         self.delayed_ack_timer: timers.Timer = timers.Timer(self)
         self.keepalive_timer: timers.Timer = timers.Timer(self)
@@ -489,6 +491,8 @@ class Tcb(Sock):
         if self.fast_open is not None:
             self.ended()
         self.retransmit_timer.disarm()
+        if self.pacing_timer is not None:
+            self.pacing_timer.disarm()
         self.delayed_ack_timer.disarm()
         self.keepalive_timer.disarm()
         self.set_state(CLOSED)

@@ -47,12 +47,21 @@ def fired(tcb: Tcb, kind: i64) -> None:
         _probe_tail(tcb)
     elif kind == timers.REORDERING:
         _reordering_over(tcb)
+    elif kind == timers.PACING:
+        _go_on(tcb)
     elif kind == timers.GATHERED_ACK:
         output.send_ack(tcb)
     else:
         probes.keepalive_expired(tcb)
     if tcb.pending_wake != 0:
         tcb.flush_wake()
+
+
+def _go_on(tcb: Tcb) -> None:
+    """Pacing lets the next record go: what is lost first."""
+    if tcb.lost_out > tcb.retrans_out and tcb.cwnd > tcb.in_flight():
+        recovery.resend_lost(tcb)
+    output.push(tcb, False)
 
 
 def _give_up_after_ns(retries: i64) -> i64:

@@ -26,6 +26,7 @@ DELAYED_ACK: Final = 2  # RFC 9293 section 3.8.6.3
 GATHERED_ACK: Final = 4  # ACKs that tell of a hole, several in one (sack_report.py); no ACK is delayed meanwhile
 TAIL_LOSS: Final = 5  # a probe for the loss of a tail (tail_loss.py)
 REORDERING: Final = 6  # what may be lost or only late is lost (rack.py)
+PACING: Final = 7  # the next record's time has come (pacing.py)
 KEEPALIVE: Final = 3  # RFC 9293 section 3.8.4; and the end of an orphan's wait for a FIN
 
 

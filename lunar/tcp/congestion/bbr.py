@@ -329,7 +329,7 @@ class Bbr(CongestionControl):
             self._first_pacing_rate(tcb)
         # Until the pipe is full the rate only rises.
         if self.full_reached or paced > tcb.pacing_rate:
-            tcb.pacing_rate = paced
+            tcb.pacing_rate = paced if tcb.max_pacing_rate < 0 else min(paced, tcb.max_pacing_rate)
 
     def _set_cwnd(self, tcb: Tcb, sample: Sample, rate: i64) -> None:
         acked: i64 = sample.acked
