@@ -1,8 +1,9 @@
 """The connections of a run: what a script's numbers stand for on the wire.
 
 A script has sequence numbers, timestamps and ports of its own choice; the stack under test draws its own. The first SYN
-tells what the first sequence number stands for. The other side is the interpreter's, so its numbers are used as they
-are. A packet without ports belongs to the connection that began last, as in the tool.
+of each end tells what its first sequence number stands for: the stack's whatever it drew, the interpreter's what the
+script says. The handshake has these numbers as they are; from its end on, numbers count from them. A packet without
+ports belongs to the connection that began last, as in the tool.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from lunar.packet import ACK, SYN
+from lunar.packet import ACK, RST, SYN
 from lunar.packetdrill.backend import Settings
 from lunar.packetdrill.live import LivePacket
 from lunar.packetdrill.script import TcpOption, TcpPacket
@@ -33,21 +34,46 @@ class Flow:
     script_ports: tuple[int, int] | None = None
     # Live minus script, of the stack's sequence numbers; None before its SYN.
     shift: int | None = None
-    # The script's first sequence number of the stack.
+    # The script's first sequence number of the stack, and that of the interpreter's end, if it has sent a SYN.
     first_seq: int = 0
+    remote_seq: int | None = None
+    handshaken: bool = False  # numbers count from the first ones, those of SYNs, too
     answered: bool = False  # something came from the interpreter's end after the first SYN
     fd: int | None = None  # the descriptor (live) that the program has of it
     # The stack's timestamps by those of the script, and the first pair of them.
     timestamps: dict[int, int] = attrs.field(factory=dict)
     first_timestamp: tuple[int, int] | None = None
 
-    def live_seq(self, seq: int) -> int:
-        """The stack's sequence number for one of the script."""
-        return (seq + (self.shift or 0)) & _MASK
+    def live_seq(self, seq: int, flags: int = ACK) -> int:
+        """The stack's sequence number for one of the script, of a segment with these flags."""
+        return (seq + (self.shift or 0) + (0 if self._is_as_written(flags) else self.first_seq)) & _MASK
 
-    def script_seq(self, seq: int) -> int:
+    def script_seq(self, seq: int, flags: int = ACK) -> int:
         """The script's for one of the stack."""
-        return (seq - (self.shift or 0)) & _MASK
+        return (seq - (self.shift or 0) - (0 if self._is_as_written(flags) else self.first_seq)) & _MASK
+
+    def live_remote(self, seq: int, flags: int = ACK) -> int:
+        """The interpreter's sequence number for one of the script."""
+        return (seq + (0 if self._is_as_written(flags) else self.remote_seq or 0)) & _MASK
+
+    def script_remote(self, seq: int, flags: int = ACK) -> int:
+        """The script's for one of the interpreter's end."""
+        return (seq - (0 if self._is_as_written(flags) else self.remote_seq or 0)) & _MASK
+
+    def _is_as_written(self, flags: int) -> bool:
+        return flags & SYN != 0 and not self.handshaken
+
+    def note_inbound(self, seq: int, flags: int) -> None:
+        """A segment of the interpreter's end is about to go in, with the script's `seq`."""
+        if self._is_as_written(flags):
+            self.remote_seq = seq
+        else:
+            self.note_segment(flags)
+
+    def note_segment(self, flags: int) -> None:
+        """A segment of either end: the first that is no SYN, once both ends have sent one, ends the handshake."""
+        if not flags & (SYN | RST) and self.shift is not None and self.remote_seq is not None:
+            self.handshaken = True
 
     def note_timestamp(self, script: int, live: int) -> None:
         """The stack has sent `live` where the script says `script`."""

@@ -70,9 +70,11 @@ def inbound_tcp(spec: TcpPacket, flow: Flow, flows: Flows) -> bytes:
     """The segment of the script, on the wire."""
     tos, ttl = _tos(spec.ip), spec.ip.ttl or live.INBOUND_TTL
     options = live.options_bytes(flow.live_options(spec.options or ()))
-    acknowledged = flow.live_seq(spec.ack or 0) if spec.flags & ACK else 0
+    acknowledged = flow.live_seq(spec.ack or 0, spec.flags) if spec.flags & ACK else 0
+    seq = flow.live_remote(spec.seq, spec.flags)
+    flow.note_inbound(spec.seq, spec.flags)
     return live.tcp_bytes(
-        flows.remote_ip, flows.local_ip, flow.remote_port, flow.local_port, spec.seq, acknowledged, spec.flags,
+        flows.remote_ip, flows.local_ip, flow.remote_port, flow.local_port, seq, acknowledged, spec.flags,
         spec.window or 0, spec.urgent or 0, options, bytes(spec.payload), tos, ttl,
     )  # fmt: skip
 
@@ -106,12 +108,14 @@ def _quotation(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
         size = 8 + spec.quoted[2]
         header = live.ip_header(flows.local_ip, flows.remote_ip, UDP, size, ttl=64)
         return header + ports + size.to_bytes(2, "big") + bytes(2)
-    first = end = flow.first_seq if flow is not None else 0
+    # Which number is the stack's first one.
+    flags = ACK if flow is not None and flow.handshaken else SYN
+    first = end = flow.first_seq if flow is not None and not flow.handshaken else 0
     if spec.quoted is not None:
         first, end = spec.quoted[1], spec.quoted[2]
     size = 20 + ((end - first) & _MASK)
     header = live.ip_header(flows.local_ip, flows.remote_ip, TCP, size, ttl=64)
-    seq = flow.live_seq(first) if flow is not None else first
+    seq = flow.live_seq(first, flags) if flow is not None else first
     return header + ports + seq.to_bytes(4, "big") + bytes(12)
 
 
@@ -150,9 +154,9 @@ def compare_tcp(spec: TcpPacket, packet: LivePacket, flow: Flow, tick_usecs: int
         size = len(live.options_bytes(spec.options))
     _check("ipv4_total_length", 40 + size + spec.payload, packet.total_length)
     _compare_ip(spec.ip, packet)
-    _check("tcp_seq", spec.seq & _MASK, flow.script_seq(packet.seq))
+    _check("tcp_seq", spec.seq & _MASK, flow.script_seq(packet.seq, spec.flags))
     if spec.ack is not None:
-        _check("tcp_ack_seq", spec.ack & _MASK, packet.ack)
+        _check("tcp_ack_seq", spec.ack & _MASK, flow.script_remote(packet.ack, spec.flags))
     for flag, name in _FLAG_FIELDS:
         if (spec.flags ^ packet.flags) & flag:
             _differs(f"tcp_{name}", int(spec.flags & flag != 0), int(packet.flags & flag != 0))
@@ -162,6 +166,7 @@ def compare_tcp(spec: TcpPacket, packet: LivePacket, flow: Flow, tick_usecs: int
         _check("tcp_urg_ptr", spec.urgent, packet.urgent)
     if spec.options:
         _compare_options(spec.options, packet, flow, tick_usecs)
+    flow.note_segment(spec.flags)
 
 
 def compare_udp(spec: UdpPacket, packet: LivePacket) -> None:
@@ -260,17 +265,22 @@ def _differs(field: str, expected: int, actual: int) -> None:
 
 
 def script_options(packet: LivePacket, flow: Flow | None) -> list[TcpOption]:
-    """The options of a packet that was sent. SACK blocks are of the other end, whose numbers are the script's."""
+    """The options of a packet that was sent, in the script's numbers."""
     found = live.parse_options(packet.options)
-    if flow is None or flow.first_timestamp is None:
+    if flow is None:
         return found
-    script, first = flow.first_timestamp
-    return [
-        TcpOption("TS", ((option.value[0] - first + script) & _MASK, option.value[1]))
-        if option.name == "TS"
-        else option
-        for option in found
-    ]
+    made: list[TcpOption] = []
+    for option in found:
+        value = option.value
+        if option.name == "TS" and flow.first_timestamp is not None:
+            script, first = flow.first_timestamp
+            made.append(TcpOption("TS", ((value[0] - first + script) & _MASK, value[1])))
+        elif option.name == "sack":
+            blocks = tuple((flow.script_remote(left), flow.script_remote(right)) for left, right in value)
+            made.append(TcpOption("sack", blocks))
+        else:
+            made.append(option)
+    return made
 
 
 def script_text(spec: Packet, at_ns: int) -> str:
@@ -291,8 +301,10 @@ def live_text(packet: LivePacket, flow: Flow | None, at_ns: int) -> str:
         return f"{at_ns / _NS:9.6f} udp ({packet.payload})"
     if packet.protocol == ICMP:
         return f"{at_ns / _NS:9.6f} icmp type {packet.type} code {packet.code}"
-    seq = packet.seq if flow is None else flow.script_seq(packet.seq)
-    ack = packet.ack if packet.flags & ACK else None
+    seq = packet.seq if flow is None else flow.script_seq(packet.seq, packet.flags)
+    ack = None
+    if packet.flags & ACK:
+        ack = packet.ack if flow is None else flow.script_remote(packet.ack, packet.flags)
     urgent = packet.urgent if packet.flags & URG else None
     options = tuple(script_options(packet, flow))
     return tcp_text(at_ns, packet.flags, seq, packet.payload, ack, packet.window, urgent, options)
