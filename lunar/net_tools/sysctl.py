@@ -202,6 +202,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_probe_threshold": _tcp("tcp_probe_threshold", 0, 65535),
     "net.ipv4.tcp_recovery": _tcp("tcp_recovery", 0, 255),
     "net.ipv4.tcp_reordering": _tcp("tcp_reordering", 1, 300),
+    "net.ipv4.tcp_retrans_collapse": _tcp("tcp_retrans_collapse", 0, 1),
     "net.ipv4.tcp_retries1": _tcp("tcp_retries1", 0, 255),
     "net.ipv4.tcp_retries2": _tcp("tcp_retries2", 0, 255),
     "net.ipv4.tcp_rmem": _tcp_sizes("tcp_rmem"),

@@ -20,6 +20,7 @@ from lunar.tcp import (
     prr,
     rack,
     rate,
+    records,
     recovery,
     retransmit_timer,
     rtt,
@@ -218,7 +219,7 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
         else:
             if segs == 1 or ack <= record.seq:
                 break
-            segs = output.trim(tcb, record)
+            segs = records.trim(tcb, record)
             if segs == 0:
                 break
         acked += segs

@@ -40,10 +40,8 @@ from lunar.tcp.tcb import (
     CWR,
     DELAYED_ACK_MIN_NS,
     EVER_RETRANSMITTED,
-    LOST,
     RECOVERY,
     RETRANSMITTED,
-    SACKED,
     SYN_RECEIVED,
     Sent,
     Tcb,
@@ -608,7 +606,7 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         record.sent_ns = now
         return send_syn(tcb)
     if record.seq < tcb.snd_una:
-        trim(tcb, record)  # The peer acknowledged part of it.
+        records.trim(tcb, record)  # The peer acknowledged part of it.
     mss: i64 = current_mss(tcb)
     # The peer took its window back: only the first segment may go, as a probe.
     room: i64 = tcb.snd_una + tcb.snd_wnd - record.seq
@@ -621,9 +619,11 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
     if most > room:
         most = max(room // mss * mss, min(room, mss))
     if size > most:
-        split(tcb, index, most)
+        records.split(tcb, index, most)
+    elif size < mss and record.segs == 1 and tcb.tables.sysctls.tcp_retrans_collapse != 0:
+        records.collapse(tcb, index, min(room, mss))
     if record.mss != mss:
-        _recount(tcb, record, mss)
+        records.recount(tcb, record, mss)
     if tcb.mtu_search is not None:
         tcb.mtu_search.size = 0  # whatever becomes of a probe, it tells nothing any more
     record.marks |= EVER_RETRANSMITTED
@@ -637,61 +637,3 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
     record.sent_ns = now
     rate.sent(tcb, record)
     return 0
-
-
-def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:
-    """Cut tcb.sent[index], which is longer, after `at_bytes` bytes. What counts segments counts those of both."""
-    record = tcb.sent[index]
-    old: i64 = record.segs
-    seq: i64 = record.seq
-    data = record.data()
-    mss: i64 = record.mss
-    rest = Sent(seq + at_bytes, record.end_seq, data[at_bytes:], record.flags, record.sent_ns)
-    rest.mss = mss
-    rest.marks = record.marks
-    rest.eor = record.eor
-    rest.first_tx_ns = record.first_tx_ns
-    rest.delivered_ns = record.delivered_ns
-    rest.delivered = record.delivered
-    rest.delivered_ce = record.delivered_ce
-    rest.app_limited = record.app_limited
-    rest.segs = max((len(rest.payload) + mss - 1) // mss, 1)
-    record.payload = data[:at_bytes]
-    record.acked = 0
-    record.end_seq = seq + at_bytes
-    record.flags &= ~(FIN | PSH)
-    record.eor = False
-    record.segs = (at_bytes + mss - 1) // mss
-    tcb.sent.insert(index + 1, rest)
-    _count(tcb, record.marks, record.segs + rest.segs - old)
-
-
-def trim(tcb: Tcb, record: Sent) -> i64:
-    """The peer has acknowledged the start of `record`: how many segments fewer it is."""
-    una: i64 = tcb.snd_una
-    record.acked += una - record.seq
-    record.seq = una
-    return _recount(tcb, record, record.mss)
-
-
-def _recount(tcb: Tcb, record: Sent, mss: i64) -> i64:
-    """Count `record` in segments of `mss`; returns how many fewer they are."""
-    old: i64 = record.segs
-    record.mss = mss
-    record.segs = max((len(record.payload) - record.acked + mss - 1) // mss, 1)
-    fewer: i64 = old - record.segs
-    if fewer != 0:
-        _count(tcb, record.marks, -fewer)
-    return fewer
-
-
-def _count(tcb: Tcb, marks: i64, more: i64) -> None:
-    """A record with these marks became `more` segments."""
-    if more != 0:
-        tcb.packets_out += more
-        if marks & SACKED:
-            tcb.sacked_out += more
-        if marks & LOST:
-            tcb.lost_out += more
-        if marks & RETRANSMITTED:
-            tcb.retrans_out += more

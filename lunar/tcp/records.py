@@ -11,9 +11,9 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import ACK, PSH
+from lunar.packet import ACK, FIN, PSH
 from lunar.tcp import rate
-from lunar.tcp.tcb import RECOVERY, Sent, Tcb
+from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RECOVERY, RETRANSMITTED, SACKED, Sent, Tcb
 
 # How small segments are held.
 NAGLE: Final = 0
@@ -152,3 +152,88 @@ def should_wait(tcb: Tcb, record: Sent, size: i64, most: i64, room: i64, by_cwnd
         return True
     # What will not get more data need not wait for it.
     return not fin and not record.eor
+
+
+# Records that were sent.
+
+
+def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:
+    """Cut tcb.sent[index], which is longer, after `at_bytes` bytes. What counts segments counts those of both."""
+    record = tcb.sent[index]
+    old: i64 = record.segs
+    seq: i64 = record.seq
+    data = record.data()
+    mss: i64 = record.mss
+    rest = Sent(seq + at_bytes, record.end_seq, data[at_bytes:], record.flags, record.sent_ns)
+    rest.mss = mss
+    rest.marks = record.marks
+    rest.eor = record.eor
+    rest.first_tx_ns = record.first_tx_ns
+    rest.delivered_ns = record.delivered_ns
+    rest.delivered = record.delivered
+    rest.delivered_ce = record.delivered_ce
+    rest.app_limited = record.app_limited
+    rest.segs = max((len(rest.payload) + mss - 1) // mss, 1)
+    record.payload = data[:at_bytes]
+    record.acked = 0
+    record.end_seq = seq + at_bytes
+    record.flags &= ~(FIN | PSH)
+    record.eor = False
+    record.segs = (at_bytes + mss - 1) // mss
+    tcb.sent.insert(index + 1, rest)
+    _count(tcb, record.marks, record.segs + rest.segs - old)
+
+
+def trim(tcb: Tcb, record: Sent) -> i64:
+    """The peer has acknowledged the start of `record`: how many segments fewer it is."""
+    una: i64 = tcb.snd_una
+    record.acked += una - record.seq
+    record.seq = una
+    return recount(tcb, record, record.mss)
+
+
+def recount(tcb: Tcb, record: Sent, mss: i64) -> i64:
+    """Count `record` in segments of `mss`; returns how many fewer they are."""
+    old: i64 = record.segs
+    record.mss = mss
+    record.segs = max((len(record.payload) - record.acked + mss - 1) // mss, 1)
+    fewer: i64 = old - record.segs
+    if fewer != 0:
+        _count(tcb, record.marks, -fewer)
+    return fewer
+
+
+def _count(tcb: Tcb, marks: i64, more: i64) -> None:
+    """A record with these marks became `more` segments."""
+    if more != 0:
+        tcb.packets_out += more
+        if marks & SACKED:
+            tcb.sacked_out += more
+        if marks & LOST:
+            tcb.lost_out += more
+        if marks & RETRANSMITTED:
+            tcb.retrans_out += more
+
+
+def collapse(tcb: Tcb, index: i64, most: i64) -> None:
+    """Before tcb.sent[index], a small segment, is sent again: add what follows it, as long as that is one of at most
+    `most` bytes (tcp_retrans_collapse). Not beyond MSG_EOR, nor what the peer has, nor what was sent again already.
+    """
+    record = tcb.sent[index]
+    edge: i64 = tcb.snd_una + tcb.snd_wnd
+    while index + 1 < len(tcb.sent) and not record.eor and not record.flags & FIN:
+        following = tcb.sent[index + 1]
+        size: i64 = len(record.payload) - record.acked
+        more: i64 = len(following.payload) - following.acked
+        if following.segs > 1 or size + more > most or following.end_seq > edge:
+            return
+        if following.marks & (SACKED | RETRANSMITTED) or record.end_seq != following.seq:
+            return
+        record.payload = record.data() + following.data()
+        record.acked = 0
+        record.end_seq = following.end_seq
+        record.flags |= following.flags
+        record.eor = following.eor
+        record.marks |= following.marks & EVER_RETRANSMITTED
+        _count(tcb, following.marks, -following.segs)
+        del tcb.sent[index + 1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import output
+from lunar.tcp import records
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RETRANSMITTED, SACKED, Sent, Tcb
 
 
@@ -55,7 +55,7 @@ def mark_lost(tcb: Tcb, record: Sent) -> None:
 def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:
     """Cut a record in two; a copy of it that is in flight becomes two copies."""
     record = tcb.sent[index]
-    output.split(tcb, index, at_bytes)
+    records.split(tcb, index, at_bytes)
     if record.marks & RETRANSMITTED:
         resent = tcb.resent
         place: i64 = 0

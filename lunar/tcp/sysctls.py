@@ -94,3 +94,4 @@ class Sysctls:
         self.tcp_probe_interval: i64 = 600
         self.tcp_probe_threshold: i64 = 8
         self.tcp_retries1: i64 = 3
+        self.tcp_retrans_collapse: i64 = 1

@@ -7,7 +7,7 @@ import errno
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, Scenario, established, ms, s
 
 from lunar.net.sock import POLLOUT
-from lunar.tcp import output
+from lunar.tcp import records
 
 
 def test_a_write_is_cut_into_full_segments() -> None:
@@ -304,11 +304,11 @@ def test_split_keeps_the_counts_true() -> None:
     sock = t.sock
     sock.lost_out = 5
     sock.sent[0].marks = 2
-    output.split(sock, 0, 1500)
+    records.split(sock, 0, 1500)
     cut = [(r.seq - t.iss, len(r.payload), r.segs, r.marks) for r in sock.sent]
     assert cut == [(1, 1500, 2, 2), (1501, 3500, 4, 2)]
     assert (sock.packets_out, sock.lost_out, sock.retrans_out) == (6, 6, 0)
-    output.split(sock, 1, 2000)
+    records.split(sock, 1, 2000)
     assert [r.segs for r in sock.sent] == [2, 2, 2]
     assert b"".join(r.payload for r in sock.sent) == b"abcde" * 1000
     assert sock.sent[2].flags == ACK | PSH and sock.sent[0].flags == ACK
@@ -375,3 +375,36 @@ def test_window_taken_back_is_respected() -> None:
     assert t.sock.snd_una - t.sock.iss == 1 + 10_000
     sent = t.sends(at=ms(101), seq=LOCAL + 10_001)
     assert len(sent.payload) <= 2000
+
+
+def test_a_retransmission_takes_small_records_that_follow_along() -> None:
+    t = established()
+    t.sock.nodelay = True
+    for data in (b"a" * 100, b"b" * 100, b"c" * 100):
+        t.write(data)
+    t.forget()
+    t.run(ms(300))
+    t.sends(at=ms(300), data=b"a" * 100 + b"b" * 100 + b"c" * 100, flags=ACK | PSH)
+    info = t.sock.info()
+    assert (info.unacked, info.lost, info.retrans) == (1, 1, 1)
+    t.gets(at=ms(400), ack=LOCAL + 301)
+    assert t.sock.in_flight() == 0
+
+
+def test_what_ends_with_eor_is_sent_again_alone() -> None:
+    t = established()
+    t.sock.nodelay = True
+    t.sock.send(b"a" * 100, False, False, True)
+    t.write(b"b" * 100)
+    t.forget()
+    t.sends(at=ms(300), data=b"a" * 100)
+
+
+def test_without_collapse_records_stay_apart() -> None:
+    t = established()
+    t.tcp.tables.sysctls.tcp_retrans_collapse = 0
+    t.sock.nodelay = True
+    t.write(b"a" * 100)
+    t.write(b"b" * 100)
+    t.forget()
+    t.sends(at=ms(300), data=b"a" * 100)
