@@ -23,7 +23,8 @@ def run(host: Host, words: list[str]) -> str:
     if words[:1] == ["-4"]:
         words = words[1:]
     if words[:2] == ["tcp_metrics", "flush"] and words[2:] in ([], ["all"]):
-        return ""  # nothing is remembered of peers
+        host.tcp.tables.metrics().flush()
+        return ""
     if words[:1] in (["route"], ["r"]) and len(words) > 2:
         _route(host, words[1], words[2:])
         return ""

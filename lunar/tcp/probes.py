@@ -25,6 +25,7 @@ _S: Final = 1_000_000_000
 
 def give_up(tcb: Tcb) -> None:
     """RFC 9293 (3.8.3): tell the program; what ICMP said is a better reason than the time (RFC 1122 4.2.3.9)."""
+    tcb.ip.counters.tcp_abort_on_timeout += 1
     tcb.fail(tcb.soft_error if tcb.soft_error else errno.ETIMEDOUT)
 
 
