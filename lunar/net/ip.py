@@ -56,6 +56,9 @@ class Counters:
         self.ip_in_addr_errors: i64 = 0
         self.ip_in_no_protos: i64 = 0
         self.ip_in_delivers: i64 = 0
+        self.ip_in_ect0: i64 = 0  # with ECN's code points (RFC 3168): capable ...
+        self.ip_in_ect1: i64 = 0
+        self.ip_in_ce: i64 = 0  # ... and marked
         self.ip_out_requests: i64 = 0
         self.ip_out_no_routes: i64 = 0
         self.ip_out_discards: i64 = 0

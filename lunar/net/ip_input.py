@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import final
 
+from mypy_extensions import i64
+
 from lunar.net import icmp
 from lunar.net.device import Device, Receiver
 from lunar.net.forward import forward
@@ -35,6 +37,8 @@ class IpInput(Receiver):
 def receive(ip: Ip, packet: Packet, device: Device) -> None:
     """One packet that arrived at `device`."""
     ip.counters.ip_in_receives += 1
+    if packet.tos & 3:
+        _count_ecn(ip, packet)
     if ip.is_martian(packet.src) and device is not ip.loopback_device():
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
@@ -59,3 +63,14 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
         return
     ip.counters.ip_in_delivers += 1
     handler.receive(packet, device)
+
+
+def _count_ecn(ip: Ip, packet: Packet) -> None:
+    """RFC 3168 (5): the two bits say that the sender can, or that a router marked it."""
+    code: i64 = packet.tos & 3
+    if code == 3:
+        ip.counters.ip_in_ce += 1
+    elif code == 2:
+        ip.counters.ip_in_ect0 += 1
+    else:
+        ip.counters.ip_in_ect1 += 1

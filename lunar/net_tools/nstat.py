@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 # How the attributes of `Counters` that are not of RFC 1213 are called; of the others the words are joined.
 _NAMES: Final = {
+    "ip_in_ect0": "IpExtInECT0Pkts",
+    "ip_in_ect1": "IpExtInECT1Pkts",
+    "ip_in_ce": "IpExtInCEPkts",
+    "tcp_hystart_train_detect": "TcpExtTCPHystartTrainDetect",
+    "tcp_hystart_train_cwnd": "TcpExtTCPHystartTrainCwnd",
+    "tcp_hystart_delay_detect": "TcpExtTCPHystartDelayDetect",
+    "tcp_hystart_delay_cwnd": "TcpExtTCPHystartDelayCwnd",
     "tcp_timeouts": "TcpExtTCPTimeouts",
     "tcp_fast_retrans": "TcpExtTCPFastRetrans",
     "tcp_slow_start_retrans": "TcpExtTCPSlowStartRetrans",

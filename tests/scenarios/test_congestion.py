@@ -128,6 +128,9 @@ def test_ecn_marks_in_place_of_drops(path: Any) -> None:
     p = path("reno", **LONG, queue="200 packets", red=red)
     p.until(20)
     assert p.wire.marked > 0
+    counters = p.receiver.ip.counters
+    assert counters.ip_in_ce == p.wire.marked and counters.ip_in_ect0 > 1000 and counters.ip_in_ect1 == 0
+    assert p.sender.ip.counters.ip_in_ce == p.sender.ip.counters.ip_in_ect0 == 0  # pure ACKs are not capable
     assert p.wire.dropped_queue <= 60  # slow start alone outruns the average
     assert p.goodput(20, 30) > 0.8 * FULL
     late = int(p.wire.dropped_queue)

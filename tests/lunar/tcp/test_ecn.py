@@ -219,6 +219,23 @@ def test_marks_without_ecn_mean_nothing() -> None:
     t.sends(at=ms(1), flags=ACK)
 
 
+def test_marks_on_what_is_refused_mean_nothing() -> None:
+    """Section 6.1.5: what lies beyond the window may be an attacker's."""
+    t = capable()
+    t.gets(at=ms(1), seq=R + 10_000_000, data=b"x" * MSS, tos=ecn.CE)
+    t.gets(at=ms(2), seq=R, data=b"x" * 2 * MSS, tos=ecn.ECT_0)
+    assert not any(segment.flags & ECE for _, segment in t.medium.sent)
+
+
+def test_window_probes_are_not_capable() -> None:
+    t = capable()
+    t.gets(at=ms(1), window=0)
+    t.write(b"x" * 100)
+    t.run(s(1))
+    sent = [segment for _, segment in t.medium.sent]
+    assert sent and all(not segment.payload and code(segment) == ecn.NOT_ECT for segment in sent)
+
+
 # DCTCP, RFC 8257.
 
 
@@ -293,3 +310,17 @@ def test_dctcp_cuts_by_half_of_alpha() -> None:
     for alpha, left in ((1024, 50), (512, 75), (128, 94), (0, 100)):  # cwnd (1 - alpha / 2)
         algorithm.alpha = alpha
         assert algorithm.on_loss(t.sock) == left
+
+
+def test_dctcp_answers_a_loss_as_reno_does() -> None:
+    """RFC 8257 (3.5): whatever alpha is."""
+    t = capable(Dctcp)
+    algorithm = t.sock.congestion
+    assert isinstance(algorithm, Dctcp)
+    t.write(b"x" * 40 * MSS)
+    t.forget()
+    algorithm.alpha = 0
+    for _ in range(3):
+        t.gets(at=ms(100))
+    assert t.sock.ca_state == RECOVERY
+    assert t.sock.ssthresh == 5
