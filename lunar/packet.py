@@ -130,7 +130,8 @@ class TcpSegment(Packet):
         self.ts_ecr: i64 = 0
         # SACK blocks (left edge, right edge) as on the wire; None when the option is absent.
         self.sack_blocks: list[tuple[int, int]] | None = None
-        # For a device with `gso`: the segments that it is to cut this one into have this much payload. 0: it is one.
+        # For a device with `gso`: the segments that it is to cut this one into have this much payload; in what arrives,
+        # those that a device has put together (GRO). 0: it is one.
         self.gso_bytes: i64 = 0
         # RFC 7413's cookie, b"" to ask for one, None when the option is absent. `fast_open_experimental`: it came, or
         # is to go, as the experiment's option, 254 with 0xF989 (section 4.1.1, appendix of the drafts).

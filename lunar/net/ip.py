@@ -158,7 +158,7 @@ class Counters:
         self.tcp_prune_called: i64 = 0  # PruneCalled: a receive buffer was full
         self.tcp_ofo_pruned: i64 = 0  # OfoPruned: what waited beyond holes was given up
         self.tcp_rcv_pruned: i64 = 0  # RcvPruned: dropped for want of receive buffer
-        self.tcp_beyond_window: i64 = 0  # BeyondWindow: dropped, since its end is beyond the window
+        self.tcp_beyond_window: i64 = 0  # BeyondWindow: dropped, since its start or end is beyond the window
 
 
 class Ip:

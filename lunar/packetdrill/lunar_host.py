@@ -20,7 +20,7 @@ from lunar import syscalls
 from lunar.net.device import Device, Medium
 from lunar.net.route import Route
 from lunar.network import Network
-from lunar.packet import Frame, Packet
+from lunar.packet import Frame, Packet, TcpSegment
 from lunar.packetdrill import shell
 from lunar.packetdrill.backend import SentPacket, Settings, Task
 from lunar.wire import ipv4
@@ -173,6 +173,8 @@ class LunarHost:
         assert isinstance(packet, Packet)
         packet.eth_dst = self.device.mac
         packet.target = self.device
+        if isinstance(packet, TcpSegment) and 0 < mss < len(packet.payload):
+            packet.gso_bytes = mss
         self.device.arrive(packet)
         self._settle()
 

@@ -48,10 +48,12 @@ def data_received(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
 
 def measure_segment(tcb: Tcb, segment: TcpSegment, size: i64) -> None:
     """Estimate the peer's full segment, and note whether this one was smaller: then a write ended here."""
-    if size >= tcb.rcv_mss:
-        if size > tcb.rcv_mss:
+    # What a device has put together (GRO) says how large its segments were.
+    length: i64 = segment.gso_bytes if segment.gso_bytes > 0 else size
+    if length >= tcb.rcv_mss:
+        if length != tcb.rcv_mss:
             window.measure(tcb, size)
-        tcb.rcv_mss = min(size, tcb.advmss)
+        tcb.rcv_mss = min(length, tcb.advmss)
         if segment.flags & PSH and tcb.pushed == 0:
             tcb.pushed = 1
         return
@@ -88,14 +90,14 @@ def check(tcb: Tcb) -> None:
     if not tcb.ack_scheduled:
         return
     if (
-        tcb.ack_now
-        or (tcb.quick_acks > 0 and not tcb.pingpong)
         # RFC 5681 (4.2), RFC 9293 (3.8.6.3): for every second full segment, at once; but not (Linux) when that would
-        # announce a smaller window and the program is about to read.
-        or (
+        # announce a smaller window and the program is about to read. A buffer that fills up ends quick mode, too.
+        (
             tcb.rcv_nxt - tcb.rcv_wup > tcb.rcv_mss
             and (tcb.received.size == 0 or window.choose(tcb) >= tcb.rcv_wnd)
         )
+        or (tcb.quick_acks > 0 and not tcb.pingpong)
+        or tcb.ack_now
     ):
         output.send_ack(tcb)
         return

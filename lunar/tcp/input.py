@@ -217,7 +217,10 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
                 return False
 
     # First, the sequence number. Linux accepts what overlaps the window at all, from the last ACK it sent.
-    if end < tcb.rcv_wup or seq > tcb.rcv_nxt + window.remaining(tcb):
+    beyond = seq > tcb.rcv_nxt + window.remaining(tcb)
+    if end < tcb.rcv_wup or beyond:
+        if beyond:
+            tcb.ip.counters.tcp_beyond_window += 1
         if flags & RST:
             return False
         if flags & SYN:
@@ -313,7 +316,7 @@ def fin(tcb: Tcb) -> None:
     tcb.out_of_order.clear()
     tcb.out_of_order_bytes = 0
     tcb.rmem_held = 0
-    sack_report.advanced(tcb)
+    tcb.sack_report = None
     tcb.pending_wake |= POLLIN | POLLRDHUP
     if tcb.write_shut:
         tcb.pending_wake |= POLLHUP

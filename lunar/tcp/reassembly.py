@@ -58,6 +58,9 @@ def receive(tcb: Tcb, segment: TcpSegment, seq: i64, fin: bool) -> bool:
         tcb.pending_wake |= POLLIN
         delayed_ack.data_received(tcb, segment, size)
     if fin:
+        if size == 0 and tcb.rmem + tcb.rmem_held > tcb.rcvbuf:
+            # Taken even so: a peer that sends its FIN into a closed window would repeat it for ever.
+            tcb.ack_now = True
         return True
     if tcb.out_of_order:
         fin = _drain(tcb)
