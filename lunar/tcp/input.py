@@ -222,6 +222,8 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
         if beyond:
             tcb.ip.counters.tcp_beyond_window += 1
         if flags & RST:
+            if seq == tcb.rcv_nxt - 1 and _is_reset_expected(tcb, seq):
+                _reset(tcb)
             return False
         if flags & SYN:
             output.send_challenge_ack(tcb)
