@@ -144,10 +144,8 @@ class LunarHost:
 
     def wait(self, task: Task, until_ns: int) -> bool:
         """Let time go by until the task has ended, to `until_ns` at most."""
-        while not task.done:
-            reason = self._scheduler.run(until_ns, _BUDGET)
-            if reason in (IDLE, REACHED):
-                break
+        while not task.done and self._goes_on(until_ns):
+            pass
         return task.done
 
     def sleep_until(self, at_ns: int) -> None:
@@ -182,8 +180,7 @@ class LunarHost:
         """The next packet of the host, if there is one until `until_ns`."""
         frames = self.tap.frames
         while not frames:
-            reason = self._scheduler.run(max(until_ns, self.now_ns()), _BUDGET)
-            if reason in (IDLE, REACHED) and not frames:
+            if not self._goes_on(max(until_ns, self.now_ns())) and not frames:
                 return None
         at_ns, frame = frames.popleft()
         assert isinstance(frame, Packet), "a host sends IP packets"
@@ -198,6 +195,13 @@ class LunarHost:
         """Let go of the host."""
         self._calls.close_files()
         self._network.close()
+
+    def _goes_on(self, until_ns: int) -> bool:
+        """Let things happen until something stops the scheduler, or until `until_ns`. Whether it is not that yet."""
+        reason = self._scheduler.run(until_ns, _BUDGET)
+        if reason == IDLE and until_ns > self._scheduler.now_ns:
+            self._scheduler.advance(until_ns)  # nothing is left to happen; time goes by all the same
+        return reason not in (IDLE, REACHED)
 
     def _settle(self) -> None:
         """Let all that waits for its turn have it. The clock stays, and no event of this instant happens."""

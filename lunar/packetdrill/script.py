@@ -28,10 +28,14 @@ class ScriptError(Exception):
     """A script cannot be read, or has failed. `str` of it is what the tool prints: file, line and reason."""
 
     def __init__(self, path: str, line: int, message: str) -> None:
-        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
+        # All three, so that it can be passed from process to process.
+        super().__init__(path, line, message)
         self.path = path
         self.line = line
         self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
 
 
 # Expressions: an int is itself.

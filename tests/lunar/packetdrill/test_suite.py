@@ -1,0 +1,105 @@
+"""Folders of scripts, the table of what came of them, and the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lunar.packetdrill import cli, options, suite
+
+PASSES = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
+FAILS = PASSES + "+0 socket(..., SOCK_STREAM, IPPROTO_UDP) = 4\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two" / "deep").mkdir(parents=True)
+    (tmp_path / "one" / "good.pkt").write_text(PASSES)
+    (tmp_path / "one" / "bad.pkt").write_text(FAILS)
+    (tmp_path / "two" / "deep" / "good.pkt").write_text(PASSES)
+    (tmp_path / "two" / "only-v6.pkt").write_text(PASSES)
+    return tmp_path
+
+
+def test_a_folder_is_told_by_its_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(folder)]) == cli.FAILED
+    assert capsys.readouterr().out == (
+        f"FAIL [{folder}/one/bad.pkt]\n"
+        f"{folder}/one/bad.pkt:2: runtime error in socket call: Expected non-negative result but got -1 with errno 93 "
+        "(Protocol not supported)\n"
+        f"OK   [{folder}/one/good.pkt]\n"
+        f"OK   [{folder}/two/deep/good.pkt]\n"
+        "\n"
+        "folder    passed  failed  total\n"
+        "one            1       1      2\n"
+        "two/deep       1       0      1\n"
+        "all            2       1      3\n"
+        "\n"
+        "one/bad.pkt:2: runtime error in socket call: Expected non-negative result but got -1 with errno 93 "
+        "(Protocol not supported)\n"
+    )
+
+
+def test_one_script_has_no_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = folder / "one" / "good.pkt"
+    assert cli.main(["-q", str(script)]) == cli.PASSED
+    assert capsys.readouterr().out == ""
+    assert cli.main([str(script)]) == cli.PASSED
+    assert capsys.readouterr().out == f"OK   [{script}]\n"
+
+
+def test_several_processes_tell_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([str(folder)])
+    alone = capsys.readouterr().out
+    cli.main(["--jobs", "2", str(folder)])
+    assert capsys.readouterr().out == alone
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "expected a script or a folder with some"),
+        (["/nowhere"], "/nowhere: there is no such script or folder"),
+        (["--nonsense=1", "x"], "there is no option --nonsense"),
+        (["--mtu=abc", "x"], "bad --mtu 'abc': invalid literal for int() with base 10: 'abc'"),
+        (["--ip_version=ipv6", "x"], "bad --ip_version 'ipv6': only ipv4 is here yet"),
+        (["-D", "A", "x"], "bad --define 'A': expected NAME=VALUE"),
+    ],
+)
+def test_wrong_input(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == cli.WRONG_INPUT
+    assert capsys.readouterr().err == f"weave packetdrill: {told}\n"
+
+
+def test_a_scripts_options_hold_over_those_of_the_command(tmp_path: Path) -> None:
+    script = tmp_path / "x.pkt"
+    script.write_text("--mtu=1400\n--tolerance_usecs=9\n" + PASSES)
+    given = options.apply(options.default_settings(), [("mtu", "1300"), ("speed", "10")])
+    _, settings = suite.load(script, given)
+    assert (settings.mtu, settings.tolerance_usecs, settings.speed) == (1400, 9, 10)
+
+
+def test_a_definition_is_a_word_of_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "x.pkt"
+    script.write_text("0 socket(..., KIND, IPPROTO_TCP) = 3\n")
+    settings = options.apply(options.default_settings(), [("define", "KIND=SOCK_STREAM")])
+    assert suite.run(script, settings, cli.lunar_backend).passed
+
+
+def test_what_cannot_be_read_is_a_result(tmp_path: Path) -> None:
+    result = suite.run(tmp_path / "none.pkt", options.default_settings(), cli.lunar_backend)
+    assert str(result.error) == f"{tmp_path}/none.pkt: No such file or directory"
+
+
+def test_verbose_shows_packets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "x.pkt"
+    script.write_text(
+        PASSES + "+0 fcntl(3, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 connect(3, ..., ...) = -1\n+0 > S 0:0(0) <...>\n"
+        "+.1 < S. 0:0(0) ack 1 win 1000 <mss 1000>\n"
+    )
+    assert cli.main(["-v", str(script)]) == cli.PASSED
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("outbound sniffed packet:  0.000000 S ")
+    assert lines[1] == "inbound injected packet:  0.100000 S. 0:0(0) ack 1 win 1000 <mss 1000>"
