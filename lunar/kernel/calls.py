@@ -314,7 +314,10 @@ def ioctl(fd: int, request: int, argument: Any = 0) -> Any:
     if isinstance(argument, int):
         return _call("ioctl", fd, ctypes.c_ulong(request), ctypes.c_void_p(argument))
     room = ctypes.create_string_buffer(bytes(argument), max(256, len(argument)))
-    _call("ioctl", fd, ctypes.c_ulong(request), room)
+    result = _call("ioctl", fd, ctypes.c_ulong(request), room)
+    if isinstance(argument, bytearray):
+        argument[:] = room.raw[: len(argument)]
+        return result
     return room.raw[: len(argument)]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from lunar.kernel.namespace import KernelUnavailable
 from lunar.packetdrill import options, suite
 from lunar.packetdrill.backend import Backend, Settings
 from lunar.packetdrill.lunar_host import LunarHost
@@ -31,7 +32,8 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(
         prog="weave packetdrill",
-        usage="weave packetdrill [-v] [-q] [--kernel] [--jobs N] [-D NAME=VALUE] [--OPTION=VALUE] SCRIPT_OR_FOLDER ...",
+        usage="weave packetdrill [-v] [-q] [--kernel | --both] [--jobs N] [-D NAME=VALUE] [--OPTION=VALUE] "
+        "SCRIPT_OR_FOLDER ...",
         description="Run packetdrill scripts against a virtual host, in virtual time, or the machine's kernel.",
         epilog="Other options are the tool's own, as --tolerance_usecs=10000 or --mtu=1500: docs/packetdrill.md has "
         "them all. Exit codes: 0 all passed; 1 one failed; 2 wrong input.",
@@ -41,6 +43,9 @@ def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-q", "--quiet", action="store_true", help="of scripts that pass print nothing")
     parser.add_argument(
         "--kernel", action="store_true", help="against the machine's kernel, in a network namespace; needs root"
+    )
+    parser.add_argument(
+        "--both", action="store_true", help="show the packets of Lunar and of the machine's kernel side by side"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many at once, each in a process")
     parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE", help="what a word means")
@@ -60,13 +65,30 @@ def main(words: Sequence[str]) -> int:
         print(f"weave packetdrill: {error}", file=sys.stderr)
         return WRONG_INPUT
     results: list[Result] = []
-    for result in _run_all(paths, settings, given):
-        results.append(result)
-        _tell(result, given.quiet)
+    try:
+        if given.both:
+            return _side_by_side(paths, settings)
+        for result in _run_all(paths, settings, given):
+            results.append(result)
+            _tell(result, given.quiet)
+    except KernelUnavailable as unavailable:
+        print(f"weave packetdrill: {unavailable}", file=sys.stderr)
+        return WRONG_INPUT
     if len(paths) > 1 or given.paths[0].is_dir():
         print()
         print(suite.table(results, _root(given.paths)))
     return PASSED if all(result.passed for result in results) else FAILED
+
+
+def _side_by_side(paths: list[Path], settings: Settings) -> int:
+    from lunar.packetdrill import beside
+
+    passed = True
+    for path in paths:
+        text, both = beside.run(path, settings)
+        print(f"{path}\n{text}\n")
+        passed = passed and all(result.passed for result in both)
+    return PASSED if passed else FAILED
 
 
 def _settings(given: argparse.Namespace, others: list[str]) -> Settings:
@@ -80,30 +102,27 @@ def _settings(given: argparse.Namespace, others: list[str]) -> Settings:
 
 
 def _run_all(paths: list[Path], settings: Settings, given: argparse.Namespace) -> Iterator[Result]:
-    work = [(path, settings, given.verbose, given.kernel) for path in paths]
-    if given.jobs > 1:
+    work = [(path, settings, given.verbose) for path in paths]
+    if given.kernel:
+        # Only who asks for it pays for what it imports.
+        from lunar.packetdrill import kernel_runs
+
+        yield from kernel_runs.run_all(paths, settings, given.jobs, given.verbose)
+    elif given.jobs > 1:
         with multiprocessing.get_context("spawn").Pool(min(given.jobs, len(paths))) as pool:
             yield from pool.imap(_run_one, work, chunksize=4)
     else:
         yield from map(_run_one, work)
 
 
-def _run_one(work: tuple[Path, Settings, bool, bool]) -> Result:
-    path, settings, verbose, kernel = work
-    return suite.run(path, settings, kernel_backend if kernel else lunar_backend, verbose)
+def _run_one(work: tuple[Path, Settings, bool]) -> Result:
+    path, settings, verbose = work
+    return suite.run(path, settings, lunar_backend, verbose)
 
 
 def lunar_backend(settings: Settings) -> Backend:
     """A virtual host for one run."""
     return LunarHost(settings)
-
-
-def kernel_backend(settings: Settings) -> Backend:
-    """The machine's kernel for one run."""
-    # Only who asks for it pays for what it imports.
-    from lunar.packetdrill.kernel_host import KernelHost
-
-    return KernelHost(settings)
 
 
 def _tell(result: Result, quiet: bool) -> None:

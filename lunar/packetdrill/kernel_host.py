@@ -108,7 +108,10 @@ class KernelHost:
     # Commands
 
     def shell(self, text: str, folder: Path) -> None:
-        done = subprocess.run(["/bin/sh", "-c", text], cwd=folder, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PACKETDRILL_PID": str(os.getpid())}  # its helpers name files by it
+        done = subprocess.run(
+            ["/bin/sh", "-c", text], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         sys.stdout.write(done.stdout)
         sys.stderr.write(done.stderr)
         if done.returncode != 0:

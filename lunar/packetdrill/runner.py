@@ -45,8 +45,10 @@ _IPPROTO_TCP: Final = 6
 _TCP_INFO: Final = 11
 # How long a packet is waited for after its time, so that one which is late can be told from one that does not come.
 _PATIENCE_NS: Final = 1 * _NS
-# How long a packet without a time, and a call that is not to block, may take: the tool gives a script so long.
+# How long a packet without a time may take: the tool gives a script so long.
 _LIMIT_NS: Final = 180 * _NS
+# How long a call may take that is not to block: one with a timeout of its own does, as epoll_wait.
+_CALL_NS: Final = 20 * _NS
 
 
 @attrs.define
@@ -177,10 +179,14 @@ class Runner:
             packet = live.parse(sent.data, sent.at_ns - self._start_ns)
             if packet is None:
                 continue
+            meant = self._is_meant(spec, packet)
             if self._verbose:
+                # Before it is compared, and with the script's numbers if it can have them.
                 flow = self._flows.of_live(packet)
+                if isinstance(spec, TcpPacket) and meant and packet.protocol == TCP:
+                    flow = self._flow_of(spec, packet)
                 print(f"outbound sniffed packet: {packets.live_text(packet, flow, packet.at_ns)}")
-            if self._is_meant(spec, packet):
+            if meant:
                 return packet
 
     def _put_together(
@@ -309,7 +315,7 @@ class Runner:
             self._blocking = _Blocking(event, call, task, at_ns, base_ns + call.end_ns)
             return
         task = self._backend.start(lambda: self._calls.run(call))
-        if not self._backend.wait(task, self._backend.now_ns() + _LIMIT_NS):
+        if not self._backend.wait(task, self._backend.now_ns() + _CALL_NS):
             raise self._wrong(
                 event, f"runtime error in {call.name} call: it blocks, and nothing that is to come here can wake it"
             )

@@ -1,0 +1,97 @@
+"""Scripts against the machine's kernel, each in a process of its own: what it leaves open or blocked ends with it.
+
+A script's times are the machine's here, so scripts that run at once disturb each other where processors are few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from lunar.kernel.namespace import KernelUnavailable
+from lunar.packetdrill import suite
+from lunar.packetdrill.backend import Settings
+from lunar.packetdrill.kernel_host import KernelHost
+from lunar.packetdrill.script import ScriptError
+from lunar.packetdrill.suite import Result
+
+
+def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool) -> Iterator[Result]:
+    """The results in the order of `paths`, `jobs` at once; prints what scripts print. Raises `KernelUnavailable`."""
+    left = list(enumerate(paths))
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    ended: dict[int, tuple[Result, str]] = {}
+    told = 0
+    try:
+        while left or running:
+            while left and len(running) < jobs:
+                number, path = left.pop(0)
+                receiving, process = _start(path, settings, verbose)
+                running[receiving] = number, process
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                number, process = running.pop(ready)
+                ended[number] = _answer(ready, process, paths[number])
+            while told in ended:
+                result, said = ended.pop(told)
+                sys.stdout.write(said)
+                yield result
+                told += 1
+    finally:
+        for _, process in running.values():
+            process.kill()
+
+
+def run_one(path: Path, settings: Settings) -> tuple[Result, str]:
+    """The result of one script, and what it and the runner have printed. Raises `KernelUnavailable`."""
+    receiving, process = _start(path, settings, True)
+    try:
+        return _answer(receiving, process, path)
+    finally:
+        process.kill()
+
+
+def _start(path: Path, settings: Settings, verbose: bool) -> tuple[Connection, BaseProcess]:
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(sending, path, settings, verbose))
+    process.start()
+    sending.close()
+    return receiving, process
+
+
+def _run(answer: Connection, path: Path, settings: Settings, verbose: bool) -> None:
+    # What is printed goes with the result, so that the words of two scripts do not mix.
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            result = suite.run(path, settings, KernelHost, verbose)
+        except KernelUnavailable as unavailable:
+            answer.send(str(unavailable))
+        else:
+            answer.send((result, said.getvalue()))
+    answer.close()
+    # Not by the common way: a thread that is blocked in the kernel would be waited for.
+    os._exit(0)
+
+
+def _answer(receiving: Connection, process: BaseProcess, path: Path) -> tuple[Result, str]:
+    try:
+        answer = receiving.recv()
+    except EOFError:
+        process.join()
+        return Result(path, ScriptError(str(path), 0, f"its process ended with code {process.exitcode}")), ""
+    finally:
+        receiving.close()
+    process.join()
+    if isinstance(answer, str):
+        raise KernelUnavailable(answer)
+    result, said = answer
+    assert isinstance(result, Result)
+    return result, said
