@@ -245,6 +245,14 @@ class Files:
     def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         return descriptor_calls.sendfile(out_fd, in_fd, offset, count)
 
+    def splice(
+        self, src: int, dst: int, count: int, offset_src: int | None = None, offset_dst: int | None = None,
+        flags: int = 0,
+    ) -> int:  # fmt: skip
+        if count < 0:
+            raise ValueError("count cannot be negative")
+        return descriptor_calls.splice(src, offset_src, dst, offset_dst, count, flags)
+
 
 class DescriptorFile(io.RawIOBase):
     """A raw file object on a descriptor: io.FileIO, for which the number must be the machine's."""

@@ -341,6 +341,8 @@ class LunarSocket(socket.socket):
         call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
 
         def attempt() -> syscalls.Received | None:
+            if sock.rcvlowat > 1 and self._timeout_s and not sock.poll() & (POLLIN | POLLERR | POLLHUP):
+                return None  # it is poll(2) that waits, for as much as SO_RCVLOWAT says
             got = call(sock, size, flags)
             if got.errno in (0, errno.EAGAIN):
                 return None if got.errno else got
@@ -405,10 +407,12 @@ class LunarSocket(socket.socket):
         return got, items, told | (int(socket.MSG_TRUNC) if got.truncated else 0), sender(sock, got)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        data = b"".join(map(bytes_of, listed(buffers, "sendmsg() argument 1 must be an iterable")))
+        payloads = list(map(bytes_of, listed(buffers, "sendmsg() argument 1 must be an iterable")))
+        data = b"".join(payloads)
         items = ancillary.items_of(ancdata)
         flags = c_int(flags)
         sock = self._open()
+        transfer.note_buffers(sock, payloads, flags)
         attachment = ancillary.attached(self.host, sock, items)
         if attachment is None:
             try:

@@ -144,7 +144,7 @@ class UdpSock(DatagramSock):
     def bind(self, addr: int, port: i64) -> i64:
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
         ip = self.udp.ip
-        if addr and not ip.has_address(addr) and not ip.is_broadcast(addr):
+        if addr and not ip.has_address(addr) and not ip.is_broadcast(addr) and not self.freebind:
             return -errno.EADDRNOTAVAIL
         if self.local_port:
             return -errno.EINVAL

@@ -83,6 +83,9 @@ class Sock:
         self.rcvbuf_locked: bool = False
         self.linger_on: bool = False
         self.linger_s: i64 = 0
+        self.rcvlowat: i64 = 1  # SO_RCVLOWAT; obeyed by TCP
+        self.mark: i64 = 0  # SO_MARK, for rules that look at it
+        self.freebind: bool = False  # IP_FREEBIND: an address that the host does not have will do
         self.rcvtimeo_ns: i64 = 0  # SO_RCVTIMEO, 0 for none; obeyed by the faces, as `nonblocking`
         self.sndtimeo_ns: i64 = 0
         self.bound_device: str = ""

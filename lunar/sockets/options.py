@@ -2,8 +2,9 @@
 
 Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux';
 those of TCP's own are in tcp_options.py, those of the error queue and of times in report_options.py. An option that
-this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exception is SO_PRIORITY,
-a hint about the order in the sender's own queue: it is kept, and links here have one queue.
+this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exceptions are
+SO_PRIORITY, a hint about the order in the sender's own queue, where links here have one queue, and SO_MARK, for rules
+of which there are none: they are kept.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ SO_LINGER: Final = 13
 SO_REUSEPORT: Final = 15
 SO_PASSCRED: Final = 16
 SO_PEERCRED: Final = 17
+SO_RCVLOWAT: Final = 18
 SO_SNDLOWAT: Final = 19
 SO_RCVTIMEO: Final = 20
 SO_SNDTIMEO: Final = 21
 SO_ACCEPTCONN: Final = 30
+SO_MARK: Final = 36
 SO_PROTOCOL: Final = 38
 SO_DOMAIN: Final = 39
 SO_MAX_PACING_RATE: Final = 47
@@ -55,6 +58,7 @@ IP_PKTINFO: Final = 8
 IP_MTU_DISCOVER: Final = 10
 IP_RECVTTL: Final = 12
 IP_RECVTOS: Final = 13
+IP_FREEBIND: Final = 15
 IP_MTU: Final = 14
 SOL_RAW: Final = 255
 ICMP_FILTER: Final = 1
@@ -72,6 +76,7 @@ UDP_CORK: Final = 1
 IPPROTO_IPV6: Final = 41
 IPV6_V6ONLY: Final = 26
 
+_INT_MAX: Final = 0x7FFF_FFFF
 _NS_PER_S: Final = 1_000_000_000
 _PMTUDISC_OMIT: Final = 5  # the last of IP_PMTUDISC_*
 # More than any run lasts; a larger time would not fit 64 bits.
@@ -104,6 +109,9 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
             if not 0 <= value <= _PMTUDISC_OMIT:
                 return -errno.EINVAL
             sock.mtu_discover = value
+            return 0
+        if name == IP_FREEBIND:
+            sock.freebind = value != 0
             return 0
         bit: i64 = _told_by(name)
         if bit:
@@ -179,6 +187,13 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
         if not 0 <= value <= 6:
             return -errno.EPERM  # what lies beyond takes CAP_NET_ADMIN
         sock.priority = value
+    elif name == SO_MARK:
+        sock.mark = value
+    elif name == SO_RCVLOWAT and sock.family != AF_UNIX:
+        if isinstance(sock, TcpSock):
+            sock.set_rcvlowat(value if value >= 0 else _INT_MAX)
+        else:
+            sock.rcvlowat = value if value > 0 else 1 if value == 0 else _INT_MAX  # datagrams are whole
     elif name == SO_PASSCRED:
         if not isinstance(sock, UnixSock):
             return -errno.EOPNOTSUPP
@@ -337,6 +352,10 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
                 found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
         elif name == SO_PRIORITY:
             found = sock.priority
+        elif name == SO_MARK:
+            found = sock.mark
+        elif name == SO_RCVLOWAT and sock.family != AF_UNIX:
+            found = sock.rcvlowat
         elif name == SO_PASSCRED:
             found = int(sock.passes_credentials) if isinstance(sock, UnixSock) else -errno.EOPNOTSUPP
         elif name == SO_OOBINLINE:
@@ -357,6 +376,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         elif name == IP_MTU and isinstance(sock, TcpSock):
             mtu: i64 = sock.path_mtu()
             found = mtu if mtu > 0 else -errno.ENOTCONN
+        elif name == IP_FREEBIND:
+            found = int(sock.freebind)
         elif _told_by(name):
             found = int(sock.tells & _told_by(name) != 0)
     elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:

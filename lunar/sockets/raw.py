@@ -78,7 +78,7 @@ class PacketSock(DatagramSock):
 
     def is_ours(self, addr: int) -> bool:
         """Whether a socket can be bound to `addr`."""
-        return addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr)
+        return addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr) or self.freebind
 
     def connect(self, addr: int, port: i64) -> i64:
         """Name the peer: to whom `send` goes, and from whom alone packets come. ENETUNREACH, EACCES."""

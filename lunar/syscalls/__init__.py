@@ -37,6 +37,7 @@ from lunar.syscalls.readiness import (
     poll,
     select,
 )
+from lunar.syscalls.splice import splice
 from lunar.syscalls.transfer import (
     read,
     readv,
@@ -57,5 +58,5 @@ __all__ = [
     "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "eventfd", "fcntl",
     "getpeername", "getsockname", "getsockopt", "ioctl", "listen", "pipe", "pipe2", "poll", "read", "readv", "recv",
     "recv_into", "recvfrom", "recvmsg", "select", "send", "sendfile", "sendmsg", "sendto", "setsockopt", "shutdown",
-    "socket", "socketpair", "sysctl", "write", "writev",
+    "socket", "socketpair", "splice", "sysctl", "write", "writev",
 ]  # fmt: skip

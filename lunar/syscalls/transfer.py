@@ -20,12 +20,14 @@ from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import (
     MSG_DONTWAIT,
+    MSG_EOR,
     MSG_ERRQUEUE,
     MSG_FASTOPEN,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
     MSG_WAITALL,
+    MSG_ZEROCOPY,
     Received,
 )
 from lunar.sockets.unix import CONNECTED, UnixSock
@@ -82,7 +84,9 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
     parts = list(buffers)
     if len(parts) > _IOV_MAX:
         raise error(errno.EMSGSIZE)
-    data = b"".join(map(_payload, parts))
+    payloads = list(map(_payload, parts))
+    data = b"".join(payloads)
+    note_buffers(sock, payloads, int(flags))
     try:
         attachment = control.attached(host, sock, ancillary)
     except OSError:
@@ -97,6 +101,12 @@ def sendmsg(fd: int, buffers: Iterable[Any], ancillary: Iterable[Any] = (), flag
             control.forget_call(sock)
     assert isinstance(sock, UnixSock), "others have nothing to attach"
     return _send_with(host, fd, sock, data, int(flags), address, attachment)
+
+
+def note_buffers(sock: Sock, payloads: list[bytes], flags: int) -> None:
+    """A send of several buffers begins. With MSG_ZEROCOPY they decide, on Linux, what goes into one segment."""
+    if flags & MSG_ZEROCOPY and isinstance(sock, TcpSock):
+        send_marks.cut_buffers(sock, list(map(len, payloads)))
 
 
 def _look_at_state(sock: Sock, address: Any) -> None:
@@ -195,11 +205,18 @@ def _send_pieces(patience: Patience, sock: Sock, data: bytes, flags: int, marks:
     is_stream = sock.type == _SOCK_STREAM
     at = 0
     while True:
+        end = at + _PIECE_BYTES
+        manner = flags
         if marks is not None:
             # All pieces are one write, of which the last byte is the one that counts.
-            marks.piece_follows = len(data) - at > _PIECE_BYTES
+            for cut in marks.cuts:
+                if at < cut <= end:
+                    end = cut
+                    manner |= MSG_EOR
+                    break
+            marks.piece_follows = len(data) > end
             marks.rest_follows = marks.piece_follows or not patience.none
-        count = syscalls.send(sock, data[at : at + _PIECE_BYTES] if is_stream else data, flags)
+        count = syscalls.send(sock, data[at:end] if is_stream else data, manner)
         if count >= 0:
             at += count
             if at >= len(data):
@@ -299,6 +316,8 @@ def receive(host: Host, fd: int, sock: Sock, size: int, flags: int, with_attachm
         patience.none = True
     if flags & MSG_WAITALL and sock.type == _SOCK_STREAM and not flags & MSG_OOB and size:
         return _receive_all(patience, sock, size, flags, with_attachment)
+    if sock.rcvlowat > 1 and isinstance(sock, TcpSock) and not patience.none and not flags & MSG_OOB and size:
+        return _receive_all(patience, sock, size, flags, with_attachment, int(sock.rcvlowat))
     call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
     while True:
         got = call(sock, size, flags)
@@ -313,8 +332,10 @@ def _ends_here(sock: Sock) -> bool:
     return syscalls.is_at_end(sock) or syscalls.is_at_mark(sock)
 
 
-def _receive_all(patience: Patience, sock: Sock, size: int, flags: int, with_attachment: bool) -> Received:
-    """MSG_WAITALL: until there are `size` bytes, the end, an error, or time is over."""
+def _receive_all(
+    patience: Patience, sock: Sock, size: int, flags: int, with_attachment: bool, least: int = _MAX_COUNT
+) -> Received:
+    """MSG_WAITALL, SO_RCVLOWAT: until there are `size` bytes, or `least`, or the end, an error, or time is over."""
     whole = Received(b"", 0, 0, 0)
     call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
     while True:
@@ -328,7 +349,7 @@ def _receive_all(patience: Patience, sock: Sock, size: int, flags: int, with_att
                 whole.data += got.data
                 whole.size += got.size
             came_with_files = got.attachment is not None and bool(got.attachment.files)
-            if whole.size >= size or got.size == 0 or came_with_files or _ends_here(sock):
+            if whole.size >= min(size, least) or got.size == 0 or came_with_files or _ends_here(sock):
                 return whole
         elif got.errno != errno.EAGAIN:
             raise error(int(got.errno))
@@ -352,6 +373,8 @@ def read(fd: int, size: int) -> bytes:
         raise error(errno.EFAULT)  # as a size without a sign it reaches beyond all memory
     if size == 0 and not isinstance(sock, EventFd):
         return b""
+    if sock.rcvlowat > 1 and isinstance(sock, TcpSock):
+        return receive(host, fd, sock, size, 0).data
     patience = Patience(host, fd, sock, int(sock.rcvtimeo_ns), sock.nonblocking)
     while True:
         got = syscalls.read(sock, size)

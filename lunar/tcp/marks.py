@@ -40,4 +40,6 @@ class Marks:
         # whole, and whether one follows if it is not. Set by who calls, where there are marks.
         self.piece_follows: bool = False
         self.rest_follows: bool = False
+        # Where a send of many buffers without a copy must end a record, in bytes from its beginning.
+        self.cuts: list[int] = []
         self.open: Buffers | None = None  # of a call that is not at its end

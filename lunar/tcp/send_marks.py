@@ -22,6 +22,9 @@ from lunar.tcp.marks import Buffers, Marks, Stamp
 from lunar.tcp.opt_stats import NO_TTL
 from lunar.tcp.tcb import Tcb
 
+# Linux' MAX_SKB_FRAGS: of so many pieces of memory one record is made at most.
+FRAGMENTS_MAX: Final = 17
+
 _TRANSMISSION: Final = timestamping.TX_SCHED | timestamping.TX_SOFTWARE
 
 
@@ -57,10 +60,29 @@ def _keep(tcb: Tcb, marks: Marks, copies: ZeroCopy, start: i64) -> None:
         buffers.begun = True
 
 
+def cut_buffers(tcb: Tcb, sizes: list[int]) -> None:
+    """The next send is of buffers of these sizes, and without a copy: a record holds so many of them and no more."""
+    marks, copies = tcb.marks, tcb.zerocopy
+    if marks is None or copies is None or not copies.on:
+        return
+    marks.cuts = []
+    at = 0
+    count = 0
+    for size in sizes:
+        if size == 0:
+            continue
+        if count == FRAGMENTS_MAX:
+            marks.cuts.append(at)
+            count = 0
+        count += 1
+        at += size
+
+
 def call_ended(tcb: Tcb, marks: Marks) -> None:
     """A call that wrote in pieces has ended, perhaps before all was written."""
     marks.piece_follows = False
     marks.rest_follows = False
+    marks.cuts = []
     if marks.open is not None:
         marks.open = None
         acknowledged(tcb, marks, NO_TTL)

@@ -89,7 +89,8 @@ class TcpSock(Tcb):
         """
         local = self.ip.local
         if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local and self.family == 2):
-            return -errno.EADDRNOTAVAIL
+            if not self.freebind:
+                return -errno.EADDRNOTAVAIL
         if self.bound is not None or self.state != CLOSED:
             return -errno.EINVAL
         tables = self.tables
@@ -403,6 +404,9 @@ class TcpSock(Tcb):
         child.linger_on = self.linger_on
         child.linger_s = self.linger_s
         child.recverr = self.recverr
+        child.rcvlowat = self.rcvlowat
+        child.mark = self.mark
+        child.freebind = self.freebind
         child.recverr6 = self.recverr6
         child.tells_inq = self.tells_inq
         if self.zerocopy is not None and self.zerocopy.on:
@@ -678,8 +682,9 @@ class TcpSock(Tcb):
         if self.deferred:
             mask |= POLLOUT  # for the program to send, which sends the SYN
         elif state not in (SYN_SENT, SYN_RECEIVED) or self.syn_ack_pending:
-            if self.received.size > 0 and (self.urgent_state == 0 or urgent.readable_bytes(self) > 0):
-                mask |= POLLIN
+            if self.received.size >= self.rcvlowat or window.remaining(self) <= self.rcv_mss:
+                if self.received.size > 0 and (self.urgent_state == 0 or urgent.readable_bytes(self) > 0):
+                    mask |= POLLIN
             if self.urgent_state == urgent.READY:
                 mask |= POLLPRI
             if self.write_shut or send_buffer.is_writable(self):
@@ -770,6 +775,15 @@ class TcpSock(Tcb):
         self.congestion = algorithm()
         if self.state not in (CLOSED, LISTEN, SYN_SENT):
             cwnd.start_algorithm(self)
+
+    def set_rcvlowat(self, size: i64) -> None:
+        """SO_RCVLOWAT: the buffer grows to hold so much, as far as it may."""
+        cap: i64 = self.rcvbuf >> 1 if self.rcvbuf_locked else self.tables.sysctls.tcp_rmem_max >> 1
+        self.rcvlowat = max(min(size, cap), 1)
+        self.wake(POLLIN)
+        if not self.rcvbuf_locked and 2 * self.rcvlowat > self.rcvbuf:
+            self.rcvbuf = 2 * self.rcvlowat
+            self.window_clamp = max(self.window_clamp, self.rcvlowat)
 
     def set_quickack(self, on: bool) -> None:
         """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""

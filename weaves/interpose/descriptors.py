@@ -37,6 +37,8 @@ def install(replacements: Replacements) -> None:
         for name in names:
             if hasattr(os, name):
                 replacements.put(os, name, stand_in(getattr(os, name), name))
+    if hasattr(os, "splice"):
+        replacements.put(os, "splice", _splice(os.splice))
     replacements.put(socket, "dup", _on_descriptor(socket.dup, "dup"))
     replacements.put(socket, "close", _on_descriptor(socket.close, "close"))
     replacements.put(fcntl, "fcntl", _control(fcntl.fcntl, "fcntl"))
@@ -57,6 +59,16 @@ def _on_descriptor(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         if weave is None or not isinstance(fd, int) or not weave.host.files.has(fd):
             return real(fd, *args, **kwargs)
         return getattr(weave.host.files, name)(fd, *args, **kwargs)
+
+    return _like(call, real)
+
+
+def _splice(real: Callable[..., Any]) -> Callable[..., Any]:
+    def call(src: Any, dst: Any, *args: Any, **kwargs: Any) -> Any:
+        weave = here.weave
+        if weave is None or not any(isinstance(fd, int) and weave.host.files.has(fd) for fd in (src, dst)):
+            return real(src, dst, *args, **kwargs)
+        return weave.host.files.splice(src, dst, *args, **kwargs)
 
     return _like(call, real)
 
