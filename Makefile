@@ -21,7 +21,7 @@ CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.lo
 PYTEST := -P -m pytest
 
 .PHONY: all demo test test-compiled test-pure check lint types contract bench
-.PHONY: property fuzz conformance conformance-uvloop conformance-apps clean
+.PHONY: property fuzz conformance conformance-uvloop conformance-apps packetdrill clean
 
 all: demo
 
@@ -87,6 +87,13 @@ conformance-uvloop: $(VENV)/.uvloop
 conformance-apps: $(APPS)/.installed
 	@$(APPS)/bin/weave --version
 	$(APPS)/bin/python -P tests/conformance/run.py --only aiohttp anyio websockets $(ARGS)
+
+# Google's scripts for packetdrill, those of TCP over IPv4, against a virtual host (docs/packetdrill.md). Fetches into
+# .packetdrill, if PACKETDRILL does not say where a checkout is. The exit code is 1 when one fails, which a few do.
+PACKETDRILL ?= .packetdrill
+packetdrill: $(VENV)/.installed
+	@test -d $(PACKETDRILL) || git clone --quiet --depth 1 https://github.com/google/packetdrill.git $(PACKETDRILL)
+	$(BIN)/weave packetdrill --quiet $(ARGS) $(PACKETDRILL)/gtests/net/tcp
 
 # `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).

@@ -2,7 +2,8 @@
 
 The first line of a block says what is done with it:
 
-    ```python echo.py  a file, which the blocks below it on the page find in their folder; so `toml site.toml`
+    ```python echo.py  a file, which the blocks below it on the page find in their folder; so `toml site.toml` and
+                       `packetdrill script.pkt`
     ```python run      run as a program; if the next block is "text output", that is what it prints; if "text
                        about", numbers of more than one digit may be others, since they change with the stack
     ```python test     run by pytest
@@ -57,7 +58,7 @@ def blocks(kind: str) -> list[Block]:
         files: dict[str, str] = {}
         fences = list(re.finditer(r"^```([^\n]+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
         for fence, after in zip(fences, [*fences[1:], None], strict=False):
-            if file := re.fullmatch(r"\w+ ([\w/]+\.(?:py|toml))", fence[1]):
+            if file := re.fullmatch(r"\w+ ([\w/-]+\.(?:py|toml|pkt))", fence[1]):
                 files[file[1]] = fence[2]
             if fence[1] == kind:
                 output = after[2] if after is not None and after[1] in ("text output", "text about") else None
