@@ -53,7 +53,6 @@ class Calls:
         self._flows = flows
         self._sys = backend.syscalls
         self._descriptors: dict[int, int] = {}
-        self._listening: set[int] = set()
         # When the script began, on the wall clock of the stack: what SCM_TIMESTAMPING counts from.
         self.wall_start_ns = 0
         self.last_fd: int | None = None  # of the connection that code looks at
@@ -193,10 +192,8 @@ class Calls:
         self._done(call, self._sys.bind, self._fd(arguments[0]), self._local(arguments[1], arguments[2]))
 
     def listen(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        fd = self._fd(arguments[0])
-        if self._done(call, self._sys.listen, fd, number(arguments[1])) and fd not in self._listening:
-            self._listening.add(fd)
-            self._flows.listening += 1
+        if self._done(call, self._sys.listen, self._fd(arguments[0]), number(arguments[1])):
+            self._flows.listens = True
 
     def accept(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         flags = number(arguments[3]) if len(arguments) > 3 else 0
@@ -227,9 +224,6 @@ class Calls:
         # The number is free as soon as the call begins, and the call may wait (SO_LINGER).
         self._descriptors.pop(number(arguments[0]), None)
         self._flows.note_closed(fd)
-        if fd in self._listening:
-            self._listening.discard(fd)
-            self._flows.listening -= 1
         self._done(call, self._sys.close, fd)
 
     # Data

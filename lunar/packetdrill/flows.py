@@ -43,6 +43,7 @@ class Flow:
     # The stack's timestamps by those of the script, and the first pair of them.
     timestamps: dict[int, int] = attrs.field(factory=dict)
     first_timestamp: tuple[int, int] | None = None
+    scales_echoes: bool = False
 
     def live_seq(self, seq: int, flags: int = ACK) -> int:
         """The stack's sequence number for one of the script, of a segment with these flags."""
@@ -82,13 +83,17 @@ class Flow:
             self.first_timestamp = script, live
 
     def live_echo(self, script: int) -> int:
-        """What the interpreter echoes for the script's `script`: the value that stood for it, or as far from the first
-        as the script says.
+        """What the interpreter echoes for the script's `script`: the value that stood for it. Of one that stood for
+        none, as far from the first as the script says, if that is wanted (`--tcp_ts_ecr_scaled`). Raises `LookupError`.
         """
         if script == 0 or self.first_timestamp is None:
             return script & _MASK
         found = self.timestamps.get(script)
         if found is None:
+            if not self.scales_echoes:
+                raise LookupError(
+                    f"unable to infer live TS ecr for script TS ecr {script};  no matching or preceding outbound TS val"
+                )
             first_script, first_live = self.first_timestamp
             found = first_live + script - first_script
         return found & _MASK
@@ -118,11 +123,14 @@ class Flows:
         self.remote_ip: Final = parse_ipv4(settings.remote_ip)
         self._bind_port: Final = settings.bind_port
         self._connect_port: Final = settings.connect_port
+        self._scales_echoes: Final = settings.tcp_ts_ecr_scaled
         self._flows: list[Flow] = []
         self._next_remote_port = _FIRST_REMOTE_PORT
         # The descriptor that connects, until its SYN is seen.
         self.connecting: int | None = None
-        self.listening = 0  # how many sockets do
+        # Whether somebody has begun to listen since the last SYN that had no ports: the next one begins a connection,
+        # and those after it are of this connection.
+        self.listens = False
 
     @property
     def last(self) -> Flow | None:
@@ -133,24 +141,20 @@ class Flows:
         """The connection that a packet of the script for the stack belongs to; a SYN may begin one."""
         local, remote = (spec.ports[1], spec.ports[0]) if spec.ports else (0, 0)
         flow = self._by_script(local, remote)
-        if spec.flags & (SYN | ACK) == SYN and (flow is None or (not spec.ports and self._is_next(flow))):
+        if spec.flags & (SYN | ACK) == SYN and (flow is None or (self.listens and not spec.ports)):
             return self._begin_passive(local, remote)
         if flow is not None and flow.shift is not None and not spec.flags & SYN:
             flow.answered = True
         return flow
 
-    def _is_next(self, flow: Flow) -> bool:
-        """Whether a SYN without ports is that of another connection, and not one more of the last: of one that was
-        accepted or answered, while somebody listens.
-        """
-        return self.listening > 0 and (flow.answered or flow.fd is not None)
-
     def _begin_passive(self, local: int, remote: int) -> Flow:
+        self.listens = False
         flow = Flow(local or self._bind_port, remote or self._next_remote_port, True)
         if not remote:
             self._next_remote_port += 1
         if local or remote:
             flow.script_ports = local, remote
+        flow.scales_echoes = self._scales_echoes
         self._flows.append(flow)
         return flow
 
@@ -174,6 +178,7 @@ class Flows:
         """A connection that the stack has begun by `live`."""
         flow = Flow(live.sport, live.dport, False, spec.ports)
         flow.fd = self.connecting
+        flow.scales_echoes = self._scales_echoes
         self.connecting = None
         self._flows.append(flow)
         return flow
@@ -198,7 +203,6 @@ class Flows:
         for flow in self._flows:
             if flow.fd == fd:
                 flow.fd = None
-                flow.answered = True
         if self.connecting == fd:
             self.connecting = None
 

@@ -150,8 +150,8 @@ class Runner:
             else:
                 assert isinstance(spec, IcmpPacket)
                 data = packets.inbound_icmp(spec, self._flows.last, self._flows)
-        except Unsupported as unsupported:
-            raise self._wrong(event, f"error handling packet: {unsupported}") from None
+        except (Unsupported, LookupError) as wrong:
+            raise self._wrong(event, f"error handling packet: {wrong}") from None
         if self._verbose:
             print(f"inbound injected packet: {packets.script_text(spec, at_ns)}")
         self._backend.inject(data, self._settings.mss)
@@ -246,7 +246,7 @@ class Runner:
         try:
             if isinstance(spec, TcpPacket):
                 flow = self._flow_of(spec, packet)
-                packets.compare_tcp(spec, packet, flow, self._settings.tcp_ts_tick_usecs)
+                packets.compare_tcp(spec, packet, flow, self._settings.tcp_ts_tick_usecs, self._tick_tolerance(at_ns))
             elif isinstance(spec, UdpPacket):
                 packets.compare_udp(spec, packet)
             else:
@@ -281,6 +281,11 @@ class Runner:
     def _tolerance_ns(self, at_ns: int) -> int:
         passed_ns = max(0, at_ns - self._before_ns)
         return max(self._settings.tolerance_usecs * 1000, int(passed_ns * self._settings.tolerance_percent / 100))
+
+    def _tick_tolerance(self, at_ns: int) -> int:
+        """How far the stack's timestamps may be from what the script says, in microseconds, so long after its begin."""
+        settings = self._settings
+        return max(settings.tolerance_usecs, int(at_ns / 1000 * settings.tolerance_percent / 100))
 
     def _check_time(self, event: Event, packet: LivePacket, at_ns: int, base_ns: int) -> None:
         if event.time == ANY:

@@ -65,8 +65,8 @@ def fails(text: str, prefix: str = OPEN) -> str:
             "live packet field ipv4_total_length: expected: 1052 (0x41c) vs actual: 1040 (0x410)",
         ),
         ("[ect0] P. 1:1001(1000) ack 1", "live packet field ip_ecn: expected: 2 (0x2) vs actual: 0 (0x0)"),
-        ("(tos 0x10) P. 1:1001(1000) ack 1", "live packet field ip_tos: expected: 16 (0x10) vs actual: 0 (0x0)"),
-        ("[ttl 3] P. 1:1001(1000) ack 1", "live packet field ip_ttl: expected: 3 (0x3) vs actual: 64 (0x40)"),
+        ("(tos 0x10) P. 1:1001(1000) ack 1", "live packet field tos: expected: 16 (0x10) vs actual: 0 (0x0)"),
+        ("[ttl 3] P. 1:1001(1000) ack 1", "live packet field ttl: expected: 3 (0x3) vs actual: 64 (0x40)"),
     ],
 )
 def test_a_field_that_differs(expected: str, told: str) -> None:
@@ -121,6 +121,36 @@ def test_the_tolerance() -> None:
     assert run(write + "+.004 > P. 1:1001(1000) ack 1") == ""
     assert run(write + "+.005 > P. 1:1001(1000) ack 1") != ""
     assert run(write + "+.005 > P. 1:1001(1000) ack 1", "--tolerance_usecs=5000\n" + OPEN) == ""
+
+
+WITH_TIMESTAMPS = OPEN.replace("sackOK,nop,nop", "sackOK,TS val 100 ecr 0").replace(
+    "<...>", "<mss 1460,sackOK,TS val 700 ecr 100,nop,wscale 10>"
+).replace("ack 1 win 257", "ack 1 win 257 <nop,nop,TS val 200 ecr 700>")
+
+
+def test_timestamps() -> None:
+    write = "+.1 write(4, ..., 1000) = 1000\n+0 > P. 1:1001(1000) ack 1 <nop,nop,TS val {} ecr {}>"
+    ticks = "--tcp_ts_tick_usecs=1000\n" + WITH_TIMESTAMPS
+    # Without ticks a value is only learned.
+    assert run(write.format(5, 200), WITH_TIMESTAMPS) == ""
+    assert run(write.format(900, 200), ticks) == ""
+    # Within an eighth of the 200 ms that have passed; 25 ms.
+    assert run(write.format(920, 200), ticks) == ""
+    assert fails(write.format(950, 200), ticks) == (
+        "x.pkt:3: error handling packet: bad outbound TCP timestamp value, tolerance 25000"
+    )
+    assert fails(write.format(900, 201), WITH_TIMESTAMPS) == (
+        "x.pkt:2: error handling packet: bad outbound TCP timestamp ecr: expected: 201 actual: 200"
+    )
+
+
+def test_an_echo_of_what_was_not_sent() -> None:
+    echo = "+.1 < . 1:1(0) ack 1 win 257 <nop,nop,TS val 300 ecr 777>"
+    assert fails(echo, WITH_TIMESTAMPS) == (
+        "x.pkt:1: error handling packet: unable to infer live TS ecr for script TS ecr 777;  "
+        "no matching or preceding outbound TS val"
+    )
+    assert run(echo, "--tcp_ts_ecr_scaled\n" + WITH_TIMESTAMPS) == ""
 
 
 def test_segments_are_put_together() -> None:
