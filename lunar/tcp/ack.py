@@ -25,6 +25,7 @@ from lunar.tcp import (
     retransmit_timer,
     rtt,
     sack,
+    segment_size,
     send_marks,
     tail_loss,
 )
@@ -83,7 +84,7 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
             tcb.snd_wnd = offered
             if offered > tcb.max_window:
                 tcb.max_window = offered
-                output.update_mss(tcb)
+                segment_size.update(tcb)
             if tcb.packets_out == 0 and tcb.unsent.size > 0:
                 cwnd.restart_after_idle(tcb)
     blocks = segment.sack_blocks if tcb.sack_ok else None
@@ -123,7 +124,7 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
         if tcb.marks is not None:
             send_marks.acknowledged(tcb, tcb.marks, ttl)
         if tcb.mtu_search is not None and mtu_probe.acknowledged(tcb):
-            output.update_mss(tcb)
+            segment_size.update(tcb)
     _measure(tcb, news, sample)
     if news.echo:
         # Linux counts all that such an ACK delivers as marked.

@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.packet import IcmpMessage, Packet, TcpSegment
-from lunar.tcp import fast_open, listen, md5, output, recovery, time_wait
+from lunar.tcp import fast_open, listen, md5, output, recovery, segment_size, time_wait
 from lunar.tcp import input as arrival
 from lunar.tcp.congestion import registry
 from lunar.tcp.seq import unwrap
@@ -175,11 +175,11 @@ def _path_mtu(tcb: Tcb, mtu: i64) -> None:
         return
     before: i64 = tcb.path_mss
     now: i64 = path_mtu.mtu(ip, route, tcb.remote_addr)
-    if output.mss_of(now, tcb.family) >= before:
+    if segment_size.of_mtu(now, tcb.family) >= before:
         return
     if mtu < now:
         tcb.soft_error = errno.EMSGSIZE
-    output.sync_mss(tcb, route)
+    segment_size.sync(tcb, route)
     if tcb.state == SYN_SENT:
         fast_open.too_big(tcb)
         return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, PSH, RST, SYN, TcpSegment
-from lunar.tcp import output, receive_buffer, recovery, rtt, scoreboard, timers
+from lunar.tcp import output, receive_buffer, recovery, rtt, scoreboard, segment_size, timers
 from lunar.tcp.metrics import PeerMetrics
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -151,7 +151,7 @@ def begin(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
     tcb.delivered = 0
     tcb.snd_wnd = segment.window
     tcb.max_window = segment.window
-    output.update_mss(tcb)
+    segment_size.update(tcb)
     take_payload(tcb, segment)
     request.rcv_nxt = tcb.rcv_nxt
     request.sent_ns = tcb.scheduler.now_ns

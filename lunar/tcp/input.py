@@ -26,6 +26,7 @@ from lunar.tcp import (
     reassembly,
     receive_buffer,
     sack_report,
+    segment_size,
     send_buffer,
     time_wait,
     timers,
@@ -433,7 +434,7 @@ def initialize(tcb: Tcb) -> None:
     now: i64 = tcb.scheduler.now_ns
     if tcb.timestamps:
         tcb.advmss -= 12  # what a full segment of the peer carries
-    output.start_mss(tcb, tcb.state == SYN_SENT)
+    segment_size.start(tcb, output.route_to(tcb), tcb.state == SYN_SENT)
     send_buffer.expand(tcb)
     window.start(tcb)
     cwnd.start(tcb)

@@ -16,7 +16,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, fast_open, md5, output, rate, rtt, syn_cookies, window
+from lunar.tcp import ecn, fast_open, md5, output, rate, rtt, segment_size, syn_cookies, window
 from lunar.tcp import input as arrival
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
@@ -283,7 +283,7 @@ def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
     counters.tcp_syncookies_recv += 1
     offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
     syn = syn_cookies.syn_of(segment, mss, (segment.ts_ecr - offset) & 0xFFFF_FFFF)
-    own: i64 = output.mss_of(route.device.mtu, tcb.family)
+    own: i64 = segment_size.of_mtu(route.device.mtu, tcb.family)
     if tcb.user_mss > 0:
         own = min(own, tcb.user_mss)
     request = Request(listener, syn, (segment.ack - 1) & 0xFFFF_FFFF, own)

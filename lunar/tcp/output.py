@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output, path_mtu
+from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
@@ -26,6 +26,7 @@ from lunar.tcp import (
     records,
     retransmit_timer,
     sack_report,
+    segment_size,
     send_marks,
     timers,
     urgent,
@@ -48,8 +49,6 @@ from lunar.tcp.tcb import (
 )
 
 RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
-_TIMESTAMP_BYTES: Final = 12
-_MSS_MIN: Final = 48  # however small the peer's window is
 
 
 def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0) -> i64:
@@ -116,7 +115,7 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     segment.ttl = tcb.ttl
     segment.tos |= tcb.tos  # ECN's two bits may be there
-    route = _route(tcb)
+    route = route_to(tcb)
     # RFC 1191: path MTU discovery, unless the program does not want it, or the route's MTU is not to be changed.
     discover: i64 = tcb.mtu_discover
     if discover == 1:
@@ -128,7 +127,7 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     return ip_output.send(tcb.ip, segment, route)
 
 
-def _route(tcb: Tcb) -> Route | None:
+def route_to(tcb: Tcb) -> Route | None:
     """The way to the peer, looked up when the table has changed."""
     route = tcb.route
     if route is None or tcb.route_generation != tcb.ip.routes.generation:
@@ -259,79 +258,6 @@ def forget_route(tcb: Tcb) -> None:
     tcb.route = None
 
 
-def mss_of(mtu: i64, family: i64) -> i64:
-    """RFC 9293 (3.7.1): the MSS to announce on a device. An IP packet has 65,535 bytes at most."""
-    return min(mtu, 65_535) - (40 if family == 2 else 60)
-
-
-def update_mss(tcb: Tcb) -> None:
-    """The payload of a full segment: the least of what peer, path and program allow, without options.
-
-    RFC 9293 (3.8.6.2.1): against a tiny window, segments of half of it are full ones.
-    """
-    mss: i64 = min(tcb.peer_mss, tcb.path_mss)
-    if tcb.user_mss > 0:
-        mss = min(mss, tcb.user_mss)
-    least: i64 = tcb.tables.sysctls.tcp_min_snd_mss
-    mss = max(mss, least)
-    if tcb.timestamps:
-        mss -= _TIMESTAMP_BYTES
-    if tcb.md5_key:
-        mss -= md5.OPTION_BYTES
-    most: i64 = tcb.max_window >> 1 if tcb.max_window > 536 else tcb.max_window
-    if most > 0 and mss > most:
-        mss = max(most, _MSS_MIN)
-    if tcb.mtu_search is not None:
-        mss = min(mss, mtu_probe.payload_of(tcb, tcb.mtu_search.low))
-    tcb.mss = mss
-
-
-def sync_mss(tcb: Tcb, route: Route) -> None:
-    """The route's MTU, or what is known of the path, is another: compute the MSS anew (Linux' tcp_sync_mss)."""
-    ip = tcb.ip
-    mtu: i64 = path_mtu.mtu(ip, route, tcb.remote_addr)
-    said = path_mtu.learned(ip, tcb.remote_addr)
-    tcb.path_mtu_expires_ns = said.expires_ns if said is not None else 0
-    tcb.path_mtu_changes = ip.path_mtu_changes
-    tcb.route_mtu = path_mtu.of_route(route)
-    tcb.path_mss = mss_of(mtu, tcb.family)
-    search = tcb.mtu_search
-    if search is not None and search.high > mtu:
-        search.high = mtu
-    update_mss(tcb)
-
-
-def start_mss(tcb: Tcb, active: bool) -> None:
-    """The handshake is complete: the first MSS. `active`: we opened the connection."""
-    # Linux: a search for the path's MTU begins with small segments in what connect() made, at the next change of the
-    # MTU in what accept() gives.
-    if active:
-        mtu_probe.start(tcb)
-    route = _route(tcb)
-    if route is not None:
-        sync_mss(tcb, route)
-    else:
-        update_mss(tcb)
-    if not active:
-        mtu_probe.start(tcb)
-
-
-def current_mss(tcb: Tcb) -> i64:
-    """The payload of a full segment that goes now: by the path's MTU of now, and a SACK option takes its room."""
-    route = tcb.route
-    if route is not None:
-        mtu: i64 = route.mtu if route.mtu > 0 else route.device.mtu
-        if (
-            mtu != tcb.route_mtu
-            or tcb.ip.path_mtu_changes != tcb.path_mtu_changes
-            or (tcb.path_mtu_expires_ns != 0 and tcb.scheduler.now_ns >= tcb.path_mtu_expires_ns)
-        ):
-            sync_mss(tcb, route)
-    if tcb.sack_report is None:
-        return tcb.mss
-    return tcb.mss - sack_report.option_bytes(tcb)
-
-
 def push(tcb: Tcb, more: bool) -> None:
     """Send what may be sent of what was never sent. `more`: the program will write more at once, so hold small ones."""
     nagle: i64 = records.NAGLE
@@ -357,7 +283,7 @@ def push_one(tcb: Tcb) -> None:
 def _push(tcb: Tcb, nagle: i64, only_one: bool) -> None:
     idle = tcb.packets_out == 0
     unsent = tcb.unsent
-    mss: i64 = current_mss(tcb)
+    mss: i64 = segment_size.current(tcb)
     most: i64 = records.segments_at_once(tcb, mss)
     limited_by_cwnd = False
     limited_by_window = False
@@ -447,7 +373,7 @@ def push_probe(tcb: Tcb) -> bool:
     room: i64 = tcb.snd_una + tcb.snd_wnd - tcb.snd_nxt
     if not tcb.has_unsent() or room <= 0:
         return False
-    mss: i64 = current_mss(tcb)
+    mss: i64 = segment_size.current(tcb)
     unsent = tcb.unsent
     if unsent.is_empty():
         unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
@@ -528,7 +454,7 @@ def _transmit_record(tcb: Tcb, record: Sent) -> i64:
         # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write
         # ended.
         flags: i64 = record.flags | PSH
-        route = _route(tcb)
+        route = route_to(tcb)
         if route is not None and route.device.gso and not tcb.md5_key:
             failed = transmit(tcb, record.seq, flags, payload, record.mss)
         else:
@@ -575,7 +501,7 @@ def wake_up(tcb: Tcb) -> i64:
             unsent.append(Sent(tcb.snd_nxt, tcb.snd_nxt, b"", ACK, 0))
         record = unsent.first()
         whole: i64 = record.end_seq - record.seq
-        mss: i64 = current_mss(tcb)
+        mss: i64 = segment_size.current(tcb)
         size: i64 = min(whole, room, mss)
         fin = tcb.fin_queued and size == whole and unsent.count() == 1 and size < room
         if size < whole:
@@ -607,7 +533,7 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         return send_syn(tcb)
     if record.seq < tcb.snd_una:
         records.trim(tcb, record)  # The peer acknowledged part of it.
-    mss: i64 = current_mss(tcb)
+    mss: i64 = segment_size.current(tcb)
     # The peer took its window back: only the first segment may go, as a probe.
     room: i64 = tcb.snd_una + tcb.snd_wnd - record.seq
     if room <= 0:

@@ -17,7 +17,20 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN
-from lunar.tcp import duplicates, ecn, mtu_probe, output, pacing, prr, rack, records, scoreboard, timers, undo
+from lunar.tcp import (
+    duplicates,
+    ecn,
+    mtu_probe,
+    output,
+    pacing,
+    prr,
+    rack,
+    records,
+    scoreboard,
+    segment_size,
+    timers,
+    undo,
+)
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.news import News
 from lunar.tcp.tcb import (
@@ -275,7 +288,7 @@ def resend_lost(tcb: Tcb) -> None:
     rearm = False
     stopped = False
     counters = tcb.ip.counters
-    most: i64 = records.segments_at_once(tcb, output.current_mss(tcb))
+    most: i64 = records.segments_at_once(tcb, segment_size.current(tcb))
     # `len` is read each time: a record may be split.
     while at < len(tcb.sent):
         record = tcb.sent[at]

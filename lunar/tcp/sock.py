@@ -28,6 +28,7 @@ from lunar.tcp import (
     rate,
     receive_buffer,
     records,
+    segment_size,
     send_buffer,
     send_marks,
     time_wait,
@@ -195,7 +196,7 @@ class TcpSock(Tcb):
         self.write_seq = iss + 1
         self.push_seq = iss + 1
         self.snd_up = iss
-        output.sync_mss(self, route)
+        segment_size.sync(self, route)
         self.advmss = path_mtu.advertised_mss(self.ip, route, self.remote_addr)
         if self.user_mss > 0:
             self.advmss = min(self.advmss, self.user_mss)
@@ -475,7 +476,7 @@ class TcpSock(Tcb):
         be, before the next one is begun: so what the buffer holds depends on how far the sending came.
         """
         unsent = self.unsent
-        mss: i64 = output.current_mss(self)
+        mss: i64 = segment_size.current(self)
         goal: i64 = mss if oob else records.size_goal(self, mss)
         taken: i64 = 0
         while taken < size:
@@ -836,7 +837,7 @@ class TcpSock(Tcb):
         self.tables.md5_used = True
         if self.remote_port != 0 and self.state != CLOSED:
             self.md5_key = md5.find(self.md5_keys, self.remote_addr)
-            output.update_mss(self)
+            segment_size.update(self)
         return 0
 
     def ended(self) -> None:

@@ -23,6 +23,7 @@ from lunar.tcp import (
     retransmit_timer,
     rtt,
     scoreboard,
+    segment_size,
     timers,
 )
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH
@@ -112,7 +113,7 @@ def _retransmit(tcb: Tcb) -> None:
             now - tcb.retransmit_began_ns >= _give_up_after_ns(sysctls.tcp_retries1)
         ):
             if mtu_probe.black_hole(tcb):
-                output.update_mss(tcb)
+                segment_size.update(tcb)
     tcb.ip.counters.tcp_timeouts += 1
     if tcb.fast_open is not None:
         fast_open.timed_out(tcb, False)
@@ -138,7 +139,7 @@ def _retransmit(tcb: Tcb) -> None:
     route = tcb.route
     if failed == errno.EMSGSIZE and route is not None:
         # The device's MTU was lowered: the next retransmission will be smaller.
-        output.sync_mss(tcb, route)
+        segment_size.sync(tcb, route)
     elif failed not in (0, errno.EAGAIN) and not handshake:
         tcb.soft_error = failed
     # ip-sysctl, tcp_syn_linear_timeouts: the first intervals between SYNs do not grow.
