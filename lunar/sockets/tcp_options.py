@@ -32,6 +32,7 @@ TCP_QUICKACK: Final = 12
 TCP_MD5SIG: Final = 14
 TCP_MD5SIG_EXT: Final = 32
 TCP_CONGESTION: Final = 13
+TCP_CC_INFO: Final = 26
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 TCP_USER_TIMEOUT: Final = 18
 TCP_NOTSENT_LOWAT: Final = 25
@@ -42,6 +43,7 @@ TCP_FASTOPEN_NO_COOKIE: Final = 34
 TCP_INQ: Final = 36
 
 _CA_NAME_BYTES: Final = 16  # TCP_CA_NAME_MAX, with the NUL
+_INFO_BYTES: Final = {"bbr_bw": 8, "dctcp_enabled": 2, "dctcp_ce_state": 2}  # what has not four
 
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
@@ -241,12 +243,23 @@ def get_bytes(sock: TcpSock, name: int) -> bytes | None:
         return sock.info().pack()
     if name == TCP_CONGESTION:
         return _congestion_name(sock)
+    if name == TCP_CC_INFO:
+        return _congestion_info(sock)
     if name == TCP_NOTSENT_LOWAT:
         # 32 bits without a sign.
         return int(sock.notsent_lowat).to_bytes(4, "little")
     if name == TCP_FASTOPEN_KEY:
         return sock.fast_keys_used()
     return None
+
+
+def _congestion_info(sock: TcpSock) -> bytes:
+    """What the algorithm tells of itself, as Linux' `union tcp_cc_info` has it: mostly 32 bits each, in a row."""
+    packed = b""
+    for name, value in sock.congestion.info(sock).items():
+        size = _INFO_BYTES.get(name, 4)
+        packed += min(max(value, 0), (1 << 8 * size) - 1).to_bytes(size, "little")
+    return packed
 
 
 def _congestion_name(sock: TcpSock) -> bytes:

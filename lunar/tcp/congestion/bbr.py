@@ -273,7 +273,8 @@ class Bbr(CongestionControl):
         if self.mode == STARTUP and self.full_reached:
             self.mode = DRAIN
             tcb.set_ssthresh(self._inflight(tcb, self.greatest_rate(), UNIT))
-        if self.mode == DRAIN and tcb.in_flight() <= self._inflight(tcb, self.greatest_rate(), UNIT):
+        in_flight: i64 = self._at_departure(tcb, tcb.in_flight())
+        if self.mode == DRAIN and in_flight <= self._inflight(tcb, self.greatest_rate(), UNIT):
             self._start_probe_bw(tcb)
 
     def _start_probe_bw(self, tcb: Tcb) -> None:
@@ -291,10 +292,9 @@ class Bbr(CongestionControl):
         full_length = tcb.delivered_ns - self.cycle_at_ns > self.min_rtt_ns
         if self.pacing_gain == UNIT:
             return full_length
-        in_flight: i64 = sample.prior_in_flight
+        in_flight: i64 = self._at_departure(tcb, sample.prior_in_flight)
         if self.pacing_gain > UNIT:
             # More must really have been in flight, or nothing was probed; unless losses say that it is enough.
-            in_flight += self._burst(tcb)
             wanted: i64 = self._inflight(tcb, self.greatest_rate(), self.pacing_gain)
             return full_length and (sample.losses > 0 or in_flight >= wanted)
         return full_length or in_flight <= self._inflight(tcb, self.greatest_rate(), UNIT)
@@ -390,6 +390,15 @@ class Bbr(CongestionControl):
         """How many segments go at once at the pacing rate: those of a 1024th of a second."""
         octets: i64 = min(tcb.pacing_rate >> 10, _TSO_BYTES)
         return min(max(octets // tcb.mss, self.min_tso_segs(tcb)), 127)
+
+    def _at_departure(self, tcb: Tcb, in_flight: i64) -> i64:
+        """What will be in flight when pacing lets the next segments go: less what is delivered until then."""
+        wait_ns: i64 = tcb.departure_ns - tcb.scheduler.now_ns
+        if self.pacing_gain > UNIT:
+            in_flight += self._burst(tcb)
+        if wait_ns > 0:
+            in_flight -= (self.rate() * (wait_ns // 1000)) >> RATE_BITS
+        return max(in_flight, 0)
 
     def _save_cwnd(self, tcb: Tcb) -> None:
         """Remember a good cwnd before it is cut."""

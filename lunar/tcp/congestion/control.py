@@ -82,5 +82,5 @@ class CongestionControl:
         return 2
 
     def info(self, tcb: Tcb) -> dict[str, int]:
-        """Numbers of the algorithm's own, as TCP_CC_INFO and `ss -ti` print."""
+        """Numbers of the algorithm's own, which TCP_CC_INFO gives as 32 bits each, in this order."""
         return {}

@@ -85,6 +85,7 @@ class Dctcp(Reno):
     def info(self, tcb: Tcb) -> dict[str, int]:
         return {
             "dctcp_enabled": int(tcb.ecn_ok),
+            "dctcp_ce_state": int(tcb.ecn_marked),
             "dctcp_alpha": int(self.alpha),
             "dctcp_ab_ecn": int(tcb.mss * (tcb.delivered_ce - self.delivered_ce)),
             "dctcp_ab_tot": int(tcb.mss * (tcb.delivered - self.delivered)),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable
 
 import pytest
 from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s, server
 
 import lunar
+from lunar.sockets import tcp_options
 from lunar.tcp.congestion import CongestionControl, registry
 from lunar.tcp.congestion.control import COMPLETE_CWR, CWND_RESTART, TIMEOUT, TX_START
 from lunar.tcp.congestion.reno import Reno
@@ -234,6 +236,19 @@ def test_allowed_algorithms_may_be_chosen() -> None:
         assert host.sh("sysctl -n net.ipv4.tcp_allowed_congestion_control") == "reno vegas cubic\n"
         net.start(host, body)
         net.run()
+
+
+def test_algorithms_tell_of_themselves() -> None:
+    """TCP_CC_INFO, linux/inet_diag.h: bandwidth of 64 bits, least RTT, gains; u16, u16, u32 ...; four u32."""
+    t = established()
+    for name, layout in (("bbr", "<QIII"), ("dctcp", "<HHIII"), ("vegas", "<IIII")):
+        t.sock.set_congestion(lunar.congestion_control(name))
+        packed = tcp_options.get_bytes(t.sock, 26)
+        assert packed is not None
+        values = struct.unpack(layout, packed)
+        assert list(t.sock.congestion.info(t.sock).values()) == list(values)
+    t.sock.set_congestion(lunar.congestion_control("cubic"))
+    assert tcp_options.get_bytes(t.sock, 26) == b""
 
 
 def test_connection_goes_on_with_another_algorithm() -> None:
