@@ -32,10 +32,10 @@ def syn() -> TcpSegment:
     return s
 
 
-def with_options(options: bytes, payload: bytes = b"") -> bytes:
+def with_options(options: bytes, payload: bytes = b"", flags: int = ACK) -> bytes:
     """A segment's bytes with these options and a right checksum."""
     assert len(options) % 4 == 0
-    offset_flags = ((5 + len(options) // 4) << 12) | ACK
+    offset_flags = ((5 + len(options) // 4) << 12) | flags
     header = [40000, 80, 1, 2, offset_flags, 500, 0, 0]
     rest = options + payload
     packed = struct.pack(">HHIIHHHH", *header)
@@ -49,8 +49,8 @@ def decoded(data: bytes) -> TcpSegment:
     return result
 
 
-def options_of(options: str) -> TcpSegment:
-    return decoded(with_options(bytes.fromhex(options)))
+def options_of(options: str, flags: int = ACK) -> TcpSegment:
+    return decoded(with_options(bytes.fromhex(options), flags=flags))
 
 
 def refused(data: bytes) -> str:
@@ -171,8 +171,52 @@ def test_aligned_timestamps_with_something_after_them() -> None:
     assert (got.ts_val, got.ts_ecr, got.mss) == (5, 7, 1460)
 
 
+@pytest.mark.parametrize(
+    ("cookie", "experimental", "option"),
+    [
+        (b"", False, "22 02 01 01"),
+        (b"", True, "fe 04 f9 89"),
+        (b"1234", False, "22 06 31 32 33 34 01 01"),
+        (b"123456", False, "22 08 31 32 33 34 35 36"),
+        (b"1234", True, "fe 08 f9 89 31 32 33 34"),
+        (b"123456", True, "fe 0a f9 89 31 32 33 34 35 36 01 01"),
+        (bytes(16), False, "22 12" + "00" * 16 + "01 01"),
+    ],
+)
+def test_fast_open_cookies(cookie: bytes, experimental: bool, option: str) -> None:
+    s = segment(SYN)
+    s.fast_open, s.fast_open_experimental = cookie, experimental
+    packed = tcp.encode_options(s)
+    assert packed == bytes.fromhex(option) and len(packed) == tcp_options_bytes(s)
+    got = options_of(option, SYN)
+    assert (got.fast_open, got.fast_open_experimental) == (cookie, experimental)
+
+
+@pytest.mark.parametrize(
+    ("option", "flags"),
+    [
+        ("22 04 31 32", SYN), ("22 05 31 32 33 01 01 01", SYN), ("22 07 31 32 33 34 35 01", SYN),
+        ("22 14" + "00" * 18, SYN), ("22 06 31 32 33 34 01 01", ACK), ("fe 06 f9 88 31 32 01 01", SYN),
+        ("fe 03 f9 01", SYN),
+    ],
+)  # fmt: skip
+def test_fast_open_options_of_a_wrong_length_are_ignored(option: str, flags: int) -> None:
+    # RFC 7413 (4.1.1): 4 to 16 bytes, an even number; with a SYN.
+    assert options_of(option, flags).fast_open is None
+
+
+def test_a_signature_comes_first() -> None:
+    s = segment()
+    s.md5, s.mss = bytes(range(16)), 1460
+    packed = tcp.encode_options(s)
+    assert packed == bytes.fromhex("0101 1312") + bytes(range(16)) + bytes.fromhex("0204 05b4")
+    assert len(packed) == tcp_options_bytes(s)
+    assert options_of("13 12" + "00" * 16 + "0101").md5 == bytes(16)
+    assert options_of("13 11" + "00" * 15 + "010101").md5 is None
+
+
 def test_unknown_options_are_stepped_over() -> None:
-    got = options_of("fd 06 aabbccdd 22 02 0204 05b4")  # kinds 253, an experiment, and 34, Fast Open
+    got = options_of("fd 06 aabbccdd 1e 02 0204 05b4")  # kinds 253, an experiment, and 30, MPTCP
     assert got.mss == 1460
 
 
@@ -262,12 +306,14 @@ def test_any_options_leave_the_segment_readable(options: bytes, payload: bytes) 
     assert (got.sport, got.dport, got.seq, got.ack, got.payload) == (40000, 80, 1, 2, payload)
 
 
-KNOWN_KINDS = st.sampled_from([0, 1, 2, 3, 4, 5, 8])
+KNOWN_KINDS = st.sampled_from([0, 1, 2, 3, 4, 5, 8, 19, 34, 254])
 RANDOM_OPTION = st.builds(
     lambda kind, length, value: bytes([kind, length]) + value,
     KNOWN_KINDS, st.sampled_from([0, 1, 2, 3, 4, 10, 18, 26, 34, 40]), st.binary(max_size=16),
 )  # fmt: skip
-GOOD_OPTION = st.sampled_from([(2, 4), (3, 3), (4, 2), (5, 2), (5, 10), (5, 18), (5, 26), (8, 10)]).map(
+GOOD_OPTION = st.sampled_from([
+    (2, 4), (3, 3), (4, 2), (5, 2), (5, 10), (5, 18), (5, 26), (8, 10), (19, 18), (34, 2), (34, 10)
+]).map(
     lambda option: bytes(option) + bytes(range(option[1] - 2))
 )
 OPTION = GOOD_OPTION | RANDOM_OPTION
@@ -276,9 +322,10 @@ OPTION = GOOD_OPTION | RANDOM_OPTION
 @given(st.lists(OPTION, max_size=8))
 def test_any_list_of_known_options_leaves_the_segment_readable(options: list[bytes]) -> None:
     joined = b"".join(options)[:40]
-    got = decoded(with_options(joined[: len(joined) // 4 * 4], b"payload"))
+    got = decoded(with_options(joined[: len(joined) // 4 * 4], b"payload", SYN))
     # What was read can be written, and is then read as the same.
     again = decoded(tcp.encode(got))
     assert (again.mss, again.window_scale, again.sack_permitted) == (got.mss, got.window_scale, got.sack_permitted)
     assert (again.has_timestamps, again.ts_val, again.ts_ecr) == (got.has_timestamps, got.ts_val, got.ts_ecr)
     assert (again.sack_blocks, again.payload) == (got.sack_blocks, b"payload")
+    assert (again.fast_open, again.md5) == (got.fast_open, got.md5)
