@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from lunar.net_tools.errors import CommandError, parsed
-from lunar.tcp import fast_open
+from lunar.tcp import fast_accept
 from lunar.tcp.congestion import registry
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _FastOpenKeys(Parameter):
     """net.ipv4.tcp_fastopen_key: four words in hexadecimal joined by "-"; two keys of those by ",". Not numbers."""
 
     def read(self, host: Host) -> tuple[Any, ...]:
-        keys = fast_open.host_keys(host.tcp.tables)
+        keys = fast_accept.host_keys(host.tcp.tables)
         return tuple(int.from_bytes(keys[at : at + 4], "little") for at in range(0, len(keys), 4))
 
     def write(self, host: Host, values: list[Any]) -> None:

@@ -20,6 +20,7 @@ from lunar.packet import IcmpMessage, Packet, TcpSegment
 from lunar.tcp import fast_open, listen, md5, output, recovery, segment_size, time_wait
 from lunar.tcp import input as arrival
 from lunar.tcp.congestion import registry
+from lunar.tcp.request import Request
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tables import Tables
@@ -79,7 +80,7 @@ class Tcp(Handler):
         """RFC 2385, as its sender's key for this connection, or for who listens, asks."""
         end = self.tables.find(segment.dst, segment.dport, segment.src, segment.sport)
         key = b""
-        if isinstance(end, (TcpSock, listen.Request, time_wait.TimeWait)):
+        if isinstance(end, (TcpSock, Request, time_wait.TimeWait)):
             key = end.md5_key
         else:
             sock = self._listener(segment)
@@ -91,7 +92,7 @@ class Tcp(Handler):
         if isinstance(end, TcpSock):
             self._last = end
             arrival.receive(end, segment)
-        elif isinstance(end, listen.Request):
+        elif isinstance(end, Request):
             listen.receive(end, segment)
         elif isinstance(end, time_wait.TimeWait):
             if time_wait.receive(end, segment) == time_wait.REOPENS:
@@ -121,7 +122,7 @@ class Tcp(Handler):
         seq: i64 = (data[4] << 24) | (data[5] << 16) | (data[6] << 8) | data[7]
         end = self.tables.find(src, sport, dst, dport)
         counters = self.ip.counters
-        if isinstance(end, listen.Request):
+        if isinstance(end, Request):
             if seq != end.iss:
                 counters.tcp_out_of_window_icmps += 1
             elif is_unreachable(errno):

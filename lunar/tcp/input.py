@@ -20,6 +20,7 @@ from lunar.tcp import ack as acknowledgment
 from lunar.tcp import (
     delayed_ack,
     ecn,
+    fast_accept,
     fast_open,
     output,
     probes,
@@ -116,7 +117,7 @@ def _fast(tcb: Tcb, segment: TcpSegment) -> bool:
 
 def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
     """All states from SYN-RECEIVED on, by the RFC's list."""
-    if tcb.syn_ack_pending and fast_open.receive(tcb, segment):
+    if tcb.syn_ack_pending and fast_accept.receive(tcb, segment):
         return
     flags: i64 = segment.flags
     size: i64 = len(segment.payload)
@@ -132,7 +133,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
     verdict: i64 = acknowledgment.process(tcb, segment, seq, ack, size)
     if tcb.syn_ack_pending:
         if verdict == acknowledgment.TAKEN:
-            fast_open.acknowledged(tcb, segment)
+            fast_accept.acknowledged(tcb, segment)
             if tcb.state == SYN_RECEIVED:
                 tcb.set_state(ESTABLISHED)
                 tcb.pending_wake |= POLLOUT
@@ -242,7 +243,7 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
     if flags & RST:
         if tcb.syn_ack_pending:
             # As of a handshake without fast open: what is in the window counts.
-            fast_open.handshake_over(tcb, True)
+            fast_accept.handshake_over(tcb, True)
             _reset(tcb)
         elif _is_reset_expected(tcb, seq):
             _reset(tcb)

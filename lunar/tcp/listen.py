@@ -1,8 +1,8 @@
 """The passive side: connections that are being made (the SYN queue) and that wait for accept(2) (the accept queue).
 
-RFC 9293 section 3.10.7.2. An entry of the SYN queue is a `Request`, a small object that is its own timer and is found
-in the table of connections; the socket is made when the handshake's ACK comes. As Linux with tcp_abort_on_overflow = 0:
-when the accept queue is full, SYNs are dropped, and so is that ACK, whose sender already thinks that it is connected.
+RFC 9293 section 3.10.7.2. An entry of the SYN queue is a `Request` (request.py); the socket is made when the
+handshake's ACK comes. As Linux with tcp_abort_on_overflow = 0: when the accept queue is full, SYNs are dropped, and so
+is that ACK, whose sender already thinks that it is connected.
 The SYN queue holds `backlog` + 1 requests, too; above that SYN cookies (syn_cookies.py) answer.
 """
 
@@ -15,14 +15,12 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
-from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, fast_open, md5, output, rate, rtt, segment_size, syn_cookies, window
+from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
+from lunar.tcp import fast_accept, md5, output, rate, rtt, syn_cookies
 from lunar.tcp import input as arrival
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp.request import Request
 from lunar.tcp.seq import before, unwrap
-from lunar.tcp.tables import Bound, Tables
-from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, RTO_INITIAL_NS, SYN_RECEIVED, Tcb
-from weaves.scheduler import Event
+from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
 
 
 @final
@@ -37,7 +35,7 @@ class Listener:
         self.last_cookie_ns: i64 = NEVER_NS  # when a SYN cookie was sent
         self.next_serial: i64 = 0
         self.accept_queue: deque[Tcb] = deque()
-        self.fast: fast_open.FastQueue = fast_open.FastQueue()
+        self.fast: fast_accept.FastQueue = fast_accept.FastQueue()
 
     def is_full(self) -> bool:
         return len(self.accept_queue) > self.backlog
@@ -52,142 +50,6 @@ class Listener:
             if child.state != CLOSED:
                 output.send_reset(child)
             child.done()
-
-
-@final
-class Request(Event):
-    """A connection in SYN-RECEIVED."""
-
-    def __init__(self, listener: Listener, segment: TcpSegment, iss: i64, path_mss: i64) -> None:
-        super().__init__()
-        tcb = listener.tcb
-        tables = tcb.tables
-        self.listener: Listener = listener
-        self.tables: Tables = tables
-        listener.next_serial += 1
-        self.serial: i64 = listener.next_serial
-        self.local_addr: int = segment.dst
-        self.local_port: i64 = segment.dport
-        self.remote_addr: int = segment.src
-        self.remote_port: i64 = segment.sport
-        self.syn: TcpSegment = segment  # its options
-        self.iss: i64 = iss
-        self.path_mss: i64 = path_mss
-        # RFC 7323 (1.3, 3.2), RFC 2018 (2): in answer to a SYN, only what that SYN offered, and what the host wants.
-        sysctls = tables.sysctls
-        self.timestamps: bool = segment.has_timestamps and sysctls.tcp_timestamps != 0
-        self.scaled: bool = segment.window_scale >= 0 and sysctls.tcp_window_scaling != 0
-        self.ecn_ok: bool = ecn.accepts(tcb, segment)
-        self.sack_ok: bool = segment.sack_permitted and sysctls.tcp_sack != 0
-        self.ts_offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
-        self.ts_recent: i64 = segment.ts_val
-        self.rcv_wscale: i64 = window.scale(tcb) if self.scaled else 0
-        self.rcv_wnd: i64 = window.initial(tcb, path_mss - (12 if self.timestamps else 0), self.rcv_wscale)
-        self.retransmits: i64 = 0
-        self.timeouts: i64 = 0
-        self.acked: bool = False  # an ACK came, which did not make a connection
-        self.md5_key: bytes = md5.find(tcb.md5_keys, segment.src)
-        self.by_cookie: bool = False  # a SYN cookie: nothing is kept
-        self.timeout_ns: i64 = RTO_INITIAL_NS
-        self.sent_ns: i64 = 0
-        self.last_answer_ns: i64 = NEVER_NS
-        self.bound: Bound | None = None
-        self.rcv_nxt: i64 = segment.seq + 1
-        self.cookie: bytes | None = None  # fast open's, for the answer
-
-    def start(self) -> None:
-        """Enter the queue and answer the SYN."""
-        scheduler = self.tables.ip.scheduler
-        self.listener.requests[int(self.serial)] = self
-        self.listener.young += 1
-        self.tables.add(self.local_addr, self.local_port, self.remote_addr, self.remote_port, self)
-        self.sent_ns = scheduler.now_ns
-        self.send_syn_ack()
-        scheduler.post(self, self.tables.ip.lane, scheduler.now_ns + self.timeout_ns)
-
-    def drop(self) -> None:
-        """Leave the queue; the table of connections too, unless a socket has taken the place."""
-        if self.queued:
-            self.tables.ip.scheduler.cancel(self)
-        if self.listener.requests.pop(int(self.serial), None) is not None and self.timeouts == 0:
-            self.listener.young -= 1
-        if self.tables.find(self.local_addr, self.local_port, self.remote_addr, self.remote_port) is self:
-            self.tables.remove(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
-
-    def fire(self) -> None:
-        """Nothing came: send the SYN-ACK again, or forget it. With TCP_DEFER_ACCEPT it waits for data, in silence."""
-        listener = self.listener
-        ip = self.tables.ip
-        limit: i64 = self._retries()
-        deferred: i64 = listener.tcb.defer_accept
-        expired = self.timeouts >= limit
-        again = True
-        if deferred > 0 and self.acked:
-            expired = expired and self.timeouts >= deferred
-            again = self.timeouts >= deferred - 1  # the last chance to get data or another ACK
-        if expired:
-            ip.counters.tcp_attempt_fails += 1
-            self.drop()
-            return
-        if self.timeouts == 0:
-            listener.young -= 1
-        self.timeouts += 1
-        if again:
-            self.retransmits += 1
-            ip.counters.tcp_retrans_segs += 1
-            ip.counters.tcp_timeouts += 1
-            self.send_syn_ack()
-        self.timeout_ns = min(self.timeout_ns << 1, RTO_MAX_NS)
-        ip.scheduler.post(self, ip.lane, ip.scheduler.now_ns + self.timeout_ns)
-
-    def _retries(self) -> i64:
-        """tcp_synack_retries, or TCP_SYNCNT of the listener; fewer when old requests fill more than half of the queue.
-
-        As Linux: it should have room for young ones.
-        """
-        tcb = self.listener.tcb
-        limit: i64 = tcb.syn_retries if tcb.syn_retries > 0 else self.tables.sysctls.tcp_synack_retries
-        count: i64 = len(self.listener.requests)
-        if count << 1 > max(8, self.listener.backlog):
-            young: i64 = self.listener.young << 1
-            while limit > 2 and count >= young:
-                limit -= 1
-                young <<= 1
-        return limit
-
-    def send_syn_ack(self) -> None:
-        ip = self.tables.ip
-        tcb = self.listener.tcb
-        segment = TcpSegment(
-            self.syn.family, self.local_addr, self.remote_addr, self.local_port, self.remote_port, self.iss,
-            self.rcv_nxt & 0xFFFF_FFFF, SYN | ACK, min(self.rcv_wnd, 65_535), b"",
-        )  # fmt: skip
-        segment.mss = self.path_mss
-        if self.scaled:
-            segment.window_scale = self.rcv_wscale
-        segment.sack_permitted = self.sack_ok
-        segment.tos = tcb.tos
-        if self.ecn_ok:
-            ecn.mark_syn_ack(tcb, segment)
-        if self.timestamps:
-            segment.has_timestamps = True
-            ticks: i64 = ip.scheduler.now_ns // 1_000_000
-            if self.by_cookie:
-                ticks = syn_cookies.stamp(ticks, self.syn.window_scale if self.scaled else -1, self.sack_ok)
-            segment.ts_val = (ticks + self.ts_offset) & 0xFFFF_FFFF
-            segment.ts_ecr = self.ts_recent
-        segment.fast_open = self.cookie
-        segment.fast_open_experimental = self.syn.fast_open_experimental
-        if self.md5_key:
-            if segment.sack_permitted:
-                # Linux: a signature, timestamps and SACK blocks do not fit together, and SACK is worth more.
-                segment.has_timestamps = self.timestamps = False
-            md5.sign(segment, self.md5_key)
-        set_tcp_size(segment)
-        segment.ttl = tcb.ttl
-        segment.dont_fragment = True
-        ip.counters.tcp_out_segs += 1
-        ip_output.send(ip, segment, None)
 
 
 def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
@@ -234,9 +96,9 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         iss = tables.initial_sequence(segment.dst, segment.dport, segment.src, segment.sport)
     request = Request(listener, segment, iss, mss)
     if segment.fast_open is not None or segment.payload:
-        verdict = fast_open.judge(tables, listener.fast, segment)
+        verdict = fast_accept.judge(tables, listener.fast, segment)
         request.cookie = verdict.cookie
-        if verdict.kind == fast_open.AT_ONCE:
+        if verdict.kind == fast_accept.AT_ONCE:
             _open_fast(request, segment)
             return
     request.start()
@@ -283,7 +145,7 @@ def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
     counters.tcp_syncookies_recv += 1
     offset: i64 = tables.timestamp_offset(segment.dst, segment.src)
     syn = syn_cookies.syn_of(segment, mss, (segment.ts_ecr - offset) & 0xFFFF_FFFF)
-    own: i64 = segment_size.of_mtu(route.device.mtu, tcb.family)
+    own: i64 = path_mtu.advertised_mss(tables.ip, route, segment.src)
     if tcb.user_mss > 0:
         own = min(own, tcb.user_mss)
     request = Request(listener, syn, (segment.ack - 1) & 0xFFFF_FFFF, own)
@@ -299,7 +161,7 @@ def _open_fast(request: Request, segment: TcpSegment) -> None:
     """RFC 7413 (4.2.2): the program gets the connection, with the SYN's data, while the handshake goes on."""
     child = _make_socket(request)
     arrival.initialize(child)
-    fast_open.begin(child, request, segment)
+    fast_accept.begin(child, request, segment)
     request.listener.accept_queue.append(child)
     request.tables.ip.counters.tcp_passive_opens += 1
     request.listener.tcb.wake(POLLIN)
@@ -316,11 +178,11 @@ def receive(request: Request, segment: TcpSegment) -> None:
     too_old = stamped and before(segment.ts_val, request.ts_recent)
     # The SYN again: our answer was lost.
     if flags & (SYN | ACK | RST) == SYN and seq == rcv_nxt - 1 and not too_old:
-        if not _limited(request):
+        if not request.is_limited():
             request.send_syn_ack()
         return
     if too_old or end < rcv_nxt or seq > rcv_nxt + request.rcv_wnd:
-        if not flags & RST and not _limited(request):
+        if not flags & RST and not request.is_limited():
             output.send_bare(
                 ip, segment.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
                 request.iss + 1, rcv_nxt, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
@@ -372,14 +234,6 @@ def _complete(request: Request, segment: TcpSegment) -> None:
     listener.accept_queue.append(child)
     request.tables.ip.counters.tcp_passive_opens += 1
     listener.tcb.wake(POLLIN)
-
-
-def _limited(request: Request) -> bool:
-    now: i64 = request.tables.ip.scheduler.now_ns
-    if now - request.last_answer_ns < request.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
-        return True
-    request.last_answer_ns = now
-    return False
 
 
 def _make_socket(request: Request) -> Tcb:

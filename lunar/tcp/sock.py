@@ -20,6 +20,7 @@ from lunar.tcp import (
     chronograph,
     delayed_ack,
     ecn,
+    fast_accept,
     fast_open,
     listen,
     md5,
@@ -349,7 +350,7 @@ class TcpSock(Tcb):
         listener = listen.Listener(self)
         listener.backlog = backlog
         mode: i64 = tables.sysctls.tcp_fastopen
-        if self.fast_limit == 0 and mode & fast_open.ALL_LISTENERS and mode & fast_open.SERVER:
+        if self.fast_limit == 0 and mode & fast_accept.ALL_LISTENERS and mode & fast_accept.SERVER:
             self.fast_limit = backlog
         listener.fast.limit = self.fast_limit
         listener.fast.keys = self.fast_keys
@@ -841,6 +842,7 @@ class TcpSock(Tcb):
         return 0
 
     def ended(self) -> None:
+        fast_accept.handshake_over(self, False)
         fast_open.over(self)
 
     def end_marks(self) -> None:

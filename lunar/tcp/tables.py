@@ -1,6 +1,6 @@
 """Who has which port of a host, and who talks to whom: the tables behind demux.py.
 
-Three kinds of objects can be the host's end of a connection: a TcpSock, a Request (an entry of a SYN queue, listen.py)
+Three kinds of objects can be the host's end of a connection: a TcpSock, a Request (an entry of a SYN queue)
 and a TimeWait (time_wait.py). They share one table, as on Linux, so that each segment costs one lookup. `Bound` is what
 binding rules need to know of whoever uses a port.
 """

@@ -29,7 +29,7 @@ from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
 
 if TYPE_CHECKING:
-    from lunar.tcp.listen import Request
+    from lunar.tcp.request import Request
 
 SOCK_STREAM: Final = 1
 
@@ -188,7 +188,7 @@ class Tcb(Sock):
         self.user_timeout_ns: i64 = 0  # TCP_USER_TIMEOUT, 0 for none
         self.notsent_lowat: i64 = 0  # TCP_NOTSENT_LOWAT in bytes, 0: the host's tcp_notsent_lowat
 
-        # Opening (fast_open.py, listen.py, md5.py).
+        # Opening (fast_open.py, fast_accept.py, listen.py, md5.py).
         self.fastopen_connect: bool = False  # TCP_FASTOPEN_CONNECT
         self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
         self.fast_open: FastOpen | None = None

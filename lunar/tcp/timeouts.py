@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.tcp import (
     delayed_ack,
+    fast_accept,
     fast_open,
     mtu_probe,
     output,
@@ -81,7 +82,7 @@ def _retransmit(tcb: Tcb) -> None:
     """RFC 6298 (5.4)-(5.7)."""
     if tcb.syn_ack_pending:
         # Data wait until the peer has acknowledged the SYN-ACK (fast_open.py).
-        if not fast_open.syn_ack_timeout(tcb):
+        if not fast_accept.syn_ack_timeout(tcb):
             probes.give_up(tcb)
         return
     if tcb.packets_out == 0:

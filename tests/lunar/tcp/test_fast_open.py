@@ -10,7 +10,7 @@ from tcp_scenario import ACK, FIN, LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, PSH, R
 
 from lunar.net.sock import POLLIN, POLLOUT
 from lunar.packet import AF_INET, IcmpMessage
-from lunar.tcp import fast_open
+from lunar.tcp import fast_accept, fast_open
 from lunar.tcp.siphash import siphash
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT
@@ -42,7 +42,7 @@ def test_siphash_of_the_paper() -> None:
 )
 def test_cookies_are_those_of_linux(key: str, client: str, server: str, cookie: str) -> None:
     words = b"".join(int(word, 16).to_bytes(4, "little") for word in key.split("-"))
-    assert fast_open.cookie(words, address(client), address(server)).hex() == cookie
+    assert fast_accept.cookie(words, address(client), address(server)).hex() == cookie
 
 
 # The client
@@ -354,7 +354,7 @@ def listening(mode: int = SERVER_MODE, limit: int | None = None, backlog: int = 
 
 
 def good() -> bytes:
-    return fast_open.cookie(KEY, PEER, OWN)
+    return fast_accept.cookie(KEY, PEER, OWN)
 
 
 def syn(t: Scenario, at: int, data: bytes = b"0123456789", port: int = PEER_PORT, **options: Any) -> None:
@@ -454,7 +454,7 @@ def test_a_cookie_of_the_key_before_is_good_and_is_renewed() -> None:
     t = listening()
     t.tcp.tables.sysctls.tcp_fastopen_key = bytes(16) + KEY
     syn(t, 0, fast_open=good())
-    t.sends(at=0, ack=REMOTE + 11, fast_open=fast_open.cookie(bytes(16), PEER, OWN))
+    t.sends(at=0, ack=REMOTE + 11, fast_open=fast_accept.cookie(bytes(16), PEER, OWN))
     assert t.host.count.tcp_fast_open_passive_alt_key == 1
 
 
@@ -463,7 +463,7 @@ def test_a_listeners_own_key() -> None:
     assert t.sock.set_fast_keys(bytes(3)) == -errno.EINVAL
     assert t.sock.set_fast_keys(bytes(16)) == 0
     syn(t, 0, fast_open=b"")
-    t.sends(at=0, fast_open=fast_open.cookie(bytes(16), PEER, OWN))
+    t.sends(at=0, fast_open=fast_accept.cookie(bytes(16), PEER, OWN))
 
 
 @pytest.mark.parametrize(("mode", "limit"), [(0x1, 5), (0x3, None), (0x401, None), (SERVER_MODE, 0)])
