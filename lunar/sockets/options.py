@@ -306,6 +306,15 @@ def _peer_credentials(sock: Sock) -> bytes:
     )
 
 
+def _take_error(sock: Sock) -> i64:
+    """SO_ERROR. Where nothing is pending it tells what ICMP has said of a stream, which no other call does."""
+    error: i64 = sock.take_error()
+    if error == 0 and isinstance(sock, TcpSock):
+        error = sock.soft_error
+        sock.soft_error = 0
+    return error
+
+
 def getsockopt(sock: Sock, level: int, name: int) -> int:
     """The value of an integer option, -ENOPROTOOPT, or -EOPNOTSUPP for a level that the socket does not have.
 
@@ -326,7 +335,7 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         found = -errno.EOPNOTSUPP
     if level == SOL_SOCKET:
         if name == SO_ERROR:
-            return sock.take_error()
+            return int(_take_error(sock))
         if name == SO_TYPE:
             found = sock.type
         elif name == SO_DOMAIN:

@@ -324,8 +324,9 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         if flags & MSG_TRUNC:
             got.data = b""  # tcp(7): the bytes are counted and thrown away
         if sock.tells_inq:
-            # One more than nothing tells that the end of the stream is next.
-            got.inq = sock.received.size if sock.received.size or not sock.fin_received else 1
+            got.inq = sock.received.size
+            if sock.fin_received:
+                got.inq += 1  # so that the program reads on, and finds the end
         if sock.stamping is not None and data:
             got.stamp_ns = sock.last_received_ns
         return got

@@ -286,6 +286,8 @@ def recvfrom(fd: int, size: int, flags: int = 0) -> tuple[bytes, Name | None]:
 def recv_into(fd: int, buffer: Any, size: int = 0, flags: int = 0) -> int:
     """`recv(2)` into a buffer, or into its first `size` bytes. Returns the count; with MSG_TRUNC the datagram's."""
     host, sock = opened_socket(fd)
+    if buffer is None and flags & MSG_TRUNC and isinstance(sock, TcpSock):
+        return int(receive(host, fd, sock, size, int(flags)).size)  # nothing is written anywhere
     if buffer is None:
         raise error(errno.EFAULT)
     view = memoryview(buffer).cast("B")
