@@ -7,37 +7,38 @@ Each function of `_CALLS` is one call. It runs in a task of the stack under test
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from lunar.packetdrill import symbols
+from lunar.packetdrill import control, symbols
+from lunar.packetdrill.arguments import (
+    address,
+    buffer,
+    errno_of,
+    is_null,
+    items_of,
+    needed,
+    option_value,
+    struct_of,
+    vector,
+)
 from lunar.packetdrill.backend import Backend, Settings
 from lunar.packetdrill.flows import Flows
 from lunar.packetdrill.script import (
     ELLIPSIS,
     Array,
     Expression,
-    Function,
     Struct,
     SystemCall,
     Text,
-    Word,
 )
 from lunar.packetdrill.symbols import number
-from lunar.sockaddr import Sockaddr
 
 # What asks for a descriptor's buffer of control messages at once: more than any script has.
 _CONTROL_BYTES: Final = 1024
-_MSG_ERRQUEUE: Final = symbols.value_of("MSG_ERRQUEUE")
 _MSG_FASTOPEN: Final = symbols.value_of("MSG_FASTOPEN")
-_SCM_TIMESTAMPING: Final = symbols.value_of("SCM_TIMESTAMPING")
-# struct sock_extended_err without the address behind it, linux/errqueue.h.
-_EXTENDED_ERROR: Final = struct.Struct("IBBBBII")
-# struct scm_timestamping: three times of seconds and nanoseconds.
-_TIMESTAMPING: Final = struct.Struct("qqqqqq")
 
 
 class CallFailed(Exception):
@@ -68,8 +69,8 @@ class Calls:
             raise CallFailed(f"Unknown system call: '{call.name}'")
         try:
             made(self, call, call.arguments)
-        except symbols.UnknownSymbol as unknown:
-            raise CallFailed(str(unknown)) from None
+        except (symbols.UnknownSymbol, control.Differs) as wrong:
+            raise CallFailed(str(wrong)) from None
         except (TypeError, IndexError, struct.error) as wrong:
             raise CallFailed(f"bad arguments: {wrong}") from wrong
 
@@ -103,7 +104,7 @@ class Calls:
                 raise CallFailed(f"Expected non-negative result but got {told}")
             raise CallFailed(f"Expected result {number(expected)} but got {told}")
         if call.errno is not None:
-            wanted = _errno(call.errno)
+            wanted = errno_of(call.errno)
             if wanted != actual:
                 raise CallFailed(
                     f"Expected errno {wanted} ({os.strerror(wanted)}) but got {actual} ({os.strerror(actual)})"
@@ -142,42 +143,11 @@ class Calls:
                 raise CallFailed(f"Expected result {number(script)} but got {live}")
             self._descriptors[number(script)] = live
 
-    def _buffer(self, pointer: Expression, size: Expression) -> bytes | None:
-        """What a program sends: zeros, a text, or nothing at all behind NULL."""
-        length = number(size)
-        if isinstance(pointer, Text):
-            return pointer.value.encode("latin-1").ljust(length, b"\0")[:length]
-        if isinstance(pointer, Word) and pointer.name == "NULL":
-            return None
-        return bytes(length)
+    def _local(self, expression: Expression) -> Any:
+        return address(expression, self._settings.local_ip, self._settings.bind_port)
 
-    def _address(self, expression: Expression, length: Expression, ip: str, port: int) -> Any:
-        """`...`: the script's address and port; a family alone, or a whole structure."""
-        if expression is ELLIPSIS:
-            return ip, port
-        if isinstance(expression, Word):
-            if expression.name == "NULL":
-                return None
-            return Sockaddr(number(expression).to_bytes(2, "little") + bytes(14))
-        if isinstance(expression, Struct):
-            family = number(_needed(expression, "sa_family"))
-            port = 0
-            host = b"\0" * 4
-            if (field := expression.get("sin_port")) is not None:
-                port = number(field.arguments[0] if isinstance(field, Function) else field)
-            if (field := expression.get("sin_addr")) is not None:
-                text = field.arguments[0] if isinstance(field, Function) else field
-                if not isinstance(text, Text):
-                    raise TypeError("expected inet_addr(\"...\")")
-                host = bytes(map(int, text.value.split(".")))
-            return Sockaddr(family.to_bytes(2, "little") + port.to_bytes(2, "big") + host + bytes(8))
-        raise TypeError("expected an address")
-
-    def _local(self, expression: Expression, length: Expression) -> Any:
-        return self._address(expression, length, self._settings.local_ip, self._settings.bind_port)
-
-    def _remote(self, expression: Expression, length: Expression) -> Any:
-        return self._address(expression, length, self._settings.remote_ip, self._settings.connect_port)
+    def _remote(self, expression: Expression) -> Any:
+        return address(expression, self._settings.remote_ip, self._settings.connect_port)
 
     # Making and naming sockets
 
@@ -189,7 +159,7 @@ class Calls:
             self.last_fd = live
 
     def bind(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        self._done(call, self._sys.bind, self._fd(arguments[0]), self._local(arguments[1], arguments[2]))
+        self._done(call, self._sys.bind, self._fd(arguments[0]), self._local(arguments[1]))
 
     def listen(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         if self._done(call, self._sys.listen, self._fd(arguments[0]), number(arguments[1])):
@@ -207,7 +177,7 @@ class Calls:
     def connect(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         fd = self._fd(arguments[0])
         self._connects(fd)
-        self._done(call, self._sys.connect, fd, self._remote(arguments[1], arguments[2]))
+        self._done(call, self._sys.connect, fd, self._remote(arguments[1]))
 
     def _connects(self, fd: int) -> None:
         """A SYN that comes next is this descriptor's, unless it has a connection."""
@@ -230,14 +200,14 @@ class Calls:
 
     def read(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         fd, size = self._fd(arguments[0]), number(arguments[2])
-        if _is_null(arguments[1]):
+        if is_null(arguments[1]):
             self._counted(call, self._sys.readv, fd, [None])
         else:
             self._received(call, arguments[1], self._sys.read, fd, size)
 
     def recv(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         fd, size, flags = self._fd(arguments[0]), number(arguments[2]), number(arguments[3])
-        if _is_null(arguments[1]):
+        if is_null(arguments[1]):
             self._counted(call, self._sys.recv_into, fd, None, size, flags)
         else:
             self._received(call, arguments[1], self._sys.recv, fd, size, flags)
@@ -253,58 +223,43 @@ class Calls:
                 raise CallFailed(f"Expected data {wanted!r} but got {data!r}")
 
     def readv(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        sizes = [len(part or b"") for part in self._vector(arguments[1])]
+        sizes = [len(part or b"") for part in vector(arguments[1])]
         self._counted(call, self._sys.readv, self._fd(arguments[0]), [bytearray(size) for size in sizes])
 
     def write(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        self._counted(call, self._sys.write, self._fd(arguments[0]), self._buffer(arguments[1], arguments[2]))
+        self._counted(call, self._sys.write, self._fd(arguments[0]), buffer(arguments[1], arguments[2]))
 
     def writev(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        self._counted(call, self._sys.writev, self._fd(arguments[0]), self._vector(arguments[1]))
+        self._counted(call, self._sys.writev, self._fd(arguments[0]), vector(arguments[1]))
 
     def send(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        data = self._buffer(arguments[1], arguments[2])
+        data = buffer(arguments[1], arguments[2])
         self._counted(call, self._sys.send, self._fd(arguments[0]), data, number(arguments[3]))
 
     def sendto(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         fd, flags = self._fd(arguments[0]), number(arguments[3])
-        data = self._buffer(arguments[1], arguments[2])
+        data = buffer(arguments[1], arguments[2])
         self._connects(fd)
-        self._counted(call, self._sys.sendto, fd, data, flags, self._remote(arguments[4], arguments[5]))
+        self._counted(call, self._sys.sendto, fd, data, flags, self._remote(arguments[4]))
 
     def sendmsg(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        header, flags = _struct(arguments[1]), number(arguments[2])
+        header, flags = struct_of(arguments[1]), number(arguments[2])
         name = header.get("msg_name")
         fd = self._fd(arguments[0])
         self._connects(fd)
-        address = None
+        target = None
         # On a connection the tool's `...` is the peer's address, which is not looked at.
         if name is not None and (flags & _MSG_FASTOPEN or not self._flows.has(fd)):
-            address = self._remote(name, 0)
-        items = [self._control_sent(_struct(item)) for item in _items(header.get("msg_control"))]
-        vector = self._vector(_needed(header, "msg_iov"))
-        self._counted(call, self._sys.sendmsg, fd, vector, items, flags, address)
-
-    def _control_sent(self, item: Struct) -> tuple[int, int, bytes]:
-        data = _needed(item, "cmsg_data")
-        return (
-            number(_needed(item, "cmsg_level")),
-            number(_needed(item, "cmsg_type")),
-            number(data).to_bytes(4, "little"),
-        )
-
-    def _vector(self, expression: Expression) -> list[bytes | None]:
-        parts = []
-        for item in _items(expression):
-            pointer, size = (field.value for field in _struct(item).fields)
-            parts.append(self._buffer(pointer, size))
-        return parts
+            target = self._remote(name)
+        items = [control.made_of(struct_of(item)) for item in items_of(header.get("msg_control"))]
+        buffers = vector(needed(header, "msg_iov"))
+        self._counted(call, self._sys.sendmsg, fd, buffers, items, flags, target)
 
     def recvmsg(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        header, flags = _struct(arguments[1]), number(arguments[2])
-        size = sum(len(part or b"") for part in self._vector(_needed(header, "msg_iov")))
-        control = header.get("msg_control")
-        room = _CONTROL_BYTES if control is not None else 0
+        header, flags = struct_of(arguments[1]), number(arguments[2])
+        size = sum(len(part or b"") for part in vector(needed(header, "msg_iov")))
+        expected_control = header.get("msg_control")
+        room = _CONTROL_BYTES if expected_control is not None else 0
         got = self._try(call, self._sys.recvmsg, self._fd(arguments[0]), size, room, flags)
         if got is None:
             return
@@ -313,51 +268,21 @@ class Calls:
         told_expected = header.get("msg_flags")
         if told_expected is not None and number(told_expected) != told:
             raise CallFailed(f"Expected msg_flags 0x{number(told_expected):08X} but got 0x{told:08X}")
-        if control is not None:
-            self._compare_control([_struct(item) for item in _items(control)], items)
-
-    def _compare_control(self, expected: list[Struct], actual: list[tuple[int, int, bytes]]) -> None:
-        if len(expected) != len(actual):
-            kinds = ", ".join(f"level {level} type {kind}" for level, kind, _ in actual) or "none"
-            raise CallFailed(f"Expected {len(expected)} control messages but got {len(actual)} ({kinds})")
-        for want, (level, kind, data) in zip(expected, actual, strict=True):
-            _same("cmsg_level", number(_needed(want, "cmsg_level")), level)
-            _same("cmsg_type", number(_needed(want, "cmsg_type")), kind)
-            self._compare_data(_needed(want, "cmsg_data"), kind, data)
-
-    def _compare_data(self, want: Expression, kind: int, data: bytes) -> None:
-        if not isinstance(want, Struct):
-            _same("cmsg_data", number(want), int.from_bytes(data[:4], "little", signed=True))
-        elif "ee_errno" in want.names:
-            values = _EXTENDED_ERROR.unpack_from(data)
-            fields = ("ee_errno", "ee_origin", "ee_type", "ee_code", "", "ee_info", "ee_data")
-            for name, value in zip(fields, values, strict=True):
-                expected = want.get(name) if name else None
-                if expected is not None:
-                    _same(name, number(expected), value)
-        elif "scm_sec" in want.names:
-            wall_ns = _TIMESTAMPING.unpack_from(data)[0] * 1_000_000_000 + _TIMESTAMPING.unpack_from(data)[1]
-            expected_ns = number(_needed(want, "scm_sec")) * 1_000_000_000 + number(_needed(want, "scm_nsec"))
-            passed_ns = wall_ns - self.wall_start_ns
-            # As of packets: the kernel's clock goes on between the script's moment and its own.
-            if abs(passed_ns - expected_ns) > self._settings.tolerance_usecs * 1000:
-                raise CallFailed(
-                    f"Expected timestamp {expected_ns / 1e9:.6f} sec but got {passed_ns / 1e9:.6f} sec"
-                )
-        else:
-            raise TypeError(f"control data of {', '.join(want.names)} is not known")
+        if expected_control is not None:
+            expected_items = [struct_of(item) for item in items_of(expected_control)]
+            control.compare(expected_items, items, self.wall_start_ns, self._settings.tolerance_usecs * 1000)
 
     # Options and requests
 
     def setsockopt(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         level, name, size = number(arguments[1]), number(arguments[2]), number(arguments[4])
         self._done(
-            call, self._sys.setsockopt, self._fd(arguments[0]), level, name, _option_value(arguments[3], size)
+            call, self._sys.setsockopt, self._fd(arguments[0]), level, name, option_value(arguments[3], size)
         )
 
     def getsockopt(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         level, name = number(arguments[1]), number(arguments[2])
-        size = number(_items(arguments[4])[0])
+        size = number(items_of(arguments[4])[0])
         data = self._try(call, self._sys.getsockopt, self._fd(arguments[0]), level, name, size)
         if data is None:
             return
@@ -369,7 +294,7 @@ class Calls:
             if data.rstrip(b"\0") != wanted.value.encode("latin-1").rstrip(b"\0"):
                 raise CallFailed(f"Bad getsockopt optval: expected: {wanted.value!r} actual: {data!r}")
         elif isinstance(wanted, Struct):
-            expected = _option_value(wanted, size)
+            expected = option_value(wanted, size)
             if data != expected:
                 raise CallFailed(f"Bad getsockopt optval: expected: {expected!r} actual: {data!r}")
         elif wanted is not ELLIPSIS:
@@ -386,7 +311,7 @@ class Calls:
     def ioctl(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         request = number(arguments[1])
         argument = arguments[2] if len(arguments) > 2 else Array((0,))
-        value = _items(argument)[0] if isinstance(argument, Array) else argument
+        value = items_of(argument)[0] if isinstance(argument, Array) else argument
         buffer = bytearray((number(value) & 0xFFFF_FFFF).to_bytes(4, "little"))
         asks = request not in (symbols.value_of("FIONBIO"),)
         if self._try(call, self._sys.ioctl, self._fd(arguments[0]), request, buffer) is None:
@@ -399,8 +324,8 @@ class Calls:
     # Waiting for several
 
     def poll(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        entries = [_struct(item) for item in _items(arguments[0])]
-        asked = [(self._fd(_needed(entry, "fd")), number(_needed(entry, "events"))) for entry in entries]
+        entries = [struct_of(item) for item in items_of(arguments[0])]
+        asked = [(self._fd(needed(entry, "fd")), number(needed(entry, "events"))) for entry in entries]
         found = self._try(call, self._sys.poll, asked, number(arguments[2]))
         if found is None:
             return
@@ -423,21 +348,21 @@ class Calls:
     def epoll_ctl(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         events = 0
         if len(arguments) > 3 and isinstance(arguments[3], Struct):
-            events = number(_needed(arguments[3], "events"))
+            events = number(needed(arguments[3], "events"))
         self._done(
             call, self._sys.epoll_ctl, self._fd(arguments[0]), number(arguments[1]), self._fd(arguments[2]), events
         )
 
     def epoll_wait(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         entries = arguments[1].items if isinstance(arguments[1], Array) else arguments[1:2]
-        wanted = [_struct(item) for item in entries]
+        wanted = [struct_of(item) for item in entries]
         epfd, most, timeout_ms = self._fd(arguments[0]), number(arguments[2]), number(arguments[3])
         found = self._try(call, self._sys.epoll_wait, epfd, most, timeout_ms)
         if found is None:
             return
         self._expect(call, len(found))
         for entry, (fd, events) in zip(wanted, found, strict=False):
-            expected = number(_needed(entry, "events"))
+            expected = number(needed(entry, "events"))
             if expected & 0xFFFF_FFFF != events & 0xFFFF_FFFF:
                 raise CallFailed(
                     f"epoll_event->events does not match script: expected: {expected:#x} actual: {events:#x}"
@@ -452,7 +377,7 @@ class Calls:
         made = self._try(call, self._sys.pipe)
         if made is not None:
             self._expect(call, 0)
-            for script, live in zip(_items(arguments[0]), made, strict=True):
+            for script, live in zip(items_of(arguments[0]), made, strict=True):
                 self._new(call, script, live)
 
     def open(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
@@ -464,13 +389,13 @@ class Calls:
             self._new(call, call.result, live)
 
     def sendfile(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        offset = None if _is_null(arguments[2]) else number(_items(arguments[2])[0])
+        offset = None if is_null(arguments[2]) else number(items_of(arguments[2])[0])
         out, source = self._fd(arguments[0]), self._fd(arguments[1])
         self._counted(call, self._sys.sendfile, out, source, offset, number(arguments[3]))
 
     def splice(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
         source, out = self._fd(arguments[0]), self._fd(arguments[2])
-        offsets = [None if _is_null(arguments[at]) else number(_items(arguments[at])[0]) for at in (1, 3)]
+        offsets = [None if is_null(arguments[at]) else number(items_of(arguments[at])[0]) for at in (1, 3)]
         self._counted(
             call, self._sys.splice, source, offsets[0], out, offsets[1], number(arguments[4]), number(arguments[5])
         )
@@ -493,59 +418,3 @@ _CALLS: Final[dict[str, Callable[[Calls, SystemCall, tuple[Expression, ...]], No
 }  # fmt: skip
 # Of these any descriptor will do.
 _GIVE_DESCRIPTORS: Final = ("socket", "accept", "accept4", "epoll_create", "epoll_create1", "open", "dup")
-
-
-def _errno(name: str) -> int:
-    found = getattr(errno, name, None)
-    if not isinstance(found, int):
-        raise symbols.UnknownSymbol(f"unknown symbol: '{name}'")
-    return found
-
-
-def _is_null(expression: Expression) -> bool:
-    return isinstance(expression, Word) and expression.name == "NULL"
-
-
-def _struct(expression: Expression) -> Struct:
-    if not isinstance(expression, Struct):
-        raise TypeError("expected a structure in braces")
-    return expression
-
-
-def _items(expression: Expression | None) -> tuple[Expression, ...]:
-    if expression is None:
-        return ()
-    if not isinstance(expression, Array):
-        raise TypeError("expected an array in brackets")
-    return expression.items
-
-
-def _needed(struct_: Struct, name: str) -> Expression:
-    value = struct_.get(name)
-    if value is None:
-        raise TypeError(f"{name} is missing")
-    return value
-
-
-def _same(name: str, expected: int, actual: int) -> None:
-    if expected != actual:
-        raise CallFailed(f"Bad {name}: expected: {expected} actual: {actual}")
-
-
-def _option_value(expression: Expression, size: int) -> Any:
-    """What setsockopt is given: the bytes behind its pointer, `size` of them as far as the script tells."""
-    if isinstance(expression, Array):
-        numbers = [number(item) for item in expression.items]
-        return b"".join((value & 0xFFFF_FFFF).to_bytes(4, "little") for value in numbers)[:size]
-    if isinstance(expression, Text):
-        return expression.value.encode("latin-1").ljust(size, b"\0")[:size]
-    if isinstance(expression, Struct):
-        if expression.names == ("onoff", "linger"):
-            return struct.pack("ii", *(number(field.value) for field in expression.fields))[:size]
-        return b"".join((number(field.value) & 0xFFFF_FFFF).to_bytes(4, "little") for field in expression.fields)[:size]
-    if _is_null(expression):
-        return None
-    if expression is ELLIPSIS:
-        return bytes(size)
-    # A number in place of a pointer to one: the tool passes its address, too.
-    return (number(expression) & 0xFFFF_FFFF).to_bytes(4, "little")[:size]
