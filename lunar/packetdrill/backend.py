@@ -97,8 +97,10 @@ class Backend(Protocol):
     def sent(self, until_ns: int) -> SentPacket | None:
         """The next packet that the stack has sent or sends until `until_ns`; None if there is none."""
 
-    def shell(self, text: str, folder: Path) -> None:
-        """Obey the lines of a script's command, in the script's folder. Raises `ShellError`."""
+    def shell(self, text: str, folder: Path) -> str:
+        """Obey the lines of a script's command, in the script's folder, and return what was complained of in vain: by
+        commands that are not the last. Raises `ShellError`.
+        """
 
     def close(self) -> None:
         """It is over."""

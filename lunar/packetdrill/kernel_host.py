@@ -107,15 +107,15 @@ class KernelHost:
 
     # Commands
 
-    def shell(self, text: str, folder: Path) -> None:
+    def shell(self, text: str, folder: Path) -> str:
         environment = {**os.environ, "PACKETDRILL_PID": str(os.getpid())}  # its helpers name files by it
         done = subprocess.run(
             ["/bin/sh", "-c", text], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         sys.stdout.write(done.stdout)
-        sys.stderr.write(done.stderr)
         if done.returncode != 0:
             raise ShellError(f"'{text}' ended with status {done.returncode}: {done.stderr.strip()}")
+        return done.stderr
 
     def close(self) -> None:
         """The namespace ends with its last socket; a call that still blocks keeps it until the process ends."""

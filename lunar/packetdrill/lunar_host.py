@@ -186,10 +186,11 @@ class LunarHost:
         assert isinstance(frame, Packet), "a host sends IP packets"
         return SentPacket(at_ns, ipv4.encode(frame))
 
-    def shell(self, text: str, folder: Path) -> None:
+    def shell(self, text: str, folder: Path) -> str:
         """Obey command lines by our own tools."""
-        self._shell.run(text, folder)
+        complaints = self._shell.run(text, folder)
         self._settle()
+        return complaints
 
     def close(self) -> None:
         """Let go of the host."""

@@ -362,7 +362,9 @@ class Runner:
 
     def _command(self, command: Command, line: int) -> None:
         try:
-            self._backend.shell(command.text, self._folder)
+            complaints = self._backend.shell(command.text, self._folder)
+            if complaints and self._verbose:
+                print(complaints, end="")
         except ShellError as error:
             raise ScriptError(self._script.path, line, str(error)) from None
 

@@ -62,14 +62,16 @@ class Shell:
         self._saved: list[tuple[str, str]] = []
         self.complaints: list[str] = []
 
-    def run(self, text: str, folder: Path) -> None:
-        """Run a script's text. Raises `ShellError` if its last command fails, or one is unknown."""
+    def run(self, text: str, folder: Path) -> str:
+        """Run a script's text; what was complained of. `ShellError` if its last command fails, or one is unknown."""
+        self.complaints.clear()
         status, printed = self._program(text, folder)
         if printed:
             print(printed, end="")
         if status:
             said = f" ({self.complaints[-1]})" if self.complaints else ""
             raise ShellError(f"error executing `{text}` command: non-zero status {status}{said}")
+        return "".join(f"{complaint}\n" for complaint in self.complaints)
 
     def _program(self, text: str, folder: Path) -> tuple[int, str]:
         """Status and output of a whole text."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import weaves.cli
 from lunar.packetdrill import cli, options, suite
 
 PASSES = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
@@ -93,13 +94,21 @@ def test_what_cannot_be_read_is_a_result(tmp_path: Path) -> None:
     assert str(result.error) == f"{tmp_path}/none.pkt: No such file or directory"
 
 
+def test_it_is_a_command_of_weave(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = folder / "one" / "good.pkt"
+    assert weaves.cli.main(["packetdrill", str(script)]) == cli.PASSED
+    assert capsys.readouterr().out == f"OK   [{script}]\n"
+
+
 def test_verbose_shows_packets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "x.pkt"
     script.write_text(
-        PASSES + "+0 fcntl(3, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 connect(3, ..., ...) = -1\n+0 > S 0:0(0) <...>\n"
+        "`sysctl -q net.ipv4.nonsense=1; true`\n"
+        + PASSES + "+0 fcntl(3, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n+0 connect(3, ..., ...) = -1\n+0 > S 0:0(0) <...>\n"
         "+.1 < S. 0:0(0) ack 1 win 1000 <mss 1000>\n"
     )
     assert cli.main(["-v", str(script)]) == cli.PASSED
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("outbound sniffed packet:  0.000000 S ")
-    assert lines[1] == "inbound injected packet:  0.100000 S. 0:0(0) ack 1 win 1000 <mss 1000>"
+    assert lines[0].startswith('sysctl: this stack does not obey "net.ipv4.nonsense"')
+    assert lines[1].startswith("outbound sniffed packet:  0.000000 S ")
+    assert lines[2] == "inbound injected packet:  0.100000 S. 0:0(0) ack 1 win 1000 <mss 1000>"
