@@ -157,7 +157,8 @@ def setsockopt(fd: int, level: int, name: int, value: Any) -> None:
 
 
 def getsockopt(fd: int, level: int, name: int, size: int = 0) -> int | bytes:
-    room = ctypes.create_string_buffer(256)
+    # As large as the call says: the kernel writes there what fits the size, struct tcp_info is beyond 256 bytes.
+    room = ctypes.create_string_buffer(max(256, size))
     length = ctypes.c_int(size or 4)
     _call("getsockopt", fd, level, name, room, ctypes.byref(length))
     return room.raw[: length.value] if size else int(struct.unpack_from("i", room)[0])
