@@ -11,15 +11,14 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output, path_mtu
-from lunar.net.route import Route
-from lunar.net.sock import COVERS_IPV4, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
+from lunar.net import path_mtu
+from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.net.zerocopy import ZeroCopy
-from lunar.packet import ACK, PSH, SYN
+from lunar.packet import ACK, PSH
 from lunar.tcp import (
     chronograph,
+    connect,
     delayed_ack,
-    ecn,
     fast_accept,
     fast_open,
     listen,
@@ -78,7 +77,6 @@ class TcpSock(Tcb):
         super().__init__(tables, family, congestion)
         self.listener: listen.Listener | None = None
         self.closed: bool = False
-        self.deferred: bool = False  # connect() has promised a SYN, which waits for data (TCP_FASTOPEN_CONNECT)
         self.fast_limit: i64 = 0  # TCP_FASTOPEN: fast connections that may be pending, once it listens
         self.fast_keys: bytes = b""  # TCP_FASTOPEN_KEY
 
@@ -120,119 +118,7 @@ class TcpSock(Tcb):
         As on Linux, the call after the handshake returns 0 once and then -EISCONN; EALREADY while it lasts; after it
         failed, the pending error (ECONNABORTED when that was taken), and then the socket can be used again.
         """
-        if self.progress == CONNECTED or self.state == LISTEN:
-            return -errno.EISCONN
-        if self.progress == CONNECTING:
-            if self.state == CLOSED:
-                self.progress = UNCONNECTED
-                error = self.take_error()
-                self._reset_for_reuse()
-                return -error if error else -errno.ECONNABORTED
-            if self.deferred:
-                return -errno.EISCONN
-            if self.state in (SYN_SENT, SYN_RECEIVED):
-                return -errno.EALREADY
-            self.progress = CONNECTED
-            return 0
-        failed: i64 = self._begin_connect(addr, port)
-        if failed:
-            return failed
-        if self.fastopen_connect and fast_open.has_cookie(self):
-            self.deferred = True
-            return 0
-        self._send_first_syn(b"", self.fastopen_connect)
-        return -errno.EINPROGRESS
-
-    def _begin_connect(self, addr: int, port: i64) -> i64:
-        """Find the way and the port, and enter SYN-SENT without a SYN. 0 or the reason why not."""
-        ip = self.ip
-        tables = self.tables
-        if addr == 0:
-            addr = _LOOPBACK if self.family == 2 else 1
-        if ip.is_broadcast(addr) or (self.family == 2 and addr >= 0xE000_0000):
-            return -errno.ENETUNREACH
-        route = ip_output.route_for(ip, addr)
-        if route is None:
-            return -errno.ENETUNREACH
-        local = self.local_addr
-        if local == 0:
-            local = addr if addr in ip.local else route.source_address()
-            if local == 0:
-                return -errno.EADDRNOTAVAIL
-        if self.bound is None:
-            chosen: i64 = tables.port_for(local, addr, port)
-            if chosen < 0:
-                return -errno.EADDRNOTAVAIL
-            self.bound = tables.bind(local, chosen, COVERS_IPV4, self.reuse_addr, self.reuse_port, True)
-            self.local_port = chosen
-        elif not tables.is_free(local, self.local_port, addr, port):
-            return -errno.EADDRNOTAVAIL
-        self.local_addr = local
-        self.remote_addr = addr
-        self.remote_port = port
-        self.route = route
-        self.error = 0
-        self.progress = CONNECTING
-        iss: i64 = -1
-        before = tables.find(local, self.local_port, addr, port)
-        if isinstance(before, time_wait.TimeWait):
-            iss = before.reopen_iss()
-            ip.counters.tcp_tw_recycled += 1
-            before.end()
-        self._choose_numbers(route, iss)
-        self.hash()
-        self.set_state(SYN_SENT)
-        return 0
-
-    def _choose_numbers(self, route: Route, iss: i64) -> None:
-        """What our SYN will say. `iss` -1: choose one."""
-        tables = self.tables
-        now: i64 = self.scheduler.now_ns
-        if iss < 0:
-            iss = tables.initial_sequence(self.local_addr, self.local_port, self.remote_addr, self.remote_port)
-        self.iss = iss
-        self.snd_una = iss
-        self.acked_from = iss
-        self.snd_nxt = iss + 1
-        self.write_seq = iss + 1
-        self.push_seq = iss + 1
-        self.snd_up = iss
-        segment_size.sync(self, route)
-        self.advmss = path_mtu.advertised_mss(self.ip, route, self.remote_addr)
-        if self.user_mss > 0:
-            self.advmss = min(self.advmss, self.user_mss)
-        sysctls = tables.sysctls
-        self.timestamps = sysctls.tcp_timestamps != 0
-        ecn.offer(self)
-        self.sack_ok = sysctls.tcp_sack != 0
-        self.scaled = sysctls.tcp_window_scaling != 0
-        self.ts_offset = tables.timestamp_offset(self.local_addr, self.remote_addr)
-        self.ts_recent = 0
-        self.md5_key = md5.find(self.md5_keys, self.remote_addr)
-        if self.md5_key and self.timestamps and self.sack_ok:
-            self.timestamps = False  # as of a SYN-ACK: there is no room for all three
-        self.rcv_wscale = window.scale(self) if self.scaled else 0
-        self.rcv_wnd = window.initial(self, self.advmss, self.rcv_wscale)
-        self.last_ack_ns = now
-        self.last_received_ns = now
-
-    def _send_first_syn(self, data: bytes, fast: bool) -> i64:
-        """Send the SYN; with `fast` it opens fast, and takes as much of `data` as is returned."""
-        now: i64 = self.scheduler.now_ns
-        iss: i64 = self.iss
-        self.deferred = False
-        self.retransmit_began_ns = now
-        self.ip.counters.tcp_active_opens += 1
-        # RFC 9293 (3.4): the SYN occupies one sequence number, and is retransmitted like data.
-        self.sent.append(Sent(iss, iss + 1, b"", SYN, now))
-        self.packets_out = 1
-        took: i64 = 0
-        if fast:
-            took = fast_open.first_syn(self, data)
-        else:
-            output.send_syn(self)
-        self.retransmit_timer.arm(timers.RETRANSMIT, now + self.rto_ns)
-        return took
+        return connect.connect(self, addr, port)
 
     def send_fast_open(self, data: bytes, addr: int, port: i64, more: bool, without_copy: bool = False) -> i64:
         """MSG_FASTOPEN, tcp(7): connect and send in one. On a connection as `send`. `without_copy`: MSG_ZEROCOPY.
@@ -248,37 +134,13 @@ class TcpSock(Tcb):
                 return result if result < 0 else self.send(data, more, without_copy=without_copy)
             if port < 0:
                 return -errno.EINVAL  # no address
-            result = self._begin_connect(addr, port)
+            result = connect.begin(self, addr, port)
             if result < 0:
                 return result
-        took: i64 = self._send_first_syn(data, True)
+        took: i64 = connect.send_first_syn(self, data, True)
         if self.marks is not None and took > 0:
             send_marks.wrote(self, self.marks, took, took == len(data), without_copy)
         return took if took > 0 else -errno.EINPROGRESS
-
-    def _reset_for_reuse(self) -> None:
-        """A failed connect leaves a socket that can connect again."""
-        fresh = TcpSock(self.tables, self.family, self.congestion)
-        self.read_shut = False
-        self.write_shut = False
-        self.soft_error = 0
-        self.fast_open = None
-        self.syn_data_acked = False
-        self.deferred = False
-        self.rto_ns = fresh.rto_ns
-        self.backoff = 0
-        self.retransmits = 0
-        self.total_retrans = 0
-        self.snd_wscale = 0
-        self.max_window = 0
-        self.peer_mss = fresh.peer_mss
-        self.urgent_state = urgent.NONE
-        self.route = None
-        self.remote_port = 0
-        self.remote_addr = 0
-        if not self.port_locked:
-            self.local_port = 0
-            self.local_addr = 0
 
     def disconnect(self) -> i64:
         """connect(2) to AF_UNSPEC: end what there is, with a RST if there is a peer; the socket can be used again."""
@@ -444,7 +306,7 @@ class TcpSock(Tcb):
             if self.write_shut:
                 return -errno.EPIPE
             if self.deferred:
-                took: i64 = self._send_first_syn(data, True)
+                took: i64 = connect.send_first_syn(self, data, True)
                 return took if took > 0 else -errno.EINPROGRESS
             if self.state != SYN_RECEIVED or not self.syn_ack_pending:
                 return -errno.EAGAIN if self.state in (SYN_SENT, SYN_RECEIVED) else -errno.EPIPE

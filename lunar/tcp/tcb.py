@@ -188,9 +188,10 @@ class Tcb(Sock):
         self.user_timeout_ns: i64 = 0  # TCP_USER_TIMEOUT, 0 for none
         self.notsent_lowat: i64 = 0  # TCP_NOTSENT_LOWAT in bytes, 0: the host's tcp_notsent_lowat
 
-        # Opening (fast_open.py, fast_accept.py, listen.py, md5.py).
+        # Opening (connect.py, fast_open.py, fast_accept.py, listen.py, md5.py).
         self.fastopen_connect: bool = False  # TCP_FASTOPEN_CONNECT
         self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
+        self.deferred: bool = False  # connect() has promised a SYN, which waits for data (TCP_FASTOPEN_CONNECT)
         self.fast_open: FastOpen | None = None
         self.syn_data_acked: bool = False  # data of a SYN were taken, by the peer or from it
         self.syn_ack_pending: bool = False  # opened fast, and our SYN-ACK is not acknowledged
