@@ -222,8 +222,6 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = sock.user_timeout_ns // _NS_PER_MS
     elif name == TCP_SYNCNT:
         found = sock.syn_retries if sock.syn_retries else sock.tables.sysctls.tcp_syn_retries
-    elif name == TCP_LINGER2:
-        found = sock.linger2_s if sock.linger2_s else sock.tables.sysctls.tcp_fin_timeout
     elif name == TCP_DEFER_ACCEPT:
         found = _seconds_of(sock.defer_accept)
     elif name == TCP_FASTOPEN:
@@ -250,6 +248,10 @@ def get_bytes(sock: TcpSock, name: int) -> bytes | None:
         return int(sock.notsent_lowat).to_bytes(4, "little")
     if name == TCP_FASTOPEN_KEY:
         return sock.fast_keys_used()
+    if name == TCP_LINGER2:
+        # It may be negative, which as an integer would be an error.
+        seconds = sock.linger2_s if sock.linger2_s else sock.tables.sysctls.tcp_fin_timeout
+        return int(seconds).to_bytes(4, "little", signed=True)
     return None
 
 

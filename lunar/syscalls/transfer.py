@@ -35,7 +35,7 @@ from lunar.syscalls.descriptor import opened, opened_file, opened_socket
 from lunar.tcp import send_marks
 from lunar.tcp.marks import Marks
 from lunar.tcp.sock import TcpSock
-from lunar.tcp.tcb import CLOSED, SYN_RECEIVED, SYN_SENT
+from lunar.tcp.tcb import SYN_RECEIVED, SYN_SENT
 from lunar.udp import UdpSock
 from lunar.waiting import Patience
 
@@ -258,8 +258,7 @@ def _send_fast_open(
             patience.wait(POLLOUT)
     finally:
         sock.write_pending = False
-    if sock.state == CLOSED:
-        _checked(syscalls.connect(sock, 0, 0))  # which tells how the connection attempt ended
+    _checked(int(sock.connect(0, 0)))  # which tells how the connection attempt ended
     rest = data[at:]
     return at + (_send_all(patience, sock, rest, flags & ~MSG_FASTOPEN) if rest else 0)
 

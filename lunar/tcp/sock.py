@@ -685,7 +685,7 @@ class TcpSock(Tcb):
 
     def fast_keys_used(self) -> bytes:
         """TCP_FASTOPEN_KEY as it is told: the socket's, or the host's."""
-        return self.fast_keys if self.fast_keys else self.tables.sysctls.tcp_fastopen_key
+        return self.fast_keys if self.fast_keys else fast_accept.host_keys(self.tables)
 
     def set_md5_key(self, addr: int, prefix: i64, key: bytes) -> i64:
         """TCP_MD5SIG: the key for peers at `addr`, or in the network that its first `prefix` bits name. An empty key

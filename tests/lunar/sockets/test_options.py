@@ -155,6 +155,11 @@ TRIED: list[tuple[int, int, list[int]]] = [
     (IPPROTO_TCP, tcp_options.TCP_KEEPIDLE, [-1, 0, 1, 32_767, 32_768]),
     (IPPROTO_TCP, tcp_options.TCP_KEEPINTVL, [-1, 0, 1, 32_767, 32_768]),
     (IPPROTO_TCP, tcp_options.TCP_KEEPCNT, [-1, 0, 1, 127, 128]),
+    (IPPROTO_TCP, tcp_options.TCP_SYNCNT, [-1, 0, 1, 127, 128]),
+    (IPPROTO_TCP, tcp_options.TCP_DEFER_ACCEPT, [-1, 0, 1, 2, 3, 4, 7, 8, 1000, 100_000]),
+    (IPPROTO_TCP, tcp_options.TCP_FASTOPEN, [-1, 0, 5, 100_000]),
+    (IPPROTO_TCP, tcp_options.TCP_FASTOPEN_CONNECT, [-1, 0, 1, 2]),
+    (IPPROTO_TCP, tcp_options.TCP_FASTOPEN_NO_COOKIE, [-1, 0, 1, 2]),
     (SOL_SOCKET, options.SO_PRIORITY, [0, 1, 6]),
     (SOL_SOCKET, options.SO_TYPE, [1]),
     (SOL_SOCKET, options.SO_ERROR, [1]),
@@ -174,6 +179,17 @@ def test_every_value_is_answered_as_by_the_kernel(kind: int, level: int, name: i
     for value in values:
         with socket.socket(socket.AF_INET, kind) as kernel:
             assert answers(new(kind), level, name, value) == kernel_answers(kernel, level, name, value), value
+
+
+@pytest.mark.parametrize("value", [-5, 0, 1, 120, 121, 100_000])
+def test_linger2_as_by_the_kernel(value: int) -> None:
+    sock = new(STREAM)
+    with socket.socket() as kernel:
+        kernel.setsockopt(IPPROTO_TCP, tcp_options.TCP_LINGER2, value)
+        assert setsockopt(sock, IPPROTO_TCP, tcp_options.TCP_LINGER2, value) == 0
+        # As bytes, because it may be negative.
+        told = options.get_bytes(sock, IPPROTO_TCP, tcp_options.TCP_LINGER2, 4)
+        assert told == kernel.getsockopt(IPPROTO_TCP, tcp_options.TCP_LINGER2, 4)
 
 
 @pytest.mark.parametrize("value", [-1, 7])
