@@ -35,8 +35,11 @@ def run(host: Host, command: str) -> str:
         words = shlex.split(command)
     except ValueError as error:
         raise CommandError(f"{command!r}: {error}") from None
-    if not words:
-        return ""
+    return obey(host, words) if words else ""
+
+
+def obey(host: Host, words: list[str]) -> str:
+    """As `run`, of a command line that is words already, one or more."""
     tool = _TOOLS.get(words[0])
     if tool is None:
         known = ", ".join(sorted(_TOOLS))
@@ -46,4 +49,4 @@ def run(host: Host, command: str) -> str:
     return tool(host, words[1:])
 
 
-__all__ = ["CommandError", "run"]
+__all__ = ["CommandError", "obey", "run"]

@@ -12,10 +12,10 @@ The tools are those of lunar/net_tools. Files are the machine's, but for /proc/s
 from __future__ import annotations
 
 import ast
+import functools
 import operator
 import os
 import re
-import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -96,12 +96,12 @@ class Shell:
             at = end + 1
         return status, printed
 
-    def _command(self, words: list[str], given: str, folder: Path) -> tuple[int, str]:
-        words, target = _without_redirections(words)
-        if not words:
+    def _command(self, words: tuple[str, ...], given: str, folder: Path) -> tuple[int, str]:
+        kept, target = _without_redirections(words)
+        if not kept:
             return 0, ""
         try:
-            printed = self._run(words, given, folder)
+            printed = self._run(kept, given, folder)
             if printed is None:
                 return 1, ""
             if target is None:
@@ -116,7 +116,7 @@ class Shell:
         """What the command prints; None if it fails without a word."""
         name = os.path.basename(words[0])
         if name in _NETWORK_TOOLS:
-            return net_tools.run(self._host, shlex.join(words))
+            return net_tools.obey(self._host, [name, *words[1:]])
         if name == "set_sysctls.py":
             return self._set_sysctls(words[1:])
         if _RESTORE.fullmatch(words[0]):
@@ -158,7 +158,7 @@ class Shell:
 
     def _read(self, path: str, folder: Path) -> str:
         if path.startswith(_SYSCTL_FOLDER):
-            return net_tools.run(self._host, shlex.join(["sysctl", "-n", _parameter(path)]))
+            return net_tools.obey(self._host, ["sysctl", "-n", _parameter(path)])
         if path == "/proc/net/tcp":
             return _listeners(self._host)
         if path == "/proc/net/tcp6":
@@ -172,7 +172,7 @@ class Shell:
         if path == "/dev/null":
             return
         if path.startswith(_SYSCTL_FOLDER):
-            net_tools.run(self._host, shlex.join(["sysctl", "-q", f"{_parameter(path)}={text.strip()}"]))
+            net_tools.obey(self._host, ["sysctl", "-q", f"{_parameter(path)}={text.strip()}"])
             return
         if path.startswith("/sys/module/"):
             self._set_module(path, text.strip())
@@ -203,7 +203,8 @@ class Shell:
         return "" if quiet else "".join(f"{line}\n" for line in found)
 
 
-def _words(text: str) -> list[str]:
+@functools.lru_cache(maxsize=256)
+def _words(text: str) -> tuple[str, ...]:
     """Words and what separates commands, newlines as well. A redirection begins with `_REDIRECTS`: a quoted ">" is
     none.
     """
@@ -223,10 +224,10 @@ def _words(text: str) -> list[str]:
             words.append(found["separator"])
         elif found["word"]:
             words.append(_QUOTED.sub(lambda part: part[1] or part[2] or part[3] or "", found["word"]))
-    return words
+    return tuple(words)
 
 
-def _without_redirections(words: list[str]) -> tuple[list[str], str | None]:
+def _without_redirections(words: tuple[str, ...]) -> tuple[list[str], str | None]:
     """The command, and the file that its output goes to. What it says of errors is in `complaints` anyway."""
     kept: list[str] = []
     target: str | None = None
