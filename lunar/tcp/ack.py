@@ -208,17 +208,17 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
     acked: i64 = 0
     removed: i64 = 0
     data: i64 = 0
-    first_ns: i64 = -1
     last: Sent | None = None
     while head < count:
         record = sent[head]
         segs: i64 = record.segs
+        seq: i64 = record.seq
         whole = record.end_seq <= ack
         if whole:
             head += 1
             removed += segs
         else:
-            if segs == 1 or ack <= record.seq:
+            if segs == 1 or ack <= seq:
                 break
             segs = records.trim(tcb, record)
             if segs == 0:
@@ -227,13 +227,14 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
         if not record.flags & SYN:
             data += segs
         if record.marks != 0:
-            _remove_marked(tcb, news, sample, record, segs, whole)
+            _remove_marked(tcb, news, sample, record, seq, segs, whole)
             if whole:
                 continue
             break
         if last is None:
-            first_ns = record.sent_ns
-            news.lowest = min(news.lowest, record.seq)
+            if news.first_acked_ns < 0:
+                news.first_acked_ns = record.sent_ns
+            news.lowest = min(news.lowest, seq)
             if record.end_seq <= tcb.high_seq:
                 news.original = True
         last = record
@@ -253,12 +254,15 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
         del sent[:head]
         head = 0
     tcb.sent_head = head
-    if last is not None and not news.retransmitted_acked:
+    if last is not None:
+        if last.sent_ns > news.last_acked_ns:
+            news.last_acked_ns = last.sent_ns
+        if tcb.sack_ok:
+            rack.newest(tcb, last)
+    if news.first_acked_ns >= 0 and not news.retransmitted_acked:
         # Karn's rule, RFC 6298 (3): what was sent twice is not measured.
-        rtt.sample(tcb, now - first_ns)
-        sample.rtt_ns = now - last.sent_ns
-    if last is not None and tcb.sack_ok:
-        rack.newest(tcb, last)
+        rtt.sample(tcb, now - news.first_acked_ns)
+        sample.rtt_ns = now - news.last_acked_ns
     if acked == 0:
         return
     news.acked = acked
@@ -272,8 +276,10 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
         sack.measure_reordering(tcb, news.lowest, False)
 
 
-def _remove_marked(tcb: Tcb, news: News, sample: Sample, record: Sent, segs: i64, whole: bool) -> None:
-    """The same for a record that was sacked, lost or sent again. `whole`: all of it is acknowledged."""
+def _remove_marked(
+    tcb: Tcb, news: News, sample: Sample, record: Sent, seq: i64, segs: i64, whole: bool
+) -> None:  # fmt: skip
+    """The same for a record that was sacked, lost or sent again, which began at `seq`. `whole`: all is acknowledged."""
     marks: i64 = record.marks
     if whole:
         if marks & LOST:
@@ -285,8 +291,11 @@ def _remove_marked(tcb: Tcb, news: News, sample: Sample, record: Sent, segs: i64
     if marks & (RETRANSMITTED | EVER_RETRANSMITTED):
         news.retransmitted_acked = True
     elif not marks & SACKED:
-        if record.seq < news.lowest:
-            news.lowest = record.seq
+        if news.first_acked_ns < 0:
+            news.first_acked_ns = record.sent_ns
+        news.last_acked_ns = record.sent_ns
+        if seq < news.lowest:
+            news.lowest = seq
         if record.end_seq <= tcb.high_seq:
             news.original = True
     if marks & SACKED:

@@ -29,6 +29,8 @@ class News:
         self.acked: i64 = 0  # segments that left the retransmission queue
         self.data_acked: bool = False  # and were no SYN
         self.retransmitted_acked: bool = False
+        self.first_acked_ns: i64 = NEVER_SENT  # when the first and the last were sent of those that were sent once
+        self.last_acked_ns: i64 = NEVER_SENT
         self.timer: bool = False  # the retransmission timer is to begin anew
         # ... and by its SACK option.
         self.sacked: bool = False  # something new
@@ -53,6 +55,8 @@ class News:
         self.acked = 0
         self.data_acked = False
         self.retransmitted_acked = False
+        self.first_acked_ns = NEVER_SENT
+        self.last_acked_ns = NEVER_SENT
         self.timer = False
         self.sacked = False
         self.duplicate_told = False

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.tcp import rate, scoreboard, timers
 from lunar.tcp.news import News
 from lunar.tcp.retransmit_timer import TIMER_MIN_NS
-from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RECOVERY, RETRANSMITTED, SACKED, Sent, Tcb
+from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RECOVERY, SACKED, Sent, Tcb
 
 # Bits of tcp_recovery. Bit 0x1 is RACK itself, which Linux does not leave away any more.
 STATIC_WINDOW: Final = 0x2
@@ -133,7 +133,7 @@ def _detect_again(tcb: Tcb, window: i64, now: i64) -> i64:
     count: i64 = len(resent)
     while at < count:
         record = resent[at]
-        if not record.marks & RETRANSMITTED or record.marks & SACKED or record.end_seq <= tcb.snd_una:
+        if not scoreboard.is_in_flight_again(record) or record.end_seq <= tcb.snd_una:
             at += 1
             continue
         if not sent_before_newest(tcb, record):

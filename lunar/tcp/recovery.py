@@ -269,7 +269,7 @@ def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
     if record.flags & SYN:
         return failed
     if failed == 0:
-        tcb.resent.append(record)
+        scoreboard.note_resent(tcb, record)
     elif failed == errno.EAGAIN:
         return failed  # it was not tried: the peer has no window for it
     else:
@@ -280,6 +280,20 @@ def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
         tcb.undo_retrans = 0
     tcb.undo_retrans += record.segs
     return failed
+
+
+def repeat(tcb: Tcb, index: i64) -> bool:
+    """Send tcb.sent[index] again though it is not lost, as a probe: what is in flight is not counted higher by it."""
+    already: i64 = tcb.sent[index].marks & RETRANSMITTED
+    if output.retransmit(tcb, index, 1) != 0:
+        tcb.ip.counters.tcp_retrans_fail += 1
+        return False
+    record = tcb.sent[index]
+    scoreboard.note_resent(tcb, record)
+    if not already:
+        record.marks &= ~RETRANSMITTED
+        tcb.retrans_out -= record.segs
+    return True
 
 
 def resend_lost(tcb: Tcb) -> None:

@@ -42,10 +42,8 @@ def mark_lost(tcb: Tcb, record: Sent) -> None:
         tcb.retrans_out -= record.segs
         tcb.ip.counters.tcp_lost_retransmit += record.segs
     else:
-        if marks & RETRANSMITTED:
-            # A probe for the loss of a tail: both of it are lost.
-            tcb.retrans_out -= record.segs
-        record.marks = (marks | LOST) & ~RETRANSMITTED
+        # A copy of what was not taken for lost (any more) may be in flight, and arrive still.
+        record.marks = marks | LOST
         tcb.lost_out += record.segs
     tcb.lost += record.segs
     if record.seq < tcb.resend_seq:
@@ -73,10 +71,23 @@ def cut_first(tcb: Tcb) -> None:
         split(tcb, tcb.sent_head, head.mss)
 
 
+def note_resent(tcb: Tcb, record: Sent) -> None:
+    """`record` went out again."""
+    if record in tcb.resent:
+        tcb.resent.remove(record)
+    tcb.resent.append(record)
+
+
+def is_in_flight_again(record: Sent) -> bool:
+    """Whether a record of `resent` may still arrive. One that was sent again as a probe is not marked."""
+    marks: i64 = record.marks
+    return marks & SACKED == 0 and (marks & LOST == 0 or marks & RETRANSMITTED != 0)
+
+
 def forget_resent(tcb: Tcb) -> None:
     """Marks were changed elsewhere: keep in `resent` what is in flight again still."""
     if tcb.resent:
-        tcb.resent = [record for record in tcb.resent if record.marks & RETRANSMITTED and not record.marks & SACKED]
+        tcb.resent = [record for record in tcb.resent if is_in_flight_again(record)]
 
 
 def clear_losses(tcb: Tcb) -> None:

@@ -204,7 +204,7 @@ def _probe_tail(tcb: Tcb) -> None:
             if tail.segs > 1:
                 scoreboard.split(tcb, at, (tail.segs - 1) * tail.mss)
                 at += 1
-            sent = recovery.resend(tcb, at, 1) == 0
+            sent = recovery.repeat(tcb, at)
             tcb.tlp_retrans = sent
     if sent:
         tcb.tlp_high_seq = tcb.snd_nxt
