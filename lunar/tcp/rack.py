@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.tcp import rate, scoreboard, timers
 from lunar.tcp.news import News
 from lunar.tcp.retransmit_timer import TIMER_MIN_NS
-from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RECOVERY, SACKED, Sent, Tcb
+from lunar.tcp.tcb import EVER_RETRANSMITTED, FOUND_LOST, LOST, RECOVERY, RETRANSMITTED, SACKED, Sent, Tcb
 
 # Bits of tcp_recovery. Bit 0x1 is RACK itself, which Linux does not leave away any more.
 STATIC_WINDOW: Final = 0x2
@@ -105,7 +105,7 @@ def detect(tcb: Tcb) -> i64:
     while at < count:
         record = tcb.sent[at]
         at += 1
-        if record.marks & (SACKED | LOST | EVER_RETRANSMITTED):
+        if record.marks & (SACKED | LOST | EVER_RETRANSMITTED | FOUND_LOST):
             if leading:
                 tcb.rack_seq = record.end_seq
             continue
@@ -114,6 +114,7 @@ def detect(tcb: Tcb) -> i64:
         left: i64 = record.sent_ns + window - now
         if left <= 0:
             scoreboard.mark_lost(tcb, record)
+            record.marks |= FOUND_LOST
             if leading:
                 tcb.rack_seq = record.end_seq
         else:
@@ -133,7 +134,12 @@ def _detect_again(tcb: Tcb, window: i64, now: i64) -> i64:
     count: i64 = len(resent)
     while at < count:
         record = resent[at]
-        if not scoreboard.is_in_flight_again(record) or record.end_seq <= tcb.snd_una:
+        if record.marks & SACKED or record.end_seq <= tcb.snd_una:
+            at += 1
+            continue
+        if record.marks & (LOST | RETRANSMITTED) == LOST:
+            # A timeout has marked it, and may be undone.
+            kept.append(record)
             at += 1
             continue
         if not sent_before_newest(tcb, record):

@@ -259,7 +259,6 @@ def _mark_timed_out(tcb: Tcb) -> None:
             continue
         scoreboard.mark_lost(tcb, record)
         at += 1
-    scoreboard.forget_resent(tcb)
 
 
 def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
@@ -346,7 +345,6 @@ def resend_larger(tcb: Tcb) -> None:
 
 def resend_uncongested(tcb: Tcb) -> None:
     """Send again what is marked lost for another reason than congestion, with the window as it is."""
-    scoreboard.forget_resent(tcb)
     if not tcb.sack_ok:
         tcb.sacked_out = min(tcb.sacked_out, tcb.packets_out - tcb.lost_out)
     if tcb.lost_out > 0 and tcb.ca_state != LOSS:

@@ -5,7 +5,7 @@ segments. The queue `tcb.sent[tcb.sent_head:]` is sorted by sequence number, so 
 sequence numbers, which stay true when records are split and removed.
 
 Two hints save walks over what is known: nothing below `resend_seq` waits to be sent again, nothing below `rack_seq` may
-be lost for the first time. What is in flight again is in `resent`, in the order in which it was sent again.
+be lost for the first time. What was sent again is in `resent`, in the order in which it was.
 """
 
 from __future__ import annotations
@@ -78,18 +78,6 @@ def note_resent(tcb: Tcb, record: Sent) -> None:
     tcb.resent.append(record)
 
 
-def is_in_flight_again(record: Sent) -> bool:
-    """Whether a record of `resent` may still arrive. One that was sent again as a probe is not marked."""
-    marks: i64 = record.marks
-    return marks & SACKED == 0 and (marks & LOST == 0 or marks & RETRANSMITTED != 0)
-
-
-def forget_resent(tcb: Tcb) -> None:
-    """Marks were changed elsewhere: keep in `resent` what is in flight again still."""
-    if tcb.resent:
-        tcb.resent = [record for record in tcb.resent if is_in_flight_again(record)]
-
-
 def clear_losses(tcb: Tcb) -> None:
     """Nothing was lost, as it turns out."""
     at: i64 = tcb.sent_head
@@ -97,6 +85,8 @@ def clear_losses(tcb: Tcb) -> None:
         tcb.sent[at].marks &= ~LOST
         at += 1
     tcb.lost_out = 0
+    # RACK may find them lost after all, except those that it has found before.
+    tcb.rack_seq = tcb.snd_una
 
 
 def is_any_retransmitted(tcb: Tcb) -> bool:

@@ -58,6 +58,7 @@ SACKED: Final = 1
 LOST: Final = 2
 RETRANSMITTED: Final = 4  # since it was last marked lost: a copy is in flight
 EVER_RETRANSMITTED: Final = 8
+FOUND_LOST: Final = 16  # by RACK, which looks at it again when it was sent again
 
 DEFAULT_MSS: Final = 536  # RFC 9293 (3.7.1), when the peer says nothing
 RTO_INITIAL_NS: Final = 1_000_000_000  # RFC 6298 (2.1)
@@ -284,7 +285,7 @@ class Tcb(Sock):
         self.reord_seen: i64 = 0  # how often they did
         self.dsack_dups: i64 = 0  # segments that arrived twice
         self.resend_seq: i64 = 0  # nothing below is lost and not sent again
-        self.resent: list[Sent] = []  # what is in flight again, in the order in which it was sent
+        self.resent: list[Sent] = []  # what was sent again, in the order in which it was
         self.rack_seq: i64 = 0  # nothing below can be found lost for the first time
         self.rack_sent_ns: i64 = NEVER_NS  # of all that arrived, what was sent last: when, and its end
         self.rack_end_seq: i64 = 0
