@@ -17,11 +17,14 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py README.md LICENSE $(shell find weaves lunar -name '*.py')
 # The checkers, as pyproject.toml names them.
 CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["check"]))')
+# The tests that reach the stack, without programs and packages above it.
+STACK_TESTS := tests/lunar/tcp tests/lunar/net tests/lunar/links tests/lunar/sockets tests/lunar/test_udp.py \
+	tests/lunar/test_network.py tests/property tests/fuzz tests/scenarios/test_attacks.py tests/scenarios/test_packetdrill.py
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
 .PHONY: all demo test test-compiled test-pure check lint types contract bench
-.PHONY: property fuzz conformance conformance-uvloop conformance-apps packetdrill clean
+.PHONY: coverage property fuzz conformance conformance-uvloop conformance-apps packetdrill clean
 
 all: demo
 
@@ -59,6 +62,13 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/beads.py --most 100
 	$(BIN)/python benchmarks/lives.py 2000
 	$(BIN)/python benchmarks/strings.py
+
+# Lines and branches of lunar/tcp and lunar/net that tests reach (docs/testing.md); interpreted, with a tracer below.
+coverage: $(PURE)/.installed
+	@$(PURE)/bin/python -m pip install --quiet --disable-pip-version-check ".[cov]"
+	@rm -rf build *.egg-info
+	LUNAR_PURE=1 $(PURE)/bin/python -P -m coverage run -m pytest -q $(STACK_TESTS) $(ARGS)
+	@$(PURE)/bin/python -m coverage report
 
 # Random networks, as many as NETWORKS says, in two processes (docs/testing.md). `test` has some hundred of them.
 NETWORKS ?= 20000

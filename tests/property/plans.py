@@ -118,7 +118,8 @@ SYSCTLS: dict[str, tuple[Any, ...]] = {
     "net.ipv4.tcp_frto": (0, 2),
     "net.ipv4.tcp_slow_start_after_idle": (0, 1),
     "net.ipv4.tcp_mtu_probing": (0, 1, 2),
-    "net.ipv4.tcp_syncookies": (0, 1, 2),
+    # Not 2: a cookie holds in the SYN's next segment alone, and data that overtakes it is answered by a RST, as on Linux.
+    "net.ipv4.tcp_syncookies": (0, 1),
     "net.ipv4.tcp_autocorking": (0, 1),
     "net.ipv4.tcp_moderate_rcvbuf": (0, 1),
     "net.ipv4.tcp_limit_output_bytes": (10_000, 4_194_304),
