@@ -73,6 +73,7 @@ FEATURES: dict[str, Feature] = {
     "rate": _sometimes(0.6, _of(100_000, 300_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000), None),
     "delay_ns": Feature(lambda rng: rng.choice((0, _log(1000, MS)(rng), _log(MS, 400 * MS)(rng))), MS),
     "queue": _sometimes(0.5, _of(1, 2, 3, 5, 10, 30, 100), 1000),
+    "red": _sometimes(0.15, lambda rng: (rng.choice((1, 3, 10)), rng.choice((0.05, 0.5)), rng.random() < 0.7), None),
     "mtu": _sometimes(0.4, _of(256, 576, 900, 1006, 1280, 4000, 9000), 1500),
     "router_mtu": _sometimes(0.15, _of(600, 1000, 1400, 1500), None),  # of a second link, behind a router
     "mtu_falls": _sometimes(0.1, lambda rng: (rng.randrange(5 * S), rng.choice((600, 1000, 1300))), None),
@@ -92,12 +93,14 @@ FEATURES: dict[str, Feature] = {
     "cork": _pair(0.1, lambda rng: True, False),
     "keepalive_ns": _pair(0.1, _of(S, 5 * S), 0),
     "quickack": _pair(0.1, _of(False, True), None),
+    "pacing_rate": _pair(0.1, _of(20_000, 100_000, 1_000_000), 0),  # bytes a second
     "sysctls": Feature(lambda rng: (_sysctls(rng), _sysctls(rng)), ({}, {})),
     # The programs.
-    "opening": _sometimes(0.1, _of("simultaneous"), "connect"),
+    "opening": _sometimes(0.2, _of("simultaneous", "fast"), "connect"),
     "sizes": Feature(lambda rng: (_size(rng), _size(rng)), (3000, 0)),
     "writes": _pair(0.7, _calls, (65_536, 0)),
     "more": _pair(0.15, _of(0.1, 0.5, 0.9), 0.0),
+    "eor": _pair(0.1, _of(0.1, 0.5), 0.0),
     "urgent": _pair(0.08, _of(0.02, 0.2), 0.0),
     "reads": _pair(0.6, _calls, (65_536, 0)),
     "pause": _pair(0.2, lambda rng: (_log(1, 100_000)(rng), _log(10 * MS, 15 * S)(rng)), None),
@@ -118,7 +121,7 @@ SYSCTLS: dict[str, tuple[Any, ...]] = {
     "net.ipv4.tcp_frto": (0, 2),
     "net.ipv4.tcp_slow_start_after_idle": (0, 1),
     "net.ipv4.tcp_mtu_probing": (0, 1, 2),
-    # Not 2: a cookie holds in the SYN's next segment alone, and data that overtakes it is answered by a RST, as on Linux.
+    # Not 2: a cookie is good for the next segment alone; data that overtakes it is answered by a RST, as on Linux.
     "net.ipv4.tcp_syncookies": (0, 1),
     "net.ipv4.tcp_autocorking": (0, 1),
     "net.ipv4.tcp_moderate_rcvbuf": (0, 1),

@@ -13,6 +13,7 @@ from typing import Any
 from invariants import Broken
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT
+from lunar.tcp.tcb import SYN_SENT
 from weaves.scheduler import Call, Lane
 
 _AGAIN = -errno.EAGAIN
@@ -21,22 +22,28 @@ _RESET = {errno.ECONNRESET, errno.EPIPE}
 _CALLS_IN_A_TURN = 8
 
 
+def data_of(plan: Any, side: int) -> bytes:
+    """What that side sends."""
+    return random.Random(f"{plan.number}/data/{side}").randbytes(plan.sizes[side])
+
+
 class Program:
     """One end. `sent` and `got` are what passed; `exact` whether `got` must be all that the peer has."""
 
-    def __init__(self, sock: Any, scheduler: Any, lane: Lane, plan: Any, side: int) -> None:
+    def __init__(self, sock: Any, scheduler: Any, lane: Lane, plan: Any, side: int, sent: int = 0) -> None:
         self.sock = sock
         self.scheduler = scheduler
         self.lane = lane
         self.rng = random.Random(f"{plan.number}/program/{side}")
-        self.data = random.Random(f"{plan.number}/data/{side}").randbytes(plan.sizes[side])
+        self.data = data_of(plan, side)
         self.end = plan.ends[side]
         self.write_size, self.write_gap_ns = plan.writes[side]
         self.read_size, self.read_gap_ns = plan.reads[side]
         self.more, self.urgent = plan.more[side], plan.urgent[side]
+        self.eor = plan.eor[side]
         self.pause = plan.pause[side]
         self.corked = plan.cork[side]
-        self.sent = 0
+        self.sent = sent
         self.got = bytearray()
         self.ended = False  # the peer has closed its side
         self.shut = False
@@ -63,8 +70,8 @@ class Program:
         self.scheduler.post(self.planned, self.lane, at_ns)
 
     def turn(self, _: Any) -> None:
-        if self.closed:
-            return
+        if self.closed or self.sock.state == SYN_SENT:
+            return  # the end of the handshake wakes it
         now = int(self.scheduler.now_ns)
         if now >= self.read_at_ns:
             self.read(now)
@@ -123,7 +130,8 @@ class Program:
             piece = self.data[self.sent : self.sent + 1 + self.rng.randrange(self.write_size)]
             more = self.more > 0 and self.rng.random() < self.more and self.sent + len(piece) < len(self.data)
             urgent = self.urgent > 0 and self.rng.random() < self.urgent
-            taken = int(self.sock.send(piece, more, urgent))
+            eor = self.eor > 0 and self.rng.random() < self.eor
+            taken = int(self.sock.send(piece, more, urgent, eor))
             if taken < 0:
                 if taken != _AGAIN:
                     self.failed(-taken, "send")

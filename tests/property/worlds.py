@@ -12,18 +12,22 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from invariants import Broken, Watch, WireWatch, require
-from programs import Program
+from programs import Program, data_of
 
 from lunar.links.impairments import RandomLoss
+from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
 from lunar.packet import AF_INET, Frame
+from lunar.tcp import pacing
 from weaves import seeds
 from weaves.scheduler import IDLE, REACHED, Call
 
 CLIENT, SERVER = 0x0A00_0001, 0x0A00_0002
 FAR_SERVER = 0x0A00_0102  # behind a router
 PORT, CLIENT_PORT = 80, 5000
+# tcp_fastopen of the two: a client's SYN carries data without a cookie, a server takes that, on each listener.
+_FAST = (0x1 | 0x4, 0x2 | 0x200 | 0x400)
 # How long a network may take, in virtual time; and how many events. None comes near.
 LONGEST_NS = 6 * 3600 * 1_000_000_000
 MOST_EVENTS = 400_000
@@ -76,19 +80,27 @@ class World:
         self.listening: Any = None
         if plan.opening == "simultaneous":
             self._open_both()
+        elif plan.opening == "fast":
+            for host, bits in zip(self.hosts, _FAST, strict=True):
+                _set(host, "net.ipv4.tcp_fastopen", bits)
+            self._listen()
+            self._open_fast()
         else:
+            self._listen()
             self._open()
 
     # What it is made of.
 
     def _link(self, a: Any, b: Any, mtu: int) -> None:
         plan = self.plan
+        red = plan.red
         link = self.net.link(
             a, b, rate=plan.rate, delay=plan.delay_ns, queue=plan.queue, mtu=mtu, loss=plan.loss,
             loss_burst=plan.loss_burst, reorder=plan.reorder, reorder_by=max(plan.reorder_by_ns, 1),
             duplicate=plan.duplicate,
             # On one link alone: two flips of one packet can make up for each other, and no checksum tells.
             corrupt=0.0 if self.wires else plan.corrupt,
+            red=None if red is None else RedLimits(red[0], 3 * red[0], False, red[1], ecn=red[2]),
         )  # fmt: skip
         self.wires += [link.a_to_b, link.b_to_a]
 
@@ -135,6 +147,8 @@ class World:
             sock.rcvbuf, sock.rcvbuf_locked = max(2 * plan.rcvbuf[side], 2304), True
         if plan.sndbuf[side]:
             sock.sndbuf, sock.sndbuf_locked = max(2 * plan.sndbuf[side], 4608), True
+        if plan.pacing_rate[side]:
+            pacing.limit(sock, plan.pacing_rate[side])
         sock.user_mss = plan.user_mss[side]
         sock.nodelay = plan.nodelay[side]
         sock.cork = plan.cork[side]
@@ -144,14 +158,24 @@ class World:
             sock.keepidle_ns = plan.keepalive_ns[side]
             sock.keepintvl_ns = max(plan.keepalive_ns[side], 5_000_000_000)  # nine of them outlast any outage
 
-    def _open(self) -> None:
+    def _listen(self) -> None:
         listening = self.listening = self._socket(1)
         require(listening.bind(0, PORT) == 0 and listening.listen(5) == 0, "bind or listen fails")
         listening.waiters.append(lambda mask: self._at_now(self.plan.accept_after_ns, self._accept))
+
+    def _open(self) -> None:
         sock = self._socket(0)
         result = sock.connect(self.addresses[1], PORT)
         require(result == -errno.EINPROGRESS, "connect says", result)
         self._connecting(sock, 0)
+
+    def _open_fast(self) -> None:
+        """RFC 7413, without cookies: data goes in the SYN, as much as it takes, and the program goes on from there."""
+        sock = self._socket(0)
+        took = int(sock.send_fast_open(data_of(self.plan, 0), self.addresses[1], PORT, False))
+        require(took > 0 or took == -errno.EINPROGRESS, "MSG_FASTOPEN says", took)
+        self._watch(sock, 0)
+        self._start(sock, 0, max(took, 0))
 
     def _open_both(self) -> None:
         socks = [self._socket(0), self._socket(1)]
@@ -176,24 +200,26 @@ class World:
         self._start(sock, side)
 
     def _accept(self, _: Any) -> None:
-        child = self.listening.accept_one() if self.programs[1] is None else None
-        if child is not None:
+        while (child := self.listening.accept_one()) is not None:
+            if self.programs[1] is not None:
+                # A second one, by a SYN that came late or again: nobody wants it.
+                child.close()
+                continue
             if self.plan.keepalive_ns[1]:
                 child.keepalive_changed()
             self._watch(child, 1)
             self._start(child, 1)
-            self.listening.waiters.clear()
 
     def _watch(self, sock: Any, side: int) -> None:
         self.socks.append(sock)
         self.watches.append(Watch(sock, self.hosts[side].name))
         self.wire_watches[side].sock = sock
 
-    def _start(self, sock: Any, side: int) -> None:
+    def _start(self, sock: Any, side: int, sent: int = 0) -> None:
         quickack = self.plan.quickack[side]
         if quickack is not None:
             sock.set_quickack(quickack)
-        self.programs[side] = Program(sock, self.scheduler, self.lanes[side], self.plan, side)
+        self.programs[side] = Program(sock, self.scheduler, self.lanes[side], self.plan, side, sent)
 
     def _tap(self, side: int) -> Callable[[Any, Frame], None]:
         watch = self.wire_watches[side]
