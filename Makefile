@@ -18,8 +18,8 @@ SOURCES := pyproject.toml setup.py README.md LICENSE $(shell find weaves lunar -
 # The checkers, as pyproject.toml names them.
 CHECKERS = $(shell $(BIN)/python -c 'import tomllib; print(*map(repr, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["check"]))')
 # The tests that reach the stack, without programs and packages above it.
-STACK_TESTS := tests/lunar/tcp tests/lunar/net tests/lunar/links tests/lunar/sockets tests/lunar/test_udp.py \
-	tests/lunar/test_network.py tests/property tests/fuzz tests/scenarios/test_attacks.py tests/scenarios/test_packetdrill.py
+STACK_TESTS := tests/lunar tests/parity tests/property tests/fuzz tests/scenarios/test_attacks.py
+STACK_TESTS += tests/scenarios/test_packetdrill.py
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
