@@ -46,9 +46,11 @@ class Swallow(Impairment):
 
     def __init__(self) -> None:
         self.count = 0
+        self.last: Frame | None = None
 
     def drops(self, frame: Frame) -> bool:
         self.count += 1
+        self.last = frame
         if self.count % 64 == 0:
             ethernet.encode(frame)
         require(frame.size_bytes <= 1500, "a frame above the MTU was sent", frame.size_bytes)
@@ -119,7 +121,7 @@ class Slot:
 
     def is_gone(self) -> bool:
         """Whether the connection is over, and it is time for another."""
-        if self.name in ("closed", "listen"):
+        if self.name in ("closed", "listen", "cookie"):
             return False
         return self.end() is None
 
@@ -160,6 +162,29 @@ class Slot:
         if found is not None:
             self.aim.ack = self.aim.una = int(getattr(found, "iss", 0)) + 1
 
+    def cookie(self) -> None:
+        """A SYN that was answered by a cookie, since the queue was full: the host keeps nothing of it."""
+        aim = self.aim
+        aim.dport = self.bench.listener_port(self.port, 0)
+        sport = aim.sport
+        for other in (1, 2, 3):
+            aim.sport = other  # these stay in the queue
+            self.says(SYN, mss=1460)
+            aim.sport = sport
+        self.says(SYN, mss=1460, window_scale=7, sack_permitted=True)
+        answer = self.bench.swallow.last
+        if isinstance(answer, TcpSegment) and answer.flags & SYN:
+            aim.ack = aim.una = int(answer.seq) + 1
+            aim.ts_ecr = int(answer.ts_val)
+
+    def fast_open(self) -> None:
+        """SYN-RECEIVED of a connection whose SYN brought data: its program has it already."""
+        self.aim.dport = self.bench.listener_port(self.port)
+        self.says(SYN, b"early data", mss=1460, window_scale=7, sack_permitted=True)
+        self.take()
+        if self.sock is not None:
+            self.sock.send(b"early answer", False)
+
     def syn_sent(self) -> None:
         sock = self.sock = self.bench.socket()
         require(sock.bind(HOST, self.bench.free_port()) == 0, "bind fails")
@@ -184,6 +209,10 @@ class Slot:
         """Established from the listening side."""
         self.request()
         self.says(ACK)
+        self.take()
+
+    def take(self) -> None:
+        """Accept what there is: the last is the slot's."""
         listener = self.bench.listeners[self.aim.dport]
         child = listener.accept_one()
         while child is not None:
@@ -248,8 +277,9 @@ class Slot:
 
 
 STATES = (
-    "closed", "listen", "request", "syn_sent", "syn_received", "established", "accepted", "busy", "stuck", "with_holes",
-    "fin_wait_1", "fin_wait_2", "orphan", "closing", "time_wait", "close_wait", "last_ack",
+    "closed", "listen", "request", "cookie", "fast_open", "syn_sent", "syn_received", "established", "accepted",
+    "busy", "stuck", "with_holes", "fin_wait_1", "fin_wait_2", "orphan", "closing", "time_wait", "close_wait",
+    "last_ack",
 )  # fmt: skip
 
 
@@ -265,6 +295,8 @@ class Bench:
         self.swallow = Swallow()
         net.link(host, attacker, impairment=lambda: self.swallow)
         net.link(host, friend, delay="1ms")
+        # Data in a SYN is taken without a cookie, and by every listener.
+        host.sh(f"sysctl -w net.ipv4.tcp_fastopen={0x1 | 0x2 | 0x4 | 0x200 | 0x400}")
         self.tables = host.tcp.tables
         self.device = host.devices["eth0"]
         self.mac = int(self.device.mac)
@@ -292,10 +324,10 @@ class Bench:
         self.listeners[port] = sock
         return sock
 
-    def listener_port(self, port: int) -> int:
+    def listener_port(self, port: int, backlog: int = 64) -> int:
         """A listener of a slot's own, at its port."""
         if port not in self.listeners:
-            self.listens(port, 64)
+            self.listens(port, backlog)
         return port
 
     # The connection beside.
