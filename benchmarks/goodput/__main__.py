@@ -25,6 +25,7 @@ from lunar.kernel.namespace import KernelUnavailable
 
 # What the forwarder carries on time with one processor of a small machine.
 _MOST_MBIT = 100.0
+_TELL_EVERY = 20  # runs
 
 
 def main() -> int:
@@ -45,7 +46,8 @@ def main() -> int:
             results.forget("lunar", run)
         for number, run in enumerate(wanted):
             results.add("lunar", run, lunar_side.measure(run))
-            _progress(f"Lunar: {number + 1} of {len(wanted)} runs")
+            if (number + 1) % _TELL_EVERY == 0:
+                _progress(f"Lunar: {number + 1} of {len(wanted)} runs")
         results.save()
     text, good = table(results)
     print(text)
