@@ -66,7 +66,7 @@ ICMP_FILTER: Final = 1
 IPPROTO_TCP: Final = 6
 
 # Linux doubles what is asked for, to count its bookkeeping, and has these bounds (socket(7)).
-_BUFFER_MAX: Final = 212_992
+_BUFFER_MAX: Final = 4_194_304
 _SNDBUF_MIN: Final = 4608
 _RCVBUF_MIN: Final = 2304
 
