@@ -32,7 +32,7 @@ from lunar.tcp import (
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.news import News
 from lunar.tcp.rate import Sample
-from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, SACKED, Sent, Tcb
+from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, SACKED, SYN_RECEIVED, Sent, Tcb
 
 # What `process` made of it.
 UNACCEPTABLE: Final = 0
@@ -49,7 +49,9 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     """Take the ACK and window of `segment`, whose data of `size` bytes starts at `seq`; both numbers unwrapped."""
     una: i64 = tcb.snd_una
     if ack > tcb.snd_nxt:
-        # RFC 9293 wants an ACK in answer; Linux drops silently, and so do we.
+        # RFC 9293 (3.10.7.4), RFC 5961 (5.2): of what was not sent; an ACK says where we are. A handshake has a RST.
+        if tcb.state != SYN_RECEIVED:
+            output.send_challenge_ack(tcb)
         return UNACCEPTABLE
     if ack < una:
         # RFC 5961 (5.2): older than any window that we were offered is an attack or a very old duplicate.

@@ -137,6 +137,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             if tcb.state == SYN_RECEIVED:
                 tcb.set_state(ESTABLISHED)
                 tcb.pending_wake |= POLLOUT
+                _shut_after_handshake(tcb)
         elif tcb.state == SYN_RECEIVED:
             output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
@@ -145,6 +146,7 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
             output.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
         establish(tcb)
+        _shut_after_handshake(tcb)
         if flags & SYN:
             # The second half of a simultaneous open has nothing new but its ACK.
             sack_report.duplicate(tcb, seq, tcb.rcv_nxt)
@@ -241,11 +243,8 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
 
     # Second, RST: RFC 5961 (3.2). Exactly at rcv_nxt it is believed, elsewhere the peer must prove itself.
     if flags & RST:
-        if tcb.syn_ack_pending:
-            # As of a handshake without fast open: what is in the window counts.
+        if _is_reset_expected(tcb, seq):
             fast_accept.handshake_over(tcb, True)
-            _reset(tcb)
-        elif _is_reset_expected(tcb, seq):
             _reset(tcb)
         else:
             fast_open.odd_reset(tcb)
@@ -256,6 +255,10 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
     if flags & SYN:
         if tcb.state == SYN_RECEIVED and flags & ACK and end == tcb.rcv_nxt and seq + 1 == end:
             return True
+        if tcb.syn_ack_pending:
+            # As Linux, which does not end what a program has already for a SYN that may be forged.
+            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+            return False
         tcb.ip.counters.tcp_syn_challenge += 1
         output.send_challenge_ack(tcb)
         return False
@@ -421,6 +424,12 @@ def _never_sent(tcb: Tcb, echo: i64) -> bool:
     """Whether a timestamp is none of those that we had from the first SYN on."""
     first: i64 = (tcb.retransmit_began_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
     return (echo - first) & 0xFFFF_FFFF > (tcb.timestamp() - first) & 0xFFFF_FFFF
+
+
+def _shut_after_handshake(tcb: Tcb) -> None:
+    """The program has shut writing in SYN-RECEIVED: now the FIN may go."""
+    if tcb.write_shut:
+        tcb.queue_fin()
 
 
 def establish(tcb: Tcb) -> None:

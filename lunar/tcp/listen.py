@@ -183,11 +183,13 @@ def receive(request: Request, segment: TcpSegment) -> None:
         return
     if too_old or end < rcv_nxt or seq > rcv_nxt + request.rcv_wnd:
         if not flags & RST and not request.is_limited():
-            output.send_bare(
-                ip, segment.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
-                request.iss + 1, rcv_nxt, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
-                ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, segment.tos, request.md5_key,
-            )  # fmt: skip
+            _acknowledge(request, segment.tos)
+        return
+    # RFC 5961 (3.2), as of a connection: a RST elsewhere in the window may be forged.
+    if flags & RST and seq != rcv_nxt:
+        if not request.is_limited():
+            ip.counters.tcp_challenge_acks += 1
+            _acknowledge(request, segment.tos)
         return
     if flags & (RST | SYN):
         ip.counters.tcp_attempt_fails += 1
@@ -219,6 +221,16 @@ def receive(request: Request, segment: TcpSegment) -> None:
     if stamped and seq <= rcv_nxt:
         request.ts_recent = segment.ts_val
     _complete(request, segment)
+
+
+def _acknowledge(request: Request, tos: i64) -> None:
+    """Say where the handshake stands."""
+    ip = request.tables.ip
+    output.send_bare(
+        ip, request.syn.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
+        request.iss + 1, request.syn.seq + 1, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
+        ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, tos, request.md5_key,
+    )  # fmt: skip
 
 
 def _complete(request: Request, segment: TcpSegment) -> None:

@@ -449,7 +449,8 @@ class TcpSock(Tcb):
             self.read_shut = True
         if how != SHUT_RD and not self.write_shut:
             self.write_shut = True
-            if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
+            # In SYN-RECEIVED the FIN waits for the end of the handshake, as on Linux.
+            if state in (ESTABLISHED, CLOSE_WAIT):
                 self._queue_fin()
         mask: i64 = 0
         if self.read_shut:
@@ -463,9 +464,7 @@ class TcpSock(Tcb):
 
     def _queue_fin(self) -> None:
         """RFC 9293 section 3.10.4: a FIN goes after all that was written."""
-        self.set_state(LAST_ACK if self.state == CLOSE_WAIT else FIN_WAIT_1)
-        self.fin_queued = True
-        self.write_seq += 1
+        self.queue_fin()
         chronograph.start(self, chronograph.BUSY)
         output.push(self, False)
 

@@ -485,6 +485,12 @@ class Tcb(Sock):
 
     # Endings.
 
+    def queue_fin(self) -> None:
+        """A FIN is to follow what was written; the caller sends."""
+        self.set_state(LAST_ACK if self.state == CLOSE_WAIT else FIN_WAIT_1)
+        self.fin_queued = True
+        self.write_seq += 1
+
     def done(self) -> None:
         """The connection is over; what was received may still be read."""
         if self.congestion_started:

@@ -535,6 +535,30 @@ def test_a_fin_before_accept() -> None:
     assert accepted(t).state == CLOSE_WAIT
 
 
+def test_a_forged_segment_does_not_end_what_the_program_has() -> None:
+    t = listening()
+    syn(t, 0, fast_open=good())
+    child = accepted(t)
+    t.forget()
+    t.gets(at=ms(1), seq=REMOTE + 50, flags=RST)
+    t.sends(at=ms(1), flags=ACK, seq=LOCAL + 1, ack=REMOTE + 11)
+    t.gets(at=ms(2), seq=REMOTE + 5000, flags=SYN)
+    t.sends(at=ms(2), flags=RST | ACK, ack=REMOTE + 5001)
+    assert child.state == SYN_RECEIVED
+
+
+def test_shutdown_before_the_handshake_is_over_holds_the_fin() -> None:
+    t = listening()
+    syn(t, 0, fast_open=good())
+    child = accepted(t)
+    t.forget()
+    assert child.shutdown(1) == 0
+    assert child.state == SYN_RECEIVED and child.send(b"x", False) == -errno.EPIPE
+    t.gets(at=ms(100), seq=REMOTE + 11, ack=LOCAL + 1)
+    t.sends(at=ms(100), flags=FIN | ACK, seq=LOCAL + 1)
+    assert child.state == FIN_WAIT_1
+
+
 def test_close_before_the_handshake_is_over_sends_the_fin() -> None:
     t = listening()
     syn(t, 0, fast_open=good())

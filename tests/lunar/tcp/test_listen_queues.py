@@ -88,6 +88,18 @@ def test_retries_of_the_syn_ack_by_parameter_and_option() -> None:
         t.sends_nothing(until=s(100))
 
 
+def test_a_reset_of_a_request_is_believed_exactly() -> None:
+    # RFC 5961 (3.2), which Linux obeys in SYN-RECEIVED, too.
+    t = server()
+    syn(t, 0, 1000)
+    t.iss = int(t.sends(at=0, flags=SYN | ACK).seq)
+    t.gets(at=ms(1), seq=REMOTE + 50, flags=RST, ports=(1000, OWN_PORT))
+    t.sends(at=ms(1), flags=ACK, seq=LOCAL + 1, ack=REMOTE + 1)
+    assert len(listener(t).requests) == 1
+    t.gets(at=ms(2), seq=REMOTE + 1, flags=RST, ports=(1000, OWN_PORT))
+    assert not listener(t).requests and not t.medium.sent
+
+
 # SYN cookies
 
 
