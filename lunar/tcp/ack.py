@@ -149,7 +149,7 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
     if not tcb.full_control:
         if prr.is_reducing(tcb):
             prr.reduce(tcb, sample.acked, sample.losses, news.advanced)
-        elif _may_grow(tcb, news):
+        elif _may_grow(tcb, news) and tcb.congestion_started:  # not by data of a SYN
             growth = sample.acked
     cwnd.control(tcb, sample, growth)
     if todo != recovery.NOTHING:

@@ -11,6 +11,7 @@ from tcp_scenario import ACK, FIN, LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, PSH, R
 from lunar.net.sock import POLLIN, POLLOUT
 from lunar.packet import AF_INET, IcmpMessage
 from lunar.tcp import fast_accept, fast_open
+from lunar.tcp.congestion import registry
 from lunar.tcp.siphash import siphash
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT
@@ -607,3 +608,12 @@ def test_an_icmp_error_ends_it_before_accept_only() -> None:
     assert t.host.count.tcp_out_of_window_icmps == 1 and waiting.state == SYN_RECEIVED
     t.tcp.error(message, errno.EHOSTUNREACH, False, OWN, PEER, head + int(waiting.iss).to_bytes(4, "big"))
     assert waiting.error == errno.EHOSTUNREACH
+
+
+def test_data_of_the_syn_are_not_counted_by_a_congestion_control_that_has_not_begun() -> None:
+    t = Scenario()
+    t.tcp.tables.congestion = registry.find("bbr")
+    warm(t)
+    opens(t, b"x" * 1000)
+    answers(t, ms(10), LOCAL + 1001)
+    assert t.sock.state == ESTABLISHED and t.sock.info().cwnd == 10
