@@ -126,6 +126,8 @@ class Flows:
         self._scales_echoes: Final = settings.tcp_ts_ecr_scaled
         self._flows: list[Flow] = []
         self._next_remote_port = _FIRST_REMOTE_PORT
+        # The stack's port and the interpreter's of the last datagram, and those of the first that comes in before.
+        self.datagram_ports: tuple[int, int] = settings.bind_port, _FIRST_REMOTE_PORT
         # The descriptor that connects, until its SYN is seen.
         self.connecting: int | None = None
         # Whether somebody has begun to listen since the last SYN that had no ports: the next one begins a connection,

@@ -79,10 +79,13 @@ def inbound_tcp(spec: TcpPacket, flow: Flow, flows: Flows) -> bytes:
     )  # fmt: skip
 
 
-def inbound_udp(spec: UdpPacket, ports: tuple[int, int], flows: Flows) -> bytes:
-    """The datagram of the script; `ports` are the interpreter's and the stack's."""
+def inbound_udp(spec: UdpPacket, flows: Flows) -> bytes:
+    """The datagram of the script; without ports it has those of the one before."""
+    if spec.ports is not None:
+        flows.datagram_ports = spec.ports[1], spec.ports[0]
+    local, remote = flows.datagram_ports
     ttl = spec.ip.ttl or live.INBOUND_TTL
-    return live.udp_bytes(flows.remote_ip, flows.local_ip, *ports, spec.payload, _tos(spec.ip), ttl)
+    return live.udp_bytes(flows.remote_ip, flows.local_ip, remote, local, spec.payload, _tos(spec.ip), ttl)
 
 
 def inbound_icmp(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
@@ -103,6 +106,8 @@ def inbound_icmp(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
 def _quotation(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
     """IP header and the first eight bytes of the packet that an error is about (RFC 792), and no more."""
     local, remote = (flow.local_port, flow.remote_port) if flow is not None else (0, 0)
+    if spec.quoted is not None and spec.quoted[0] == "udp":
+        local, remote = flows.datagram_ports
     ports = local.to_bytes(2, "big") + remote.to_bytes(2, "big")
     if spec.quoted is not None and spec.quoted[0] == "udp":
         size = 8 + spec.quoted[2]
@@ -169,13 +174,17 @@ def compare_tcp(spec: TcpPacket, packet: LivePacket, flow: Flow, tick_usecs: int
     flow.note_segment(spec.flags)
 
 
-def compare_udp(spec: UdpPacket, packet: LivePacket) -> None:
-    """As `compare_tcp`."""
+def compare_udp(spec: UdpPacket, packet: LivePacket, flows: Flows) -> None:
+    """As `compare_tcp`. Its ports are learned."""
     if packet.protocol != UDP:
         _differs("ip_protocol", UDP, packet.protocol)
     if packet.payload != spec.payload:
         raise Mismatch(f"live packet payload: expected {spec.payload} bytes vs actual {packet.payload} bytes")
     _compare_ip(spec.ip, packet)
+    if spec.ports is not None:
+        _check("udp_src_port", spec.ports[0], packet.sport)
+        _check("udp_dst_port", spec.ports[1], packet.dport)
+    flows.datagram_ports = packet.sport, packet.dport
 
 
 def compare_icmp(spec: IcmpPacket, packet: LivePacket) -> None:

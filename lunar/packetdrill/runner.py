@@ -145,8 +145,7 @@ class Runner:
                     raise Unsupported("no connection for this packet: no SYN came before it")
                 data = packets.inbound_tcp(spec, flow, self._flows)
             elif isinstance(spec, UdpPacket):
-                ports = spec.ports or (self._settings.connect_port, self._settings.bind_port)
-                data = packets.inbound_udp(spec, ports, self._flows)
+                data = packets.inbound_udp(spec, self._flows)
             else:
                 assert isinstance(spec, IcmpPacket)
                 data = packets.inbound_icmp(spec, self._flows.last, self._flows)
@@ -248,7 +247,7 @@ class Runner:
                 flow = self._flow_of(spec, packet)
                 packets.compare_tcp(spec, packet, flow, self._settings.tcp_ts_tick_usecs, self._tick_tolerance(at_ns))
             elif isinstance(spec, UdpPacket):
-                packets.compare_udp(spec, packet)
+                packets.compare_udp(spec, packet, self._flows)
             else:
                 packets.compare_icmp(spec, packet)
             self._check_time(event, packet, at_ns, base_ns)
