@@ -11,23 +11,22 @@ comes before all others.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from lunar import syscalls
-from lunar.net.device import Device, Medium
+from lunar.links.tap import Tap
 from lunar.net.route import Route
 from lunar.network import Network
-from lunar.packet import Frame, Packet, TcpSegment
+from lunar.packet import Packet, TcpSegment
 from lunar.packetdrill import shell
 from lunar.packetdrill.backend import SentPacket, Settings, Task
 from lunar.wire import ipv4
 from lunar.wire.address import parse_ipv4
 from lunar.wire.malformed import Malformed
 from weaves.bridge import Flow
-from weaves.scheduler import IDLE, REACHED, Call, Scheduler
+from weaves.scheduler import IDLE, REACHED, Call
 from weaves.weave import Weave
 
 # A run begins with the clock here: a kernel has been up for a while when somebody tests it.
@@ -35,21 +34,6 @@ _START_NS: Final = 1_000_000_000_000
 _GATEWAY_MAC: Final = 0x0200_5E00_0001
 # Enough events and turns for anything between two events of a script; what takes more goes on in another round.
 _BUDGET: Final = 1_000_000
-
-
-class Tap(Medium):
-    """What `tun0` sends into: frames wait here, with their times, until the interpreter asks."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self.frames: deque[tuple[int, Frame]] = deque()
-
-    def transmit(self, frame: Frame, device: Device) -> None:
-        self.frames.append((int(self._scheduler.now_ns), frame))
-        self._scheduler.stop()
-
-    def resolve(self, device: Device, next_hop: int) -> int:
-        return _GATEWAY_MAC
 
 
 class FlowTask:
@@ -113,7 +97,7 @@ class LunarHost:
         self._lane = self._network.supervisor.new_lane()  # before the host's
         self.host = self._network.host("packetdrill")
         self.device = self.host.add_device([], "tun0", settings.mtu)
-        self.tap = Tap(self._scheduler)
+        self.tap = Tap(self._scheduler, _GATEWAY_MAC)
         self.device.medium = self.tap
         self.device.gso = True
         prefix = parse_ipv4(settings.netmask_ip).bit_count()
