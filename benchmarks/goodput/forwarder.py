@@ -72,7 +72,7 @@ class Forwarder:
         gc.disable()
         try:
             while True:
-                scheduler.run(self._elapsed_ns(), _ALL)
+                self._catch_up()
                 wait_ns = min(scheduler.next_ns() - self._elapsed_ns(), _LONGEST_WAIT_NS)
                 # epoll_wait(2) counts in milliseconds; select(2), with the poll itself to watch, in microseconds.
                 if wait_ns > 0 and not select.select([poll], [], [], wait_ns / 1e9)[0]:
@@ -85,15 +85,20 @@ class Forwarder:
             gc.enable()
             poll.unregister(stop)
 
+    def _catch_up(self) -> None:
+        """Write what is due, and set the scheduler's clock to the machine's, also where nothing was to be done."""
+        now_ns = self._elapsed_ns()
+        self._scheduler.run(now_ns, _ALL)
+        if self._scheduler.now_ns < now_ns:
+            self._scheduler.advance(now_ns)
+
     def _take(self, descriptor: int, wire: Wire) -> None:
-        scheduler = self._scheduler
         for _ in range(_AT_A_TIME):
             try:
                 data = os.read(descriptor, 2048)
             except BlockingIOError:
                 return
-            # Sets the clock; what was due before is written first.
-            scheduler.run(self._elapsed_ns(), _ALL)
+            self._catch_up()
             wire.send(RawFrame(data))
 
     def dropped(self, device: TunDevice) -> tuple[int, int]:

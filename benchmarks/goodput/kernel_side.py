@@ -149,6 +149,8 @@ def _on_time() -> Iterator[None]:
 
 def _programs(answer: Connection, batch: list[Run], sending: Namespace, receiving: Namespace) -> None:
     """The programs' process: the goodputs, or what went wrong as text."""
+    with suppress(PermissionError):
+        os.nice(-15)
     try:
         answer.send(_goodputs(batch, sending, receiving))
     except OSError as error:
