@@ -453,8 +453,8 @@ class LunarSocket(socket.socket):
         if not 0 <= buflen <= 1024:
             raise OSError("getsockopt buflen out of range")
         packed = options.get_bytes(sock, level, optname, buflen or 4)
-        if packed:
-            return packed if buflen else struct.unpack("i", packed)[0]
+        if packed is not None:
+            return packed if buflen else int.from_bytes(packed, "little", signed=True)
         value = options.getsockopt(sock, level, optname)
         if value < 0:
             raise error(value)

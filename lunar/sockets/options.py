@@ -270,11 +270,11 @@ def _set_timeout(sock: Sock, name: int, seconds: int, microseconds: int) -> int:
     return 0
 
 
-def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
-    """The value as C gets it, of `size` bytes at most. Empty with an errno that `getsockopt` tells."""
+def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
+    """The value as C gets it, of `size` bytes at most, perhaps none; None for an option of `getsockopt`."""
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         found = tcp_options.get_bytes(sock, name)
-        return b"" if found is None else found[:size]
+        return None if found is None else found[:size]
     reported = report_options.get_bytes(sock, level, name)
     if reported is not None:
         value = reported
@@ -293,7 +293,7 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes:
     elif level == SOL_RAW and name == ICMP_FILTER and isinstance(sock, RawSock) and sock.protocol == ICMP:
         value = int(sock.icmp_filter).to_bytes(4, "little")
     else:
-        return b""
+        return None
     return value[:size]
 
 

@@ -233,7 +233,7 @@ def getsockopt(fd: int, level: int, name: int, size: int = 0) -> int | bytes:
     if size < 0:
         raise error(errno.EINVAL)
     packed = options.get_bytes(sock, int(level), int(name), size or 4)
-    if not packed:
+    if packed is None:
         value = _checked(options.getsockopt(sock, int(level), int(name)))
         if not size:
             return value

@@ -74,7 +74,7 @@ def test_the_option() -> None:
     t = established()
 
     def get(size: int) -> int:
-        return int.from_bytes(options.get_bytes(t.sock, SOL_SOCKET, SO_MAX_PACING_RATE, size), "little")
+        return int.from_bytes(options.get_bytes(t.sock, SOL_SOCKET, SO_MAX_PACING_RATE, size) or b"", "little")
 
     assert get(4) == 0xFFFF_FFFF and get(8) == 2**64 - 1
     assert options.set_bytes(t.sock, SOL_SOCKET, SO_MAX_PACING_RATE, (5_000_000_000).to_bytes(8, "little")) == 0
