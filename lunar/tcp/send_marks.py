@@ -1,8 +1,8 @@
 """Bytes of the stream whose fate a program wants to know: SO_TIMESTAMPING's stamps, MSG_ZEROCOPY's buffers.
 
 A connection has `Marks` from when such an option is set, and None before: each segment that goes out, and each ACK that
-comes, costs no more than a look at that. A stamp stands at the last byte of a write. As on Linux a segment has one at
-most, the last: where two writes go into one segment, the first is not told of. A segment that goes out again is stamped
+comes, costs no more than a look at that. A stamp stands at the last byte of a write. As on Linux a record has one at
+most, the last: where two writes are gathered in one, the first is not told of. A segment that goes out again is stamped
 again.
 """
 
@@ -36,11 +36,20 @@ def wrote(tcb: Tcb, marks: Marks, size: i64, whole: bool, without_copy: bool) ->
         wanted: i64 = stamping.wanted()
         # What the loop of sending has taken already has no record left to be noted at, on Linux, too.
         if wanted and tcb.write_seq > tcb.snd_nxt:
+            if not tcb.unsent.is_empty():
+                _forget_from(marks, tcb.unsent.last().seq)
             marks.stamps.append(Stamp(tcb.write_seq - 1, wanted))
     copies = tcb.zerocopy
     if copies is not None and without_copy and copies.on:
         _keep(tcb, marks, copies, tcb.write_seq - size)
         marks.open = marks.buffers[-1] if goes_on else None
+
+
+def _forget_from(marks: Marks, seq: i64) -> None:
+    """The record that begins at `seq` grows: what was to be stamped in it is its last byte no more."""
+    stamps = marks.stamps
+    while stamps and stamps[len(stamps) - 1].seq >= seq:
+        stamps.pop()
 
 
 def _keep(tcb: Tcb, marks: Marks, copies: ZeroCopy, start: i64) -> None:
@@ -100,17 +109,11 @@ def sent(tcb: Tcb, marks: Marks, segment: TcpSegment, seq: i64) -> None:
     if not marks.stamps or stamping is None:
         return
     last: Stamp | None = None
-    superseded = False
     for stamp in marks.stamps:
-        if stamp.seq >= end:
-            break
-        if stamp.seq >= seq:
-            superseded = superseded or last is not None
+        if seq <= stamp.seq < end:
             last = stamp
     if last is None:
         return
-    if superseded:
-        marks.stamps = deque([stamp for stamp in marks.stamps if stamp is last or not seq <= stamp.seq < end])
     last.payload = segment.payload
     if last.wanted & _TRANSMISSION:
         frame = timestamping.copy_of(stamping, segment)

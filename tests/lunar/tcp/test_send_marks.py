@@ -61,6 +61,16 @@ def test_of_two_writes_in_one_segment_the_last_is_stamped() -> None:
     assert reports(t) == [(timestamping.ACK, 29, ms(10))]
 
 
+def test_of_two_writes_in_one_record_the_last_is_stamped_though_it_is_cut() -> None:
+    t = established()
+    stamps(t, SCHED)
+    t.sock.set_cork(True)
+    t.write(b"x" * 10)
+    t.write(b"y" * 2 * MSS)
+    t.sock.set_cork(False)
+    assert reports(t) == [(timestamping.SCHED, 9 + 2 * MSS, 0)]
+
+
 def test_an_acknowledgment_of_a_part_is_none_of_the_last_byte() -> None:
     t = established()
     stamps(t, timestamping.TX_ACK)
