@@ -213,6 +213,9 @@ def _count(tcb: Tcb, marks: i64, more: i64) -> None:
             tcb.lost_out += more
         if marks & RETRANSMITTED:
             tcb.retrans_out += more
+        if more < 0 and not tcb.sack_ok:
+            # Duplicates were counted as so many segments; there are fewer now.
+            tcb.sacked_out = min(tcb.sacked_out, max(tcb.packets_out - tcb.lost_out, 0))
 
 
 def collapse(tcb: Tcb, index: i64, most: i64) -> None:
