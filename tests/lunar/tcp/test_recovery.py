@@ -422,3 +422,17 @@ def test_variance_term_has_a_floor_that_can_be_set() -> None:
     t.start = ms(10)
     t.gets(at=0, seq=REMOTE, ack=LOCAL + 1, flags=0x12, mss=1460)
     assert t.sock.info().rto_ns == ms(10 + 50)
+
+
+def test_timer_runs_while_something_is_in_flight() -> None:
+    t = established()
+    assert t.sock.retransmit_timer.at_ns == 0
+    t.write(b"x" * 2 * MSS)
+    assert t.sock.retransmit_timer.at_ns == t.start + ms(300)  # RFC 6298 (5.1)
+    t.gets(at=ms(100), ack=D + MSS)
+    assert t.sock.retransmit_timer.at_ns == t.start + ms(400)  # (5.3)
+    t.gets(at=ms(150), ack=D + MSS)
+    assert t.sock.retransmit_timer.at_ns == t.start + ms(400)  # nothing new: it goes on
+    t.gets(at=ms(200), ack=D + 2 * MSS)
+    assert t.sock.retransmit_timer.at_ns == 0  # (5.2)
+    assert t.live_events() == 0
