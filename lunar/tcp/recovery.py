@@ -36,6 +36,7 @@ from lunar.tcp.news import News
 from lunar.tcp.tcb import (
     CWR,
     DISORDER,
+    EVER_RETRANSMITTED,
     LOSS,
     LOST,
     OPEN,
@@ -263,12 +264,13 @@ def _mark_timed_out(tcb: Tcb) -> None:
 
 def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
     """Send tcb.sent[index] again, `segs` segments of it at most. Returns 0 or an errno, with which nothing was sent."""
+    before = tcb.sent[index].marks & EVER_RETRANSMITTED != 0
     failed: i64 = output.retransmit(tcb, index, segs)
     record = tcb.sent[index]
     if record.flags & SYN:
         return failed
     if failed == 0:
-        scoreboard.note_resent(tcb, record)
+        scoreboard.note_resent(tcb, record, before)
     elif failed == errno.EAGAIN:
         return failed  # it was not tried: the peer has no window for it
     else:
@@ -283,13 +285,13 @@ def resend(tcb: Tcb, index: i64, segs: i64) -> i64:
 
 def repeat(tcb: Tcb, index: i64) -> bool:
     """Send tcb.sent[index] again though it is not lost, as a probe: what is in flight is not counted higher by it."""
-    already: i64 = tcb.sent[index].marks & RETRANSMITTED
+    marks: i64 = tcb.sent[index].marks
     if output.retransmit(tcb, index, 1) != 0:
         tcb.ip.counters.tcp_retrans_fail += 1
         return False
     record = tcb.sent[index]
-    scoreboard.note_resent(tcb, record)
-    if not already:
+    scoreboard.note_resent(tcb, record, marks & EVER_RETRANSMITTED != 0)
+    if not marks & RETRANSMITTED:
         record.marks &= ~RETRANSMITTED
         tcb.retrans_out -= record.segs
     return True

@@ -71,9 +71,9 @@ def cut_first(tcb: Tcb) -> None:
         split(tcb, tcb.sent_head, head.mss)
 
 
-def note_resent(tcb: Tcb, record: Sent) -> None:
-    """`record` went out again."""
-    if record in tcb.resent:
+def note_resent(tcb: Tcb, record: Sent, before: bool) -> None:
+    """`record` went out again; `before`: not for the first time."""
+    if before and record in tcb.resent:
         tcb.resent.remove(record)
     tcb.resent.append(record)
 
