@@ -32,6 +32,7 @@ from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000
+_NOT_SENT_NS: Final = 500_000_000  # TCP_RESOURCE_PROBE_INTERVAL
 _THIN_RETRIES: Final = 6  # TCP_THIN_LINEAR_RETRIES
 
 
@@ -136,6 +137,10 @@ def _retransmit(tcb: Tcb) -> None:
     if failed == errno.EHOSTUNREACH and tcb.state == SYN_SENT and tcb.retransmits >= 2:
         # Nobody on the network has the next hop's address. Linux hears it from ARP, after three requests in 3 s.
         tcb.fail(errno.EHOSTUNREACH)
+        return
+    if failed == errno.ENOBUFS:
+        # Our own device's queue is full: it was not sent, so nothing is learnt of the network.
+        tcb.retransmit_timer.arm(timers.RETRANSMIT, now + _NOT_SENT_NS)
         return
     route = tcb.route
     if failed == errno.EMSGSIZE and route is not None:
