@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp import rate as rates
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, TX_START, CongestionControl
@@ -56,6 +56,7 @@ _EXTRA_EPOCH_MAX: Final = 1 << 20
 _EXTRA_MAX_US: Final = 100_000
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Bbr(CongestionControl):
     """BBR v1: `name` is "bbr". It needs pacing."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import TX_START, CongestionControl
@@ -44,6 +44,7 @@ DELAY_MAX_NS: Final = 16_000_000
 _INFINITE_NS: Final = 1 << 62
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cubic(CongestionControl):
     """RFC 9438, Linux' default: `name` is "cubic"."""
 

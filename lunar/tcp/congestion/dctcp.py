@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.congestion.reno import Reno
@@ -21,6 +21,7 @@ ALPHA_ONE: Final = 1024  # alpha = 1, RFC 8257 (3.3), where alpha begins, too (4
 GAIN_SHIFT: Final = 4  # g = 1/16, RFC 8257 (4.2)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Dctcp(Reno):
     """RFC 8257: `name` is "dctcp". It negotiates ECN by itself."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.tcb import Tcb
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reno(CongestionControl):
     """RFC 5681 in segments, as Linux: `name` is "reno"."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CWND_RESTART, TX_START
@@ -24,6 +24,7 @@ LEAST_SAMPLES: Final = 2  # of a round: with fewer one delayed ACK may be all th
 _INFINITE_US: Final = 0x7FFF_FFFF
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Vegas(Reno):
     """Vegas: `name` is "vegas". After a loss it is Reno until the loss is mended."""
 

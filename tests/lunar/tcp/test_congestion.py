@@ -138,6 +138,19 @@ def test_end_of_the_connection_is_told_once() -> None:
 # Names.
 
 
+@pytest.mark.parametrize("name", ["reno", "cubic", "bbr", "dctcp", "vegas"])
+def test_each_algorithm_can_be_subclassed(name: str) -> None:
+    """Compiled, too: the class says so."""
+
+    class Own(lunar.congestion_control(name)):  # type: ignore[misc]
+        def on_loss(self, tcb: Tcb) -> int:
+            return 3
+
+    t = established()
+    t.sock.set_congestion(Own)
+    assert t.sock.congestion.on_loss(t.sock) == 3 and t.sock.congestion.name == name
+
+
 def test_names_are_found_and_given() -> None:
     assert registry.names()[:5] == ["reno", "cubic", "bbr", "dctcp", "vegas"]
     assert lunar.congestion_control("cubic").name == "cubic"
