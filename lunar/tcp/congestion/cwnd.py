@@ -88,6 +88,8 @@ def is_cwnd_limited(tcb: Tcb) -> bool:
 
 def control(tcb: Tcb, sample: Sample, acked: i64) -> None:
     """The last step of an ACK: the algorithm moves cwnd. `acked` is 0 where it must not grow."""
+    if not tcb.congestion_started:
+        return  # the SYN had data (RFC 7413), and the handshake is not complete: `start` sets the window
     if tcb.full_control:
         tcb.congestion.control(tcb, sample)
         return

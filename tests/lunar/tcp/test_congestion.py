@@ -12,7 +12,7 @@ from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s, server
 
 import lunar
 from lunar.sockets import tcp_options
-from lunar.tcp.congestion import CongestionControl, registry
+from lunar.tcp.congestion import CongestionControl, cwnd, registry
 from lunar.tcp.congestion.control import COMPLETE_CWR, CWND_RESTART, TIMEOUT, TX_START
 from lunar.tcp.congestion.reno import Reno
 from lunar.tcp.congestion.windowed import WindowedMin
@@ -262,6 +262,22 @@ def test_algorithms_tell_of_themselves() -> None:
         assert list(t.sock.congestion.info(t.sock).values()) == list(values)
     t.sock.set_congestion(lunar.congestion_control("cubic"))
     assert tcp_options.get_bytes(t.sock, 26) == b""
+
+    def body() -> None:
+        with socket.socket() as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, 26, 100) == b""
+
+    in_a_program(body)
+
+
+def test_data_of_the_syn_is_before_the_beginning() -> None:
+    """RFC 7413: what the SYN-ACK acknowledges does not reach an algorithm that has not begun."""
+    t = Scenario()
+    t.tcp.congestion = lunar.congestion_control("bbr")
+    sock = t.connect()
+    sock.congestion_started = False
+    cwnd.control(sock, t.tcp.tables.sample, 1)
+    assert sock.cwnd == 10
 
 
 def test_connection_goes_on_with_another_algorithm() -> None:
