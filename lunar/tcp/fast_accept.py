@@ -122,6 +122,9 @@ def begin(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
     state = FastOpen()
     state.request = request
     tcb.fast_open = state
+    tcb.opened_fast = True
+    if segment.payload:
+        tcb.data_segs_in = 1
     tcb.syn_ack_pending = True
     queue = request.listener.fast
     queue.pending += 1

@@ -18,7 +18,10 @@ from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, Tcb
 OPT_TIMESTAMPS: Final = 1
 OPT_SACK: Final = 2
 OPT_WSCALE: Final = 4
+OPT_ECN: Final = 8
+OPT_ECN_SEEN: Final = 16
 OPT_SYN_DATA: Final = 32
+OPT_TFO_CHILD: Final = 128
 
 _US: Final = 1_000  # nanoseconds in the unit of most of the structure's times
 _MS: Final = 1_000_000
@@ -137,8 +140,14 @@ def _options(tcb: Tcb) -> i64:
         found |= OPT_SACK
     if tcb.snd_wscale > 0 or tcb.rcv_wscale > 0:
         found |= OPT_WSCALE
+    if tcb.ecn_ok:
+        found |= OPT_ECN
+    if tcb.ecn_seen:
+        found |= OPT_ECN_SEEN
     if tcb.syn_data_acked:
         found |= OPT_SYN_DATA
+    if tcb.opened_fast:
+        found |= OPT_TFO_CHILD
     return found
 
 

@@ -194,6 +194,7 @@ class Tcb(Sock):
         self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
         self.deferred: bool = False  # connect() has promised a SYN, which waits for data (TCP_FASTOPEN_CONNECT)
         self.fast_open: FastOpen | None = None
+        self.opened_fast: bool = False  # made by a SYN with the option of fast open
         self.syn_data_acked: bool = False  # data of a SYN were taken, by the peer or from it
         self.syn_ack_pending: bool = False  # opened fast, and our SYN-ACK is not acknowledged
         self.write_pending: bool = False  # a call waits for the handshake with data to send
