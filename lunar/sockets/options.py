@@ -48,6 +48,7 @@ SO_ACCEPTCONN: Final = 30
 SO_MARK: Final = 36
 SO_PROTOCOL: Final = 38
 SO_DOMAIN: Final = 39
+SO_PEEK_OFF: Final = 42
 SO_MAX_PACING_RATE: Final = 47
 
 IPPROTO_IP: Final = 0
@@ -189,6 +190,8 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
         sock.priority = value
     elif name == SO_MARK:
         sock.mark = value
+    elif name == SO_PEEK_OFF and isinstance(sock, TcpSock):
+        sock.peek_offset = value
     elif name == SO_RCVLOWAT and sock.family != AF_UNIX:
         if isinstance(sock, TcpSock):
             sock.set_rcvlowat(value if value >= 0 else _INT_MAX)
@@ -288,6 +291,10 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
         width = 8 if size >= 8 else 4
         most = (1 << 8 * width) - 1
         value = (most if rate < 0 else min(rate, most)).to_bytes(width, "little")
+    elif level == SOL_SOCKET and name == SO_MARK:
+        value = int(sock.mark).to_bytes(4, "little", signed=True)  # which may be negative, and no errno
+    elif level == SOL_SOCKET and name == SO_PEEK_OFF and isinstance(sock, TcpSock):
+        value = int(sock.peek_offset).to_bytes(4, "little", signed=True)
     elif level == SOL_SOCKET and name == SO_PEERCRED:
         value = _peer_credentials(sock)
     elif level == SOL_RAW and name == ICMP_FILTER and isinstance(sock, RawSock) and sock.protocol == ICMP:
@@ -361,8 +368,6 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
                 found = int(isinstance(sock, TcpSock) and sock.state == LISTEN)
         elif name == SO_PRIORITY:
             found = sock.priority
-        elif name == SO_MARK:
-            found = sock.mark
         elif name == SO_RCVLOWAT and sock.family != AF_UNIX:
             found = sock.rcvlowat
         elif name == SO_PASSCRED:

@@ -394,14 +394,29 @@ class TcpSock(Tcb):
             if peek:
                 return data
         else:
-            size = min(size, have)
             if peek:
-                return queue.peek(size)
+                return self._peek(size)
+            size = min(size, have)
             data = queue.take(size)
             receive_buffer.taken(self, size)
+            if self.peek_offset > 0:
+                self.peek_offset = max(self.peek_offset - size, 0)
         if self.state != CLOSED:
             receive_buffer.adjust(self)
             delayed_ack.after_read(self, size)
+        return data
+
+    def _peek(self, size: i64) -> bytes | None:
+        """Up to `size` bytes, which stay; with SO_PEEK_OFF what follows the last that were looked at."""
+        queue = self.received
+        offset: i64 = max(self.peek_offset, 0)
+        if offset >= queue.size:
+            return self._nothing_to_read()
+        data = queue.peek(min(offset + size, queue.size))
+        if offset > 0:
+            data = data[offset:]
+        if self.peek_offset >= 0:
+            self.peek_offset += len(data)
         return data
 
     def recv_urgent(self, size: i64, peek: bool) -> bytes | None:

@@ -178,6 +178,7 @@ class Tcb(Sock):
         self.nodelay: bool = False
         self.cork: bool = False
         self.thin_linear: bool = False  # TCP_THIN_LINEAR_TIMEOUTS
+        self.peek_offset: i64 = -1  # SO_PEEK_OFF; negative: MSG_PEEK looks at the beginning
         self.tells_inq: bool = False  # TCP_INQ: recvmsg tells how much is left
         # What we offer in our SYN, and then what both ends have (`timestamps`, below, is a third).
         self.sack_ok: bool = False  # SACK, RFC 2018

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from side_by_side import Settle, on_a_host, on_the_machine
 
-SO_RCVLOWAT, SO_MARK = 18, 36
+SO_RCVLOWAT, SO_MARK, SO_PEEK_OFF = 18, 36, 42
+PEEK = socket.MSG_PEEK
 IP_FREEBIND = 15
 SPLICE_F_NONBLOCK = 2
 
@@ -202,6 +203,38 @@ def thrown_away(settle: Settle) -> list[Any]:
     return log
 
 
+def peeks(settle: Settle) -> list[Any]:
+    """SO_PEEK_OFF of a stream, which Linux has since 6.9."""
+    log: list[Any] = []
+    near, far = connection()
+    near.send(b"abcdefghij")
+    settle()
+    try:
+        far.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 0)
+        log.append(far.getsockopt(socket.SOL_SOCKET, SO_PEEK_OFF))
+    except OSError:
+        pytest.skip("the machine's kernel is older than 6.9")
+
+    def read(size: int, flags: int = 0) -> None:
+        log.append(outcome(far.recv, size, flags | socket.MSG_DONTWAIT))
+        log.append(far.getsockopt(socket.SOL_SOCKET, SO_PEEK_OFF))
+
+    for size, flags in ((3, PEEK), (3, PEEK), (2, 0), (100, PEEK), (10, PEEK), (3, 0)):
+        read(size, flags)
+    near.send(b"KLM")
+    settle()
+    read(100, PEEK)
+    read(100)
+    far.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, -7)
+    near.send(b"xyz")
+    settle()
+    read(2, PEEK)
+    read(3, PEEK)
+    near.close()
+    far.close()
+    return log
+
+
 def marks(settle: Settle) -> list[Any]:
     log: list[Any] = []
     for make in (socket.socket, lambda: socket.socket(type=socket.SOCK_DGRAM)):
@@ -210,12 +243,13 @@ def marks(settle: Settle) -> list[Any]:
             sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
             log += [sock.getsockopt(socket.IPPROTO_IP, IP_FREEBIND), outcome(sock.bind, ("10.77.7.7", 0))]
             if os.geteuid() == 0:
-                sock.setsockopt(socket.SOL_SOCKET, SO_MARK, 666)
-                log.append(sock.getsockopt(socket.SOL_SOCKET, SO_MARK))
+                for value in (666, -1):
+                    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, value)
+                    log.append(sock.getsockopt(socket.SOL_SOCKET, SO_MARK))
     return log
 
 
-@pytest.mark.parametrize("program", [splices, low_water, thrown_away, marks])
+@pytest.mark.parametrize("program", [splices, low_water, thrown_away, peeks, marks])
 def test_what_a_program_finds_is_what_it_finds_on_the_machine(program: Callable[[Settle], list[Any]]) -> None:
     host, machine = on_a_host(program), on_the_machine(program)
     assert len(host) == len(machine)
