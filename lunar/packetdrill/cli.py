@@ -137,6 +137,8 @@ def _tell(result: Result, quiet: bool) -> None:
 def _root(paths: list[Path]) -> Path:
     """What all paths are below; the table's names are from there on."""
     folders = [path if path.is_dir() else path.parent for path in paths]
+    if len({folder.is_absolute() for folder in folders}) > 1:
+        folders = [folder.absolute() for folder in folders]
     return Path(os.path.commonpath(folders))
 
 

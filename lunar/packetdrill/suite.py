@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from lunar.packetdrill import options
+from lunar.packetdrill import as_linux, options
 from lunar.packetdrill.backend import Backend, Settings
 from lunar.packetdrill.parser import parse
 from lunar.packetdrill.runner import Runner
@@ -96,10 +96,16 @@ def table(results: Iterable[Result], root: Path) -> str:
     counts = [(name, sum(one.passed for one in inside), len(inside)) for name, inside in folders.items()]
     counts.append(("all", sum(passed for _, passed, _ in counts), sum(total for _, _, total in counts)))
     lines += [f"{name:{width}}  {passed:6}  {total - passed:6}  {total:5}" for name, passed, total in counts]
-    failed = [one for inside in folders.values() for one in inside if not one.passed]
+    failed = [(one, as_linux.why(one.path, one.reason)) for inside in folders.values() for one in inside if one.error]
+    like_linux = sum(1 for _, why in failed if why)
+    if like_linux:
+        lines.append(f"Of those that failed Linux 6.18 fails {like_linux} in the same words.")
     if failed:
         lines.append("")
-        lines += [f"{_shown(one.path, root)}:{one.reason}" for one in failed]
+    for one, why in failed:
+        lines.append(f"{_shown(one.path, root)}:{one.reason}")
+        if why:
+            lines.append(f"    as on Linux 6.18: {why}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 import weaves.cli
 from lunar.packetdrill import cli, options, suite
+from lunar.packetdrill.script import ScriptError
+from lunar.packetdrill.suite import Result
 
 PASSES = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
 FAILS = PASSES + "+0 socket(..., SOCK_STREAM, IPPROTO_UDP) = 4\n"
@@ -41,6 +43,36 @@ def test_a_folder_is_told_by_its_folders(folder: Path, capsys: pytest.CaptureFix
         "one/bad.pkt:2: runtime error in socket call: Expected non-negative result but got -1 with errno 93 "
         "(Protocol not supported)\n"
     )
+
+
+def test_a_failure_that_is_linux_own_is_told_as_such() -> None:
+    path = Path("/x/gtests/net/tcp/shutdown/shutdown-rdwr-write-queue-close.pkt")
+    told = (
+        "error handling packet: timing error: expected outbound packet at {} sec but happened at {} sec; "
+        "tolerance 0.004000 sec"
+    )
+    late = Result(path, ScriptError(str(path), 25, told.format("0.030606", "0.047762") + "\nscript packet: ..."))
+    other_line = Result(path, ScriptError(str(path), 26, told.format("0.030606", "0.047762")))
+    other_path = Result(path.with_name("x.pkt"), late.error)
+    assert suite.table([late, other_line, other_path], Path("/x")) == (
+        "folder                   passed  failed  total\n"
+        "gtests/net/tcp/shutdown       0       3      3\n"
+        "all                           0       3      3\n"
+        "Of those that failed Linux 6.18 fails 1 in the same words.\n"
+        "\n"
+        f"gtests/net/tcp/shutdown/{path.name}:{late.reason}\n"
+        "    as on Linux 6.18: the FIN waits until cwnd has room for it, and leaves by the tail loss probe\n"
+        f"gtests/net/tcp/shutdown/{path.name}:{other_line.reason}\n"
+        f"gtests/net/tcp/shutdown/x.pkt:{late.reason}"
+    )
+
+
+def test_folders_absolute_and_relative(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert cli.main(["-q", "one", str(folder / "two")]) == cli.FAILED
+    assert "two/deep       1       0      1" in capsys.readouterr().out
 
 
 def test_one_script_has_no_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
