@@ -210,7 +210,8 @@ def _words(text: str) -> tuple[str, ...]:
     """
     text = text.replace("\\\n", " ")
     text = _ARITHMETIC.sub(lambda found: str(_calculated(found[1])), text)
-    text = _PARAMETER.sub(lambda found: _PPID if found[1] == "PPID" else os.environ.get(found[1], ""), text)
+    # Of other variables a virtual host has none.
+    text = _PARAMETER.sub(lambda found: _PPID if found[1] == "PPID" else "", text)
     words: list[str] = []
     at = 0
     while at < len(text):
