@@ -139,9 +139,15 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
     if tcb.tlp_high_seq >= 0:
         tail_loss.on_ack(tcb, news, ack)
     todo: i64 = recovery.NOTHING
-    if news.acked == 0 or tcb.ca_state != OPEN or news.sacked or news.duplicate_told or news.echo:
-        if news.duplicate or news.advanced or tcb.ca_state != OPEN or news.sacked or news.duplicate_told or news.echo:
-            todo = recovery.alert(tcb, news)
+    if (
+        tcb.ca_state != OPEN
+        or news.duplicate
+        or news.sacked
+        or news.duplicate_told
+        or news.echo
+        or (news.advanced and news.acked == 0)  # into a segment, not past one
+    ):
+        todo = recovery.alert(tcb, news)
     if news.timer:
         _restart_timer(tcb)
     rate.generate(tcb, sample, tcb.reneged)
