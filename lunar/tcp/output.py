@@ -434,11 +434,16 @@ def _send_new(tcb: Tcb, size: i64, fin: bool, mss: i64) -> i64:
     tcb.packets_out += segs
     if tcb.ca_state == RECOVERY or tcb.ca_state == CWR:
         tcb.prr_out += segs
-    # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data.
+    _note_data_sent(tcb, now)
+    return 0
+
+
+def _note_data_sent(tcb: Tcb, now: i64) -> None:
+    # An answer within the delayed-ACK time: a conversation, in which ACKs can ride on data. Linux takes what is sent
+    # again for one, too.
     if now - tcb.last_received_ns < tcb.ato_ns:
         tcb.pingpong = True
     tcb.last_sent_ns = now
-    return 0
 
 
 def _transmit_record(tcb: Tcb, record: Sent) -> i64:
@@ -562,4 +567,6 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         tcb.retrans_out += record.segs
     record.sent_ns = now
     rate.sent(tcb, record)
+    if len(record.payload) > 0:
+        _note_data_sent(tcb, now)
     return 0
