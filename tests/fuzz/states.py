@@ -166,6 +166,8 @@ class Slot:
         """A SYN that was answered by a cookie, since the queue was full: the host keeps nothing of it."""
         aim = self.aim
         aim.dport = self.bench.listener_port(self.port, 0)
+        self.take()  # what a cookie brought before
+        self.drop()
         sport = aim.sport
         for other in (1, 2, 3):
             aim.sport = other  # these stay in the queue
