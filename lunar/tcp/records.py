@@ -239,4 +239,7 @@ def collapse(tcb: Tcb, index: i64, most: i64) -> None:
         record.eor = following.eor
         record.marks |= following.marks & EVER_RETRANSMITTED
         _count(tcb, following.marks, -following.segs)
+        if not tcb.sack_ok:
+            # Without SACK duplicate ACKs are counted in its place, and of fewer segments fewer can have arrived.
+            tcb.sacked_out -= min(tcb.sacked_out, following.segs)
         del tcb.sent[index + 1]

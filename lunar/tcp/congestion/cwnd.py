@@ -93,7 +93,8 @@ def control(tcb: Tcb, sample: Sample, acked: i64) -> None:
     if tcb.full_control:
         tcb.congestion.control(tcb, sample)
         return
-    if acked > 0:
+    # What a SYN's data had acknowledged comes before the algorithm has begun.
+    if acked > 0 and tcb.congestion_started:
         tcb.congestion.on_ack(tcb, acked)
     update_pacing_rate(tcb)
 
