@@ -21,6 +21,8 @@ BEYOND_CWND = 2
 # Records are counted again while there are so few, and each _EVERY-th time otherwise: it is all that costs here.
 _FEW = 40
 _EVERY = 16
+# The most that one packet is charged, with what its memory is rounded up to.
+_ONE_PACKET = 70_000
 
 
 class Broken(AssertionError):
@@ -128,6 +130,10 @@ class Watch:
             held += at - piece.seq
             require(len(piece.payload) == at - piece.seq, "early data is not its length", piece.seq, at)
         require(held == t.out_of_order_bytes, "out_of_order_bytes", held, t.out_of_order_bytes)
+        # One packet may be taken beyond the limit, as on Linux.
+        require(0 <= t.rmem <= t.rcvbuf + _ONE_PACKET, "more memory than the receive buffer has", t.rmem, t.rcvbuf)
+        if t.received.size == 0 and not held:
+            require(t.rmem == 0, "memory is charged for nothing", t.rmem)
 
     def _timers(self, unsent: int) -> None:
         t = self.sock

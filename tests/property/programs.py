@@ -17,8 +17,8 @@ from lunar.tcp.tcb import SYN_SENT
 from weaves.scheduler import Call, Lane
 
 _AGAIN = -errno.EAGAIN
-# What a program may be told when its peer has reset the connection.
-_RESET = {errno.ECONNRESET, errno.EPIPE}
+# What a program may be told when its peer has reset the connection; refused, if the reset overtook the SYN-ACK.
+_RESET = {errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 _CALLS_IN_A_TURN = 8
 
 

@@ -312,8 +312,7 @@ class World:
             for name in ("packets_out", "sacked_out", "lost_out", "retrans_out", "out_of_order_bytes"):
                 require(getattr(sock, name) == 0, "a closed socket holds something", name, getattr(sock, name))
             require(sock.unsent.size == 0 and sock.received.size == 0, "a closed socket holds data")
-            for name in ("rmem_alloc", "wmem_alloc", "wmem_queued"):
-                require(getattr(sock, name, 0) == 0, "memory is left", name, getattr(sock, name, 0))
+            require(sock.rmem == 0, "memory is left", sock.rmem)
 
     def close(self) -> None:
         """Whatever state it is in: nothing of it runs any more."""
