@@ -127,7 +127,7 @@ class Cubic(CongestionControl):
 
     def _curve(self, window: i64, now_ms: i64) -> i64:
         """RFC 9438 equation 1, a least RTT ahead; as a number of segments for each that cwnd grows."""
-        t: i64 = now_ms - self.epoch_ms + self.least_rtt_ns // _MS
+        t: i64 = now_ms - self.epoch_ms + (self.least_rtt_ns + _MS - 1) // _MS
         t = (t << UNITS_BITS) // 1000
         offset: i64 = min(self.k - t if t < self.k else t - self.k, _OFFSET_MAX)
         delta: i64 = (C * offset * offset * offset) >> _CUBE_SHIFT
