@@ -34,6 +34,7 @@ def _link(name: str, wires: list[Wire]) -> dict[str, Any]:
         "corrupted": sum(int(wire.corrupted) for wire in wires),
         "held_back": sum(int(wire.held_back) for wire in wires),
         "queue_drops": sum(int(wire.dropped_queue) for wire in wires),
+        "marked": sum(int(wire.marked) for wire in wires),
         "mean_queueing_s": queueing_ns / packets / 1e9 if packets else 0.0,
         "peak_queue_packets": max(int(wire.peak_packets) for wire in wires),
     }

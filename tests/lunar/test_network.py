@@ -326,6 +326,7 @@ def test_the_figures_of_a_link() -> None:
             "corrupted": 0,
             "held_back": 0,
             "queue_drops": 2,
+            "marked": 0,
             "mean_queueing_s": 0.000075,  # (0 + 100 + 200 + 0) / 4 us
             "peak_queue_packets": 2,
         }

@@ -133,6 +133,7 @@ def test_ecn_marks_in_place_of_drops(path: Any) -> None:
     counters = p.receiver.ip.counters
     assert p.wire.marked - 60 <= counters.ip_in_ce <= p.wire.marked  # some are still on their way
     assert counters.ip_in_ect0 > 1000 and counters.ip_in_ect1 == 0
+    assert p.net.link_figures()[0]["marked"] == p.wire.marked
     assert p.sender.ip.counters.ip_in_ce == p.sender.ip.counters.ip_in_ect0 == 0  # pure ACKs are not capable
     assert p.wire.dropped_queue <= 60  # slow start alone outruns the average
     assert p.goodput(8, 12) > 0.8 * FULL
