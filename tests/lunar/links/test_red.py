@@ -8,7 +8,10 @@ import pytest
 
 from lunar.links.link import Wire
 from lunar.links.red import DROP, KEEP, MARK, Red, RedLimits
-from lunar.packet import AF_INET, Packet, Port
+from lunar.net.device import Device
+from lunar.net.ip import Ip
+from lunar.net.ip_input import IpInput
+from lunar.packet import AF_INET, Packet
 from weaves.scheduler import Lane, Scheduler
 
 
@@ -67,27 +70,18 @@ def test_frames_of_senders_with_ecn_are_marked() -> None:
     assert Red(RedLimits(10, 10, False, weight=1.0), random.Random(1)).judge(packet(tos=2), 10, 0, -1, 1) == DROP
 
 
-class Nowhere(Port):
-    """Where frames end."""
-
-    def __init__(self) -> None:
-        self.tos: list[int] = []
-
-    def arrive(self, frame: object) -> None:
-        assert isinstance(frame, Packet)
-        self.tos.append(int(frame.tos))
-
-
 def test_wire_asks_with_what_waits_behind_the_frame_that_is_sent() -> None:
     scheduler = Scheduler()
-    end = Nowhere()
-    wire = Wire(scheduler, Lane(1), end, 8_000_000, 0, 100, 0, None)
+    end = Device("eth0", 1, 1500, IpInput(Ip(scheduler, Lane(1), None)))
+    arrived: list[int] = []
+    end.tap = lambda _, frame: arrived.append(int(frame.tos))  # type: ignore[attr-defined]
+    wire = Wire(scheduler, Lane(2), end, 8_000_000, 0, 100, 0, None)
     wire.red = Red(RedLimits(3, 3, False, weight=1.0, ecn=True), random.Random(1))
     for _ in range(6):
         wire.send(packet(tos=2))
     scheduler.run(10**9, 1 << 30)
     # The first is being sent, three wait behind it; the fifth and the sixth find three and four.
-    assert end.tos == [2, 2, 2, 2, 3, 3]
+    assert arrived == [2, 2, 2, 2, 3, 3]
     assert (wire.marked, wire.dropped_early) == (2, 0)
     for _ in range(6):
         wire.send(packet(tos=0))
