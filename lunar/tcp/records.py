@@ -189,18 +189,23 @@ def trim(tcb: Tcb, record: Sent) -> i64:
     una: i64 = tcb.snd_una
     record.acked += una - record.seq
     record.seq = una
-    return recount(tcb, record, record.mss)
-
-
-def recount(tcb: Tcb, record: Sent, mss: i64) -> i64:
-    """Count `record` in segments of `mss`; returns how many fewer they are."""
-    old: i64 = record.segs
-    record.mss = mss
-    record.segs = max((len(record.payload) - record.acked + mss - 1) // mss, 1)
-    fewer: i64 = old - record.segs
-    if fewer != 0:
-        _count(tcb, record.marks, -fewer)
+    fewer: i64 = record.segs - _segments(record)
+    record.segs -= fewer
+    _count(tcb, record.marks, -fewer)
     return fewer
+
+
+def recount(tcb: Tcb, record: Sent, mss: i64) -> None:
+    """Count `record` in segments of `mss`."""
+    record.mss = mss
+    more: i64 = _segments(record) - record.segs
+    record.segs += more
+    _count(tcb, record.marks, more)
+    _forget_duplicates(tcb, -more)
+
+
+def _segments(record: Sent) -> i64:
+    return max((len(record.payload) - record.acked + record.mss - 1) // record.mss, 1)
 
 
 def _count(tcb: Tcb, marks: i64, more: i64) -> None:
@@ -213,9 +218,14 @@ def _count(tcb: Tcb, marks: i64, more: i64) -> None:
             tcb.lost_out += more
         if marks & RETRANSMITTED:
             tcb.retrans_out += more
-        if more < 0 and not tcb.sack_ok:
-            # Duplicates were counted as so many segments; there are fewer now.
-            tcb.sacked_out = min(tcb.sacked_out, max(tcb.packets_out - tcb.lost_out, 0))
+
+
+def _forget_duplicates(tcb: Tcb, fewer: i64) -> None:
+    """What is in flight became `fewer` segments. Without SACK `sacked_out` counts duplicate ACKs, of which there may
+    not be more.
+    """
+    if fewer > 0 and not tcb.sack_ok and tcb.sacked_out > 0:
+        tcb.sacked_out = max(tcb.sacked_out - fewer, 0)
 
 
 def collapse(tcb: Tcb, index: i64, most: i64) -> None:
@@ -239,7 +249,5 @@ def collapse(tcb: Tcb, index: i64, most: i64) -> None:
         record.eor = following.eor
         record.marks |= following.marks & EVER_RETRANSMITTED
         _count(tcb, following.marks, -following.segs)
-        if not tcb.sack_ok:
-            # Without SACK duplicate ACKs are counted in its place, and of fewer segments fewer can have arrived.
-            tcb.sacked_out -= min(tcb.sacked_out, following.segs)
+        _forget_duplicates(tcb, following.segs)
         del tcb.sent[index + 1]

@@ -217,6 +217,16 @@ def test_a_lost_probe_is_no_congestion() -> None:
     assert t.sock.mtu_search is not None and t.sock.mtu_search.high == 1025
 
 
+def test_a_probe_that_was_sent_again_tells_nothing() -> None:
+    t = probing()
+    t.write(b"x" * 4000)
+    t.forget()
+    t.run(ms(300))  # the timeout: its data go in segments that pass
+    t.gets(at=ms(400), ack=LOCAL + 4001)
+    assert t.sock.info().snd_mss == 512
+    assert t.sock.mtu_search is not None and (t.sock.mtu_search.low, t.sock.mtu_search.high) == (552, 1500)
+
+
 def test_too_little_to_send_is_no_probe() -> None:
     t = probing()
     t.write(b"x" * 986)
