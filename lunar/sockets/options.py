@@ -179,6 +179,8 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     elif name == SO_SNDBUF:
         sock.sndbuf = max(2 * _buffer_size(value), _SNDBUF_MIN)
         sock.sndbuf_locked = True
+        if isinstance(sock, TcpSock):
+            sock.send_buffer_changed()
     elif name == SO_RCVBUF:
         sock.rcvbuf = max(2 * _buffer_size(value), _RCVBUF_MIN)
         sock.rcvbuf_locked = True

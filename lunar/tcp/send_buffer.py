@@ -30,7 +30,7 @@ def expand(tcb: Tcb) -> None:
     rounded: i64 = 1
     while rounded < segment:
         rounded <<= 1
-    segments: i64 = max(INITIAL_WINDOW, tcb.cwnd)
+    segments: i64 = max(INITIAL_WINDOW, tcb.cwnd, tcb.reordering + 1)
     factor: i64 = tcb.congestion.send_buffer_factor(tcb)
     wanted: i64 = min(factor * segments * (rounded + _DESCRIPTOR_BYTES), tcb.tables.sysctls.tcp_wmem_max)
     tcb.sndbuf = max(tcb.sndbuf, wanted)

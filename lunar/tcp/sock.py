@@ -619,6 +619,10 @@ class TcpSock(Tcb):
     def set_notsent_lowat(self, size: int) -> None:
         """TCP_NOTSENT_LOWAT, in bytes; 0 for the host's parameter. A program that waits may have room by it."""
         self.notsent_lowat = size
+        self.send_buffer_changed()
+
+    def send_buffer_changed(self) -> None:
+        """The program has set its size, or TCP_NOTSENT_LOWAT: there may be room now."""
         if self.state in (ESTABLISHED, CLOSE_WAIT):
             send_buffer.check(self)
             self.flush_wake()

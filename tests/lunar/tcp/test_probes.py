@@ -193,6 +193,15 @@ def test_a_lowat_of_all_bits_is_kept() -> None:
     assert options.get_bytes(t.sock, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4) == b"\xff" * 4
 
 
+def test_a_larger_send_buffer_wakes_who_waits() -> None:
+    t = established()
+    assert options.setsockopt(t.sock, 1, options.SO_SNDBUF, 10_000) == 0
+    t.write(b"x" * 60_000)
+    t.woken.clear()
+    assert options.setsockopt(t.sock, 1, options.SO_SNDBUF, 100_000) == 0
+    assert t.woken == [POLLOUT]
+
+
 def test_raising_lowat_wakes_who_waits() -> None:
     t = lowat(4000)
     t.sock.sndbuf = 100_000
