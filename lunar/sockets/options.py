@@ -278,7 +278,7 @@ def _set_timeout(sock: Sock, name: int, seconds: int, microseconds: int) -> int:
 def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
     """The value as C gets it, of `size` bytes at most, perhaps none; None for an option of `getsockopt`."""
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
-        found = tcp_options.get_bytes(sock, name)
+        found = tcp_options.get_bytes(sock, name, size)
         return None if found is None else found[:size]
     reported = report_options.get_bytes(sock, level, name)
     if reported is not None:

@@ -31,6 +31,8 @@ TCP_DEFER_ACCEPT: Final = 9
 TCP_QUICKACK: Final = 12
 TCP_MD5SIG: Final = 14
 TCP_MD5SIG_EXT: Final = 32
+TCP_SAVE_SYN: Final = 27
+TCP_SAVED_SYN: Final = 28
 TCP_CONGESTION: Final = 13
 TCP_CC_INFO: Final = 26
 TCP_THIN_LINEAR_TIMEOUTS: Final = 16
@@ -102,6 +104,10 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         sock.linger2_s = -1 if value < 0 else min(value, _LINGER2_MAX_S)
     elif name == TCP_DEFER_ACCEPT:
         sock.defer_accept = _timeouts_in(value)
+    elif name == TCP_SAVE_SYN:
+        if value not in (0, 1):  # Linux has 2, too, for the link's header beside
+            return -errno.EINVAL
+        sock.save_syn = value != 0
     elif name == TCP_FASTOPEN:
         return int(sock.set_fast_limit(value))
     elif name == TCP_FASTOPEN_CONNECT:
@@ -224,6 +230,10 @@ def get_integer(sock: TcpSock, name: int) -> int:
         found = sock.syn_retries if sock.syn_retries else sock.tables.sysctls.tcp_syn_retries
     elif name == TCP_DEFER_ACCEPT:
         found = _seconds_of(sock.defer_accept)
+    elif name == TCP_SAVE_SYN:
+        found = int(sock.save_syn)
+    elif name == TCP_SAVED_SYN:
+        found = -errno.EINVAL  # there is one, and the program has no room for it
     elif name == TCP_FASTOPEN:
         found = sock.fast_limit
     elif name == TCP_FASTOPEN_CONNECT:
@@ -235,8 +245,16 @@ def get_integer(sock: TcpSock, name: int) -> int:
     return int(found)
 
 
-def get_bytes(sock: TcpSock, name: int) -> bytes | None:
-    """The value of an option that has bytes or a structure, whole; None for another option."""
+def get_bytes(sock: TcpSock, name: int, size: int) -> bytes | None:
+    """The value of an option that has bytes or a structure, whole; None for another option, and for TCP_SAVED_SYN when
+    it has more than `size` bytes.
+    """
+    if name == TCP_SAVED_SYN:
+        saved = sock.saved_syn
+        if len(saved) > size:
+            return None
+        sock.saved_syn = b""  # told once, as on Linux
+        return saved
     if name == TCP_INFO:
         return sock.info().pack()
     if name == TCP_CONGESTION:

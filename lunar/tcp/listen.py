@@ -21,6 +21,7 @@ from lunar.tcp import input as arrival
 from lunar.tcp.request import Request
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
+from lunar.wire import ipv4
 
 
 @final
@@ -149,6 +150,7 @@ def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
     if tcb.user_mss > 0:
         own = min(own, tcb.user_mss)
     request = Request(listener, syn, (segment.ack - 1) & 0xFFFF_FFFF, own)
+    request.by_cookie = True
     if listener.is_full():
         counters.tcp_listen_overflows += 1
         counters.tcp_listen_drops += 1
@@ -287,6 +289,9 @@ def _make_socket(request: Request) -> Tcb:
     tcb.ecn_high = request.iss + 1
     tcb.ts_offset = request.ts_offset
     tcb.md5_key = request.md5_key
+    if listening.save_syn and not request.by_cookie:
+        whole = ipv4.encode(syn)
+        tcb.saved_syn = whole[: len(whole) - len(syn.payload)]
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent
     tcb.total_retrans = request.retransmits

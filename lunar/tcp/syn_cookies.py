@@ -21,8 +21,8 @@ _TICK_NS: Final = 64_000_000_000
 # How long after the last cookie one is believed; at other times an ACK for no connection is just that. Linux' number.
 VALID_NS: Final = 120_000_000_000
 
-# What peers announce, by three bits; rounded down. The first is the default of RFC 9293 (3.7.1).
-_MSS: Final = (536, 800, 1024, 1220, 1300, 1440, 1460, 8960)
+# What peers announce, rounded down: the default of RFC 9293 (3.7.1), and what is common on Ethernet, as Linux has them.
+_MSS: Final = (536, 1300, 1440, 1460)
 
 # In the timestamp: four bits of the window scale (15: none), one for SACK, one for ECN.
 _OPTION_BITS: Final = 6
@@ -48,7 +48,7 @@ def check(tables: Tables, segment: TcpSegment) -> i64:
         tick: i64 = now - age
         if tick >= 0 and number >> 27 == tick & 31:
             syn_seq: i64 = (segment.seq - 1) & 0xFFFF_FFFF
-            if number & 0xFF_FFFF == _secret(tables, segment, syn_seq, tick, index):
+            if index < len(_MSS) and number & 0xFF_FFFF == _secret(tables, segment, syn_seq, tick, index):
                 return _MSS[index]
     return 0
 

@@ -203,6 +203,8 @@ class Tcb(Sock):
         self.defer_accept: i64 = 0  # TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK
         self.md5_keys: list[Md5Key] | None = None  # TCP_MD5SIG
         self.md5_key: bytes = b""  # of them, the peer's
+        self.save_syn: bool = False  # TCP_SAVE_SYN, of a listener
+        self.saved_syn: bytes = b""  # TCP_SAVED_SYN: the headers of the peer's SYN
         self.linger2_s: i64 = 0  # TCP_LINGER2: 0 for the host's tcp_fin_timeout, negative for not at all
 
         # Sending, RFC 9293 figure 3. `write_seq` is the end of what the program wrote.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tcp_scenario import ACK, LOCAL, OWN_PORT, REMOTE, RST, SYN, Scenario, ms, s, server
 
+from lunar.sockets import options, tcp_options
 from lunar.tcp import listen, syn_cookies
 from lunar.tcp.sock import TcpSock
 
@@ -267,3 +268,22 @@ def test_ephemeral_ports_are_of_the_hosts_range() -> None:
         ports.add(int(sock.local_port))
     assert ports == {40_000, 40_001, 40_002, 40_003}
     assert t.tcp.create(2).bind(0, 0) == -errno.EADDRINUSE
+
+
+# TCP_SAVE_SYN
+
+
+def test_the_headers_of_the_syn_can_be_asked_for_once() -> None:
+    t = server()
+    assert options.setsockopt(t.sock, options.IPPROTO_TCP, tcp_options.TCP_SAVE_SYN, 1) == 0
+    syn(t, 0, 1000, data=b"hello")
+    answer = t.sends(at=0)
+    ack_for(t, 0, 1000, int(answer.seq))
+    found = child(t)
+    assert options.get_bytes(found, options.IPPROTO_TCP, tcp_options.TCP_SAVED_SYN, 4) is None
+    assert options.getsockopt(found, options.IPPROTO_TCP, tcp_options.TCP_SAVED_SYN) == -errno.EINVAL
+    saved = options.get_bytes(found, options.IPPROTO_TCP, tcp_options.TCP_SAVED_SYN, 100)
+    # Headers of 20 and 20 bytes, MSS, SACK permitted and window scale; the total length counts the data, too.
+    assert saved is not None and len(saved) == 52 and saved[0] == 0x45 and saved[33] == SYN
+    assert int.from_bytes(saved[2:4], "big") == 57
+    assert options.get_bytes(found, options.IPPROTO_TCP, tcp_options.TCP_SAVED_SYN, 100) == b""
