@@ -39,11 +39,11 @@ PAGES: Final = (
     ),
     (
         "", "syscalls.", "lunar/syscalls/transfer.py",
-        (
-            "send", "sendto", "sendmsg", "recv", "recvfrom", "recv_into", "recvmsg", "read", "readv", "write", "writev",
-            "sendfile",
-        ),
+        ("send", "sendto", "sendmsg"),
     ),
+    ("", "syscalls.", "lunar/syscalls/receiving.py", ("recv", "recvfrom", "recv_into", "recvmsg")),
+    ("", "syscalls.", "lunar/syscalls/transfer.py", ("read", "readv", "write", "writev", "sendfile")),
+    ("", "syscalls.", "lunar/syscalls/splice.py", ("splice",)),
     (
         "", "syscalls.", "lunar/syscalls/readiness.py",
         ("select", "poll", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait"),

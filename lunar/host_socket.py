@@ -25,7 +25,7 @@ from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
 from lunar.sockets.unix import UnixSock
-from lunar.syscalls import connections, transfer
+from lunar.syscalls import connections, receiving, transfer
 from lunar.tcp.sock import TcpSock
 from weaves.here import here
 
@@ -337,7 +337,7 @@ class LunarSocket(socket.socket):
     ) -> syscalls.Received:
         sock = self._open()
         if self._timeout_s is None:
-            return transfer.receive(self.host, self._descriptor, sock, size, flags, with_attachment)
+            return receiving.receive(self.host, self._descriptor, sock, size, flags, with_attachment)
         call = syscalls.recvmsg if with_attachment else syscalls.recvfrom
 
         def attempt() -> syscalls.Received | None:

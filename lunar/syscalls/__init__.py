@@ -37,21 +37,9 @@ from lunar.syscalls.readiness import (
     poll,
     select,
 )
+from lunar.syscalls.receiving import recv, recv_into, recvfrom, recvmsg
 from lunar.syscalls.splice import splice
-from lunar.syscalls.transfer import (
-    read,
-    readv,
-    recv,
-    recv_into,
-    recvfrom,
-    recvmsg,
-    send,
-    sendfile,
-    sendmsg,
-    sendto,
-    write,
-    writev,
-)
+from lunar.syscalls.transfer import read, readv, send, sendfile, sendmsg, sendto, write, writev
 
 __all__ = [
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "Sockaddr", "accept", "accept4", "bind", "close", "connect",
