@@ -152,6 +152,28 @@ def test_a_routers_error_names_it() -> None:
         net.run(program, on=client)
 
 
+def test_a_ping_socket_is_told_with_its_own_header() -> None:
+    def program() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+            sock.bind(("0.0.0.0", 7))
+            sock.sendto(b"\x08\0\0\0\0\0\0\x05rest", ("10.1.0.5", 0))
+            time.sleep(1)
+            data, items, _, target = sock.recvmsg(100, 100, MSG_ERRQUEUE)
+        # The identifier is the socket's own, the sequence number the program's.
+        assert (data[:2], data[4:], target) == (b"\x08\0", b"\0\x07\0\x05rest", ("10.1.0.5", 0))
+        assert struct.unpack("=IBBB", items[0][2][:7]) == (errno.EHOSTUNREACH, 2, 11, 0)
+
+    with Network(seed=1) as net:
+        client, router = net.host("client", "10.0.0.2/24"), net.host("router", "10.0.0.9/24", "10.1.0.9/24")
+        net.link(client, router)
+        client.sh("route add default gw 10.0.0.9")
+        client.sh('sysctl -w net.ipv4.ping_group_range="0 0"')
+        router.sh("sysctl -w net.ipv4.ip_forward=1")
+        net.run(program, on=client)
+
+
 def test_arrivals_have_the_time_of_the_queue_and_not_of_the_read(net: Network) -> None:
     def program() -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
