@@ -162,7 +162,8 @@ def syn_ack_timeout(tcb: Tcb) -> bool:
     counters.tcp_retrans_segs += 1
     counters.tcp_timeouts += 1
     request.send_syn_ack()
-    wait: i64 = min(RTO_INITIAL_NS << min(request.retransmits, 10), RTO_MAX_NS)
+    first: i64 = RTO_INITIAL_NS
+    wait: i64 = min(first << min(request.retransmits, 10), RTO_MAX_NS)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + wait)
     return True
 
