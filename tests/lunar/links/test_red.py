@@ -17,7 +17,8 @@ from weaves.scheduler import Lane, Scheduler
 
 def packet(tos: int = 0) -> Packet:
     made = Packet(AF_INET, 1, 2, 253, b"")
-    made.size_bytes, made.tos = 986, tos  # with its Ethernet header 1000 bytes: a millisecond at 8 Mbit/s
+    # With its Ethernet header 1000 bytes: a millisecond at 8 Mbit/s.
+    made.size_bytes, made.tos, made.eth_dst = 986, tos, 1
     return made
 
 
