@@ -6,7 +6,7 @@ bring no quarter more; DRAIN takes away the queue that this made; PROBE_BW tries
 least RTTs; PROBE_RTT empties the path for 200 ms where no small RTT was seen in ten seconds.
 
 Rates are segments a microsecond in 1/2**24, gains in 1/256: products stay below 2**63. What finds token-bucket
-policers is policer.py.
+policers is policer.py, ACKs that come in bunches aggregation.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp import rate as rates
+from lunar.tcp.congestion.aggregation import AckAggregation
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, TX_START, CongestionControl
 from lunar.tcp.congestion.cwnd import INITIAL_WINDOW
 from lunar.tcp.congestion.policer import ABANDONED, FOUND, Policer
@@ -46,14 +47,8 @@ FULL_ROUNDS: Final = 3
 MARGIN_PERCENT: Final = 1  # pace below the estimate, so that no queue builds up
 _NEVER_NS: Final = 1 << 62
 _RATE_MAX: Final = 1 << 32  # 256 segments a microsecond
-_INTERVAL_MAX_NS: Final = 4_000_000_000_000
 _SLOW_RATE: Final = 150_000  # 1.2 Mbit/s in bytes a second: below it one segment at a time
 _TSO_BYTES: Final = 65_215  # the largest segment before segmentation
-
-# ACKs that come in bunches (ack aggregation) leave the pipe empty if cwnd has no room for them.
-_EXTRA_ROUNDS: Final = 5
-_EXTRA_EPOCH_MAX: Final = 1 << 20
-_EXTRA_MAX_US: Final = 100_000
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -87,11 +82,7 @@ class Bbr(CongestionControl):
         self.prior_state: i64 = OPEN
         self.conserves_packets: bool = False  # the first round of recovery sends what is delivered, and no more
         self.policer: Policer = Policer()
-        self.extra_acked: i64 = 0  # the most beyond what the rate explains: of this window of rounds
-        self.extra_acked_before: i64 = 0  # and of the one before
-        self.extra_rounds: i64 = 0
-        self.extra_epoch_ns: i64 = 0
-        self.extra_epoch_acked: i64 = 0
+        self.aggregation: AckAggregation = AckAggregation()
 
     # The interface.
 
@@ -101,7 +92,7 @@ class Bbr(CongestionControl):
         self.round_end = tcb.delivered
         self.min_rtt_ns = rates.min_rtt(tcb)
         self.min_rtt_at_ns = now
-        self.extra_epoch_ns = now
+        self.aggregation.restart(now)
         self.cycle_at_ns = now
         self.policer.reset(tcb)
         self._first_pacing_rate(tcb)
@@ -129,8 +120,7 @@ class Bbr(CongestionControl):
             return
         # After a rest of the program's, go on at the rate of the path, without a probe.
         self.idle_restart = True
-        self.extra_epoch_ns = tcb.scheduler.now_ns
-        self.extra_epoch_acked = 0
+        self.aggregation.restart(tcb.scheduler.now_ns)
         if self.mode == PROBE_BW:
             self._set_pacing_rate(tcb, self.rate(), UNIT)
         elif self.mode == PROBE_RTT:
@@ -138,7 +128,8 @@ class Bbr(CongestionControl):
 
     def control(self, tcb: Tcb, sample: Sample) -> None:
         self._update_rate(tcb, sample)
-        self._update_extra_acked(tcb, sample)
+        if sample.acked > 0 and sample.delivered >= 0 and sample.interval_ns > 0:
+            self.aggregation.update(tcb, sample.acked, self.rate(), self.round_start)
         if self.mode == PROBE_BW and self._phase_is_over(tcb, sample):
             self._next_phase(tcb)
         self._detect_full(sample)
@@ -196,26 +187,6 @@ class Bbr(CongestionControl):
             self.pacing_gain = UNIT
         elif verdict == ABANDONED:
             self._start_probe_bw(tcb)
-
-    def _update_extra_acked(self, tcb: Tcb, sample: Sample) -> None:
-        """How many segments more were acknowledged, in a time, than the rate explains."""
-        if sample.acked <= 0 or sample.delivered < 0 or sample.interval_ns <= 0:
-            return
-        if self.round_start:
-            self.extra_rounds += 1
-            if self.extra_rounds >= _EXTRA_ROUNDS:
-                self.extra_rounds = 0
-                self.extra_acked_before = self.extra_acked
-                self.extra_acked = 0
-        elapsed_us: i64 = min(tcb.delivered_ns - self.extra_epoch_ns, _INTERVAL_MAX_NS) // 1000
-        expected: i64 = (self.rate() * elapsed_us) >> RATE_BITS
-        if self.extra_epoch_acked <= expected or self.extra_epoch_acked + sample.acked >= _EXTRA_EPOCH_MAX:
-            # They came no faster than the rate: a new epoch.
-            self.extra_epoch_acked = 0
-            self.extra_epoch_ns = tcb.delivered_ns
-            expected = 0
-        self.extra_epoch_acked += sample.acked
-        self.extra_acked = max(self.extra_acked, min(self.extra_epoch_acked - expected, tcb.cwnd))
 
     def _update_min_rtt(self, tcb: Tcb, sample: Sample) -> None:
         now: i64 = tcb.scheduler.now_ns
@@ -360,8 +331,7 @@ class Bbr(CongestionControl):
     def _grown(self, tcb: Tcb, window: i64, acked: i64, rate: i64) -> i64:
         target: i64 = self._bdp(rate, self.cwnd_gain)
         if self.full_reached:
-            most: i64 = (rate * _EXTRA_MAX_US) >> RATE_BITS
-            target += min(max(self.extra_acked, self.extra_acked_before), most)
+            target += self.aggregation.segments(rate)
         target = self._with_bursts(tcb, target)
         if self.full_reached:
             window = min(window + acked, target)

@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 @final
 class WindowedMin:
-    """The least value of the last `window` units of time; `greatest` of a WindowedMin of negatives is its negative."""
+    """The least value of the last `window` units of time; of negated values it is the greatest."""
 
     def __init__(self, nothing: i64) -> None:
         self.best: i64 = nothing
