@@ -126,6 +126,33 @@ def test_less_than_min_pmtu_is_not_believed() -> None:
     assert t.sock.info().snd_mss == 260
 
 
+def test_a_router_of_before_rfc_1191_says_no_size() -> None:
+    t = established()
+    t.write(b"x" * 1460)
+    t.forget()
+    too_big(t, 0)
+    t.sends(at=0, size=512)
+
+
+def test_a_larger_size_is_not_taken() -> None:
+    t = established()
+    t.write(b"x" * 1460)
+    t.forget()
+    too_big(t, 9000)
+    assert t.sock.info().snd_mss == 1460
+    t.sends_nothing(until=ms(100))
+
+
+def test_what_did_not_pass_is_sent_again_without_less_cwnd() -> None:
+    t = established()
+    t.write(b"x" * 1460)
+    t.forget()
+    too_big(t, 1040)
+    assert t.sock.info().cwnd == 10
+    t.sends(at=0, size=1000)
+    t.sends(at=0, size=460)
+
+
 def test_a_locked_route_does_not_listen() -> None:
     t = with_route(mtu=1000, mtu_locked=1)
     t.write(b"x" * 960)
