@@ -78,11 +78,12 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     offered: i64 = segment.window
     if not segment.flags & SYN:
         offered <<= tcb.snd_wscale
-    window_moved = False
+    # Linux takes what is newer for an update of the window even if that stays as it is.
+    window_told = False
     if ack > una or seq > tcb.snd_wl1 or (seq == tcb.snd_wl1 and (offered > tcb.snd_wnd or offered == 0)):
         tcb.snd_wl1 = seq
+        window_told = True
         if offered != tcb.snd_wnd:
-            window_moved = True
             tcb.snd_wnd = offered
             if offered > tcb.max_window:
                 tcb.max_window = offered
@@ -101,12 +102,12 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
         return TAKEN
     if news.advanced:
         tcb.retransmits = 0
-    elif size == 0 and not window_moved and not segment.flags & (SYN | FIN):
+    elif size == 0 and not window_told and not segment.flags & (SYN | FIN):
         # RFC 5681 (2): a duplicate has no data, no new window, no SYN or FIN, while something is outstanding.
         news.duplicate = True
     elif tcb.ca_state == OPEN and blocks is None and not ecn.is_echo(tcb, segment):
         return TAKEN
-    news.pure = size == 0 and not window_moved
+    news.pure = size == 0 and not window_told
     if tcb.ecn_ok:
         news.echo = ecn.is_echo(tcb, segment)
     _take(tcb, news, blocks, ack, segment.ttl)
