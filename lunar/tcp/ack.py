@@ -54,8 +54,12 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
             output.send_challenge_ack(tcb)
         return UNACCEPTABLE
     if ack < una:
-        # RFC 5961 (5.2): older than any window that we were offered is an attack or a very old duplicate.
-        if ack < una - tcb.max_window:
+        # RFC 5961 (5.2): older than any window that we were offered, or than all that was ever acknowledged, is an
+        # attack or a very old duplicate.
+        oldest: i64 = una - tcb.max_window
+        if oldest < tcb.acked_from and not tcb.syn_ack_pending:
+            oldest = tcb.acked_from
+        if ack < oldest:
             output.send_challenge_ack(tcb)
             return UNACCEPTABLE
         old_blocks = segment.sack_blocks

@@ -256,12 +256,12 @@ def test_algorithms_tell_of_themselves() -> None:
     t = established()
     for name, layout in (("bbr", "<QIII"), ("dctcp", "<HHIII"), ("vegas", "<IIII")):
         t.sock.set_congestion(lunar.congestion_control(name))
-        packed = tcp_options.get_bytes(t.sock, 26)
+        packed = tcp_options.get_bytes(t.sock, 26, 64)
         assert packed is not None
         values = struct.unpack(layout, packed)
         assert list(t.sock.congestion.info(t.sock).values()) == list(values)
     t.sock.set_congestion(lunar.congestion_control("cubic"))
-    assert tcp_options.get_bytes(t.sock, 26) == b""
+    assert tcp_options.get_bytes(t.sock, 26, 64) == b""
 
     def body() -> None:
         with socket.socket() as sock:
