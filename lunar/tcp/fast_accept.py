@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, RST, SYN, TcpSegment
-from lunar.tcp import fast_open, output, recovery, rtt, segment_size, timers
+from lunar.tcp import fast_open, output, rate, recovery, rtt, segment_size, timers
 from lunar.tcp.rtt import RTO_MAX_NS
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.siphash import KEY_BYTES, siphash
@@ -115,10 +115,7 @@ def judge(tables: Tables, queue: FastQueue, segment: TcpSegment) -> Verdict:
 
 
 def begin(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
-    """`tcb`, in SYN-RECEIVED, is used before its handshake is over: take the SYN's data, answer, and watch.
-
-    The caller deals with a FIN among them.
-    """
+    """`tcb`, in SYN-RECEIVED, is used before its handshake is over: take the SYN's data, answer, and watch."""
     state = FastOpen()
     state.request = request
     tcb.fast_open = state
@@ -153,8 +150,12 @@ def syn_ack_timeout(tcb: Tcb) -> bool:
     limit: i64 = (tcb.syn_retries if tcb.syn_retries > 0 else tcb.tables.sysctls.tcp_synack_retries) + 1
     if request.retransmits >= limit:
         return False
-    if tcb.retransmits == 0 and tcb.packets_out > 0:
-        recovery.enter_loss(tcb)
+    # RFC 5681 (3.1): one segment if the SYN-ACK was lost; Linux forgives the first.
+    if tcb.retransmits == 1:
+        if tcb.packets_out > 0:
+            recovery.enter_loss(tcb)
+        else:
+            tcb.set_cwnd(1)
     request.retransmits += 1
     tcb.retransmits += 1
     tcb.total_retrans += 1
@@ -208,6 +209,7 @@ def acknowledged(tcb: Tcb, segment: TcpSegment) -> None:
     if tcb.srtt_ns == 0:
         if request.retransmits == 0:
             rtt.sample(tcb, now - request.sent_ns)
+            rate.update_min_rtt(tcb, now - request.sent_ns, False)
         elif tcb.timestamps and segment.has_timestamps:
             rtt.sample_by_timestamp(tcb, segment.ts_ecr)
     handshake_over(tcb, False)

@@ -299,8 +299,8 @@ def _make_socket(request: Request) -> Tcb:
 
 
 def _measure(tcb: Tcb, request: Request, segment: TcpSegment) -> None:
-    # RFC 6298 (2.2), by Karn's rule only if the SYN-ACK went out once.
-    if request.retransmits == 0:
+    # RFC 6298 (2.2), by Karn's rule only if the SYN-ACK went out once; of a cookie's nobody knows when.
+    if request.retransmits == 0 and not request.by_cookie:
         took: i64 = tcb.scheduler.now_ns - request.sent_ns
         rtt.sample(tcb, took)
         rate.update_min_rtt(tcb, took, False)

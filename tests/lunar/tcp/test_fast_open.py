@@ -414,6 +414,16 @@ def test_the_syn_ack_goes_again_and_data_do_not() -> None:
     assert t.sock.listener is not None and t.sock.listener.fast.pending == 0
 
 
+def test_a_syn_ack_lost_twice_leaves_a_window_of_one() -> None:
+    for lost, cwnd in ((1, 10), (2, 1)):
+        t = listening()
+        syn(t, 0, fast_open=good())
+        child = accepted(t)
+        t.run(s(1.5 if lost == 1 else 3.5))
+        t.gets(at=t.now, seq=REMOTE + 11, ack=LOCAL + 1)
+        assert child.state == ESTABLISHED and child.info().cwnd == cwnd
+
+
 def test_after_the_handshake_lost_data_go_again() -> None:
     t = listening()
     syn(t, 0, fast_open=good())

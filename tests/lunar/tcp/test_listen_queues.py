@@ -145,6 +145,23 @@ def test_without_timestamps_a_cookie_brings_back_the_mss_alone() -> None:
     assert (info.snd_wscale, info.snd_mss) == (0, 1300)  # the next lower of what three bits can say
 
 
+@pytest.mark.parametrize(("timestamps", "srtt"), [(False, 0), (True, ms(40))])
+def test_of_a_cookie_only_the_timestamp_measures(timestamps: bool, srtt: int) -> None:
+    t = flooded()
+    t.run(s(10))
+    t.forget()
+    options: dict[str, Any] = {"ts_val": 77, "ts_ecr": 0} if timestamps else {}
+    syn(t, s(10), 2000, **options)
+    answer = t.sends(at=s(10))
+    if timestamps:
+        options["ts_ecr"] = int(answer.ts_val)
+    ack_for(t, s(10) + ms(40), 2000, int(answer.seq), **options)
+    info = child(t).info()
+    # The timestamp stands up to 64 ms behind, for the options in it; without one RFC 6298 (5.7) has 3 s.
+    assert srtt <= info.srtt_ns <= srtt + ms(64 if timestamps else 0)
+    assert info.rto_ns < s(1) if timestamps else info.rto_ns == s(3)
+
+
 def test_a_forged_ack_is_reset() -> None:
     t = flooded()
     syn(t, 0, 2000)
