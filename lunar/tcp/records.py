@@ -229,14 +229,6 @@ def _forget_duplicates(tcb: Tcb, fewer: i64) -> None:
         tcb.sacked_out = max(tcb.sacked_out - fewer, 0)
 
 
-def _forget_duplicates(tcb: Tcb, fewer: i64) -> None:
-    """What is in flight became `fewer` segments. Without SACK `sacked_out` counts duplicate ACKs, of which there may
-    not be more.
-    """
-    if fewer > 0 and not tcb.sack_ok and tcb.sacked_out > 0:
-        tcb.sacked_out = max(tcb.sacked_out - fewer, 0)
-
-
 def collapse(tcb: Tcb, index: i64, most: i64) -> None:
     """Before tcb.sent[index], a small segment, is sent again: add what follows it, as long as that is one of at most
     `most` bytes (tcp_retrans_collapse). Not beyond MSG_EOR, nor what the peer has, nor what was sent again already.
