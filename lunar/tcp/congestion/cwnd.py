@@ -96,6 +96,8 @@ def control(tcb: Tcb, sample: Sample, acked: i64) -> None:
     # What a SYN's data had acknowledged comes before the algorithm has begun.
     if acked > 0 and tcb.congestion_started:
         tcb.congestion.on_ack(tcb, acked)
+        # What was asked whether it grows does not decay: `validate` counts an unused RTO from here (so does 6.18).
+        tcb.cwnd_stamp_ns = tcb.scheduler.now_ns
     update_pacing_rate(tcb)
 
 
