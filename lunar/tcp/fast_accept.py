@@ -163,8 +163,9 @@ def syn_ack_timeout(tcb: Tcb) -> bool:
     counters.tcp_retrans_segs += 1
     counters.tcp_timeouts += 1
     request.send_syn_ack()
-    first: i64 = RTO_INITIAL_NS
-    wait: i64 = min(first << min(request.retransmits, 10), RTO_MAX_NS)
+    # A number shifted by a variable has 32 bits when compiled; this is the small one of the two.
+    intervals: i64 = 1 << min(request.retransmits, 10)
+    wait: i64 = min(RTO_INITIAL_NS * intervals, RTO_MAX_NS)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + wait)
     return True
 

@@ -52,8 +52,8 @@ def sample(tcb: Tcb, rtt_ns: i64) -> None:
 
 
 def begin_again(tcb: Tcb) -> None:
-    """Compute the RTO from what was measured, without a backoff."""
-    tcb.rto_ns = min(tcb.srtt_ns + tcb.rttvar_ns, RTO_MAX_NS)
+    """Compute the RTO from what was measured, without a backoff; the least there is where nothing was."""
+    tcb.rto_ns = min(max(tcb.srtt_ns + tcb.rttvar_ns, tcb.rto_min_ns), RTO_MAX_NS)
     tcb.backoff = 0
 
 
