@@ -126,9 +126,8 @@ def should_wait(tcb: Tcb, record: Sent, size: i64, most: i64, room: i64, by_cwnd
     """TSO deferral: whether a record of several segments should wait for the next ACK, and then go with more.
 
     Not when the sender was idle, when all that fits goes anyway, when a good part of the window is free
-    (`tcp_tso_win_divisor`), or when that ACK is not due yet: the oldest record has not been under way for a round trip
-    (so is Linux 6.18 seen to do: 0.9 of one goes at once, 1.1 waits). Sizes are in bytes: `most` of
-    what goes at once, `room` of the peer's window, `by_cwnd` of cwnd.
+    (`tcp_tso_win_divisor`), or when that ACK is not near: more than a millisecond away, or half of a round trip if that
+    is less. Sizes are in bytes: `most` of what goes at once, `room` of the peer's window, `by_cwnd` of cwnd.
     """
     now: i64 = tcb.scheduler.now_ns
     since: i64 = now - max(tcb.last_sent_ns, tcb.departure_ns)
@@ -144,7 +143,7 @@ def should_wait(tcb: Tcb, record: Sent, size: i64, most: i64, room: i64, by_cwnd
     elif limit > _DEFER_SEGMENTS * tcb.mss:
         return False
     head = tcb.sent[tcb.sent_head]
-    if now - head.sent_ns < tcb.srtt_ns:
+    if head.sent_ns + tcb.srtt_ns - now > min(tcb.srtt_ns >> 1, _DEFER_WINDOW_NS):
         return False
     if by_cwnd < room:
         if by_cwnd <= size:
