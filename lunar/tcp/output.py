@@ -79,8 +79,8 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
         tcb.segs_out += segs - 1
     if tcb.snd_up > tcb.snd_una:
         urgent.point(tcb, segment, seq)
-    # It carries the ACK that was owed.
-    if tcb.quick_acks > 0:
+    # It carries the ACK that was owed; what only repeats the last one uses up no quick ACK.
+    if tcb.quick_acks > 0 and tcb.ack_scheduled:
         tcb.quick_acks -= 1
         if tcb.quick_acks == 0:
             tcb.ato_ns = DELAYED_ACK_MIN_NS
