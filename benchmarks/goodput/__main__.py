@@ -29,7 +29,7 @@ _TELL_EVERY = 20  # runs
 
 
 def main() -> int:
-    """Exit code 0 if at least nine of ten cells are within 10%, as issue 5 asks; 2 if the kernel is not to be had."""
+    """Exit code 0 if at least nine of ten cells are within 10%; 2 if the kernel is not to be had."""
     options = _options()
     results = Results(options.results)
     both = not options.kernel and not options.lunar

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Final
 
-import programs
+import transfer
 from cells import SYSCTLS, Run
 from forwarder import Forwarder
 
@@ -162,15 +162,15 @@ def _goodputs(batch: list[Run], sending: Namespace, receiving: Namespace) -> lis
     threads: list[threading.Thread] = []
 
     def receive(number: int, listener: object, seconds: float) -> None:
-        goodputs[number] = programs.receive(listener, seconds)  # type: ignore[arg-type]
+        goodputs[number] = transfer.receive(listener, seconds)  # type: ignore[arg-type]
 
     for number, run in enumerate(batch):
         address = _address(number, 2)
         with receiving:
-            listener = programs.listen(address)
+            listener = transfer.listen(address)
         with sending:
             try:
-                sender = programs.sender(run.congestion)
+                sender = transfer.sender(run.congestion)
             except (FileNotFoundError, PermissionError) as error:
                 raise OSError(
                     f"the kernel does not allow congestion control {run.congestion} in a namespace ({error.strerror}); "
@@ -179,7 +179,7 @@ def _goodputs(batch: list[Run], sending: Namespace, receiving: Namespace) -> lis
                 ) from error
         threads += [
             threading.Thread(target=receive, args=(number, listener, run.cell.seconds), daemon=True),
-            threading.Thread(target=programs.send, args=(sender, address), daemon=True),
+            threading.Thread(target=transfer.send, args=(sender, address), daemon=True),
         ]
     for thread in threads:
         thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import programs
+import transfer
 from cells import SYSCTLS, Run
 
 import lunar
@@ -28,8 +28,8 @@ def measure(run: Run) -> float:
 
 
 def _receive(seconds: float) -> float:
-    return programs.receive(programs.listen("10.0.0.2"), seconds)
+    return transfer.receive(transfer.listen("10.0.0.2"), seconds)
 
 
 def _send(congestion: str) -> None:
-    programs.send(programs.sender(congestion), "10.0.0.2")
+    transfer.send(transfer.sender(congestion), "10.0.0.2")
