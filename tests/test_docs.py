@@ -192,7 +192,7 @@ def test_source_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_functions_that_design_names_are_in_their_files() -> None:
-    """`lunar/tcp/output.py: push` in the text means that the file defines push."""
+    """`lunar/tcp/sender/output.py: push` in the text means that the file defines push."""
     named = re.findall(r"`((?:weaves|lunar)/[\w/]+\.py): ([\w., ]+)`", (ROOT / "docs" / "design.md").read_text("utf-8"))
     assert named
     for path, names in named:

@@ -5,7 +5,7 @@ them by its CLOCK_REALTIME (lunar/control_items.py). What is received has the ti
 the newest of what waits, since Linux puts what comes into one piece. What is sent is told of on the error queue: when
 it was given to the device (SCHED), when the device sent it (SND), when the peer's TCP had it (ACK). Devices here have
 no queue of their own, so the first two are one instant. Which bytes of a stream are stamped is known in
-lunar/tcp/send_marks.py. There is no hardware that stamps.
+lunar/tcp/sender/send_marks.py. There is no hardware that stamps.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from lunar.net_tools.errors import CommandError, parsed
-from lunar.tcp import fast_accept
 from lunar.tcp.congestion import registry
+from lunar.tcp.opening import fast_accept
 
 if TYPE_CHECKING:
     from lunar.host import Host

@@ -20,7 +20,7 @@ from lunar.packet import AF_INET6, ICMP
 from lunar.sockets import packet_info, report_options, tcp_options
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
-from lunar.tcp import pacing
+from lunar.tcp.sender import pacing
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import LISTEN
 from lunar.udp import UdpSock

@@ -12,8 +12,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import AF_INET, AF_INET6
-from lunar.tcp import fast_open, md5, probes
 from lunar.tcp.congestion import registry
+from lunar.tcp.opening import fast_open, md5
+from lunar.tcp.sender import probes
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED, LISTEN
 

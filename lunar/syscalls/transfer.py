@@ -27,8 +27,8 @@ from lunar.sockets.syscalls import (
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.syscalls.descriptor import opened, opened_file, opened_socket
 from lunar.syscalls.receiving import receive
-from lunar.tcp import send_marks
 from lunar.tcp.marks import Marks
+from lunar.tcp.sender import send_marks
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import SYN_RECEIVED, SYN_SENT
 from lunar.udp import UdpSock

@@ -17,10 +17,13 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.packet import IcmpMessage, Packet, TcpSegment
-from lunar.tcp import fast_open, listen, md5, output, recovery, segment_size, time_wait
 from lunar.tcp import input as arrival
+from lunar.tcp import time_wait
 from lunar.tcp.congestion import registry
-from lunar.tcp.request import Request
+from lunar.tcp.loss import recovery
+from lunar.tcp.opening import fast_open, listen, md5
+from lunar.tcp.opening.request import Request
+from lunar.tcp.sender import output, segment_size
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tables import Tables

@@ -15,8 +15,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, CWR, ECE, SYN, TcpSegment
-from lunar.tcp import delayed_ack, output
 from lunar.tcp.congestion.control import ECN_IS_CE, ECN_NO_CE
+from lunar.tcp.receiver import delayed_ack
+from lunar.tcp.sender import output
 from lunar.tcp.tcb import Tcb
 
 # RFC 3168 (5): the two low bits of the traffic class.

@@ -11,7 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.tcp import chronograph, rate
+from lunar.tcp import chronograph
+from lunar.tcp.loss import rate
 from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, Tcb
 
 # Bits of tcpi_options, netinet/tcp.h.

@@ -16,25 +16,12 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import ACK, CWR, FIN, RST, SYN, URG, TcpSegment
-from lunar.tcp import ack as acknowledgment
-from lunar.tcp import (
-    delayed_ack,
-    ecn,
-    fast_accept,
-    fast_open,
-    output,
-    probes,
-    reassembly,
-    receive_buffer,
-    sack_report,
-    segment_size,
-    send_buffer,
-    time_wait,
-    timers,
-    urgent,
-    window,
-)
+from lunar.tcp import ecn, time_wait, timers, urgent
 from lunar.tcp.congestion import cwnd
+from lunar.tcp.loss import ack as acknowledgment
+from lunar.tcp.opening import fast_accept, fast_open
+from lunar.tcp.receiver import delayed_ack, reassembly, receive_buffer, sack_report, window
+from lunar.tcp.sender import output, probes, segment_size, send_buffer
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
     CLOSE_WAIT,

@@ -15,32 +15,15 @@ from lunar.net import path_mtu
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.net.zerocopy import ZeroCopy
 from lunar.packet import ACK, PSH
-from lunar.tcp import (
-    chronograph,
-    connect,
-    delayed_ack,
-    fast_accept,
-    fast_open,
-    listen,
-    md5,
-    output,
-    probes,
-    rate,
-    receive_buffer,
-    records,
-    segment_size,
-    send_buffer,
-    send_marks,
-    time_wait,
-    timeouts,
-    timers,
-    urgent,
-    window,
-)
+from lunar.tcp import chronograph, time_wait, timeouts, timers, urgent
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.info import TcpInfo
+from lunar.tcp.loss import rate
 from lunar.tcp.marks import Marks
+from lunar.tcp.opening import connect, fast_accept, fast_open, listen, md5
+from lunar.tcp.receiver import delayed_ack, receive_buffer, window
+from lunar.tcp.sender import output, probes, records, segment_size, send_buffer, send_marks
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,

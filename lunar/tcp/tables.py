@@ -13,9 +13,9 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.sock import COVERS_IPV4
-from lunar.tcp.metrics import Metrics
-from lunar.tcp.news import News
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.news import News
+from lunar.tcp.loss.rate import Sample
+from lunar.tcp.opening.metrics import Metrics
 from lunar.tcp.sysctls import Sysctls
 from weaves.scheduler import Event
 

@@ -19,17 +19,17 @@ from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import TCP
 from lunar.tcp import timers
-from lunar.tcp.byte_queue import ByteQueue
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.marks import Marks
-from lunar.tcp.md5 import Md5Key
+from lunar.tcp.opening.md5 import Md5Key
+from lunar.tcp.receiver.byte_queue import ByteQueue
+from lunar.tcp.sender.unsent import Unsent
 from lunar.tcp.tables import Bound, Tables
-from lunar.tcp.unsent import Unsent
 from weaves.scheduler import Lane, Scheduler
 
 if TYPE_CHECKING:
-    from lunar.tcp.request import Request
+    from lunar.tcp.opening.request import Request
 
 SOCK_STREAM: Final = 1
 

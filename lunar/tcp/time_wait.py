@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import COVERS_IPV4
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
-from lunar.tcp import output
+from lunar.tcp.sender import output
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Bound, Remnant, Tables
 from lunar.tcp.tcb import FIN_WAIT_2, NEVER_NS, TIME_WAIT, Tcb

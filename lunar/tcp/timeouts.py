@@ -11,24 +11,13 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import (
-    delayed_ack,
-    fast_accept,
-    fast_open,
-    mtu_probe,
-    output,
-    probes,
-    prr,
-    rack,
-    recovery,
-    retransmit_timer,
-    rtt,
-    scoreboard,
-    segment_size,
-    timers,
-)
+from lunar.tcp import timers
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp.loss import prr, rack, recovery, retransmit_timer, rtt, scoreboard
+from lunar.tcp.loss.rtt import RTO_MAX_NS
+from lunar.tcp.opening import fast_accept, fast_open
+from lunar.tcp.receiver import delayed_ack
+from lunar.tcp.sender import mtu_probe, output, probes, segment_size
 from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLIN, POLLPRI
 from lunar.packet import URG, TcpSegment
-from lunar.tcp import receive_buffer
+from lunar.tcp.receiver import receive_buffer
 from lunar.tcp.tcb import CLOSED, LISTEN, Tcb
 
 # What became of the last mark.

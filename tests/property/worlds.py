@@ -19,7 +19,7 @@ from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
 from lunar.packet import AF_INET, Frame
-from lunar.tcp import pacing
+from lunar.tcp.sender import pacing
 from weaves import seeds
 from weaves.scheduler import IDLE, REACHED, Call
 

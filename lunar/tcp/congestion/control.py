@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from mypy_extensions import i64, mypyc_attr
 
 if TYPE_CHECKING:
-    from lunar.tcp.rate import Sample
+    from lunar.tcp.loss.rate import Sample
     from lunar.tcp.tcb import Tcb
 
 # RFC 5681 (3.1): the initial ssthresh is arbitrarily high.

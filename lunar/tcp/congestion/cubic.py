@@ -16,7 +16,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import TX_START, CongestionControl
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import LOSS, Tcb
 
 BETA: Final = 717  # of 1024: what is left of cwnd after a loss, RFC 9438 (4.6): 0.7

@@ -11,7 +11,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.tcp.congestion.control import CWND_RESTART
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import CWR, OPEN, RECOVERY, Tcb
 
 # RFC 6928: the initial window.

@@ -14,7 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion.control import TIMEOUT
 from lunar.tcp.congestion.reno import Reno
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import RECOVERY, Tcb
 
 ALPHA_ONE: Final = 1024  # alpha = 1, RFC 8257 (3.3), where alpha begins, too (4.2)

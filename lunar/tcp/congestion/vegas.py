@@ -14,7 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CWND_RESTART, TX_START
 from lunar.tcp.congestion.reno import Reno
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import OPEN, Tcb
 
 ALPHA: Final = 2  # segments in queues

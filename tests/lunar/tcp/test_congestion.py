@@ -16,7 +16,7 @@ from lunar.tcp.congestion import CongestionControl, cwnd, registry
 from lunar.tcp.congestion.control import COMPLETE_CWR, CWND_RESTART, TIMEOUT, TX_START
 from lunar.tcp.congestion.reno import Reno
 from lunar.tcp.congestion.windowed import WindowedMin
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import LOSS, OPEN, RECOVERY, Tcb
 
 D = LOCAL + 1

@@ -10,9 +10,9 @@ from tcp_scenario import ACK, FIN, LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, PSH, R
 
 from lunar.net.sock import POLLIN, POLLOUT
 from lunar.packet import AF_INET, IcmpMessage
-from lunar.tcp import fast_accept, fast_open
 from lunar.tcp.congestion import registry
-from lunar.tcp.siphash import siphash
+from lunar.tcp.opening import fast_accept, fast_open
+from lunar.tcp.opening.siphash import siphash
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSE_WAIT, CLOSED, ESTABLISHED, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT
 

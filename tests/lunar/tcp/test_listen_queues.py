@@ -9,7 +9,7 @@ import pytest
 from tcp_scenario import ACK, LOCAL, OWN_PORT, REMOTE, RST, SYN, Scenario, ms, s, server
 
 from lunar.sockets import options, tcp_options
-from lunar.tcp import listen, syn_cookies
+from lunar.tcp.opening import listen, syn_cookies
 from lunar.tcp.sock import TcpSock
 
 OPTIONS: dict[str, Any] = {"mss": 1460, "window_scale": 7, "sack_permitted": True}

@@ -9,7 +9,7 @@ from tcp_scenario import ACK, FIN, LOCAL, MASK, OWN, OWN_PORT, PEER, PEER_PORT, 
 
 from lunar.packet import AF_INET, PSH, TcpSegment
 from lunar.sockets import options, tcp_options
-from lunar.tcp import md5
+from lunar.tcp.opening import md5
 from lunar.tcp.sock import TcpSock
 
 KEY = b"secret"

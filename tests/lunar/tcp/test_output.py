@@ -7,7 +7,7 @@ import errno
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s
 
 from lunar.net.sock import POLLOUT
-from lunar.tcp import records
+from lunar.tcp.sender import records
 
 
 def test_a_write_is_cut_into_full_segments() -> None:

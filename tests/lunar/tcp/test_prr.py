@@ -5,7 +5,7 @@ from __future__ import annotations
 from loss_scenario import D, blocks, in_flight
 from tcp_scenario import MSS, ms
 
-from lunar.tcp import prr
+from lunar.tcp.loss import prr
 from lunar.tcp.tcb import CWR, OPEN, RECOVERY
 
 

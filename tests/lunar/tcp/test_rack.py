@@ -5,7 +5,7 @@ from __future__ import annotations
 from loss_scenario import D, blocks, in_flight
 from tcp_scenario import MSS, Scenario, ms
 
-from lunar.tcp import rack
+from lunar.tcp.loss import rack
 from lunar.tcp.tcb import DISORDER, OPEN, RECOVERY
 
 # The reordering window is a quarter of the least RTT, 25 ms here; and 2 ms for the coarseness of Linux' timers.

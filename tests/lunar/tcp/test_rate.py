@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tcp_scenario import LOCAL, MSS, Scenario, ms, s
 
-from lunar.tcp import rate
 from lunar.tcp.congestion.reno import Reno
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss import rate
+from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import Tcb
 
 D = LOCAL + 1

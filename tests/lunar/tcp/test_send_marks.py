@@ -9,7 +9,7 @@ from tcp_scenario import ACK, LOCAL, MSS, RST, Scenario, established, ms
 from lunar.net import timestamping
 from lunar.sockets.options import SOL_SOCKET, setsockopt
 from lunar.sockets.report_options import SO_TIMESTAMPING, SO_ZEROCOPY
-from lunar.tcp import send_marks
+from lunar.tcp.sender import send_marks
 
 SCHED, SND = timestamping.TX_SCHED, timestamping.TX_SOFTWARE
 TOLD = timestamping.SOFTWARE | timestamping.OPT_ID | timestamping.OPT_TSONLY

@@ -13,14 +13,16 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output
 from lunar.packet import ACK, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import ecn, md5, syn_cookies, window
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp import ecn
+from lunar.tcp.loss.rtt import RTO_MAX_NS
+from lunar.tcp.opening import md5, syn_cookies
+from lunar.tcp.receiver import window
 from lunar.tcp.tables import Bound, Tables
 from lunar.tcp.tcb import NEVER_NS, RTO_INITIAL_NS
 from weaves.scheduler import Event
 
 if TYPE_CHECKING:
-    from lunar.tcp.listen import Listener
+    from lunar.tcp.opening.listen import Listener
 
 
 @final

@@ -13,7 +13,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, PSH, SYN, TcpSegment
-from lunar.tcp import output, sack_report, timers, window
+from lunar.tcp import timers
+from lunar.tcp.receiver import sack_report, window
+from lunar.tcp.sender import output
 from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX

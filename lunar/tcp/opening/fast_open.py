@@ -12,8 +12,11 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, PSH, TcpSegment
-from lunar.tcp import output, receive_buffer, recovery, scoreboard, timers
-from lunar.tcp.metrics import PeerMetrics
+from lunar.tcp import timers
+from lunar.tcp.loss import recovery, scoreboard
+from lunar.tcp.opening.metrics import PeerMetrics
+from lunar.tcp.receiver import receive_buffer
+from lunar.tcp.sender import output
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import ESTABLISHED, LOST, FastOpen, Sent, Tcb
 

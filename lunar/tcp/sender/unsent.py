@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
-from lunar.tcp.byte_queue import ByteQueue
+from lunar.tcp.receiver.byte_queue import ByteQueue
 
 if TYPE_CHECKING:
     from lunar.tcp.tcb import Sent

@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, FIN, PSH
-from lunar.tcp import rate
+from lunar.tcp.loss import rate
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RECOVERY, RETRANSMITTED, SACKED, Sent, Tcb
 
 # How small segments are held.

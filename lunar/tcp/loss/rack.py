@@ -12,9 +12,10 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import rate, scoreboard, timers
-from lunar.tcp.news import News
-from lunar.tcp.retransmit_timer import TIMER_MIN_NS
+from lunar.tcp import timers
+from lunar.tcp.loss import rate, scoreboard
+from lunar.tcp.loss.news import News
+from lunar.tcp.loss.retransmit_timer import TIMER_MIN_NS
 from lunar.tcp.tcb import EVER_RETRANSMITTED, FOUND_LOST, LOST, RECOVERY, RETRANSMITTED, SACKED, Sent, Tcb
 
 # Bits of tcp_recovery. Bit 0x1 is RACK itself, which Linux does not leave away any more.

@@ -10,28 +10,12 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import FIN, SYN, TcpSegment
-from lunar.tcp import (
-    chronograph,
-    duplicates,
-    ecn,
-    mtu_probe,
-    output,
-    probes,
-    prr,
-    rack,
-    rate,
-    records,
-    recovery,
-    retransmit_timer,
-    rtt,
-    sack,
-    segment_size,
-    send_marks,
-    tail_loss,
-)
+from lunar.tcp import chronograph, ecn
 from lunar.tcp.congestion import cwnd
-from lunar.tcp.news import News
-from lunar.tcp.rate import Sample
+from lunar.tcp.loss import duplicates, prr, rack, rate, recovery, retransmit_timer, rtt, sack, tail_loss
+from lunar.tcp.loss.news import News
+from lunar.tcp.loss.rate import Sample
+from lunar.tcp.sender import mtu_probe, output, probes, records, segment_size, send_marks
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, SACKED, SYN_RECEIVED, Sent, Tcb
 
 # What `process` made of it.

@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN, TcpSegment
-from lunar.tcp.siphash import KEY_BYTES, siphash
+from lunar.tcp.opening.siphash import KEY_BYTES, siphash
 from lunar.tcp.tables import Tables
 
 # The clock ticks each 64 s, and what was made two ticks ago is too old: an ACK has 64 s at least, 128 s at most.

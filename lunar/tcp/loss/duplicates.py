@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import scoreboard
+from lunar.tcp.loss import scoreboard
 from lunar.tcp.tcb import LOST, RECOVERY, Tcb
 
 

@@ -12,7 +12,9 @@ from mypy_extensions import i64
 
 from lunar.net import path_mtu
 from lunar.net.route import Route
-from lunar.tcp import md5, mtu_probe, sack_report
+from lunar.tcp.opening import md5
+from lunar.tcp.receiver import sack_report
+from lunar.tcp.sender import mtu_probe
 from lunar.tcp.tcb import Tcb
 
 _TIMESTAMP_BYTES: Final = 12

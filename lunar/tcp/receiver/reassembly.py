@@ -10,7 +10,8 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLIN
 from lunar.packet import TcpSegment
-from lunar.tcp import delayed_ack, output, receive_buffer, sack_report, window
+from lunar.tcp.receiver import delayed_ack, receive_buffer, sack_report, window
+from lunar.tcp.sender import output
 from lunar.tcp.tcb import Held, Tcb
 
 

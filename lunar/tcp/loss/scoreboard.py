@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import records
+from lunar.tcp.sender import records
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, RETRANSMITTED, SACKED, Sent, Tcb
 
 

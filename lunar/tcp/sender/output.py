@@ -16,26 +16,15 @@ from lunar.net import ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import (
-    chronograph,
-    ecn,
-    md5,
-    mtu_probe,
-    pacing,
-    rate,
-    records,
-    retransmit_timer,
-    sack_report,
-    segment_size,
-    send_marks,
-    timers,
-    urgent,
-    window,
-)
+from lunar.tcp import chronograph, ecn, timers, urgent
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
+from lunar.tcp.loss import rate, retransmit_timer
+from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.marks import Marks
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp.opening import md5
+from lunar.tcp.receiver import sack_report, window
+from lunar.tcp.sender import mtu_probe, pacing, records, segment_size, send_marks
 from lunar.tcp.tcb import (
     CLOSED,
     CWR,

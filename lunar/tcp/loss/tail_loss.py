@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import prr, undo
-from lunar.tcp.news import News
+from lunar.tcp.loss import prr, undo
+from lunar.tcp.loss.news import News
 from lunar.tcp.tcb import CWR, Tcb
 
 

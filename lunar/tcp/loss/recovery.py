@@ -17,22 +17,11 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import SYN
-from lunar.tcp import (
-    duplicates,
-    ecn,
-    mtu_probe,
-    output,
-    pacing,
-    prr,
-    rack,
-    records,
-    scoreboard,
-    segment_size,
-    timers,
-    undo,
-)
+from lunar.tcp import ecn, timers
 from lunar.tcp.congestion.control import TIMEOUT
-from lunar.tcp.news import News
+from lunar.tcp.loss import duplicates, prr, rack, scoreboard, undo
+from lunar.tcp.loss.news import News
+from lunar.tcp.sender import mtu_probe, output, pacing, records, segment_size
 from lunar.tcp.tcb import (
     CWR,
     DISORDER,

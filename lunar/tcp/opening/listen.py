@@ -16,9 +16,11 @@ from mypy_extensions import i64
 from lunar.net import ip_output, path_mtu
 from lunar.net.sock import COVERS_IPV4, POLLIN
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
-from lunar.tcp import fast_accept, md5, output, rate, rtt, syn_cookies
 from lunar.tcp import input as arrival
-from lunar.tcp.request import Request
+from lunar.tcp.loss import rate, rtt
+from lunar.tcp.opening import fast_accept, md5, syn_cookies
+from lunar.tcp.opening.request import Request
+from lunar.tcp.sender import output
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
 from lunar.wire import ipv4

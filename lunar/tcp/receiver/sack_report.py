@@ -13,7 +13,8 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.packet import TcpSegment
-from lunar.tcp import md5, timers
+from lunar.tcp import timers
+from lunar.tcp.opening import md5
 from lunar.tcp.tcb import Report, Tcb
 
 _REMEMBERED: Final = 4

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.tcp import records
+from lunar.tcp.sender import records
 from lunar.tcp.tcb import OPEN, SearchState, Tcb
 
 _CWND_LEAST: Final = 11  # a probe must not be what stalls the connection

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from lunar.packet import ACK, RST, SYN, TcpSegment
-from lunar.tcp import fast_open, output, rate, recovery, rtt, segment_size, timers
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp import timers
+from lunar.tcp.loss import rate, recovery, rtt
+from lunar.tcp.loss.rtt import RTO_MAX_NS
+from lunar.tcp.opening import fast_open
+from lunar.tcp.opening.siphash import KEY_BYTES, siphash
+from lunar.tcp.sender import output, segment_size
 from lunar.tcp.seq import before, unwrap
-from lunar.tcp.siphash import KEY_BYTES, siphash
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, FastOpen, Tcb
 
 if TYPE_CHECKING:
-    from lunar.tcp.request import Request
+    from lunar.tcp.opening.request import Request
 
 # Bits of tcp_fastopen (ip-sysctl).
 SERVER: Final = 0x2

@@ -12,8 +12,9 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import output, timers
-from lunar.tcp.rtt import RTO_MAX_NS
+from lunar.tcp import timers
+from lunar.tcp.loss.rtt import RTO_MAX_NS
+from lunar.tcp.sender import output
 from lunar.tcp.tcb import SYN_SENT, Tcb
 
 # TCP_RESOURCE_PROBE_INTERVAL: when our own device refused a segment it is asked again so soon.

@@ -15,7 +15,10 @@ from lunar.net import ip_output, path_mtu
 from lunar.net.route import Route
 from lunar.net.sock import COVERS_IPV4
 from lunar.packet import SYN
-from lunar.tcp import ecn, fast_open, md5, output, segment_size, time_wait, timers, urgent, window
+from lunar.tcp import ecn, time_wait, timers, urgent
+from lunar.tcp.opening import fast_open, md5
+from lunar.tcp.receiver import window
+from lunar.tcp.sender import output, segment_size
 from lunar.tcp.tcb import (
     CLOSED,
     CONNECTED,

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import rack, sack, scoreboard
-from lunar.tcp.news import News
+from lunar.tcp.loss import rack, sack, scoreboard
+from lunar.tcp.loss.news import News
 from lunar.tcp.tcb import CWR, DISORDER, LOSS, OPEN, RECOVERY, Tcb
 
 

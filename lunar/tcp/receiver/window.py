@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.tcp import receive_buffer
+from lunar.tcp.receiver import receive_buffer
 from lunar.tcp.tcb import Tcb
 
 # RFC 7323 (2.3)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.tcp import rack, rate, scoreboard
-from lunar.tcp.news import NEVER_SENT, NOWHERE, News
+from lunar.tcp.loss import rack, rate, scoreboard
+from lunar.tcp.loss.news import NEVER_SENT, NOWHERE, News
 from lunar.tcp.seq import unwrap
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOSS, LOST, RETRANSMITTED, SACKED, Sent, Tcb
 

@@ -1,0 +1,1 @@
+"""What goes out: segments, and when they may go."""
