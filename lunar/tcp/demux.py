@@ -23,7 +23,7 @@ from lunar.tcp.congestion import registry
 from lunar.tcp.loss import recovery
 from lunar.tcp.opening import fast_open, listen, md5
 from lunar.tcp.opening.request import Request
-from lunar.tcp.sender import output, segment_size
+from lunar.tcp.sender import segment_size, segments
 from lunar.tcp.seq import unwrap
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tables import Tables
@@ -114,7 +114,7 @@ class Tcp(Handler):
     def _for_listener(self, segment: TcpSegment, iss: i64) -> None:
         sock = self._listener(segment)
         if sock is None or sock.listener is None:
-            output.send_reset_for(self.ip, segment)
+            segments.send_reset_for(self.ip, segment)
             return
         listen.receive_syn(sock.listener, segment, iss)
 

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from lunar.packet import ACK, CWR, ECE, SYN, TcpSegment
 from lunar.tcp.congestion.control import ECN_IS_CE, ECN_NO_CE
 from lunar.tcp.receiver import delayed_ack
-from lunar.tcp.sender import output
+from lunar.tcp.sender import segments
 from lunar.tcp.tcb import Tcb
 
 # RFC 3168 (5): the two low bits of the traffic class.
@@ -150,7 +150,7 @@ def _mirror(tcb: Tcb, marked: bool) -> None:
         return
     if tcb.delayed_ack_timer.at_ns != 0:
         # What came before, with what held for it.
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
     tcb.ecn_marked = marked
     tcb.ecn_echo = marked
     delayed_ack.enter_quick(tcb)

@@ -21,7 +21,7 @@ from lunar.tcp.congestion import cwnd
 from lunar.tcp.loss import ack as acknowledgment
 from lunar.tcp.opening import fast_accept, fast_open
 from lunar.tcp.receiver import delayed_ack, reassembly, receive_buffer, sack_report, window
-from lunar.tcp.sender import output, probes, segment_size, send_buffer
+from lunar.tcp.sender import output, probes, segment_size, segments, send_buffer
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -126,11 +126,11 @@ def _in_order(tcb: Tcb, segment: TcpSegment) -> None:
                 tcb.pending_wake |= POLLOUT
                 _shut_after_handshake(tcb)
         elif tcb.state == SYN_RECEIVED:
-            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+            segments.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
     elif tcb.state == SYN_RECEIVED:
         if verdict != acknowledgment.TAKEN or tcb.snd_una <= tcb.iss:
-            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+            segments.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
         establish(tcb)
         _shut_after_handshake(tcb)
@@ -217,7 +217,7 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
                 _reset(tcb)
             return False
         if flags & SYN:
-            output.send_challenge_ack(tcb)
+            segments.send_challenge_ack(tcb)
             return False
         _answer_old(tcb, seq, end, flags)
         return False
@@ -235,7 +235,7 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
             _reset(tcb)
         else:
             fast_open.odd_reset(tcb)
-            output.send_challenge_ack(tcb)
+            segments.send_challenge_ack(tcb)
         return False
 
     # Fourth, SYN: RFC 5961 (4.2). The one that is right is the second half of a simultaneous open.
@@ -244,10 +244,10 @@ def _acceptable(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
             return True
         if tcb.syn_ack_pending:
             # As Linux, which does not end what a program has already for a SYN that may be forged.
-            output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+            segments.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return False
         tcb.ip.counters.tcp_syn_challenge += 1
-        output.send_challenge_ack(tcb)
+        segments.send_challenge_ack(tcb)
         return False
     return True
 
@@ -278,12 +278,12 @@ def _reordered_ack(tcb: Tcb, segment: TcpSegment, seq: i64, end: i64) -> bool:
 
 def _answer_old(tcb: Tcb, seq: i64, end: i64, flags: i64) -> None:
     """An ACK for an unacceptable segment. Without data it may be half of a loop of two such answers: limited."""
-    if (seq == end or flags & SYN) and output.limited(tcb):
+    if (seq == end or flags & SYN) and segments.limited(tcb):
         return
     if end != seq and seq < tcb.rcv_nxt:
         delayed_ack.enter_quick(tcb)
         sack_report.duplicate(tcb, seq, min(end, tcb.rcv_nxt))
-    output.send_ack(tcb)
+    segments.send_ack(tcb)
 
 
 def _reset(tcb: Tcb) -> None:
@@ -297,7 +297,7 @@ def _reset(tcb: Tcb) -> None:
 def _abort_on_data(tcb: Tcb, segment: TcpSegment) -> None:
     """RFC 9293 (3.6.1): data for a program that does not read any more; answered as a segment for nobody is."""
     tcb.ip.counters.tcp_abort_on_data += 1
-    output.send_reset_for(tcb.ip, segment)
+    segments.send_reset_for(tcb.ip, segment)
     tcb.fail(errno.ECONNRESET)
 
 
@@ -321,10 +321,10 @@ def fin(tcb: Tcb) -> None:
         tcb.pingpong = True
     elif state == FIN_WAIT_1:
         # Simultaneous close.
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
         tcb.set_state(CLOSING)
     elif state == FIN_WAIT_2:
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
         time_wait.enter(tcb, TIME_WAIT)
 
 
@@ -353,7 +353,7 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
         ack: i64 = unwrap(segment.ack, tcb.snd_nxt)
         if ack <= tcb.iss or ack > tcb.snd_nxt:
             if not flags & RST:
-                output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+                segments.send_reset_for(tcb.ip, segment, tcb.md5_key)
             if tcb.retransmits == 0 and tcb.retransmit_timer.at_ns != 0:
                 # Linux: a connection of the past is in the way there, and the RST has ended it. Try again at once.
                 tcb.retransmit_timer.arm(timers.RETRANSMIT, tcb.scheduler.now_ns + _SOON_NS)
@@ -362,7 +362,7 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
         if segment.has_timestamps and segment.ts_ecr != 0 and _never_sent(tcb, segment.ts_ecr):
             tcb.ip.counters.tcp_paws_active += 1
             if not flags & RST:
-                output.send_reset_for(tcb.ip, segment, tcb.md5_key)
+                segments.send_reset_for(tcb.ip, segment, tcb.md5_key)
             return
     # Second, the RST bit.
     if flags & RST:
@@ -398,13 +398,13 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
                 timers.DELAYED_ACK, tcb.scheduler.now_ns + delayed_ack.DELAYED_ACK_MAX_NS
             )
             return
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
         return
     # Simultaneous open: our SYN goes out again, now with an ACK.
     tcb.snd_wnd = segment.window
     tcb.max_window = segment.window
     tcb.set_state(SYN_RECEIVED)
-    output.send_syn(tcb)
+    segments.send_syn(tcb)
 
 
 def _never_sent(tcb: Tcb, echo: i64) -> bool:
@@ -431,7 +431,7 @@ def initialize(tcb: Tcb) -> None:
     now: i64 = tcb.scheduler.now_ns
     if tcb.timestamps:
         tcb.advmss -= 12  # what a full segment of the peer carries
-    segment_size.start(tcb, output.route_to(tcb), tcb.state == SYN_SENT)
+    segment_size.start(tcb, segments.route_to(tcb), tcb.state == SYN_SENT)
     send_buffer.expand(tcb)
     window.start(tcb)
     cwnd.start(tcb)

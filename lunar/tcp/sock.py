@@ -23,7 +23,7 @@ from lunar.tcp.loss import rate
 from lunar.tcp.marks import Marks
 from lunar.tcp.opening import connect, fast_accept, fast_open, listen, md5
 from lunar.tcp.receiver import delayed_ack, receive_buffer, window
-from lunar.tcp.sender import output, probes, records, segment_size, send_buffer, send_marks
+from lunar.tcp.sender import output, probes, records, segment_size, segments, send_buffer, send_marks
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -134,7 +134,7 @@ class TcpSock(Tcb):
         elif state == SYN_SENT:
             error = errno.ECONNRESET
         elif state not in (CLOSED, LAST_ACK):
-            output.send_reset(self)
+            segments.send_reset(self)
             error = errno.ECONNRESET
         self.done()
         self.window_clamp = 0  # as on Linux
@@ -505,14 +505,14 @@ class TcpSock(Tcb):
                 counters.tcp_abort_on_close += 1
             else:
                 counters.tcp_abort_on_data += 1
-            output.send_reset(self)
+            segments.send_reset(self)
             self.done()
             return
         self.tables.orphans += 1
         self.is_counted_orphan = True
         if self.tables.orphans > self.tables.sysctls.tcp_max_orphans:
             counters.tcp_abort_on_memory += 1
-            output.send_reset(self)
+            segments.send_reset(self)
             self.done()
             return
         if not self.write_shut:
@@ -522,7 +522,7 @@ class TcpSock(Tcb):
         if self.state == FIN_WAIT_2:
             if self.linger2_s < 0:
                 counters.tcp_abort_on_linger += 1
-                output.send_reset(self)
+                segments.send_reset(self)
                 self.done()
                 return
             time_wait.enter(self, FIN_WAIT_2)
@@ -654,7 +654,7 @@ class TcpSock(Tcb):
         """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""
         self.pingpong = not on
         if on and self.ack_scheduled and (self.state in (ESTABLISHED, CLOSE_WAIT)):
-            output.send_ack(self)
+            segments.send_ack(self)
 
     def keepalive_changed(self) -> None:
         """`keepalive` or `keepidle_ns` was set: on a connection the timer starts, moves or stops."""

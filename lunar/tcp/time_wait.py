@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import COVERS_IPV4
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
-from lunar.tcp.sender import output
+from lunar.tcp.sender import segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Bound, Remnant, Tables
 from lunar.tcp.tcb import FIN_WAIT_2, NEVER_NS, TIME_WAIT, Tcb
@@ -137,7 +137,7 @@ def receive(waiting: TimeWait, segment: TcpSegment) -> i64:
             return HANDLED
         if not flags & FIN or end != waiting.rcv_nxt + 1:
             # Data that nobody will read.
-            output.send_reset_for(waiting.tables.ip, segment, waiting.md5_key)
+            segments.send_reset_for(waiting.tables.ip, segment, waiting.md5_key)
             waiting.end()
             return HANDLED
         waiting.substate = TIME_WAIT
@@ -187,7 +187,7 @@ def _answer(waiting: TimeWait, limited: bool) -> None:
         if now - waiting.last_answer_ns < waiting.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
             return
         waiting.last_answer_ns = now
-    output.send_bare(
+    segments.send_bare(
         ip, waiting.family, waiting.local_addr, waiting.remote_addr, waiting.local_port, waiting.remote_port,
         waiting.snd_nxt, waiting.rcv_nxt, ACK, waiting.rcv_wnd >> waiting.rcv_wscale,
         waiting.timestamps, now // 1_000_000 + waiting.ts_offset, waiting.ts_recent, waiting.tos,

@@ -17,7 +17,7 @@ from lunar.tcp.loss import prr, rack, recovery, retransmit_timer, rtt, scoreboar
 from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import fast_accept, fast_open
 from lunar.tcp.receiver import delayed_ack
-from lunar.tcp.sender import mtu_probe, output, probes, segment_size
+from lunar.tcp.sender import mtu_probe, output, probes, segment_size, segments
 from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000
@@ -42,7 +42,7 @@ def fired(tcb: Tcb, kind: i64) -> None:
     elif kind == timers.PACING:
         _go_on(tcb)
     elif kind == timers.GATHERED_ACK:
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
     else:
         probes.keepalive_expired(tcb)
     if tcb.pending_wake != 0:
@@ -121,7 +121,7 @@ def _retransmit(tcb: Tcb) -> None:
     else:
         tcb.ip.counters.tcp_syn_retrans += 1
     tcb.retransmits += 1
-    output.forget_route(tcb)
+    segments.forget_route(tcb)
     failed: i64 = recovery.resend(tcb, tcb.sent_head, 1)
     if failed == errno.EHOSTUNREACH and tcb.state == SYN_SENT and tcb.retransmits >= 2:
         # Nobody on the network has the next hop's address. Linux hears it from ARP, after three requests in 3 s.

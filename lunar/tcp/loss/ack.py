@@ -15,7 +15,7 @@ from lunar.tcp.congestion import cwnd
 from lunar.tcp.loss import duplicates, prr, rack, rate, recovery, retransmit_timer, rtt, sack, tail_loss
 from lunar.tcp.loss.news import News
 from lunar.tcp.loss.rate import Sample
-from lunar.tcp.sender import mtu_probe, output, probes, records, segment_size, send_marks
+from lunar.tcp.sender import mtu_probe, output, probes, records, segment_size, segments, send_marks
 from lunar.tcp.tcb import EVER_RETRANSMITTED, LOST, OPEN, RETRANSMITTED, SACKED, SYN_RECEIVED, Sent, Tcb
 
 # What `process` made of it.
@@ -35,7 +35,7 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
     if ack > tcb.snd_nxt:
         # RFC 9293 (3.10.7.4), RFC 5961 (5.2): of what was not sent; an ACK says where we are. A handshake has a RST.
         if tcb.state != SYN_RECEIVED:
-            output.send_challenge_ack(tcb)
+            segments.send_challenge_ack(tcb)
         return UNACCEPTABLE
     if ack < una:
         # RFC 5961 (5.2): older than any window that we were offered, or than all that was ever acknowledged, is an
@@ -44,7 +44,7 @@ def process(tcb: Tcb, segment: TcpSegment, seq: i64, ack: i64, size: i64) -> i64
         if oldest < tcb.acked_from and not tcb.syn_ack_pending:
             oldest = tcb.acked_from
         if ack < oldest:
-            output.send_challenge_ack(tcb)
+            segments.send_challenge_ack(tcb)
             return UNACCEPTABLE
         old_blocks = segment.sack_blocks
         if old_blocks is not None and tcb.sack_ok and tcb.packets_out > 0:

@@ -18,7 +18,7 @@ from lunar.packet import SYN
 from lunar.tcp import ecn, time_wait, timers, urgent
 from lunar.tcp.opening import fast_open, md5
 from lunar.tcp.receiver import window
-from lunar.tcp.sender import output, segment_size
+from lunar.tcp.sender import segment_size, segments
 from lunar.tcp.tcb import (
     CLOSED,
     CONNECTED,
@@ -157,7 +157,7 @@ def send_first_syn(tcb: Tcb, data: bytes, fast: bool) -> i64:
     if fast:
         took = fast_open.first_syn(tcb, data)
     else:
-        output.send_syn(tcb)
+        segments.send_syn(tcb)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     return took
 

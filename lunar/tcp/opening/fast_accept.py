@@ -19,7 +19,7 @@ from lunar.tcp.loss import rate, recovery, rtt
 from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import fast_open
 from lunar.tcp.opening.siphash import KEY_BYTES, siphash
-from lunar.tcp.sender import output, segment_size
+from lunar.tcp.sender import segment_size, segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, FastOpen, Tcb
@@ -183,7 +183,7 @@ def receive(tcb: Tcb, segment: TcpSegment) -> bool:
     # The SYN again: our answer was lost.
     if flags & (SYN | ACK | RST) == SYN and seq == tcb.irs:
         if not (tcb.timestamps and segment.has_timestamps and before(segment.ts_val, tcb.ts_recent)):
-            if not output.limited(tcb):
+            if not segments.limited(tcb):
                 request.send_syn_ack()
         return True
     return False

@@ -16,7 +16,7 @@ from lunar.tcp import timers
 from lunar.tcp.loss import recovery, scoreboard
 from lunar.tcp.opening.metrics import PeerMetrics
 from lunar.tcp.receiver import receive_buffer
-from lunar.tcp.sender import output
+from lunar.tcp.sender import output, segments
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import ESTABLISHED, LOST, FastOpen, Sent, Tcb
 
@@ -88,7 +88,7 @@ def first_syn(tcb: Tcb, data: bytes) -> i64:
             state.cookie = b""
             state.failure = COOKIE_UNAVAILABLE
             state.experimental = known is not None and known.try_experimental == 1
-    segment = output.syn(tcb)
+    segment = segments.syn(tcb)
     state.sent = state.cookie is not None
     segment.fast_open = state.cookie
     segment.fast_open_experimental = state.experimental
@@ -104,7 +104,7 @@ def first_syn(tcb: Tcb, data: bytes) -> i64:
         tcb.write_seq += size
         tcb.push_seq = tcb.write_seq
         state.data = True
-    output.send_made(tcb, segment)
+    segments.send_made(tcb, segment)
     return size
 
 

@@ -20,7 +20,7 @@ from lunar.tcp import input as arrival
 from lunar.tcp.loss import rate, rtt
 from lunar.tcp.opening import fast_accept, md5, syn_cookies
 from lunar.tcp.opening.request import Request
-from lunar.tcp.sender import output
+from lunar.tcp.sender import segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
 from lunar.wire import ipv4
@@ -51,7 +51,7 @@ class Listener:
             child = self.accept_queue.popleft()
             child.orphan = True
             if child.state != CLOSED:
-                output.send_reset(child)
+                segments.send_reset(child)
             child.done()
 
 
@@ -65,7 +65,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         return
     if flags & ACK:
         if flags & SYN or not _take_cookie(listener, segment):
-            output.send_reset_for(tables.ip, segment, md5.find(tcb.md5_keys, segment.src))
+            segments.send_reset_for(tables.ip, segment, md5.find(tcb.md5_keys, segment.src))
         return
     if not flags & SYN or flags & FIN:
         return
@@ -198,13 +198,13 @@ def receive(request: Request, segment: TcpSegment) -> None:
     if flags & (RST | SYN):
         ip.counters.tcp_attempt_fails += 1
         if not flags & RST:
-            output.send_reset_for(ip, segment, request.md5_key)
+            segments.send_reset_for(ip, segment, request.md5_key)
         request.drop()
         return
     if not flags & ACK:
         return
     if segment.ack != (request.iss + 1) & 0xFFFF_FFFF:
-        output.send_reset_for(ip, segment, request.md5_key)
+        segments.send_reset_for(ip, segment, request.md5_key)
         return
     listener = request.listener
     # tcp(7), TCP_DEFER_ACCEPT: the ACK alone does not count, for so many timeouts.
@@ -217,7 +217,7 @@ def receive(request: Request, segment: TcpSegment) -> None:
         ip.counters.tcp_listen_drops += 1
         if request.tables.sysctls.tcp_abort_on_overflow:
             ip.counters.tcp_embryonic_rsts += 1
-            output.send_reset_for(ip, segment, request.md5_key)
+            segments.send_reset_for(ip, segment, request.md5_key)
             request.drop()
         else:
             request.acked = True
@@ -230,7 +230,7 @@ def receive(request: Request, segment: TcpSegment) -> None:
 def _acknowledge(request: Request, tos: i64) -> None:
     """Say where the handshake stands."""
     ip = request.tables.ip
-    output.send_bare(
+    segments.send_bare(
         ip, request.syn.family, request.local_addr, request.remote_addr, request.local_port, request.remote_port,
         request.iss + 1, request.syn.seq + 1, ACK, request.rcv_wnd >> request.rcv_wscale, request.timestamps,
         ip.scheduler.now_ns // 1_000_000 + request.ts_offset, request.ts_recent, tos, request.md5_key,

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from lunar.packet import FIN, PSH, SYN, TcpSegment
 from lunar.tcp import timers
 from lunar.tcp.receiver import sack_report, window
-from lunar.tcp.sender import output
+from lunar.tcp.sender import segments
 from lunar.tcp.tcb import DELAYED_ACK_MIN_NS, Tcb
 
 DELAYED_ACK_MAX_NS: Final = 200_000_000  # TCP_DELACK_MAX
@@ -101,12 +101,12 @@ def check(tcb: Tcb) -> None:
         or (tcb.quick_acks > 0 and not tcb.pingpong)
         or tcb.ack_now
     ):
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
         return
     # RFC 5681 (4.2): for each segment while there is a hole.
     if tcb.out_of_order:
         if not sack_report.gather(tcb):
-            output.send_ack(tcb)
+            segments.send_ack(tcb)
         return
     _delay(tcb)
 
@@ -129,7 +129,7 @@ def _delay(tcb: Tcb) -> None:
     pending: i64 = tcb.delayed_ack_timer.at_ns
     if pending != 0:
         if pending <= now + (ato >> 2):
-            output.send_ack(tcb)
+            segments.send_ack(tcb)
             return
         at = min(at, pending)
     tcb.delayed_ack_timer.arm(timers.DELAYED_ACK, at)
@@ -146,7 +146,7 @@ def expired(tcb: Tcb) -> None:
     else:
         tcb.ato_ns = min(tcb.ato_ns << 1, tcb.rto_ns)
     tcb.ip.counters.tcp_delayed_acks += 1
-    output.send_ack(tcb)
+    segments.send_ack(tcb)
 
 
 def after_read(tcb: Tcb, copied: i64) -> None:
@@ -155,7 +155,7 @@ def after_read(tcb: Tcb, copied: i64) -> None:
         tcb.rcv_nxt - tcb.rcv_wup > tcb.rcv_mss
         or (copied > 0 and tcb.received.size == 0 and (tcb.pushed == 2 or (tcb.pushed == 1 and not tcb.pingpong)))
     ):
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
         return
     if copied > 0 and not tcb.read_shut:
         # RFC 9293 (3.8.6.2.2): tell of the window when it has at least doubled.
@@ -163,4 +163,4 @@ def after_read(tcb: Tcb, copied: i64) -> None:
         if 2 * left <= tcb.window_clamp:
             new: i64 = window.choose(tcb)
             if new > 0 and new >= 2 * left:
-                output.send_ack(tcb)
+                segments.send_ack(tcb)

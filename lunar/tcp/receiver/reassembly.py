@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from lunar.net.sock import POLLIN
 from lunar.packet import TcpSegment
 from lunar.tcp.receiver import delayed_ack, receive_buffer, sack_report, window
-from lunar.tcp.sender import output
+from lunar.tcp.sender import segments
 from lunar.tcp.tcb import Held, Tcb
 
 
@@ -127,7 +127,7 @@ def _hold(tcb: Tcb, seq: i64, payload: bytes, fin: bool) -> None:
     if tcb.sack_ok:
         window.grow(tcb, end - seq)
     if sack_report.forgets_untold(tcb, first, last):
-        output.send_ack(tcb)
+        segments.send_ack(tcb)
     sack_report.arrived(tcb, first, last)
 
 

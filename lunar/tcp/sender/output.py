@@ -1,8 +1,7 @@
-"""TCP output: which bytes go into a segment, when it may go, and the segment itself.
+"""TCP output: which bytes go into a segment, and when it may go.
 
-`push` is the sender's rule book: congestion window, peer's window, Nagle, silly-window avoidance, in Linux' order. All
-segments of a full connection leave through `transmit`; `send_bare` is for those that have none (RST, TIME-WAIT's ACK).
-Read RFC 9293 sections 3.8.6.2.1 and 3.7.4 beside `push`.
+`push` is the sender's rule book: congestion window, peer's window, Nagle, silly-window avoidance, in Linux' order. Read
+RFC 9293 sections 3.8.6.2.1 and 3.7.4 beside it. The segments themselves are made in segments.py.
 """
 
 from __future__ import annotations
@@ -12,239 +11,23 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
-from lunar.net.ip import Ip
-from lunar.net.route import Route
-from lunar.packet import ACK, FIN, PSH, RST, SYN, TcpSegment, set_tcp_size
-from lunar.tcp import chronograph, ecn, timers, urgent
+from lunar.packet import ACK, FIN, PSH, SYN
+from lunar.tcp import chronograph, timers
 from lunar.tcp.congestion import cwnd as congestion_window
 from lunar.tcp.congestion.control import TX_START
 from lunar.tcp.loss import rate, retransmit_timer
 from lunar.tcp.loss.rtt import RTO_MAX_NS
-from lunar.tcp.marks import Marks
-from lunar.tcp.opening import md5
-from lunar.tcp.receiver import sack_report, window
-from lunar.tcp.sender import mtu_probe, pacing, records, segment_size, send_marks
+from lunar.tcp.sender import mtu_probe, pacing, records, segment_size, segments
 from lunar.tcp.tcb import (
-    CLOSED,
     CWR,
-    DELAYED_ACK_MIN_NS,
     EVER_RETRANSMITTED,
     RECOVERY,
     RETRANSMITTED,
-    SYN_RECEIVED,
     Sent,
     Tcb,
 )
 
 RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
-
-
-def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0) -> i64:
-    """Send one segment of an established (or later) connection, or one for the device to cut into segments of
-    `gso_bytes`. Returns 0 or what ip_output.send says.
-    """
-    segment = TcpSegment(
-        tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, seq & 0xFFFF_FFFF,
-        tcb.rcv_nxt & 0xFFFF_FFFF, flags, window.advertise(tcb), payload,
-    )  # fmt: skip
-    size: i64 = 40 if tcb.family == 2 else 60
-    if tcb.timestamps:
-        segment.has_timestamps = True
-        segment.ts_val = (tcb.scheduler.now_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
-        segment.ts_ecr = tcb.ts_recent
-        size += 12
-    length: i64 = len(payload)
-    if tcb.ecn_ok:
-        ecn.mark(tcb, segment, seq)
-    segment.size_bytes = size + length
-    segment.gso_bytes = gso_bytes
-    if tcb.sack_report is not None:
-        segment.size_bytes += sack_report.attach(tcb, segment, 0)
-    if length > 0:
-        tcb.bytes_sent += length
-        segs: i64 = 1 if gso_bytes == 0 else (length + gso_bytes - 1) // gso_bytes
-        tcb.data_segs_out += segs
-        tcb.segs_out += segs - 1
-    if tcb.snd_up > tcb.snd_una:
-        urgent.point(tcb, segment, seq)
-    # It carries the ACK that was owed; what only repeats the last one uses up no quick ACK.
-    if tcb.quick_acks > 0 and tcb.ack_scheduled:
-        tcb.quick_acks -= 1
-        if tcb.quick_acks == 0:
-            tcb.ato_ns = DELAYED_ACK_MIN_NS
-    tcb.ack_scheduled = False
-    tcb.ack_now = False
-    tcb.pushed = 0
-    if tcb.delayed_ack_timer.at_ns != 0:
-        tcb.delayed_ack_timer.disarm()
-    if tcb.md5_key:
-        md5.sign(segment, tcb.md5_key)
-    if tcb.marks is not None and length > 0:
-        return _hand_down_marked(tcb, segment, seq, tcb.marks)
-    return _hand_down(tcb, segment)
-
-
-def send_made(tcb: Tcb, segment: TcpSegment) -> i64:
-    """Send a segment of the handshake, whose options are set. Returns 0 or what ip_output.send says."""
-    set_tcp_size(segment)
-    if tcb.md5_key:
-        md5.sign(segment, tcb.md5_key)
-    return _hand_down(tcb, segment)
-
-
-def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> i64:
-    """As `_hand_down`, of bytes whose fate the program may want to know."""
-    result: i64 = _hand_down(tcb, segment)
-    if result == 0:
-        send_marks.sent(tcb, marks, segment, seq)
-    return result
-
-
-def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
-    segment.ttl = tcb.ttl
-    segment.tos |= tcb.tos  # ECN's two bits may be there
-    route = route_to(tcb)
-    # RFC 1191: path MTU discovery, unless the program does not want it, or the route's MTU is not to be changed.
-    discover: i64 = tcb.mtu_discover
-    if discover == 1:
-        segment.dont_fragment = route is None or not route.mtu_locked
-    else:
-        segment.dont_fragment = discover == 2
-    tcb.segs_out += 1
-    tcb.ip.counters.tcp_out_segs += 1
-    return ip_output.send(tcb.ip, segment, route)
-
-
-def route_to(tcb: Tcb) -> Route | None:
-    """The way to the peer, looked up when the table has changed."""
-    route = tcb.route
-    if route is None or tcb.route_generation != tcb.ip.routes.generation:
-        tcb.route_generation = tcb.ip.routes.generation
-        route = ip_output.route_for(tcb.ip, tcb.remote_addr)
-        tcb.route = route
-        if route is not None and route.device.paces:
-            tcb.needs_pacing = True
-    return route
-
-
-def send_syn(tcb: Tcb) -> i64:
-    """Send, or send again, our SYN; in SYN-RECEIVED with an ACK (simultaneous open)."""
-    return send_made(tcb, syn(tcb))
-
-
-def syn(tcb: Tcb) -> TcpSegment:
-    """Our SYN."""
-    flags: i64 = SYN
-    ack: i64 = 0
-    if tcb.state == SYN_RECEIVED:
-        flags = SYN | ACK
-        ack = tcb.rcv_nxt & 0xFFFF_FFFF
-    segment = TcpSegment(
-        tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, tcb.iss, ack, flags,
-        min(tcb.rcv_wnd, 65_535), b"",
-    )  # fmt: skip
-    segment.mss = min(tcb.advmss, tcb.path_mss)
-    # RFC 7323 (1.3): in answer to a SYN, only what that SYN offered.
-    if tcb.scaled:
-        segment.window_scale = tcb.rcv_wscale
-    segment.sack_permitted = tcb.sack_ok
-    if tcb.timestamps:
-        segment.has_timestamps = True
-        segment.ts_val = tcb.timestamp()
-        segment.ts_ecr = tcb.ts_recent
-    if tcb.ecn_asks:
-        ecn.mark_syn(tcb, segment, tcb.total_retrans > 0)
-    return segment
-
-
-def send_bare(
-    ip: Ip, family: i64, src: int, dst: int, sport: i64, dport: i64, seq: i64, ack: i64, flags: i64, window_field: i64,
-    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64, key: bytes = b"",
-) -> None:  # fmt: skip
-    """Send a segment without data for which there is no full socket; signed by `key` if there is one (md5.py)."""
-    segment = TcpSegment(
-        family, src, dst, sport, dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, flags, window_field, b""
-    )
-    if has_timestamps:
-        segment.has_timestamps = True
-        segment.ts_val = ts_val & 0xFFFF_FFFF
-        segment.ts_ecr = ts_ecr
-    set_tcp_size(segment)
-    if key:
-        md5.sign(segment, key)
-    segment.ttl = ip.default_ttl
-    segment.tos = tos
-    segment.dont_fragment = True
-    ip.counters.tcp_out_segs += 1
-    if flags & RST:
-        ip.counters.tcp_out_rsts += 1
-    ip_output.send(ip, segment, None)
-
-
-def send_reset_for(ip: Ip, segment: TcpSegment, key: bytes = b"") -> None:
-    """RFC 9293 (3.5.2): answer a segment that belongs to nothing; never a RST."""
-    flags: i64 = segment.flags
-    if flags & RST:
-        return
-    if not ip.has_address(segment.dst):
-        return  # RFC 1122 (4.2.3.10): a broadcast is answered by nobody
-    if flags & ACK:
-        send_bare(
-            ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, segment.ack, 0, RST, 0,
-            False, 0, 0, segment.tos, key,
-        )  # fmt: skip
-        return
-    end: i64 = segment.seq + len(segment.payload)
-    if flags & SYN:
-        end += 1
-    if flags & FIN:
-        end += 1
-    send_bare(
-        ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, 0, end, RST | ACK, 0,
-        False, 0, 0, segment.tos, key,
-    )  # fmt: skip
-
-
-def send_ack(tcb: Tcb) -> None:
-    """Send a segment without data."""
-    if tcb.state == CLOSED:
-        return
-    seq: i64 = tcb.snd_nxt
-    edge: i64 = tcb.snd_una + tcb.snd_wnd
-    if edge < seq:
-        seq = max(edge, tcb.snd_una)  # the peer took its window back: stay where it accepts
-    transmit(tcb, seq, ACK, b"")
-
-
-def send_reset(tcb: Tcb) -> None:
-    """RFC 9293 (3.10.4, 3.10.5): tell the peer that the connection is gone."""
-    tcb.ip.counters.tcp_out_rsts += 1
-    transmit(tcb, tcb.snd_nxt, RST | ACK, b"")
-
-
-def send_challenge_ack(tcb: Tcb) -> None:
-    """RFC 5961: ask a suspicious peer to prove that it knows the sequence numbers; limited in rate."""
-    if limited(tcb) or not tcb.tables.may_challenge():
-        return
-    tcb.ip.counters.tcp_challenge_acks += 1
-    send_ack(tcb)
-
-
-def limited(tcb: Tcb) -> bool:
-    """Whether the socket has answered an invalid segment too recently to answer another: tcp_invalid_ratelimit, by
-    which Linux breaks loops of two sides that find each other's ACKs invalid. RFC 5961 (7) allows it.
-    """
-    now: i64 = tcb.scheduler.now_ns
-    if now - tcb.last_challenge_ns < tcb.tables.sysctls.tcp_invalid_ratelimit * 1_000_000:
-        return True
-    tcb.last_challenge_ns = now
-    return False
-
-
-def forget_route(tcb: Tcb) -> None:
-    """The route may have changed, or its device: the next segment looks it up again."""
-    tcb.route = None
 
 
 def push(tcb: Tcb, more: bool) -> None:
@@ -443,14 +226,14 @@ def _transmit_record(tcb: Tcb, record: Sent) -> i64:
     payload = record.data()
     failed: i64 = 0
     if record.segs <= 1:
-        failed = transmit(tcb, record.seq, record.flags, payload)
+        failed = segments.transmit(tcb, record.seq, record.flags, payload)
     else:
         # The receiver is not to wait for more: Linux sets PSH on the last segment of such a record, wherever a write
         # ended.
         flags: i64 = record.flags | PSH
-        route = route_to(tcb)
+        route = segments.route_to(tcb)
         if route is not None and route.device.gso and not tcb.md5_key:
-            failed = transmit(tcb, record.seq, flags, payload, record.mss)
+            failed = segments.transmit(tcb, record.seq, flags, payload, record.mss)
         else:
             failed = _transmit_cut(tcb, record.seq, flags, payload, record.mss)
     if tcb.needs_pacing and failed == 0:
@@ -467,9 +250,9 @@ def _transmit_cut(tcb: Tcb, seq: i64, flags: i64, payload: bytes, mss: i64) -> i
         after: i64 = at + mss
         failed: i64 = 0
         if after < size:
-            failed = transmit(tcb, seq + at, flags & ~(FIN | PSH), payload[at:after])
+            failed = segments.transmit(tcb, seq + at, flags & ~(FIN | PSH), payload[at:after])
         else:
-            failed = transmit(tcb, seq + at, flags, payload[at:])
+            failed = segments.transmit(tcb, seq + at, flags, payload[at:])
         if at == 0:
             first = failed
         at = after
@@ -509,8 +292,8 @@ def wake_up(tcb: Tcb) -> i64:
         return failed
     if tcb.snd_up > tcb.snd_una:
         # RFC 9293 (3.8.5): the pointer is told though the byte cannot go; a pointer counts from what is not received.
-        transmit(tcb, tcb.snd_una, ACK, b"")
-    return transmit(tcb, tcb.snd_una - 1, ACK, b"")
+        segments.transmit(tcb, tcb.snd_una, ACK, b"")
+    return segments.transmit(tcb, tcb.snd_una - 1, ACK, b"")
 
 
 def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
@@ -524,7 +307,7 @@ def retransmit(tcb: Tcb, index: i64, segs: i64 = 1) -> i64:
         tcb.note_retransmission(record)
         record.marks |= EVER_RETRANSMITTED
         record.sent_ns = now
-        return send_syn(tcb)
+        return segments.send_syn(tcb)
     if record.seq < tcb.snd_una:
         records.trim(tcb, record)  # The peer acknowledged part of it.
     mss: i64 = segment_size.current(tcb)

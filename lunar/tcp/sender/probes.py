@@ -14,7 +14,7 @@ from mypy_extensions import i64
 
 from lunar.tcp import timers
 from lunar.tcp.loss.rtt import RTO_MAX_NS
-from lunar.tcp.sender import output
+from lunar.tcp.sender import output, segments
 from lunar.tcp.tcb import SYN_SENT, Tcb
 
 # TCP_RESOURCE_PROBE_INTERVAL: when our own device refused a segment it is asked again so soon.
@@ -137,7 +137,7 @@ def keepalive_expired(tcb: Tcb) -> None:
     limit: i64 = tcb.user_timeout_ns
     # tcp(7): TCP_USER_TIMEOUT overrides keepalive's own count.
     if (limit > 0 and idle >= limit and tcb.probes_out > 0) or (limit == 0 and tcb.probes_out >= count(tcb)):
-        output.send_reset(tcb)
+        segments.send_reset(tcb)
         give_up(tcb)
         return
     if output.wake_up(tcb) != errno.ENOBUFS:
