@@ -562,22 +562,22 @@ ENDS: dict[str, Log] = {
     "connect": ["cancelled in connect 1000ms", "0 tasks left"],
     # `close` sends what is in the buffers first, as it does after each of the following, and then its end.
     "drain": ["cancelled in drain 1010ms", "0 tasks left", "the server sees the end after all"],
-    "read": ["cancelled in read 1090ms", "0 tasks left", "the server sees the end after all"],
-    "lock": ["cancelled in lock 3060ms", "0 tasks left", "the server sees the end after all"],
-    "queue": ["cancelled in queue 4060ms", "0 tasks left", "the server sees the end after all"],
+    "read": ["cancelled in read 1050ms", "0 tasks left", "the server sees the end after all"],
+    "lock": ["cancelled in lock 3070ms", "0 tasks left", "the server sees the end after all"],
+    "queue": ["cancelled in queue 4070ms", "0 tasks left", "the server sees the end after all"],
     # Who waits for others cancels them first, in the order of their making, and hears of it only when all have ended.
     "wait_for": [
-        "child is cancelled", "cancelled in wait_for 5060ms", "0 tasks left", "the server sees the end after all",
+        "child is cancelled", "cancelled in wait_for 5070ms", "0 tasks left", "the server sees the end after all",
     ],
     "gather": [
-        "a is cancelled", "b is cancelled", "cancelled in gather 6060ms", "0 tasks left",
+        "a is cancelled", "b is cancelled", "cancelled in gather 6070ms", "0 tasks left",
         "the server sees the end after all",
     ],
     "group": [
-        "c is cancelled", "d is cancelled", "cancelled in group 7060ms", "0 tasks left",
+        "c is cancelled", "d is cancelled", "cancelled in group 7070ms", "0 tasks left",
         "the server sees the end after all",
     ],
-    "bye": ["cancelled in bye 8060ms", "0 tasks left", "the server sees the end after all"],
+    "bye": ["cancelled in bye 8070ms", "0 tasks left", "the server sees the end after all"],
     "none": ["through", "0 tasks left", "the server sees the end after all"],
 }  # fmt: skip
 

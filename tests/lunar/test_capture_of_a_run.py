@@ -85,6 +85,7 @@ async def talk():
         group.create_task(send())
         group.create_task(reader.read())
     writer.close()
+    await asyncio.sleep(2)  # what is on its way arrives
 
 def client():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -269,8 +270,8 @@ def test_the_run_had_everything_in_it(run: Run) -> None:
     assert kinds["udp"] > 20
     assert {(ours[14], ours[15]) for ours in seen if ours[0] == "icmp"} == {(3, 3), (3, 0), (11, 0)}
     segments = [ours for ours in seen if ours[0] == "tcp"]
-    # This stack does not offer SACK yet; when it does, the comparison above covers it.
-    assert {name for ours in segments for name in ours[21]} >= {"mss", "window scale", "timestamps"}
+    options = {name for ours in segments for name in ours[21]}
+    assert options >= {"mss", "window scale", "timestamps", "sack permitted", "sack"}
     flags = {ours[18] for ours in segments}
     assert {0x02, 0x12, 0x10, 0x18, 0x14} <= flags  # SYN, SYN ACK, ACK, PSH ACK, RST ACK
     assert any(bits & 0x01 for bits in flags)

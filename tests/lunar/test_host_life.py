@@ -334,13 +334,15 @@ def test_who_sends_into_a_crash_retransmits_and_times_out() -> None:
     world.net.start(world.server, serve)
     world.crash_at(3)
     world.net.run(talk, world, 5, on=world.client)
-    # A round trip for the handshake and one for the echo. Then 15 retransmissions: the RTO is 200 ms and the RTT,
-    # 210 ms, doubled nine times to the limit of 120 s, and it gives up at the first timeout after 924.6 s.
+    # A round trip for the handshake and one for the echo. Then the probe for a lost tail (RFC 8985, section 7.2), after
+    # the RTO, which is shorter than two round trips and a delayed ACK; and 15 retransmissions: the RTO is 200 ms and
+    # the RTT, 210 ms, doubled nine times to the limit of 120 s. It gives up at the first timeout after 924.6 s.
     waits = [min(0.21 * 2**n, 120) for n in range(16)]
     assert world.log[0] == ("writes", 5.02)
-    assert world.log[1] == (errno.ETIMEDOUT, pytest.approx(5.02 + sum(waits)))
-    assert world.client.ip.counters.tcp_retrans_segs == 15
-    assert world.server.devices["eth0"].rx_dropped == 16
+    assert world.log[1] == (errno.ETIMEDOUT, pytest.approx(5.02 + 0.21 + sum(waits)))
+    assert world.client.ip.counters.tcp_loss_probes == 1
+    assert world.client.ip.counters.tcp_retrans_segs == 1 + 15
+    assert world.server.devices["eth0"].rx_dropped == 17
 
 
 def test_an_old_connection_is_reset_after_a_boot() -> None:
@@ -358,8 +360,9 @@ def test_a_boot_between_two_retransmissions() -> None:
     world.crash_at(3)
     world.net.at(6, world.server.boot)
     world.net.run(talk, world, 5, on=world.client)
-    # Retransmissions 0.21, 0.63 and 1.47 s after the segment of 5.02 s: the third is the first that is answered.
-    assert world.log == [("writes", 5.02), (errno.ECONNRESET, pytest.approx(5.02 + 0.21 * 7 + 0.01))]
+    # The probe 0.21 s after the segment of 5.02 s, retransmissions 0.42, 0.84 and 1.68 s after it: the third is the
+    # first that is answered.
+    assert world.log == [("writes", 5.02), (errno.ECONNRESET, pytest.approx(5.02 + 0.21 * 8 + 0.01))]
 
 
 def test_keepalive_finds_a_host_that_crashed() -> None:
@@ -588,9 +591,10 @@ def test_a_pause_longer_than_the_rto_costs_retransmissions_and_loses_nothing() -
     world.net.at(5, world.server.pause)
     world.net.at(6, world.server.resume)
     world.net.run(talk, world, 5, on=world.client)
-    # The segment and its retransmissions at 0.21 and 0.63 s wait in the ring; the echo leaves when the host goes on.
+    # The segment, the probe at 0.21 s and retransmissions at 0.42 and 0.84 s wait in the ring; the echo leaves when the
+    # host goes on.
     assert world.log == [("writes", 5.02), (b"two", pytest.approx(6.005))]
-    assert world.client.ip.counters.tcp_retrans_segs == 2
+    assert world.client.ip.counters.tcp_retrans_segs == 3
 
 
 def test_the_ring_of_a_paused_host_has_room_for_so_many_frames() -> None:
