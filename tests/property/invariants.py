@@ -16,7 +16,7 @@ from lunar.tcp import timers
 from lunar.tcp.seq import unwrap
 from lunar.tcp.tcb import CLOSED, LISTEN, LOST, RETRANSMITTED, SACKED, SYN_RECEIVED, SYN_SENT
 
-# What may be in flight beyond cwnd: limited transmit (RFC 3042) sends two segments, a tail loss probe one.
+# What may be in flight beyond cwnd: limited transmit (RFC 3042) sends two segments.
 BEYOND_CWND = 2
 # Records are counted again while there are so few, and each _EVERY-th time otherwise: it is all that costs here.
 _FEW = 40
@@ -169,10 +169,10 @@ class WireWatch:
     def __init__(self) -> None:
         self.sock: Any = None
         self.offered = -1  # the right edge that we have told, unwrapped
-        self.offered_scale = 0
         self.allowed = -1  # the right edge that the peer has told
         self.allowed_scale = 0
         self.highest = -1  # end of what was ever sent
+        self.probes = 0  # new segments beyond cwnd since the peer was heard
 
     def transmitted(self, frame: Frame) -> None:
         """Our segment goes out."""
@@ -180,8 +180,10 @@ class WireWatch:
             return
         flags = frame.flags
         if flags & SYN:
-            self.offered_scale = max(frame.window_scale, 0)
             self.highest = frame.seq + 1
+            if frame.payload:
+                # RFC 7413 (4.2.1): as much as a segment, before a window is known.
+                self.allowed = max(self.allowed, frame.seq + 1 + len(frame.payload))
         sock = self.sock
         if sock is None or sock.state == CLOSED:
             return  # an old SYN may have begun a connection of its own
@@ -198,12 +200,16 @@ class WireWatch:
             if top > self.highest:
                 self.highest = top
                 flying, cwnd = sock.in_flight(), sock.cwnd
-                require(flying <= cwnd + BEYOND_CWND, "more in flight than cwnd allows", flying, cwnd)
+                if flying > cwnd + BEYOND_CWND:
+                    # A tail loss probe may be of new data, whatever is in flight; one for each silence.
+                    self.probes += 1
+                    require(self.probes == 1, "more in flight than cwnd allows", flying, cwnd)
 
     def heard(self, frame: Frame) -> None:
         """The peer's segment comes in; all that is whole counts, since only more can be allowed by it."""
         if not isinstance(frame, TcpSegment) or frame.flags & RST:
             return
+        self.probes = 0
         if frame.flags & SYN:
             self.allowed_scale = max(frame.window_scale, 0)
         if not frame.flags & ACK:
