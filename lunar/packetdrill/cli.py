@@ -47,6 +47,10 @@ def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--both", action="store_true", help="show the packets of Lunar and of the machine's kernel side by side"
     )
+    parser.add_argument(
+        "--tries", type=int, default=1, metavar="N",
+        help="with --kernel, run a script that fails because of a time up to N times: the machine may have been busy",
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many at once, each in a process")
     parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE", help="what a word means")
     parser.add_argument("paths", nargs="*", type=Path, metavar="SCRIPT_OR_FOLDER")
@@ -107,7 +111,7 @@ def _run_all(paths: list[Path], settings: Settings, given: argparse.Namespace) -
         # Only who asks for it pays for what it imports.
         from lunar.packetdrill import kernel_runs
 
-        yield from kernel_runs.run_all(paths, settings, given.jobs, given.verbose)
+        yield from kernel_runs.run_all(paths, settings, given.jobs, given.verbose, given.tries)
     elif given.jobs > 1:
         with multiprocessing.get_context("spawn").Pool(min(given.jobs, len(paths))) as pool:
             yield from pool.imap(_run_one, work, chunksize=4)

@@ -1,6 +1,7 @@
 """Scripts against the machine's kernel, each in a process of its own: what it leaves open or blocked ends with it.
 
-A script's times are the machine's here, so scripts that run at once disturb each other where processors are few.
+A script's times are the machine's here, so scripts that run at once disturb each other where processors are few. What
+fails because of a time may have met a busy machine, and may be tried again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Final
 
 from lunar.kernel.namespace import KernelUnavailable
 from lunar.packetdrill import suite
@@ -22,10 +24,17 @@ from lunar.packetdrill.kernel_host import KernelHost
 from lunar.packetdrill.script import ScriptError
 from lunar.packetdrill.suite import Result
 
+# What the errors that are about a time have in their words.
+_ABOUT_TIME: Final = ("timing error:", "Expected timestamp")
 
-def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool) -> Iterator[Result]:
-    """The results in the order of `paths`, `jobs` at once; prints what scripts print. Raises `KernelUnavailable`."""
+
+def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool, tries: int = 1) -> Iterator[Result]:
+    """The results in the order of `paths`, `jobs` at once; prints what scripts print. Raises `KernelUnavailable`.
+
+    A script that fails because of a time is run up to `tries` times; the last result counts.
+    """
     left = list(enumerate(paths))
+    tried = dict.fromkeys(range(len(paths)), 0)
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     ended: dict[int, tuple[Result, str]] = {}
     told = 0
@@ -38,7 +47,12 @@ def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool)
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 number, process = running.pop(ready)
-                ended[number] = _answer(ready, process, paths[number])
+                answer = _answer(ready, process, paths[number])
+                tried[number] += 1
+                if tried[number] < tries and _is_about_time(answer[0]):
+                    left.insert(0, (number, paths[number]))
+                else:
+                    ended[number] = answer
             while told in ended:
                 result, said = ended.pop(told)
                 sys.stdout.write(said)
@@ -47,6 +61,10 @@ def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool)
     finally:
         for _, process in running.values():
             process.kill()
+
+
+def _is_about_time(result: Result) -> bool:
+    return result.error is not None and any(words in result.error.message for words in _ABOUT_TIME)
 
 
 def run_one(path: Path, settings: Settings) -> tuple[Result, str]:

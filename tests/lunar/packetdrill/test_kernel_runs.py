@@ -28,6 +28,8 @@ HANDSHAKE = """
 """
 WRITES = HANDSHAKE + "   +0 write(4, ..., 2000) = 2000\n   *  > P. 1:2001(2000) ack 1\n"
 WRONG = HANDSHAKE + "   +0 read(99, ..., 10) = 10\n"
+# What is sent at once is expected after three seconds.
+LATE = "   +0 write(4, ..., 1) = 1\n   +3 > P. 1:2(1) ack 1\n"
 # Its process ends while a call is blocked.
 BLOCKED = HANDSHAKE + "   +0...9 read(4, ..., 10) = 10\n   +0 write(4, ..., 1) = 2\n"
 
@@ -63,6 +65,18 @@ def test_results_come_in_the_order_of_the_scripts(tmp_path: Path) -> None:
         "runtime error in read call: Expected result 10 but got -1 with errno 9 (Bad file descriptor)"
     )
     assert results[2].error.message == "runtime error in write call: Expected result 2 but got 1"
+
+
+@needs_kernel
+def test_what_fails_because_of_a_time_is_tried_again(tmp_path: Path) -> None:
+    # Each run adds a line to a file.
+    late = script(tmp_path, "late", "`echo run >> late`\n" + HANDSHAKE + LATE)
+    other = script(tmp_path, "other", "`echo run >> other`\n" + WRONG)
+    results = list(kernel_runs.run_all([late, other], default_settings(), 2, False, tries=2))
+    assert [result.passed for result in results] == [False, False]
+    assert results[0].error is not None and "timing error" in results[0].error.message
+    assert tmp_path.joinpath("late").read_text() == "run\n" * 2
+    assert tmp_path.joinpath("other").read_text() == "run\n"
 
 
 @needs_kernel
