@@ -32,8 +32,8 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(
         prog="weave packetdrill",
-        usage="weave packetdrill [-v] [-q] [--kernel | --both] [--jobs N] [-D NAME=VALUE] [--OPTION=VALUE] "
-        "SCRIPT_OR_FOLDER ...",
+        usage="weave packetdrill [-v] [-q] [--kernel | --both] [--tries N] [--jobs N] [-D NAME=VALUE] "
+        "[--OPTION=VALUE] SCRIPT_OR_FOLDER ...",
         description="Run packetdrill scripts against a virtual host, in virtual time, or the machine's kernel.",
         epilog="Other options are the tool's own, as --tolerance_usecs=10000 or --mtu=1500: docs/packetdrill.md has "
         "them all. Exit codes: 0 all passed; 1 one failed; 2 wrong input.",
