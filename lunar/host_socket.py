@@ -441,10 +441,14 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(value, int):
             result = options.setsockopt(sock, level, optname, value)
-        elif value is None:
+        elif value is None and optlen is not None:
             raise error(errno.EINVAL)
         else:
-            result = options.set_bytes(sock, level, optname, bytes(value))
+            try:
+                data = memoryview(value).tobytes()
+            except TypeError:
+                raise TypeError(f"a bytes-like object is required, not '{type(value).__name__}'") from None
+            result = options.set_bytes(sock, level, optname, data)
         if result < 0:
             raise error(result)
 

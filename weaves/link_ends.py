@@ -7,7 +7,7 @@ from weaves.tables import LinkTable, QueueTable
 from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
-from weaves.units import format_address, format_network
+from weaves.units import REORDER_BY_NS, format_address, format_network
 
 _RED_KEYS = ("min", "max", "probability", "weight", "ecn")
 
@@ -82,6 +82,11 @@ class Links:
         where = source.where("links", number, "ends")
         if len(ends) < 2:
             raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
+        # A key that changes nothing would be believed in.
+        if table.loss_burst > 1 and not table.loss:
+            raise source.where("links", number, "loss_burst").error("this link loses nothing; expected loss, too")
+        if table.reorder_by != REORDER_BY_NS and not table.reorder:
+            raise source.where("links", number, "reorder_by").error("nothing is reordered; expected reorder, too")
         _check_addresses(where, ends, {end for end in ends if self._has_route_to_device(end)})
         return LinkDescription(
             name=self._name(source, number, table.name, list(ends)),

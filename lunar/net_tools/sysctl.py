@@ -50,7 +50,10 @@ class Parameter:
         if len(words) != count:
             wanted = "an integer" if count == 1 else f"{count} integers"
             raise CommandError(f"sysctl: {name}={text.strip()}: expected {wanted}")
-        values = [parsed(_integer, word, "an integer") for word in words]
+        try:
+            values = [parsed(_integer, word, "an integer") for word in words]
+        except CommandError as wrong:
+            raise CommandError(f"sysctl: {name}={text.strip()}: {wrong}") from None
         for value, word in zip(values, words, strict=True):
             if not self.smallest <= value <= self.largest:
                 raise CommandError(f"sysctl: {name}={word}: expected {self.smallest} to {self.largest}")

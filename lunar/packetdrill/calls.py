@@ -67,11 +67,20 @@ class Calls:
         made = _CALLS.get(call.name)
         if made is None:
             raise CallFailed(f"Unknown system call: '{call.name}'")
+        fewest, most = _COUNTS[call.name]
+        given = len(call.arguments)
+        if not fewest <= given <= most:
+            expected = f"{fewest}" if fewest == most else f"{fewest} or {most}"
+            raise CallFailed(f"bad arguments: expected {expected} of them, and there are {given}")
         try:
             made(self, call, call.arguments)
         except (symbols.UnknownSymbol, control.Differs) as wrong:
             raise CallFailed(str(wrong)) from None
-        except (TypeError, IndexError, struct.error) as wrong:
+        except IndexError:
+            raise CallFailed("bad arguments: too few") from None
+        except MemoryError:
+            raise CallFailed("bad arguments: so many bytes are more than the machine's memory") from None
+        except (TypeError, ValueError, OverflowError, struct.error) as wrong:
             raise CallFailed(f"bad arguments: {wrong}") from wrong
 
     def is_open(self, fd: int) -> bool:
@@ -415,6 +424,15 @@ _CALLS: Final[dict[str, Callable[[Calls, SystemCall, tuple[Expression, ...]], No
     "ioctl": Calls.ioctl, "poll": Calls.poll, "epoll_create": Calls.epoll_create, "epoll_create1": Calls.epoll_create,
     "epoll_ctl": Calls.epoll_ctl, "epoll_wait": Calls.epoll_wait, "pipe": Calls.pipe, "open": Calls.open,
     "sendfile": Calls.sendfile, "splice": Calls.splice, "dup": Calls.dup,
+}  # fmt: skip
+# How many arguments each has: its prototype in section 2 of the manual. What may be left out is so in scripts.
+_COUNTS: Final[dict[str, tuple[int, int]]] = {
+    "socket": (3, 3), "bind": (3, 3), "listen": (2, 2), "accept": (3, 3), "accept4": (4, 4), "connect": (3, 3),
+    "shutdown": (2, 2), "close": (1, 1), "read": (3, 3), "recv": (4, 4), "recvfrom": (6, 6), "readv": (3, 3),
+    "recvmsg": (3, 3), "write": (3, 3), "writev": (3, 3), "send": (4, 4), "sendto": (6, 6), "sendmsg": (3, 3),
+    "setsockopt": (5, 5), "getsockopt": (5, 5), "fcntl": (2, 3), "ioctl": (2, 3), "poll": (3, 3),
+    "epoll_create": (1, 1), "epoll_create1": (1, 1), "epoll_ctl": (4, 4), "epoll_wait": (4, 4), "pipe": (1, 1),
+    "open": (2, 3), "sendfile": (4, 4), "splice": (6, 6), "dup": (1, 1),
 }  # fmt: skip
 # Of these any descriptor will do.
 _GIVE_DESCRIPTORS: Final = ("socket", "accept", "accept4", "epoll_create", "epoll_create1", "open", "dup")

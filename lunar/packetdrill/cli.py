@@ -29,6 +29,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(WRONG_INPUT, f"{self.prog}: {message}; {self.prog} --help says more\n")
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a count; expected 1 or more")
+    return int(text)
+
+
 def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(
         prog="weave packetdrill",
@@ -41,17 +47,18 @@ def _arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print each packet")
     parser.add_argument("-q", "--quiet", action="store_true", help="of scripts that pass print nothing")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--kernel", action="store_true", help="against the machine's kernel, in a network namespace; needs root"
     )
-    parser.add_argument(
+    where.add_argument(
         "--both", action="store_true", help="show the packets of Lunar and of the machine's kernel side by side"
     )
     parser.add_argument(
-        "--tries", type=int, default=1, metavar="N",
+        "--tries", type=_count, default=1, metavar="N",
         help="with --kernel, run a script that fails because of a time up to N times: the machine may have been busy",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many at once, each in a process")
+    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="run so many at once, each in a process")
     parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE", help="what a word means")
     parser.add_argument("paths", nargs="*", type=Path, metavar="SCRIPT_OR_FOLDER")
     return parser.parse_known_args(words)
@@ -63,8 +70,10 @@ def main(words: Sequence[str]) -> int:
     try:
         settings = _settings(given, others)
         paths = suite.find(given.paths)
-        if not paths:
+        if not given.paths:
             raise ValueError("expected a script or a folder with some")
+        if not paths:
+            raise ValueError(f"there are no scripts (*.pkt) for IPv4 in {' '.join(map(str, given.paths))}")
     except (ValueError, FileNotFoundError) as error:
         print(f"weave packetdrill: {error}", file=sys.stderr)
         return WRONG_INPUT

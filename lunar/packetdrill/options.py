@@ -6,6 +6,7 @@ A script's own come after those of the command line and hold. Those that say how
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -34,8 +35,33 @@ def _address(text: str) -> str:
 
 
 def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
+    # Not what `int` takes besides: signs, spaces, underscores.
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("expected a whole number that is not negative")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    value = _whole(text)
+    if not 1 <= value <= 65535:
+        raise ValueError("expected a port, 1 to 65535")
+    return value
+
+
+def _mtu(text: str) -> int:
+    value = _whole(text)
+    # RFC 791: no link carries less.
+    if not 68 <= value <= 65535:
+        raise ValueError("expected 68 to 65535 bytes")
+    return value
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
         raise ValueError("expected a number that is not negative")
     return value
 
@@ -52,13 +78,13 @@ _VALUES: Final[dict[str, Callable[[str], Any]]] = {
     "remote_ip": _address,
     "gateway_ip": _address,
     "netmask_ip": _address,
-    "bind_port": _whole,
-    "connect_port": _whole,
-    "mtu": _whole,
+    "bind_port": _port,
+    "connect_port": _port,
+    "mtu": _mtu,
     "mss": _whole,
     "speed": _whole,
     "tolerance_usecs": _whole,
-    "tolerance_percent": float,
+    "tolerance_percent": _percent,
     "tcp_ts_tick_usecs": _whole,
     "non_fatal": lambda text: tuple(text.split(",")),
 }
@@ -81,7 +107,7 @@ def apply(settings: Settings, options: Iterable[tuple[str, str]]) -> Settings:
             changes[name] = True
         elif name == "define":
             symbol, equals, meaning = value.partition("=")
-            if not equals:
+            if not equals or not symbol:
                 raise ValueError(f"bad --define '{value}': expected NAME=VALUE")
             define[symbol] = meaning.strip('"`')
         elif name not in _WITHOUT_EFFECT:

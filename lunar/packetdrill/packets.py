@@ -28,6 +28,8 @@ from lunar.packetdrill.script import (
 
 _NS: Final = 1_000_000_000
 _MASK: Final = 0xFFFF_FFFF
+# RFC 9293 section 3.1: the data offset has four bits and counts words.
+_OPTIONS_ROOM: Final = 40
 # The two bits of ECN, RFC 3168 section 5.
 _ECN_BITS: Final = {NO_ECN: 0, ECT1: 1, ECT0: 2, CE: 3}
 _LETTERS: Final = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (URG, "U"), (ECE, "E"), (CWR, "W"), (ACK, "."))
@@ -70,6 +72,8 @@ def inbound_tcp(spec: TcpPacket, flow: Flow, flows: Flows) -> bytes:
     """The segment of the script, on the wire."""
     tos, ttl = _tos(spec.ip), spec.ip.ttl or live.INBOUND_TTL
     options = live.options_bytes(flow.live_options(spec.options or ()))
+    if len(options) > _OPTIONS_ROOM:
+        raise Unsupported(f"its options take {len(options)} bytes, and a header has room for {_OPTIONS_ROOM}")
     acknowledged = flow.live_seq(spec.ack or 0, spec.flags) if spec.flags & ACK else 0
     seq = flow.live_remote(spec.seq, spec.flags)
     flow.note_inbound(spec.seq, spec.flags)

@@ -93,6 +93,14 @@ class _Parser:
         self._at += 1
         return self._texts[self._at - 1]
 
+    def _field_of(self, bits: int, what: str) -> int:
+        """A number for a header's field of so many bits."""
+        value = self._integer()
+        if value >> bits:
+            self._at -= 1
+            raise self._wrong(f"{what} is beyond {(1 << bits) - 1}")
+        return value
+
     def _integer(self) -> int:
         kind, text = self._kinds[self._at], self._texts[self._at]
         if kind == lexer.INTEGER:
@@ -141,6 +149,8 @@ class _Parser:
             )
         if until_ns is not None and until_ns < at_ns:
             raise ScriptError(self._tokens.path, line, "semantic error: time range is backward")
+        if isinstance(action, SystemCall) and action.end_ns is not None and action.end_ns < at_ns:
+            raise ScriptError(self._tokens.path, line, "semantic error: the call ends before it begins")
         return Event(line, time, at_ns, until_ns, action)
 
     def _event_time(self) -> tuple[str, int, int | None]:
@@ -191,7 +201,7 @@ class _Parser:
         if self._is("udp"):
             ports = self._ports()
             self._expect("(")
-            payload = self._integer()
+            payload = self._field_of(16, "the payload")
             self._expect(")")
             return UdpPacket(outbound, ip, ports, payload, headers)
         if self._is("icmp"):
@@ -201,11 +211,11 @@ class _Parser:
         seq, _, payload = self._seq()
         ack = window = urgent = None
         if self._is("ack"):
-            ack = self._integer()
+            ack = self._field_of(32, "the ACK")
         if self._is("win"):
-            window = self._integer()
+            window = self._field_of(16, "the window")
         if self._is("urg"):
-            urgent = self._integer()
+            urgent = self._field_of(16, "the urgent pointer")
         options = self._tcp_options()
         return TcpPacket(outbound, ip, ports, flags, seq, payload, ack, window, urgent, options, headers)
 
@@ -232,9 +242,9 @@ class _Parser:
             if word in _ECN:
                 info = IpInfo(word, info.tos, info.ttl, info.flow_label)
             elif word == "tos":
-                info = IpInfo(TOS, self._integer(), info.ttl, info.flow_label)
+                info = IpInfo(TOS, self._field_of(8, "the TOS"), info.ttl, info.flow_label)
             elif word == "ttl":
-                info = IpInfo(info.ecn, info.tos, self._integer(), info.flow_label)
+                info = IpInfo(info.ecn, info.tos, self._field_of(8, "the TTL"), info.flow_label)
             elif word == "flowlabel":
                 info = IpInfo(info.ecn, info.tos, info.ttl, self._integer())
             else:
@@ -248,9 +258,9 @@ class _Parser:
     def _ports(self) -> tuple[int, int] | None:
         if self._kinds[self._at] != lexer.INTEGER or self._texts[self._at + 1] != ">":
             return None
-        source = self._integer()
+        source = self._field_of(16, "the port")
         self._expect(">")
-        return source, self._integer()
+        return source, self._field_of(16, "the port")
 
     def _flags(self) -> int:
         if self._is("-"):
@@ -270,11 +280,12 @@ class _Parser:
 
     def _seq(self) -> tuple[int, int, int]:
         line = self._at
-        first = self._integer()
+        first = self._field_of(32, "the sequence number")
         self._expect(":")
-        end = self._integer()
+        end = self._field_of(32, "the sequence number")
         self._expect("(")
-        payload = self._integer()
+        # More than a packet has, because scripts speak of what GSO sends and GRO puts together; not what no memory has.
+        payload = self._field_of(24, "the payload")
         self._expect(")")
         if (first + payload) & 0xFFFF_FFFF != end & 0xFFFF_FFFF:
             raise ScriptError(
@@ -301,18 +312,18 @@ class _Parser:
         if name in ("nop", "eol", "sackOK"):
             return TcpOption(name)
         if name in ("mss", "wscale"):
-            return TcpOption(name, self._integer())
+            return TcpOption(name, self._field_of(16 if name == "mss" else 8, "the option"))
         if name == "TS":
             self._expect("val")
-            value = self._integer()
+            value = self._field_of(32, "the timestamp")
             self._expect("ecr")
-            return TcpOption(name, (value, self._integer()))
+            return TcpOption(name, (value, self._field_of(32, "the timestamp")))
         if name == "sack":
             blocks: list[tuple[int, int]] = []
             while self._kinds[self._at] == lexer.INTEGER:
-                left = self._integer()
+                left = self._field_of(32, "the sequence number")
                 self._expect(":")
-                blocks.append((left, self._integer()))
+                blocks.append((left, self._field_of(32, "the sequence number")))
             if not blocks:
                 raise self._wrong()
             return TcpOption(name, tuple(blocks))
@@ -339,9 +350,9 @@ class _Parser:
         if self._kinds[self._at] == lexer.WORD and self._texts[self._at] not in ("mtu", "id"):
             code = self._take(lexer.WORD)
         if self._is("mtu"):
-            mtu = self._integer()
+            mtu = self._field_of(32, "the MTU")
         if self._is("id"):
-            echo_id = self._integer()
+            echo_id = self._field_of(16, "the number")
         quoted: tuple[str, int, int] | None = None
         if self._is("["):
             for name in ("udp", "raw"):

@@ -76,6 +76,7 @@ class Runner:
         self._folder = Path(script.path).resolve().parent
         self._start_ns = 0
         self._before_ns = 0  # the time of the event before, of the script's own clock
+        self._absolute_ns = 0  # the last time that the script gives as such
         self._blocking: _Blocking | None = None
 
     def run(self) -> None:
@@ -114,6 +115,14 @@ class Runner:
         base_ns = 0 if event.time == ABSOLUTE else self._now_ns()
         at_ns = base_ns + event.at_ns
         action = event.action
+        if event.time == ABSOLUTE:
+            if at_ns < self._absolute_ns:
+                raise self._wrong(
+                    event,
+                    f"semantic error: its time, {at_ns / _NS:.6f} sec, lies before that of an event above it, "
+                    f"{self._absolute_ns / _NS:.6f} sec",
+                )
+            self._absolute_ns = at_ns
         if isinstance(action, (TcpPacket, UdpPacket, IcmpPacket)) and action.outbound:
             self._expect(event, at_ns, base_ns)
             self._before_ns = at_ns if event.time != ANY else self._now_ns()
@@ -372,7 +381,7 @@ class Runner:
             self._snippets.run(code, event.line, self._info(event))
         except ScriptError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a script's own code raises is its failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a script's own code raises is its failure
             said = traceback.format_exception_only(error)[-1].strip()
             frames = traceback.extract_tb(error.__traceback__)
             line = next((frame.lineno for frame in reversed(frames) if frame.filename == self._script.path), None)

@@ -407,8 +407,8 @@ KNOWN = '"sysctl -a" lists what it obeys'
         ("sysctl net.ipv4.ip_default_ttl=0", "sysctl: net.ipv4.ip_default_ttl=0: expected 1 to 255"),
         ("sysctl net.ipv4.ip_default_ttl=256", "sysctl: net.ipv4.ip_default_ttl=256: expected 1 to 255"),
         ("sysctl net.ipv4.ping_group_range=0", "sysctl: net.ipv4.ping_group_range=0: expected 2 integers"),
-        ("sysctl net.ipv4.ip_forward=yes", '"yes" is not an integer'),
-        ("sysctl net.ipv4.ip_forward=", '"" is not an integer'),
+        ("sysctl net.ipv4.ip_forward=yes", 'sysctl: net.ipv4.ip_forward=yes: "yes" is not an integer'),
+        ("sysctl net.ipv4.ip_forward=", 'sysctl: net.ipv4.ip_forward=: "" is not an integer'),
         # Nothing is half obeyed.
         (
             "sysctl -w net.ipv4.ip_forward=1 net.ipv4.ip_default_ttl=256",

@@ -399,6 +399,26 @@ ends = ["a", "b"]
 queue = "0 packets"
 >>> 7: [[links]] queue: "0 packets" holds nothing; expected at least 1 packet or 1 b
 
+== rows of losses without losses
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+loss_burst = 3
+>>> 7: [[links]] loss_burst: this link loses nothing; expected loss, too
+
+== how far nothing is reordered
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["a", "b"]
+reorder_by = "5ms"
+>>> 7: [[links]] reorder_by: nothing is reordered; expected reorder, too
+
 == key of another kind of queue
 [hosts.a]
 eth0 = "10.0.0.1/24"

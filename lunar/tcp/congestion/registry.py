@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lunar.tcp.congestion.bbr import Bbr
+from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.congestion.cubic import Cubic
 from lunar.tcp.congestion.dctcp import Dctcp
 from lunar.tcp.congestion.reno import Reno
@@ -24,13 +25,21 @@ def register(algorithm: Any) -> Any:
     """Make a subclass of `CongestionControl` known by its `name`; returns it, so this is a decorator, too.
 
     A name that is known already is given to the new class: a test may replace an algorithm. Raises `ValueError` for a
-    name that TCP_CONGESTION could not have.
+    name that TCP_CONGESTION could not have, and `TypeError` for what is no such class or lacks a method.
     """
+    if not isinstance(algorithm, type) or not issubclass(algorithm, CongestionControl):
+        raise TypeError(f"{algorithm!r} is not a subclass of lunar.CongestionControl")
     name = algorithm.name
-    if not name or len(name) > NAME_MAX or not name.isascii() or not name.isprintable() or " " in name:
+    fits = isinstance(name, str) and 0 < len(name) <= NAME_MAX
+    if not fits or not name.isascii() or not name.isprintable() or " " in name:
         raise ValueError(
             f"{algorithm.__name__}.name is {name!r}; expected 1 to {NAME_MAX} characters of ASCII without a space"
         )
+    # Now, and not when a connection first loses something. `control` is in the place of `on_ack` where it sets cwnd.
+    grows = ("on_ack", "control") if algorithm.full_control else ("on_ack",)
+    for methods in (grows, ("on_loss",)):
+        if all(getattr(algorithm, method) is getattr(CongestionControl, method) for method in methods):
+            raise TypeError(f"{algorithm.__name__} has no {methods[-1]}; docs/congestion.md lists what is asked")
     _classes[name] = algorithm
     return algorithm
 

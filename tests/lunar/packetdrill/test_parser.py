@@ -86,6 +86,7 @@ def test_ranges_are_for_expected_packets_only() -> None:
     assert complaint("* < . 1:1(0) ack 1 win 1") == (
         "x.pkt:1: semantic error: event star time can only be used with outbound packets"
     )
+    assert complaint("1...0.5 read(3, ..., 1) = 1") == "x.pkt:1: semantic error: the call ends before it begins"
     assert complaint("+2~+1 > . 1:1(0) ack 1") == "x.pkt:1: semantic error: time range is backward"
 
 
@@ -181,6 +182,9 @@ def test_sequence_numbers_must_fit_the_payload() -> None:
 def test_wrong_packets() -> None:
     assert complaint("0 > Q. 1:1(0)") == "x.pkt:1: parse error at 'Q': The TCP flags are not valid"
     assert complaint("0 > . 1:1(0) ack") == "x.pkt:1: parse error at '': syntax error"
+    assert complaint("0 > . 1:1(0) ack 1 win 65536") == "x.pkt:1: parse error at '65536': the window is beyond 65535"
+    assert complaint("0 > S 0:0(0) <mss 65536>") == "x.pkt:1: parse error at '65536': the option is beyond 65535"
+    assert complaint("0 < 1 > 65536 . 1:1(0) ack 1") == "x.pkt:1: parse error at '65536': the port is beyond 65535"
     assert complaint("0 > . 1:1(0) ack 1 <nope>") == "x.pkt:1: parse error at 'nope': syntax error"
     assert complaint("0 > . 1:1(0) <FO abc>") == (
         "x.pkt:1: parse error at 'abc': expected an even number of hexadecimal digits"

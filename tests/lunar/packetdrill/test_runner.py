@@ -240,11 +240,34 @@ NONBLOCKING = "+0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0 "
         ),
         ("+0 foo(3) = 3", "foo call: Unknown system call: 'foo'"),
         ("+0 write(4, ..., FOO) = 1000", "write call: unknown symbol: 'FOO'"),
-        ("+0 write(4) = 1000", "write call: bad arguments: tuple index out of range"),
+        ("+0 write(4) = 1000", "write call: bad arguments: expected 3 of them, and there are 1"),
+        ("+0 close(4, 5) = 0", "close call: bad arguments: expected 1 of them, and there are 2"),
+        ("+0 fcntl(4) = 0", "fcntl call: bad arguments: expected 2 or 3 of them, and there are 1"),
+        ("+0 getsockopt(4, SOL_TCP, TCP_NODELAY, [0], []) = 0", "getsockopt call: bad arguments: too few"),
+        (
+            "+0 write(4, ..., 99999999999999) = 0",
+            "write call: bad arguments: so many bytes are more than the machine's memory",
+        ),
     ],
 )
 def test_a_call_that_does_otherwise(text: str, told: str) -> None:
     assert fails(text) == f"x.pkt:1: runtime error in {told}"
+
+
+def test_code_that_exits_has_failed() -> None:
+    assert fails("+0 %{ raise SystemExit }%") == "x.pkt:1: error in Python code: SystemExit"
+
+
+def test_time_does_not_go_back() -> None:
+    assert fails("1 `true`\n+1 `true`\n.5 `true`") == (
+        "x.pkt:3: semantic error: its time, 0.500000 sec, lies before that of an event above it, 1.000000 sec"
+    )
+
+
+def test_a_header_has_room_for_so_many_options() -> None:
+    assert fails(f"+0 < . 1:1(0) ack 1 win 9 <{','.join(['nop'] * 44)}>") == (
+        "x.pkt:1: error handling packet: its options take 44 bytes, and a header has room for 40"
+    )
 
 
 def test_an_errno_that_is_not_said_is_any() -> None:

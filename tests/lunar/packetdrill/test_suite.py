@@ -96,14 +96,38 @@ def test_several_processes_tell_the_same(folder: Path, capsys: pytest.CaptureFix
         ([], "expected a script or a folder with some"),
         (["/nowhere"], "/nowhere: there is no such script or folder"),
         (["--nonsense=1", "x"], "there is no option --nonsense"),
-        (["--mtu=abc", "x"], "bad --mtu 'abc': invalid literal for int() with base 10: 'abc'"),
+        (["--mtu=abc", "x"], "bad --mtu 'abc': expected a whole number that is not negative"),
         (["--ip_version=ipv6", "x"], "bad --ip_version 'ipv6': only ipv4 is here yet"),
+        (["--mtu=0", "x"], "bad --mtu '0': expected 68 to 65535 bytes"),
+        (["--bind_port=65536", "x"], "bad --bind_port '65536': expected a port, 1 to 65535"),
+        (["--tolerance_percent=nan", "x"], "bad --tolerance_percent 'nan': expected a number that is not negative"),
         (["-D", "A", "x"], "bad --define 'A': expected NAME=VALUE"),
+        (["-D", "=3", "x"], "bad --define '=3': expected NAME=VALUE"),
     ],
 )
 def test_wrong_input(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == cli.WRONG_INPUT
     assert capsys.readouterr().err == f"weave packetdrill: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--jobs", "0"], "argument --jobs: '0' is not a count; expected 1 or more"),
+        (["--kernel", "--tries", "-1"], "argument --tries: '-1' is not a count; expected 1 or more"),
+        (["--kernel", "--both"], "argument --both: not allowed with argument --kernel"),
+    ],
+)
+def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "x"])
+    assert ended.value.code == cli.WRONG_INPUT
+    assert capsys.readouterr().err == f"weave packetdrill: {told}; weave packetdrill --help says more\n"
+
+
+def test_a_folder_without_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(tmp_path)]) == cli.WRONG_INPUT
+    assert capsys.readouterr().err == f"weave packetdrill: there are no scripts (*.pkt) for IPv4 in {tmp_path}\n"
 
 
 def test_a_scripts_options_hold_over_those_of_the_command(tmp_path: Path) -> None:

@@ -170,6 +170,27 @@ def test_name_that_the_option_cannot_carry_is_refused(name: str) -> None:
         lunar.register_congestion_control(kind)
 
 
+def test_what_is_no_algorithm_is_refused_when_it_is_registered() -> None:
+    def ends(self: object, tcb: object) -> int:
+        return 2
+
+    def grows(self: object, tcb: object, acked: int) -> None:
+        pass
+
+    with pytest.raises(TypeError, match=r"^5 is not a subclass of lunar\.CongestionControl$"):
+        lunar.register_congestion_control(5)
+    with pytest.raises(TypeError, match="is not a subclass"):
+        lunar.register_congestion_control(Noting())
+    for methods, missing in (({"on_loss": ends}, "on_ack"), ({"on_ack": grows}, "on_loss")):
+        with pytest.raises(TypeError, match=f"^Half has no {missing}; "):
+            lunar.register_congestion_control(type("Half", (CongestionControl,), {"name": "half", **methods}))
+    # What sets cwnd in `control` is not asked to grow.
+    whole = {"name": "whole", "full_control": True, "on_loss": ends, "control": grows}
+    lunar.register_congestion_control(type("Whole", (CongestionControl,), whole))
+    del registry._classes["whole"]
+    assert "half" not in registry.names()
+
+
 def test_sysctl_sets_the_default_of_new_sockets() -> None:
     with lunar.Network() as net:
         host = net.host("host", "10.0.0.1/24")
