@@ -10,6 +10,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -60,7 +61,7 @@ def run_all(paths: Sequence[Path], settings: Settings, jobs: int, verbose: bool,
                 told += 1
     finally:
         for _, process in running.values():
-            process.kill()
+            _end(process)
 
 
 def _is_about_time(result: Result) -> bool:
@@ -73,7 +74,14 @@ def run_one(path: Path, settings: Settings) -> tuple[Result, str]:
     try:
         return _answer(receiving, process, path)
     finally:
-        process.kill()
+        _end(process)
+
+
+def _end(process: BaseProcess) -> None:
+    """Stop the script, and take away what the suite's set_sysctls.py wrote for its last line, which is not run."""
+    process.kill()
+    process.join()
+    Path(f"/tmp/sysctl_restore_{process.pid}.sh").unlink(missing_ok=True)
 
 
 def _start(path: Path, settings: Settings, verbose: bool) -> tuple[Connection, BaseProcess]:
@@ -85,6 +93,8 @@ def _start(path: Path, settings: Settings, verbose: bool) -> tuple[Connection, B
 
 
 def _run(answer: Connection, path: Path, settings: Settings, verbose: bool) -> None:
+    # Ctrl-C goes to all processes of a terminal; what there is to say of it the first one says.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What is printed goes with the result, so that the words of two scripts do not mix.
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
