@@ -7,11 +7,12 @@ at once the higher number counts, as on Linux (Francis Y. Yan's "sender chronogr
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from lunar.tcp.tcb import Tcb
+if TYPE_CHECKING:
+    from lunar.tcp.tcb import Tcb
 
 IDLE: Final = 0
 BUSY: Final = 1

@@ -388,6 +388,8 @@ def _syn_sent(tcb: Tcb, segment: TcpSegment) -> None:
                 return  # what goes out again has the ACK
             # RFC 7413 (4.2.1): data that a server sends at once. Others' are sent again when they are not acknowledged.
             fast_open.take_payload(tcb, segment)
+            if segment.payload:
+                tcb.pending_wake |= POLLIN
             if flags & FIN:
                 fin(tcb)
         if tcb.received.size == 0 and (tcb.write_pending or tcb.pingpong):

@@ -13,7 +13,6 @@ from typing import Final
 from mypy_extensions import i64
 
 MASK: Final = 0xFFFF_FFFF
-HALF: Final = 0x8000_0000
 
 
 def unwrap(wire: i64, near: i64) -> i64:

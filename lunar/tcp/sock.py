@@ -23,7 +23,7 @@ from lunar.tcp.loss import rate
 from lunar.tcp.marks import Marks
 from lunar.tcp.opening import connect, fast_accept, fast_open, listen, md5
 from lunar.tcp.receiver import delayed_ack, receive_buffer, window
-from lunar.tcp.sender import output, probes, records, segment_size, segments, send_buffer, send_marks
+from lunar.tcp.sender import output, pacing, probes, records, segment_size, segments, send_buffer, send_marks
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -137,25 +137,42 @@ class TcpSock(Tcb):
             segments.send_reset(self)
             error = errno.ECONNRESET
         self.done()
-        self.window_clamp = 0  # as on Linux
-        # A fresh socket with the same options, port and users.
-        options = TcpSock(self.tables, self.family, type(self.congestion)())
-        self._give_options(options)
-        local_addr, local_port, bound = self.local_addr, self.local_port, self.bound
-        port_locked, addr_locked = self.port_locked, self.addr_locked
-        covers, v6only, nonblocking = self.covers, self.v6only, self.nonblocking
-        descriptors, waiters = self.descriptors, self.waiters
-        self._become(TcpSock(self.tables, self.family, options.congestion))
-        options._give_options(self)
-        self.covers, self.v6only, self.nonblocking = covers, v6only, nonblocking
-        self.descriptors, self.waiters = descriptors, waiters
+        local_port = self.local_port
+        self.renew()
         self.error = error
-        # The port is still told when it is no longer had, as on Linux.
-        self.local_port, self.bound, self.port_locked = local_port, bound, port_locked
-        if addr_locked:
-            self.local_addr, self.addr_locked = local_addr, True
+        self.local_port = local_port  # still told when it is no longer had, as on Linux
         self.wake(POLLIN | POLLOUT | POLLHUP | POLLRDHUP)
         return 0
+
+    def renew(self) -> None:
+        fresh = TcpSock(self.tables, self.family, type(self.congestion)())
+        self._give_options(fresh)
+        fresh.window_clamp = 0  # as on Linux
+        # What connections do not inherit from a listener.
+        fresh.congestion_chosen = self.congestion_chosen
+        fresh.fastopen_connect = self.fastopen_connect
+        fresh.fast_limit = self.fast_limit
+        fresh.fast_keys = self.fast_keys
+        fresh.defer_accept = self.defer_accept
+        fresh.save_syn = self.save_syn
+        fresh.error_queue = self.error_queue
+        fresh.stamping = self.stamping
+        fresh.zerocopy = self.zerocopy
+        fresh.covers = self.covers
+        fresh.v6only = self.v6only
+        fresh.nonblocking = self.nonblocking
+        fresh.on_urgent = self.on_urgent
+        fresh.descriptors = self.descriptors
+        fresh.held = self.held
+        fresh.waiters = self.waiters
+        fresh.bound = self.bound
+        if self.port_locked:
+            fresh.port_locked = True
+            fresh.local_port = self.local_port
+        if self.addr_locked:
+            fresh.addr_locked = True
+            fresh.local_addr = self.local_addr
+        self._become(fresh)
 
     def _become(self, fresh: TcpSock) -> None:
         """Have all that `fresh` has. (Compiled, a second `__init__` would never let go of what the first one made.)"""
@@ -239,7 +256,12 @@ class TcpSock(Tcb):
         child.thin_linear = self.thin_linear
         child.user_timeout_ns = self.user_timeout_ns
         child.notsent_lowat = self.notsent_lowat
-        child.max_pacing_rate = self.max_pacing_rate
+        if self.max_pacing_rate >= 0:
+            pacing.limit(child, self.max_pacing_rate)
+        child.mtu_discover = self.mtu_discover
+        child.priority = self.priority
+        child.peek_offset = self.peek_offset
+        child.select_errors = self.select_errors
         child.ttl = self.ttl
         child.tos = self.tos
         child.sndbuf = self.sndbuf

@@ -18,7 +18,7 @@ from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
 from lunar.packet import TCP
-from lunar.tcp import timers
+from lunar.tcp import chronograph, timers
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.marks import Marks
@@ -420,6 +420,10 @@ class Tcb(Sock):
         """A new socket that inherits this listener's options."""
         raise NotImplementedError
 
+    def renew(self) -> None:
+        """The connection is over: become as a new socket, with the same options, users and, if bound to it, port."""
+        raise NotImplementedError
+
     # Changes that a trace wants to see.
 
     def set_state(self, state: i64) -> None:
@@ -521,6 +525,8 @@ class Tcb(Sock):
         self.sacked_out = 0
         self.lost_out = 0
         self.retrans_out = 0
+        if self.chrono != chronograph.IDLE:
+            chronograph.stop(self, chronograph.BUSY)
         self.out_of_order.clear()
         self.out_of_order_bytes = 0
         self.rmem_held = 0

@@ -32,11 +32,6 @@ _FAR: Final = 0xFFFF  # the most that the pointer's 16 bits can say
 # Sending.
 
 
-def is_urgent(tcb: Tcb) -> bool:
-    """Whether the peer has not acknowledged all that is urgent (Linux' tcp_urg_mode)."""
-    return tcb.snd_up > tcb.snd_una
-
-
 def point(tcb: Tcb, segment: TcpSegment, seq: i64) -> None:
     """Set URG and the pointer of a segment that starts at `seq`, of a connection in urgent mode.
 

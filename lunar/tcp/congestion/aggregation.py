@@ -15,7 +15,7 @@ from lunar.tcp.tcb import Tcb
 _RATE_BITS: Final = 24  # rates as in bbr.py
 _ROUNDS: Final = 5
 _EPOCH_MAX: Final = 1 << 20  # segments
-_INTERVAL_MAX_NS: Final = 4_000_000_000_000
+_INTERVAL_MAX_NS: Final = 2_000_000_000_000  # so that its product with the greatest rate stays below 2**63
 _MOST_US: Final = 100_000
 
 

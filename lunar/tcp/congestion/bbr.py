@@ -149,7 +149,7 @@ class Bbr(CongestionControl):
 
     def info(self, tcb: Tcb) -> dict[str, int]:
         return {
-            "bbr_bw": int(self.rate() * tcb.mss * 1_000_000 >> RATE_BITS),  # in bytes a second
+            "bbr_bw": (int(self.rate()) * int(tcb.mss) * 1_000_000) >> RATE_BITS,  # in bytes a second
             "bbr_min_rtt": int(self.min_rtt_ns // 1000),  # in microseconds
             "bbr_pacing_gain": int(self.pacing_gain),
             "bbr_cwnd_gain": int(self.cwnd_gain),
@@ -293,7 +293,7 @@ class Bbr(CongestionControl):
         if tcb.srtt_ns > 0:
             rtt_us = max(tcb.srtt_ns // 1000, 1)
             self.has_seen_rtt = True
-        tcb.pacing_rate = _pacing_rate(tcb, (tcb.cwnd << RATE_BITS) // rtt_us, HIGH_GAIN)
+        tcb.pacing_rate = _pacing_rate(tcb, min((tcb.cwnd << RATE_BITS) // rtt_us, _RATE_MAX), HIGH_GAIN)
 
     def _set_pacing_rate(self, tcb: Tcb, rate: i64, gain: i64) -> None:
         paced: i64 = _pacing_rate(tcb, rate, gain)

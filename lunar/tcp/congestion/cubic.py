@@ -30,7 +30,7 @@ SLOWEST: Final = 100  # and at or above the target one for each 100 windows
 FASTEST: Final = 2
 
 _CUBE_SHIFT: Final = 40  # C has 10 bits, and t^3 30
-_OFFSET_MAX: Final = 500_000  # 488 s: so that the cube times C stays below 2**63
+_OFFSET_MAX: Final = 280_000  # 273 s: so that the cube times C stays below 2**63
 _MS: Final = 1_000_000
 _REPEAT_MS: Final = 31  # a 32nd of a second: an unchanged cwnd needs no new answer before
 

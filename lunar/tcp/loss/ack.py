@@ -247,7 +247,7 @@ def _remove(tcb: Tcb, news: News, sample: Sample, ack: i64) -> None:
         if tcb.resent:
             tcb.resent.clear()
         chronograph.stop(tcb, chronograph.BUSY)
-    elif head >= 32 and head * 2 >= count:
+    elif head >= _COMPACT_FROM and head * 2 >= count:
         del sent[:head]
         head = 0
     tcb.sent_head = head

@@ -68,7 +68,7 @@ def _take_duplicate(tcb: Tcb, news: News, left: i64, right: i64) -> bool:
     """Count what came twice. False when we cannot have sent that much twice: the network did, or the peer lies."""
     counters = tcb.ip.counters
     size: i64 = right - left
-    if size > tcb.max_window:
+    if size <= 0 or size > tcb.max_window:
         counters.tcp_dsack_ignored_dubious += 1
         return False
     segments: i64 = 1

@@ -72,7 +72,9 @@ def cut_first(tcb: Tcb) -> None:
 
 
 def note_resent(tcb: Tcb, record: Sent, before: bool) -> None:
-    """`record` went out again; `before`: not for the first time."""
+    """`record` went out again; `before`: not for the first time. Only RACK, and so only with SACK, asks for it."""
+    if not tcb.sack_ok:
+        return
     if before and record in tcb.resent:
         tcb.resent.remove(record)
     tcb.resent.append(record)

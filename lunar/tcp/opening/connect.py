@@ -15,7 +15,7 @@ from lunar.net import ip_output, path_mtu
 from lunar.net.route import Route
 from lunar.net.sock import COVERS_IPV4
 from lunar.packet import SYN
-from lunar.tcp import ecn, time_wait, timers, urgent
+from lunar.tcp import ecn, time_wait, timers
 from lunar.tcp.opening import fast_open, md5
 from lunar.tcp.receiver import window
 from lunar.tcp.sender import segment_size, segments
@@ -23,12 +23,9 @@ from lunar.tcp.tcb import (
     CLOSED,
     CONNECTED,
     CONNECTING,
-    DEFAULT_MSS,
     LISTEN,
-    RTO_INITIAL_NS,
     SYN_RECEIVED,
     SYN_SENT,
-    UNCONNECTED,
     Sent,
     Tcb,
 )
@@ -48,9 +45,8 @@ def connect(tcb: Tcb, addr: int, port: i64) -> i64:
         return -errno.EISCONN
     if tcb.progress == CONNECTING:
         if tcb.state == CLOSED:
-            tcb.progress = UNCONNECTED
             error = tcb.take_error()
-            _reset_for_reuse(tcb)
+            tcb.renew()
             return -error if error else -errno.ECONNABORTED
         if tcb.deferred:
             return -errno.EISCONN
@@ -160,27 +156,3 @@ def send_first_syn(tcb: Tcb, data: bytes, fast: bool) -> i64:
         segments.send_syn(tcb)
     tcb.retransmit_timer.arm(timers.RETRANSMIT, now + tcb.rto_ns)
     return took
-
-
-def _reset_for_reuse(tcb: Tcb) -> None:
-    """A failed connect leaves a socket that can connect again."""
-    tcb.read_shut = False
-    tcb.write_shut = False
-    tcb.soft_error = 0
-    tcb.fast_open = None
-    tcb.syn_data_acked = False
-    tcb.deferred = False
-    tcb.rto_ns = RTO_INITIAL_NS
-    tcb.backoff = 0
-    tcb.retransmits = 0
-    tcb.total_retrans = 0
-    tcb.snd_wscale = 0
-    tcb.max_window = 0
-    tcb.peer_mss = DEFAULT_MSS
-    tcb.urgent_state = urgent.NONE
-    tcb.route = None
-    tcb.remote_port = 0
-    tcb.remote_addr = 0
-    if not tcb.port_locked:
-        tcb.local_port = 0
-        tcb.local_addr = 0

@@ -29,6 +29,7 @@ _OPTION_SPACE: Final = 40
 
 # ip-sysctl, tcp_fastopen_blackhole_timeout_sec: the pause doubles each time, up to 64 times the first.
 _PAUSE_DOUBLINGS_MAX: Final = 6
+_PAUSE_MAX_S: Final = 100_000_000  # three years: so that 64 times it, in nanoseconds, stays below 2**63
 
 # Why a client's fast open failed, as tcpi_fastopen_client_fail tells it (linux/tcp.h).
 COOKIE_UNAVAILABLE: Final = 1
@@ -205,7 +206,7 @@ def too_big(tcb: Tcb) -> bool:
 
 def is_paused(tables: Tables) -> bool:
     """Whether fast opens are given up for a while, because some were swallowed."""
-    first_s: i64 = tables.sysctls.tcp_fastopen_blackhole_timeout_sec
+    first_s: i64 = min(tables.sysctls.tcp_fastopen_blackhole_timeout_sec, _PAUSE_MAX_S)
     known = tables.metrics()
     if first_s == 0 or known.pauses == 0:
         return False

@@ -94,10 +94,6 @@ class ByteQueue:
             offset = 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def first_size(self) -> i64:
-        """The length of the first piece, or of what is left of it."""
-        return len(self._pieces[self._head]) - self._offset
-
     def _drop(self) -> None:
         """Let the first piece go."""
         pieces = self._pieces
@@ -108,7 +104,7 @@ class ByteQueue:
         if head == len(pieces):
             pieces.clear()
             head = 0
-        elif head >= 64 and head * 2 >= len(pieces):
+        elif head >= _COMPACT_FROM and head * 2 >= len(pieces):
             del pieces[:head]
             head = 0
         self._head = head

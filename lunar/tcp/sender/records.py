@@ -55,7 +55,8 @@ def segments_at_once(tcb: Tcb, mss: i64) -> i64:
         least = tcb.congestion.min_tso_segs(tcb)
     if least == 0:
         least = tcb.tables.sysctls.tcp_min_tso_segs
-    return max(size // mss, least)
+    # A large tcp_min_tso_segs does not make a packet larger than IP's can be.
+    return max(size // mss, min(least, max(RECORD_MAX // mss, 2)))
 
 
 def grow(tcb: Tcb, first: Sent, more: i64) -> None:
@@ -250,4 +251,6 @@ def collapse(tcb: Tcb, index: i64, most: i64) -> None:
         record.marks |= following.marks & EVER_RETRANSMITTED
         _count(tcb, following.marks, -following.segs)
         _forget_duplicates(tcb, following.segs)
+        if following.marks & EVER_RETRANSMITTED and following in tcb.resent:
+            tcb.resent.remove(following)  # or it would be found lost, though it is in flight no more
         del tcb.sent[index + 1]

@@ -6,8 +6,6 @@ ACK). When data may go is said by output.py.
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
 from lunar.net import ip_output
@@ -25,8 +23,6 @@ from lunar.tcp.tcb import (
     SYN_RECEIVED,
     Tcb,
 )
-
-RTO_MIN_NS: Final = 200_000_000  # TCP_RTO_MIN: the least first interval of window probes
 
 
 def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0) -> i64:
@@ -234,5 +230,3 @@ def limited(tcb: Tcb) -> bool:
 def forget_route(tcb: Tcb) -> None:
     """The route may have changed, or its device: the next segment looks it up again."""
     tcb.route = None
-
-

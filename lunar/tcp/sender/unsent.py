@@ -66,7 +66,7 @@ class Unsent:
         if head == len(records):
             records.clear()
             head = 0
-        elif head >= 32 and head * 2 >= len(records):
+        elif head >= _COMPACT_FROM and head * 2 >= len(records):
             del records[:head]
             head = 0
         self.head = head

@@ -8,7 +8,7 @@ import pytest
 from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s
 
 from lunar.tcp.congestion.control import TX_START
-from lunar.tcp.congestion.cubic import Cubic, _cube_root
+from lunar.tcp.congestion.cubic import _OFFSET_MAX, Cubic, _cube_root
 from lunar.tcp.tcb import OPEN, RECOVERY
 
 D = LOCAL + 1
@@ -218,3 +218,13 @@ def test_hystart_leaves_small_windows_alone() -> None:
     for n in range(5):
         acknowledge(t, ms(400) + ms(20) * n, 1)
     assert t.sock.ssthresh > 1000
+
+
+def test_the_cube_fits_64_bits_however_long_the_growth_lasts() -> None:
+    _, algorithm = still(100)
+    algorithm.last_max = 100
+    algorithm._start_epoch(100, 1, 0)
+    grown = [int(algorithm._curve(100, round(seconds * 1000))) for seconds in (20, 272, 300, 360, 500, 86_400)]
+    assert grown[0] < 100 and grown[1:] == [0] * 5  # before the least count: `_update` makes 2 of it
+    longest = next(value for value in range(500_000, 0, -1000) if 410 * value**3 < 1 << 63)
+    assert longest >= _OFFSET_MAX

@@ -271,6 +271,7 @@ def test_data_of_a_syn_ack_are_taken_and_its_fin() -> None:
     t.forget()
     answers(t, ms(10), LOCAL + 11, data=b"hello")
     t.sends(at=ms(10), ack=REMOTE + 6, flags=ACK)
+    assert t.woken[-1] & POLLIN  # who waits to read hears of it
     assert t.read() == b"hello"
     t.tcp.tables.metrics().flush()
     warm(t)
@@ -627,3 +628,11 @@ def test_data_of_the_syn_are_not_counted_by_a_congestion_control_that_has_not_be
     opens(t, b"x" * 1000)
     answers(t, ms(10), LOCAL + 1001)
     assert t.sock.state == ESTABLISHED and t.sock.info().cwnd == 10
+
+
+def test_the_longest_pause_is_one() -> None:
+    t = Scenario()
+    t.sysctls.tcp_fastopen_blackhole_timeout_sec = 2**31 - 1
+    known = t.tcp.tables.metrics()
+    known.pauses = 10
+    assert fast_open.is_paused(t.tcp.tables)

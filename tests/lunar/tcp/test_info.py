@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s, server
+from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, RST, Scenario, established, ms, s, server
 
 from lunar.sockets.options import IPPROTO_TCP, get_bytes, getsockopt
 from lunar.sockets.tcp_options import TCP_INFO
@@ -125,6 +125,14 @@ def test_a_connection_is_busy_until_all_is_acknowledged() -> None:
     t.sock.shutdown(1)  # a FIN wants to be acknowledged, too
     t.run(ms(95))
     assert fields(t)["tcpi_busy_time"] == 45_000
+
+
+def test_a_connection_that_is_over_is_not_busy() -> None:
+    t = established()
+    t.write(b"x" * 100)
+    t.gets(at=ms(30), flags=RST)
+    t.run(s(10))
+    assert fields(t)["tcpi_busy_time"] == 30_000
 
 
 def test_the_time_that_the_peers_window_costs() -> None:

@@ -410,3 +410,16 @@ def test_without_collapse_records_stay_apart() -> None:
     t.write(b"b" * 100)
     t.forget()
     t.sends(at=ms(300), data=b"a" * 100)
+
+
+def test_a_packet_is_no_larger_than_ips_whatever_goes_at_least() -> None:
+    t = established(wscale=10)
+    t.host.device.gso = True
+    t.sysctls.tcp_min_tso_segs = 0xFFFF
+    t.gets(at=0, window=0xFFFF)
+    t.sock.sndbuf = 1 << 24
+    t.write(b"x" * 600_000)
+    t.sock.cwnd = 1000
+    t.gets(at=ms(100), ack=LOCAL + 1 + MSS)
+    sizes = [int(segment.size_bytes) for _, segment in t.medium.sent]
+    assert sum(sizes) > 600_000 and max(sizes) <= 65_535

@@ -436,3 +436,31 @@ def test_timer_runs_while_something_is_in_flight() -> None:
     t.gets(at=ms(200), ack=D + 2 * MSS)
     assert t.sock.retransmit_timer.at_ns == 0  # (5.2)
     assert t.live_events() == 0
+
+
+def test_without_sack_nothing_is_kept_of_what_was_sent_again() -> None:
+    """Only RACK asks for it, which needs SACK."""
+    t = in_flight(10, sack=False)
+    for _ in range(3):
+        t.gets(at=ms(100))
+    assert t.sock.retrans_out == 1 and not t.sock.resent
+
+
+def test_what_a_retransmission_took_along_is_not_found_lost() -> None:
+    """The tail was repeated as a probe, and then became part of the head: what is in flight is one segment."""
+    t = established(sack=True)
+    t.sock.nodelay = True
+    t.write(b"a" * 100)
+    t.write(b"b" * 100)
+    t.run(ms(202))
+    t.sends(at=0, data=b"a" * 100)
+    t.sends(at=0, data=b"b" * 100)
+    t.sends(at=ms(202), data=b"b" * 100)  # the probe
+    assert len(t.sock.resent) == 1
+    t.sock.rack_rtt_ns = s(10)  # so that the timeout takes only the first for lost
+    at = t.now
+    while not t.medium.sent:
+        at += ms(1)
+        t.run(at)
+    t.sends(at=at, data=b"a" * 100 + b"b" * 100)
+    assert len(t.sock.sent) == 1 and t.sock.resent == t.sock.sent

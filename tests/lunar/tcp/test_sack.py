@@ -197,3 +197,12 @@ def test_reordering_is_bounded() -> None:
     t.gets(at=ms(100), sack=blocks((39, 40)))
     t.gets(at=ms(101), sack=blocks((39, 40), (0, 1)))
     assert t.sock.reordering == 20
+
+
+def test_a_duplicate_that_ends_before_it_begins_is_none() -> None:
+    t = in_flight(10)
+    t.gets(at=ms(100), sack=blocks((1, 4)))  # the first is sent again
+    delivered = int(t.sock.delivered)
+    t.gets(at=ms(101), sack=[(D - 100, D - 200)])
+    assert t.sock.delivered == delivered and t.host.count.tcp_dsack_recv_segs == 0
+    assert t.host.count.tcp_dsack_ignored_dubious == 1
