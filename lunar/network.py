@@ -176,6 +176,8 @@ class Network:
         devices = [self._end(end) for end in ends]
         if len({id(device) for _, device in devices}) != len(devices):
             raise ValueError("a link joins different devices")
+        if red is not None and not isinstance(red, RedLimits):
+            raise TypeError(f"red {red!r}: expected lunar.links.red.RedLimits")
         packets, size = _queue_limit(queue)
         return self.add_link(
             name or " - ".join(f"{host.name}.{device.name}" for host, device in devices[:2]),
@@ -236,6 +238,8 @@ class Network:
             verdict: Impairment | None = None
             if lossy and impairment is not None:
                 verdict = impairment()
+                if not isinstance(verdict, Impairment):
+                    raise TypeError(f"impairment() gave {verdict!r}; expected an Impairment")
             elif lossy and max(loss, reorder, duplicate, corrupt) > 0:
                 # By names and addresses alone, so that what one link draws does not depend on the others.
                 end = ipv4_text(source.primary_address()) if source.addresses else str(len(wires))

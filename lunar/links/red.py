@@ -25,11 +25,20 @@ _CE: Final = 3  # RFC 3168 (5)
 
 @final
 class RedLimits:
-    """What a queue of this kind is told: `least` and `most` in packets, or in bytes if `in_bytes`."""
+    """What a queue of this kind is told: `least` and `most` in packets, or in bytes if `in_bytes`.
+
+    Raises `ValueError` for what makes no sense.
+    """
 
     def __init__(
         self, least: int, most: int, in_bytes: bool, probability: float = 0.02, weight: float = 0.002, ecn: bool = False
     ) -> None:
+        if not 0 <= least <= most:
+            raise ValueError(f"least is {least} and most {most}; expected 0 <= least <= most")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability is {probability}; expected 0 to 1")
+        if not 0 < weight <= 1:
+            raise ValueError(f"weight is {weight}; expected more than 0, and 1 at most")
         self.least: int = least
         self.most: int = most
         self.in_bytes: bool = in_bytes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from lunar.net.route import Route, RouteTable
 from lunar.net_tools.errors import CommandError, parsed
 from lunar.net_tools.ifconfig import prefix_length
+from lunar.net_tools.route import gateway_address
 from lunar.wire.address import ipv4_text, network_mask, parse_ipv4
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _route(host: Host, action: str, words: list[str]) -> None:
             raise CommandError(f"ip: {word}: a value is missing")
         value = rest.pop(0)
         if word == "via":
-            gateway = parsed(parse_ipv4, value, "an IPv4 address")
+            gateway = gateway_address(host, value, "ip: via")
         elif word == "dev":
             device = host.devices.get(value)
             if device is None:
@@ -68,11 +69,14 @@ def _route(host: Host, action: str, words: list[str]) -> None:
     if action == "del":
         _remove(table, old[0])
         return
+    if gateway:
+        way = table.lookup(gateway)
+        if way is None or way.gateway or device not in (None, way.device):
+            where = host.name if device is None else f"{host.name}'s {device.name}"
+            raise CommandError(f"ip: via {ipv4_text(gateway)} is not in a network of {where}")
+        device = way.device
     if device is None:
-        found = table.lookup(gateway) if gateway else None
-        if found is None:
-            raise CommandError(f"ip: route {action} {words[0]}: its device is missing")
-        device = found.device
+        raise CommandError(f"ip: route {action} {words[0]}: a gateway (via) or a device (dev) is missing")
     made = Route(network, prefix, gateway, device, metric, 0)
     made.advmss = numbers.get("advmss", 0)
     made.mtu = numbers.get("mtu", 0)

@@ -43,7 +43,7 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
                 raise CommandError(f"route: {word}: a value is missing")
             value = words.pop(0)
             if word == "gw":
-                gateway = _host_address(host, value)
+                gateway = gateway_address(host, value, "route: gw")
             elif word == "netmask":
                 if kind == "-host":
                     raise CommandError("route: netmask: a host has none")
@@ -100,13 +100,14 @@ def _target(target: str, kind: str) -> tuple[int, int]:
     return network, class_prefix(network) if kind == "-net" else 32
 
 
-def _host_address(host: Host, word: str) -> int:
+def gateway_address(host: Host, word: str, where: str) -> int:
+    """The address that `word` is, or the host of that name has. Raises `CommandError`, which begins with `where`."""
     try:
         return int(ipaddress.IPv4Address(word))
     except ValueError:
         found = host.network.names.lookup(word)
         if not found:
-            raise CommandError(f'route: gw "{word}" is neither an address nor a host of the tapestry') from None
+            raise CommandError(f'{where} "{word}" is neither an address nor a host of the tapestry') from None
         # Of a router's several addresses, the one on a network of this host.
         for address in found:
             way = host.ip.routes.lookup(address)

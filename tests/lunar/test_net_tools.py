@@ -418,3 +418,28 @@ KNOWN = '"sysctl -a" lists what it obeys'
 )
 def test_sysctl_refuses(command: str, message: str) -> None:
     assert refusal(command) == message
+
+
+# ip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("ip route add 10.9.0.0/16 via 99.9.9.9", "ip: via 99.9.9.9 is not in a network of r"),
+        ("ip route add 10.9.0.0/16 via 99.9.9.9 dev eth0", "ip: via 99.9.9.9 is not in a network of r's eth0"),
+        ("ip route add 10.9.0.0/16 via nobody", 'ip: via "nobody" is neither an address nor a host of the tapestry'),
+        ("ip route add 10.9.0.0/16", "ip: route add 10.9.0.0/16: a gateway (via) or a device (dev) is missing"),
+    ],
+)
+def test_ip_route_refuses(command: str, message: str) -> None:
+    assert refusal(command) == message
+
+
+def test_ip_route_by_the_name_of_a_host() -> None:
+    with lunar.Network() as net:
+        host, gate = net.host("host", "10.0.0.1/24"), net.host("gate", "10.7.0.1/24", "10.0.0.9/24")
+        net.link(host, "gate.eth1")
+        host.sh("ip route add default via gate")
+        assert "0.0.0.0         10.0.0.9 " in host.sh("route -n")
+        assert gate.name == "gate"

@@ -126,6 +126,32 @@ def test_a_wrong_number_for_a_link_is_refused(settings: dict[str, Any], message:
         net.link(net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24"), **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"red": {"least": 3}}, "red {'least': 3}: expected lunar.links.red.RedLimits"),
+        ({"impairment": lambda: None}, "impairment() gave None; expected an Impairment"),
+    ],
+)
+def test_a_part_of_a_link_that_is_none_is_refused(settings: dict[str, Any], message: str) -> None:
+    net = network()
+    with pytest.raises(TypeError) as refused:
+        net.link(net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24"), **settings)
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("value", ["cubic", None, 5.0, [1]])
+def test_an_option_takes_integers_and_bytes(value: Any) -> None:
+    def program() -> None:
+        with socket.socket() as sock, pytest.raises(TypeError) as refused:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, value)
+        # Of the machine's socket.
+        assert str(refused.value) == f"a bytes-like object is required, not '{type(value).__name__}'"
+
+    net = network()
+    net.run(program, on=net.host("a", "10.0.0.1/24"))
+
+
 def test_a_time_before_now_is_refused() -> None:
     net = network()
     with pytest.raises(ValueError, match=r"^until -1: expected seconds of 0 or more$"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,21 @@ def packet(tos: int = 0) -> Packet:
 def judged(red: Red, waiting: int, count: int = 1, tos: int = 0) -> list[int]:
     """The verdicts on frames that find `waiting` before them on a busy link."""
     return [int(red.judge(packet(tos), waiting, 0, -1, 1)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ((5, 3, False), "least is 5 and most 3; expected 0 <= least <= most"),
+        ((-1, 3, False), "least is -1 and most 3; expected 0 <= least <= most"),
+        ((1, 3, False, 2.0), "probability is 2.0; expected 0 to 1"),
+        ((1, 3, False, 0.1, 0.0), "weight is 0.0; expected more than 0, and 1 at most"),
+    ],
+)
+def test_limits_that_make_no_sense(limits: Any, message: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        RedLimits(*limits)
+    assert str(refused.value) == message
 
 
 def test_average_follows_slowly() -> None:
