@@ -57,6 +57,8 @@ _ECN: Final = (NO_ECN, ECT0, ECT1, ECT01, CE)
 _NO_IP_INFO: Final = IpInfo()
 _ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
+# An IPv4 packet has 65535 bytes at most, of which the headers of IP and UDP (or ICMP) have 28.
+_DATAGRAM_MOST: Final = 65507
 
 
 def parse(text: str, path: str, define: Mapping[str, str] | None = None) -> Script:
@@ -95,10 +97,13 @@ class _Parser:
 
     def _field_of(self, bits: int, what: str) -> int:
         """A number for a header's field of so many bits."""
+        return self._up_to((1 << bits) - 1, what)
+
+    def _up_to(self, most: int, what: str) -> int:
         value = self._integer()
-        if value >> bits:
+        if value > most:
             self._at -= 1
-            raise self._wrong(f"{what} is beyond {(1 << bits) - 1}")
+            raise self._wrong(f"{what} is beyond {most}")
         return value
 
     def _integer(self) -> int:
@@ -201,7 +206,7 @@ class _Parser:
         if self._is("udp"):
             ports = self._ports()
             self._expect("(")
-            payload = self._field_of(16, "the payload")
+            payload = self._up_to(_DATAGRAM_MOST, "the payload")
             self._expect(")")
             return UdpPacket(outbound, ip, ports, payload, headers)
         if self._is("icmp"):
@@ -358,7 +363,7 @@ class _Parser:
             for name in ("udp", "raw"):
                 if self._is(name):
                     self._expect("(")
-                    quoted = name, 0, self._integer()
+                    quoted = name, 0, self._up_to(_DATAGRAM_MOST, "the payload")
                     self._expect(")")
             if quoted is None:
                 first, end, _ = self._seq()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lunar import net_tools
-from lunar.net_tools.errors import CommandError
+from lunar.net_tools.errors import CommandError, parsed
 from lunar.packetdrill.backend import ShellError
 from lunar.tcp.tcb import LISTEN
 
@@ -47,6 +47,9 @@ _OPERATORS: Final[dict[type, Callable[[int, int], int]]] = {
 _SEPARATORS: Final = (";", "&&", "||", "|", "\n")
 _NETWORK_TOOLS: Final = ("ethtool", "ifconfig", "ip", "nstat", "route", "sysctl", "tc")
 _SYSCTL_FOLDER: Final = "/proc/sys/"
+_DD_UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# Scripts make files of some megabytes; what goes beyond this is a slip.
+_DD_MOST: Final = 1 << 30
 # The path by which scripts call set_sysctls.py's counterpart, which undoes what that did.
 _RESTORE: Final = re.compile(r"/tmp/sysctl_restore_\d+\.sh")
 _PPID: Final = "1"
@@ -111,6 +114,9 @@ class Shell:
         except CommandError as error:
             self.complaints.append(str(error))
             return 1, ""
+        except OSError as error:
+            self.complaints.append(f"{kept[0]}: {error.filename}: {error.strerror}")
+            return 1, ""
 
     def _run(self, words: list[str], given: str, folder: Path) -> str | None:
         """What the command prints; None if it fails without a word."""
@@ -137,7 +143,10 @@ class Shell:
             return _dd(words[1:])
         script = folder / words[0]
         if "/" in words[0] and script.suffix == ".sh" and script.is_file():
-            status, printed = self._program(script.read_text(), script.parent)
+            try:
+                status, printed = self._program(script.read_text(errors="replace"), script.parent)
+            except RecursionError:
+                raise ShellError(f"{script}: it calls itself without an end") from None
             return None if status else printed
         raise ShellError(f'there is no command "{words[0]}" here; docs/packetdrill.md lists those that are')
 
@@ -164,7 +173,7 @@ class Shell:
         if path == "/proc/net/tcp6":
             return ""
         try:
-            return (folder / path).read_text()
+            return (folder / path).read_text(errors="replace")
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}") from None
 
@@ -186,7 +195,7 @@ class Shell:
         sysctls = self._host.tcp.tables.sysctls
         if not hasattr(sysctls, name):
             raise CommandError(f"{path}: this stack has no such parameter")
-        setattr(sysctls, name, int(text))
+        setattr(sysctls, name, parsed(int, text, "an integer"))
 
     def _grep(self, words: list[str], given: str, folder: Path) -> str | None:
         quiet = inverted = False
@@ -196,7 +205,10 @@ class Shell:
         if not words:
             raise CommandError("grep: a pattern is missing")
         text = "".join(self._read(path, folder) for path in words[1:]) if words[1:] else given
-        pattern = re.compile(words[0])
+        try:
+            pattern = re.compile(words[0])
+        except re.error as wrong:
+            raise CommandError(f"grep: {words[0]}: {wrong}") from None
         found = [line for line in text.splitlines() if bool(pattern.search(line)) != inverted]
         if not found:
             return None
@@ -259,7 +271,7 @@ def _calculated(text: str) -> int:
 
     try:
         return value(ast.parse(text.strip(), mode="eval"))
-    except SyntaxError:
+    except (SyntaxError, ArithmeticError, MemoryError):
         raise ShellError(f"$(({text})): expected arithmetic on whole numbers") from None
 
 
@@ -298,5 +310,17 @@ def _dd(words: list[str]) -> str:
     unknown = set(given) - {"if", "of", "bs", "count", "status"}
     if unknown or given.get("if") != "/dev/zero" or "of" not in given:
         raise CommandError(f"dd {' '.join(words)}: expected if=/dev/zero of=FILE bs=N count=N")
-    _machine_file(given["of"]).write_bytes(bytes(int(given.get("bs", "512")) * int(given.get("count", "1"))))
+    size = parsed(_bytes, given.get("bs", "512"), "a size") * parsed(_bytes, given.get("count", "1"), "a count")
+    if size > _DD_MOST:
+        raise CommandError(f"dd {' '.join(words)}: expected {_DD_MOST} bytes at most")
+    _machine_file(given["of"]).write_bytes(bytes(size))
     return ""
+
+
+def _bytes(text: str) -> int:
+    """A number as dd(1) takes it: with k, M or G for powers of 1024."""
+    unit = _DD_UNITS.get(text[-1:].upper(), 1)
+    number = int(text[:-1] if unit > 1 else text)
+    if number < 0:
+        raise ValueError(text)
+    return number * unit

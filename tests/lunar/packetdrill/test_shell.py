@@ -75,6 +75,31 @@ def test_a_command_that_is_not_known_is_never_passed_over(host: LunarHost) -> No
         host.shell("frobnicate || true", Path())
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("dd if=/dev/zero of={folder}/x bs=1k count=x", '"x" is not a count'),
+        ("dd if=/dev/zero of={folder}/x bs=2G", "expected 1073741824 bytes at most"),
+        ("dd if=/dev/zero of={folder}", "dd: {folder}: Is a directory"),
+        ("rm {folder}", "rm: {folder}: Is a directory"),
+        ("echo x | grep [", "grep: [: unterminated character set at position 0"),
+        ("echo $((1/0))", "$((1/0)): expected arithmetic on whole numbers"),
+        ("./itself.sh", "it calls itself without an end"),
+        ("echo x > /sys/module/tcp_cubic/parameters/hystart", '"x" is not an integer'),
+    ],
+)
+def test_what_a_command_cannot_do_is_its_failure(host: LunarHost, text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "itself.sh").write_text("./itself.sh\n")
+    with pytest.raises(ShellError) as failed:
+        host.shell(text.format(folder=tmp_path), tmp_path)
+    assert told.format(folder=tmp_path) in str(failed.value)
+
+
+def test_sizes_of_dd(host: LunarHost, tmp_path: Path) -> None:
+    host.shell(f"dd if=/dev/zero of={tmp_path}/x bs=1k count=3", tmp_path)
+    assert (tmp_path / "x").stat().st_size == 3072
+
+
 def test_files(host: LunarHost, tmp_path: Path) -> None:
     host.shell(f"dd bs=2 count=3 if=/dev/zero of={tmp_path}/file status=none", Path())
     assert (tmp_path / "file").read_bytes() == bytes(6)
