@@ -101,9 +101,9 @@ class _Parser:
 
     def _up_to(self, most: int, what: str) -> int:
         value = self._integer()
-        if value > most:
+        if not 0 <= value <= most:
             self._at -= 1
-            raise self._wrong(f"{what} is beyond {most}")
+            raise self._wrong(f"{what} is beyond {most}" if value > most else f"{what} is negative")
         return value
 
     def _integer(self) -> int:
@@ -172,7 +172,7 @@ class _Parser:
 
     def _time(self) -> int:
         kind, text = self._kinds[self._at], self._texts[self._at]
-        if kind == lexer.INTEGER:
+        if kind == lexer.INTEGER and text[0] != "-":
             self._at += 1
             return int(text) * 1_000_000_000
         if kind == lexer.FLOAT:

@@ -183,6 +183,8 @@ def test_wrong_packets() -> None:
     assert complaint("0 > Q. 1:1(0)") == "x.pkt:1: parse error at 'Q': The TCP flags are not valid"
     assert complaint("0 > . 1:1(0) ack") == "x.pkt:1: parse error at '': syntax error"
     assert complaint("0 > . 1:1(0) ack 1 win 65536") == "x.pkt:1: parse error at '65536': the window is beyond 65535"
+    assert complaint("0 < . 1:1(0) ack 1 win -1") == "x.pkt:1: parse error at '-1': the window is negative"
+    assert complaint("+-1 < . 1:1(0) ack 1") == "x.pkt:1: parse error at '-1': syntax error"
     assert complaint("0 < udp (65508)") == "x.pkt:1: parse error at '65508': the payload is beyond 65507"
     assert complaint("0 > S 0:0(0) <mss 65536>") == "x.pkt:1: parse error at '65536': the option is beyond 65535"
     assert complaint("0 < 1 > 65536 . 1:1(0) ack 1") == "x.pkt:1: parse error at '65536': the port is beyond 65535"
