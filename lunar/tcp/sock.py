@@ -467,9 +467,10 @@ class TcpSock(Tcb):
             self.progress = CONNECTED
         if how != SHUT_WR:
             self.read_shut = True
-        if how != SHUT_RD and not self.write_shut:
+        if how != SHUT_RD:
             self.write_shut = True
-            # In SYN-RECEIVED the FIN waits for the end of the handshake, as on Linux.
+            # In SYN-RECEIVED the FIN waits for the end of the handshake, as on Linux. Which states have sent none is
+            # known by them alone: writing may have been shut before the socket was connected.
             if state in (ESTABLISHED, CLOSE_WAIT):
                 self._queue_fin()
         mask: i64 = 0
@@ -537,10 +538,9 @@ class TcpSock(Tcb):
             segments.send_reset(self)
             self.done()
             return
-        if not self.write_shut:
-            self.write_shut = True
-            if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
-                self._queue_fin()
+        self.write_shut = True
+        if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
+            self._queue_fin()
         if self.state == FIN_WAIT_2:
             if self.linger2_s < 0:
                 counters.tcp_abort_on_linger += 1

@@ -6,6 +6,7 @@ import errno
 
 from tcp_scenario import (
     ACK,
+    FIN,
     LOCAL,
     OWN,
     OWN_PORT,
@@ -95,3 +96,18 @@ def test_accept_gives_what_the_listener_was_told() -> None:
     child = t.sock.spawn()
     assert (child.mtu_discover, child.peek_offset, child.priority) == (0, 0, 6)
     assert child.needs_pacing and child.max_pacing_rate == 1000
+
+
+def test_a_connection_whose_writing_was_shut_before_ends_by_a_fin() -> None:
+    t = Scenario()
+    sock = t.tcp.create(AF_INET)
+    assert sock.bind(OWN, OWN_PORT) == 0
+    assert sock.shutdown(1) == -errno.ENOTCONN
+    t.watch(sock)
+    again(t, ms(1))
+    assert sock.send(b"x", False) == -errno.EPIPE
+    sock.close()
+    t.sends(at=ms(1), seq=LOCAL + 1, flags=FIN | ACK)
+    t.gets(at=ms(2), ack=LOCAL + 2, flags=FIN | ACK)
+    t.run(s(100))
+    assert t.host.is_empty() and t.tcp.tables.orphans == 0
