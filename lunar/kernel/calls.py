@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import socket as system_socket
 import struct
@@ -348,8 +349,11 @@ def select(
     for bits, one in zip(sets, lists, strict=True):
         for fd in filter(lambda fd: fd >= 0, one):
             bits[fd // 8] |= 1 << fd % 8
-    timeout = None if timeout_s is None else ctypes.byref(_Timeval(int(timeout_s), 0))
-    _call("select", 1 + max(fd for one in lists for fd in one), *sets, timeout)
+    timeout = None
+    if timeout_s is not None:
+        seconds = math.floor(timeout_s)
+        timeout = ctypes.byref(_Timeval(seconds, int((timeout_s - seconds) * 1_000_000)))
+    _call("select", 1 + max((fd for one in lists for fd in one), default=-1), *sets, timeout)
     found = [[fd for fd in one if bits[fd // 8] >> fd % 8 & 1] for bits, one in zip(sets, lists, strict=True)]
     return found[0], found[1], found[2]
 

@@ -38,10 +38,17 @@ _WORD: Final = re.compile(
 )
 _QUOTED: Final = re.compile(r"""\"([^"]*)\"|'([^']*)'|\\(.)""")
 _REDIRECTS: Final = "\r"
+
+
+def _quotient(a: int, b: int) -> int:
+    """As C, which rounds towards zero."""
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
 _OPERATORS: Final[dict[type, Callable[[int, int], int]]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
-    ast.Div: operator.floordiv, ast.Mod: operator.mod, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
-    ast.BitOr: operator.or_, ast.BitAnd: operator.and_,
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: _quotient,
+    ast.Mod: lambda a, b: a - b * _quotient(a, b), ast.LShift: lambda a, b: a << (b & 63),
+    ast.RShift: lambda a, b: a >> (b & 63), ast.BitOr: operator.or_, ast.BitAnd: operator.and_,
 }  # fmt: skip
 # What stands between two commands.
 _SEPARATORS: Final = (";", "&&", "||", "|", "\n")
@@ -262,7 +269,8 @@ def _calculated(text: str) -> int:
         if isinstance(node, ast.Expression):
             return value(node.body)
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+            result = _OPERATORS[type(node.op)](value(node.left), value(node.right))
+            return (result + (1 << 63)) % (1 << 64) - (1 << 63)  # a shell's numbers have 64 bits
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -value(node.operand)
         if isinstance(node, ast.Constant) and isinstance(node.value, int):

@@ -32,6 +32,23 @@ def test_a_file_is_read_as_it_is(host: LunarHost, tmp_path: Path) -> None:
     assert value(host, "net.ipv4.tcp_sack") == (0,)
 
 
+@pytest.mark.parametrize(
+    ("sum", "result"),
+    [("-7 / 2", "-3"), ("-7 % 2", "-1"), ("1 << 63", str(-(2**63))), ("1 << 64", "1"), ("2 * 3 + 4", "10")],
+)
+def test_arithmetic_is_that_of_c(
+    host: LunarHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], sum: str, result: str
+) -> None:
+    host.shell(f"echo $(({sum}))", tmp_path)
+    assert capsys.readouterr().out == f"{result}\n"
+
+
+@pytest.mark.parametrize("sum", ["1 / 0", "1 % 0", "1 +", "a"])
+def test_a_sum_without_a_result_is_told(host: LunarHost, tmp_path: Path, sum: str) -> None:
+    with pytest.raises(ShellError, match=r"division by 0|expected arithmetic"):
+        host.shell(f"echo $(({sum}))", tmp_path)
+
+
 def test_what_set_sysctls_sets_is_restored(host: LunarHost, tmp_path: Path) -> None:
     before = value(host, "net.ipv4.tcp_wmem")
     host.shell(
