@@ -37,8 +37,9 @@ class Path:
             while data := await reader.read(1 << 20):
                 self.received += len(data)
 
-        async with await asyncio.start_server(handle, port=80) as server:
-            await server.serve_forever()
+        # Not `async with`, which since Python 3.12 waits for the connection to end, and that never does.
+        self.server = await asyncio.start_server(handle, port=80)
+        await self.server.serve_forever()
 
     async def _send(self) -> None:
         _, writer = await asyncio.open_connection("10.0.0.2", 80)
