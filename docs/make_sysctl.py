@@ -67,7 +67,7 @@ EFFECTS = {
     "net.ipv4.tcp_retries1": "timeouts after which the route is doubted",
     "net.ipv4.tcp_retries2": "timeouts after which a connection is given up: 15 are at least 924.6 s",
     "net.ipv4.tcp_rfc1337": "a RST does not end TIME-WAIT",
-    "net.ipv4.tcp_rmem": "receive buffers: the least (for when memory is short, which it never is here), the default, the most; bytes",
+    "net.ipv4.tcp_rmem": "receive buffers: the least (when memory is short, so never here), default, most; in bytes",
     "net.ipv4.tcp_rto_min_us": "the least variance term of the retransmission timeout",
     "net.ipv4.tcp_sack": "SACK is offered and accepted (RFC 2018)",
     "net.ipv4.tcp_slow_start_after_idle": "cwnd decays while nothing is sent (RFC 2861)",
