@@ -122,8 +122,10 @@ class Tables:
 
     def timestamp_offset(self, local: int, remote: int) -> i64:
         """RFC 7323 (7.1): where the timestamp clock starts; the same for all connections of two hosts, so that each
-        connection's timestamps come after those of the one before it.
+        connection's timestamps come after those of the one before it. None with net.ipv4.tcp_timestamps at 2.
         """
+        if self.sysctls.tcp_timestamps == 2:
+            return 0
         if self._timestamp_secret < 0:
             self._timestamp_secret = self.ip.rng.getrandbits(32)
         return _mix(_mix(self._timestamp_secret, _low(local)), _low(remote))

@@ -137,3 +137,11 @@ def test_the_offset_is_another_for_each_pair_of_hosts() -> None:
     tables = Scenario().tcp.tables
     assert tables.timestamp_offset(1, 2) == tables.timestamp_offset(1, 2)  # RFC 7323 (7.1): later ones come later
     assert tables.timestamp_offset(1, 2) != tables.timestamp_offset(1, 3)
+
+
+def test_tcp_timestamps_2_draws_no_offset() -> None:
+    t = Scenario()
+    t.tcp.tables.sysctls.tcp_timestamps = 2
+    t.connect(at=ms(1234))
+    syn = t.sends(at=ms(1234), flags=SYN)
+    assert (syn.has_timestamps, int(syn.ts_val)) == (True, 1234)
