@@ -17,13 +17,15 @@ from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
+from lunar.net.address import Address
+from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody
 from lunar.net.icmp import Icmp
-from lunar.net.ip import Counters, Ip
+from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route
 from lunar.net.sock import POLLNVAL, Sock
-from lunar.packet import ICMP, TCP, UDP
+from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
 from lunar.poll_calls import Select
 from lunar.socket_tls import SocketTls
 from lunar.sockets import syscalls
@@ -33,7 +35,7 @@ from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp
-from lunar.wire.address import ipv4_text, network_mask
+from lunar.wire.address import address_text, network_mask
 from weaves import seeds, units
 from weaves.here import here
 from weaves.scheduler import Call, Event
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from lunar.network import Network
 
 _LOOPBACK_ADDRESS: Final = 0x7F00_0001
+_LOOPBACK6_ADDRESS: Final = 1
 _LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 # Locally administered (IEEE 802): 02:00 and the device's number in the run.
 _MAC_BASE: Final = 0x0200_0000_0000
@@ -128,13 +131,15 @@ class Host:
         self._last_pid = 1  # init's
         lo = self.devices["lo"]
         lo.receiver = self._input
-        lo.addresses[:] = [(_LOOPBACK_ADDRESS, 8)]
+        lo.addresses[:] = [Address(AF_INET, _LOOPBACK_ADDRESS, 8), Address(AF_INET6, _LOOPBACK6_ADDRESS, 128)]
         lo.up = True
         self.ip.devices.append(lo)
         self.ip.local[_LOOPBACK_ADDRESS] = lo
+        self.ip.local[_LOOPBACK6_ADDRESS] = lo
         self.ip.broadcasts[_LOOPBACK_BROADCAST] = lo
-        self.ip.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
-        self.ip.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
+        self.ip.inet.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
+        self.ip.inet6.loopback_route = Route(_LOOPBACK6_ADDRESS, 128, 0, lo, 0, 0, AF_INET6)
+        self.ip.inet.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
 
     def _drawn(self, name: str) -> str:
         """What a generator of this boot is seeded with: a host that boots again draws other numbers."""
@@ -345,6 +350,7 @@ class Host:
         for name in _COUNTERS:
             setattr(self.past_counters, name, getattr(self.past_counters, name) + getattr(self.ip.counters, name))
         self.ip.counters = Counters()
+        self.ip.inet.counters = self.ip.counters
         tables = self.tcp.tables
         for table in (
             tables.connections, tables.listeners, tables.ports, self.udp.ports, self.ip.local, self.ip.broadcasts,
@@ -352,9 +358,11 @@ class Host:
         ):  # fmt: skip
             table.clear()
         self._files, self._select, self._unix, self._lookups = None, None, None, None
-        self.ip.loopback_route = None
+        self.ip.inet.loopback_route = None
+        self.ip.inet6.loopback_route = None
         for device in self.ip.devices:
-            self.ip.routes.remove_device(device)
+            self.ip.inet.routes.remove_device(device)
+            self.ip.inet6.routes.remove_device(device)
         for device in self.devices.values():
             device.receiver = _NOBODY
 
@@ -379,8 +387,8 @@ class Host:
 
     def _configure(self, device: Device) -> None:
         """As a boot finds it: up, with the addresses that it was made with."""
-        for address, _prefix in device.addresses:
-            self.network.names.remove(self.name, address)
+        for own in device.addresses:
+            self.network.names.remove(self.name, own.address)
         device.addresses.clear()
         device.up = True
         device.receiver = self._input
@@ -389,36 +397,45 @@ class Host:
             self.add_address(device, address, prefix)
 
     def add_address(self, device: Device, address: int, prefix: int) -> None:
-        """Give `device` an address, with the route to its network, and the host's name to the address."""
-        device.addresses.append((address, prefix))
+        """Give `device` an address, with the route to its network, and the host's name to the address.
+
+        It is an IPv6 address if it is 2**32 or more (lunar/wire/address.py).
+        """
+        made = Address(AF_INET if address < 1 << 32 else AF_INET6, address, prefix)
+        if made.family == AF_INET and prefix < 31:
+            made.broadcast = address | (~network_mask(prefix) & 0xFFFF_FFFF)
+            self.ip.broadcasts[made.broadcast] = device
+        device.addresses.append(made)
         self.ip.local[address] = device
-        network = address & network_mask(prefix)
-        if prefix < 31:
-            self.ip.broadcasts[network | (~network_mask(prefix) & 0xFFFF_FFFF)] = device
         if device.up:
-            self._add_network_route(device, address, prefix)
+            self._add_network_route(device, made)
         self.network.names.add(self.name, address)
 
     def add_name(self, name: str) -> None:
         """Let others find the host by `name` ("www.example.org") besides its own, at the addresses that it has now."""
         for device in self.devices.values():
             if device.name != "lo":
-                for address, _prefix in device.addresses:
-                    self.network.names.add(name, address)
+                for own in device.addresses:
+                    self.network.names.add(name, own.address)
 
     def replace_address(self, device: Device, address: int, prefix: int) -> None:
-        """Give `device` this address in place of the first that it has; routes that need the old one go with it."""
-        if device.addresses:
-            old, old_prefix = device.addresses.pop(0)
-            del self.ip.local[old]
-            network = old & network_mask(old_prefix)
-            self.ip.broadcasts.pop(network | (~network_mask(old_prefix) & 0xFFFF_FFFF), None)
-            self.ip.routes.remove_network(network, old_prefix, device)
-            self.network.names.remove(self.name, old)
+        """Give `device` this IPv4 address in place of the first that it has, with whose routes it goes."""
+        old = next((own for own in device.addresses if own.family == AF_INET), None)
+        if old is not None:
+            self.remove_address(device, old)
         others = device.addresses.copy()
         device.addresses.clear()
         self.add_address(device, address, prefix)
         device.addresses.extend(others)
+
+    def remove_address(self, device: Device, old: Address) -> None:
+        """Take an address from `device`, and with it the route to its network."""
+        device.addresses.remove(old)
+        del self.ip.local[old.address]
+        if old.broadcast:
+            self.ip.broadcasts.pop(old.broadcast, None)
+        self.ip.family(old.family).routes.remove_network(old.network(), int(old.prefix), device)
+        self.network.names.remove(self.name, old.address)
 
     def set_up(self, device: Device, up: bool) -> None:
         """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
@@ -426,21 +443,24 @@ class Host:
             return
         device.up = up
         if up:
-            for address, prefix in device.addresses:
-                self._add_network_route(device, address, prefix)
+            for own in device.addresses:
+                self._add_network_route(device, own)
         else:
-            self.ip.routes.remove_device(device)
+            self.ip.inet.routes.remove_device(device)
+            self.ip.inet6.routes.remove_device(device)
 
-    def _add_network_route(self, device: Device, address: int, prefix: int) -> None:
+    def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network
-            self.ip.routes.add(Route(address & network_mask(prefix), prefix, 0, device, 0, address))
+            self.ip.family(own.family).routes.add(
+                Route(own.network(), own.prefix, 0, device, 0, own.address if own.family == AF_INET else 0, own.family)
+            )
 
     @property
     def address(self) -> str:
         """The first address of the first device besides `lo`, "127.0.0.1" if there is none."""
         for device in self.devices.values():
             if device.name != "lo" and device.addresses:
-                return ipv4_text(device.addresses[0][0])
+                return address_text(int(device.addresses[0].family), device.addresses[0].address)
         return "127.0.0.1"
 
     # Commands

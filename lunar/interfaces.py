@@ -96,14 +96,12 @@ def _value(host: Host, found: Device, request: int) -> bytes | int:
         family = _ARPHRD_LOOPBACK if found.name == "lo" else _ARPHRD_ETHER
         return struct.pack("H", family) + int(found.mac).to_bytes(6, "big")
     if request in (SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK):
-        if not found.addresses:
+        own = next((address for address in found.addresses if address.family == AF_INET), None)
+        if own is None:
             return -errno.EADDRNOTAVAIL
-        address, prefix = found.addresses[0]
         if request == SIOCGIFNETMASK:
-            address = network_mask(prefix)
-        elif request == SIOCGIFBRDADDR:
-            address = 0 if found.name == "lo" else address | (~network_mask(prefix) & 0xFFFF_FFFF)
-        return inet_address(address)
+            return inet_address(network_mask(int(own.prefix)))
+        return inet_address(own.broadcast if request == SIOCGIFBRDADDR else own.address)
     return -errno.ENOTTY
 
 
@@ -133,7 +131,8 @@ def device_with_index(host: Host, index: int) -> Device | None:
 def interfaces(host: Host) -> bytes:
     """What SIOCGIFCONF tells: a `struct ifreq` with an address for each address of each device."""
     return b"".join(
-        found.name.encode().ljust(IFNAMSIZ, b"\0") + inet_address(address).ljust(IFREQ_BYTES - IFNAMSIZ, b"\0")
+        found.name.encode().ljust(IFNAMSIZ, b"\0") + inet_address(own.address).ljust(IFREQ_BYTES - IFNAMSIZ, b"\0")
         for found in host.devices.values()
-        for address, _prefix in found.addresses
+        for own in found.addresses
+        if own.family == AF_INET
     )

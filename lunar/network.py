@@ -242,7 +242,7 @@ class Network:
                     raise TypeError(f"impairment() gave {verdict!r}; expected an Impairment")
             elif lossy and max(loss, reorder, duplicate, corrupt) > 0:
                 # By names and addresses alone, so that what one link draws does not depend on the others.
-                end = ipv4_text(source.primary_address()) if source.addresses else str(len(wires))
+                end = ipv4_text(source.primary_address()) if source.primary_address() else str(len(wires))
                 verdict = impaired(f"{name}/{end}")
             made = Wire(
                 self.scheduler, self.supervisor.new_lane(), target, rate_bps or 0, delay, limit_packets or 0,

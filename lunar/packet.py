@@ -21,16 +21,20 @@ AF_INET6: Final = 10
 
 # IANA protocol numbers.
 ICMP: Final = 1
+IGMP: Final = 2
 TCP: Final = 6
 UDP: Final = 17
+ICMPV6: Final = 58
 
 # EtherTypes (IEEE 802).
 ETHERTYPE_IPV4: Final = 0x0800
+ETHERTYPE_ARP: Final = 0x0806
 ETHERTYPE_IPV6: Final = 0x86DD
 BROADCAST_MAC: Final = 0xFFFF_FFFF_FFFF
 ETHERNET_HEADER_BYTES: Final = 14
 
 IPV4_HEADER_BYTES: Final = 20
+IPV6_HEADER_BYTES: Final = 40
 UDP_HEADER_BYTES: Final = 8
 TCP_HEADER_BYTES: Final = 20
 ICMP_HEADER_BYTES: Final = 8
@@ -87,8 +91,10 @@ class Damaged(Frame):
 class Packet(Frame):
     """An IP packet with a payload that this stack does not look into.
 
-    `size_bytes` is IPv4's total length. `ttl` is IPv6's hop limit, `tos` its traffic class. The fragment offset is in
-    bytes.
+    `size_bytes` is IPv4's total length, or IPv6's header and payload. `ttl` is IPv6's hop limit, `tos` its traffic
+    class. The fragment offset is in bytes. `options` are IPv4's options or IPv6's extension headers (but the fragment
+    header) as on the wire; `protocol` is that of what follows them. `mark` and `track` are the host's own and never on
+    the wire: what rules have marked it with, and the connection to which netfilter's conntrack counts it.
     """
 
     def __init__(self, family: i64, src: int, dst: int, protocol: i64, payload: bytes) -> None:
@@ -104,6 +110,10 @@ class Packet(Frame):
         self.dont_fragment: bool = False
         self.more_fragments: bool = False
         self.fragment_offset: i64 = 0
+        self.options: bytes = b""
+        self.flow_label: i64 = 0
+        self.mark: i64 = 0
+        self.track: object | None = None
 
 
 @final
@@ -152,13 +162,15 @@ class UdpDatagram(Packet):
 
 @final
 class IcmpMessage(Packet):
-    """An ICMP message. `rest` is the header's second word: identifier and sequence of an echo, MTU of "too big".
+    """An ICMP or ICMPv6 message, by its family.
+
+    `rest` is the header's second word: identifier and sequence of an echo, the MTU of "too big".
 
     The payload of an error is the offending packet's IP header and the start of its data, as bytes.
     """
 
     def __init__(self, family: i64, src: int, dst: int, type: i64, code: i64, rest: i64, payload: bytes) -> None:
-        super().__init__(family, src, dst, 1, payload)
+        super().__init__(family, src, dst, 1 if family == 2 else 58, payload)
         self.type: i64 = type
         self.code: i64 = code
         self.rest: i64 = rest
@@ -190,4 +202,6 @@ def tcp_options_bytes(segment: TcpSegment) -> i64:
 def set_tcp_size(segment: TcpSegment) -> None:
     """Set `size_bytes` from the header, the options and the payload."""
     header: i64 = 40 if segment.family == 2 else 60
+    if segment.options:
+        header += len(segment.options)
     segment.size_bytes = header + tcp_options_bytes(segment) + len(segment.payload)

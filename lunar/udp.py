@@ -130,7 +130,7 @@ class UdpSock(DatagramSock):
 
     def __init__(self, udp: Udp, family: i64) -> None:
         super().__init__(family, SOCK_DGRAM, UDP)
-        self.ttl = udp.ip.default_ttl
+        self.ttl = udp.ip.inet.hop_limit
         self.udp: Udp = udp
         self.route: Route | None = None
         self.addr_locked: bool = False  # bound by the program to this address, to this port
@@ -173,7 +173,7 @@ class UdpSock(DatagramSock):
         """Fix the peer; later sends need no address and only its datagrams are received."""
         if addr == 0:
             addr = _LOOPBACK
-        route = route_for(self.udp.ip, addr)
+        route = route_for(self.udp.ip, self.family, addr)
         if route is None:
             return -errno.ENETUNREACH
         if self.udp.ip.is_broadcast(addr) and not self.broadcast:
@@ -234,7 +234,7 @@ class UdpSock(DatagramSock):
         ip = self.udp.ip
         if ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
-        return -errno.ENETUNREACH if route_for(ip, addr or _LOOPBACK) is None else 0
+        return -errno.ENETUNREACH if route_for(ip, self.family, addr or _LOOPBACK) is None else 0
 
     def _refusal(self) -> i64:
         """What forbids to send, once it is known where to: a pending error, or the end of writing. 0, or -errno."""
@@ -280,7 +280,7 @@ class UdpSock(DatagramSock):
             addr = _LOOPBACK
         ip = self.udp.ip
         denied: i64 = self._denial(addr)
-        route = route_for(ip, addr)
+        route = route_for(ip, self.family, addr)
         if denied < 0 or route is None:
             return denied
         if size > MAX_PAYLOAD:

@@ -7,6 +7,7 @@ was expected; the caller adds the place.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from decimal import Decimal
@@ -39,6 +40,7 @@ _LOSS_EXPECTED: Final = 'expected a percentage from "0%" to "100%", or a number 
 # inet_aton(3) also takes octal and hexadecimal parts; nobody means them, so a leading zero is refused.
 _ADDRESS: Final = re.compile(r"(0|[1-9][0-9]*)((?:\.(?:0|[1-9][0-9]*)){1,3})/(0|[1-9][0-9]?)")
 ADDRESS_EXPECTED: Final = 'expected an IPv4 address with a prefix length, such as "10.0.0.2/24"'
+ADDRESS6_EXPECTED: Final = 'expected an IPv6 address with a prefix length, such as "2001:db8::2/64"'
 
 
 def parse_wait(text: str) -> int:
@@ -113,7 +115,9 @@ def parse_burst(value: float) -> float:
 
 
 def parse_address(text: str) -> tuple[int, int]:
-    """The IPv4 address, a 32-bit int, and the prefix length of "10.0.0.2/24".
+    """The address and the prefix length of "10.0.0.2/24" or "2001:db8::2/64".
+
+    An IPv4 address is below 2**32, an IPv6 address is not.
 
     With fewer than four parts the last one fills the remaining bytes, as in inet_aton(3), and counts within the
     network: "10.1.513/16" is the 513th address of 10.1.0.0/16, 10.1.2.1. The network's own and its broadcast address
@@ -124,7 +128,7 @@ def parse_address(text: str) -> tuple[int, int]:
         if not text.strip():
             raise ValueError(f"no address; {ADDRESS_EXPECTED}")
         if ":" in text:
-            raise ValueError(f"{text} is an IPv6 address, which is not supported yet; {ADDRESS_EXPECTED}")
+            return _parse_ipv6_address(text)
         raise ValueError(f"{text} is not an address; {ADDRESS_EXPECTED}")
     parts = [found[1], *found[2][1:].split(".")]
     prefix = int(found[3])
@@ -153,8 +157,24 @@ def parse_address(text: str) -> tuple[int, int]:
     return address, prefix
 
 
+def _parse_ipv6_address(text: str) -> tuple[int, int]:
+    try:
+        found = ipaddress.IPv6Interface(text if "/" in text else "")
+    except ValueError:
+        raise ValueError(f"{text} is not an address; {ADDRESS6_EXPECTED}") from None
+    prefix = int(found.network.prefixlen)
+    if found.ip.scope_id is not None:
+        raise ValueError(f"{text} has a scope, which its device is already; {ADDRESS6_EXPECTED}")
+    # Of ::/96 nothing is in use but :: and ::1 (RFC 4291 section 2.5.5.1).
+    if found.ip.is_multicast or int(found.ip) < 1 << 32 or found.ip.ipv4_mapped is not None:
+        raise ValueError(f"{text} is not an address a device can have; {ADDRESS6_EXPECTED}")
+    return int(found.ip), prefix
+
+
 def format_address(address: int) -> str:
-    """The dotted quad of a 32-bit `address`."""
+    """The dotted quad of an `address` below 2**32, IPv6's form (RFC 5952) of another."""
+    if address >> 32:
+        return str(ipaddress.IPv6Address(address))
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 

@@ -48,7 +48,7 @@ class Switch(Medium):
         self.uplinks[mac] = up
         self.downlinks[mac] = down
         for address in device.addresses:
-            self.neighbors[address[0]] = device
+            self.neighbors[address.address] = device
 
     def transmit(self, frame: Frame, device: Device) -> None:
         self.uplinks[int(device.mac)].send(frame)

@@ -11,7 +11,8 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.packet import BROADCAST_MAC, Frame, Port
+from lunar.net.address import Address
+from lunar.packet import AF_INET, BROADCAST_MAC, Frame, Port
 
 DEFAULT_MTU: Final = 1500
 LOOPBACK_MTU: Final = 65536  # as Linux' lo
@@ -51,7 +52,7 @@ class Nobody(Receiver):
 
 @final
 class Device(Port):
-    """One device. `addresses` is a list of (address, prefix length)."""
+    """One device. `addresses` are those of both families, of each in the order in which they were given."""
 
     def __init__(self, name: str, mac: i64, mtu: i64, receiver: Receiver) -> None:
         self.name: str = name
@@ -67,7 +68,10 @@ class Device(Port):
         self.paces: bool = False
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
-        self.addresses: list[tuple[int, int]] = []
+        self.addresses: list[Address] = []
+        self.arp: bool = False  # False is Linux' IFF_NOARP: the medium tells hardware addresses, nobody asks for any
+        # Hardware addresses of groups (multicast) that the host listens to, with how often; None: no group.
+        self.groups: dict[int, int] | None = None
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes
         self.plugged: bool = True  # without its cable a device sends into nothing, and its host does not know
         # Without power a device takes and sends nothing. On a host that stands still (`hold`) it fills its ring.
@@ -143,10 +147,13 @@ class Device(Port):
     def has_address(self, address: int) -> bool:
         """Whether `address` is one of the device's."""
         for own in self.addresses:  # noqa: SIM110 - asked for each packet; compiled, a loop needs no generator
-            if own[0] == address:
+            if own.address == address:
                 return True
         return False
 
-    def primary_address(self) -> int:
-        """The first address, 0 if the device has none."""
-        return self.addresses[0][0] if self.addresses else 0
+    def primary_address(self, family: i64 = AF_INET) -> int:
+        """The first address of `family`, 0 if the device has none."""
+        for own in self.addresses:
+            if own.family == family:
+                return own.address
+        return 0

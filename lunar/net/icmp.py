@@ -81,7 +81,7 @@ class Icmp(Handler):
             return
         reply = IcmpMessage(packet.family, packet.dst, packet.src, ECHO_REPLY, 0, packet.rest, packet.payload)
         reply.size_bytes = 28 + len(packet.payload)
-        reply.ttl = ip.default_ttl
+        reply.ttl = ip.family(packet.family).hop_limit
         reply.tos = packet.tos
         ip.counters.icmp_out_msgs += 1
         send(ip, reply, None)
@@ -156,7 +156,7 @@ def send_error(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> Non
     quote = ipv4.encode(offender)[:_QUOTE_BYTES]
     message = IcmpMessage(AF_INET, src, offender.src, type, code, rest, quote)
     message.size_bytes = 28 + len(quote)
-    message.ttl = ip.default_ttl
+    message.ttl = ip.family(offender.family).hop_limit
     message.tos = 0xC0  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
     ip.counters.icmp_out_msgs += 1
     send(ip, message, None)

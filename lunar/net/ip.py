@@ -10,13 +10,22 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
+from lunar.net.counters import Counters, IpCounters
 from lunar.net.device import Device
-from lunar.net.route import Route, RouteTable
-from lunar.packet import IcmpMessage, Packet
+from lunar.net.family import Family
+from lunar.net.route import Changes
+from lunar.packet import AF_INET, AF_INET6, IcmpMessage, Packet
 from weaves.scheduler import Lane, Scheduler
 
 LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 DEFAULT_TTL: Final = 64  # net.ipv4.ip_default_ttl
+
+# The points of a packet's way at which a filter is asked, with Linux' numbers (NF_INET_...).
+PRE_ROUTING: Final = 0
+LOCAL_IN: Final = 1
+FORWARD: Final = 2
+LOCAL_OUT: Final = 3
+POST_ROUTING: Final = 4
 
 
 class Handler:
@@ -47,118 +56,15 @@ class RawReceiver:
         raise NotImplementedError
 
 
-class Counters:
-    """A host's counters, by the names of RFC 1213 and of Linux' nstat."""
+class Filter:
+    """Who may stop or change packets on their way, as the network layer sees it: netfilter."""
 
-    def __init__(self) -> None:
-        self.ip_in_receives: i64 = 0
-        self.ip_in_hdr_errors: i64 = 0
-        self.ip_in_addr_errors: i64 = 0
-        self.ip_in_no_protos: i64 = 0
-        self.ip_in_delivers: i64 = 0
-        self.ip_in_ect0: i64 = 0  # with ECN's code points (RFC 3168): capable ...
-        self.ip_in_ect1: i64 = 0
-        self.ip_in_ce: i64 = 0  # ... and marked
-        self.ip_out_requests: i64 = 0
-        self.ip_out_no_routes: i64 = 0
-        self.ip_out_discards: i64 = 0
-        self.ip_forw_datagrams: i64 = 0
-        self.icmp_in_msgs: i64 = 0
-        self.icmp_in_errors: i64 = 0
-        self.icmp_out_msgs: i64 = 0
-        self.icmp_out_rate_limited: i64 = 0
-        self.udp_in_datagrams: i64 = 0
-        self.udp_out_datagrams: i64 = 0
-        self.udp_no_ports: i64 = 0
-        self.udp_in_errors: i64 = 0
-        self.udp_rcvbuf_errors: i64 = 0
-        self.tcp_active_opens: i64 = 0
-        self.tcp_passive_opens: i64 = 0
-        self.tcp_attempt_fails: i64 = 0
-        self.tcp_estab_resets: i64 = 0
-        self.tcp_in_segs: i64 = 0
-        self.tcp_out_segs: i64 = 0
-        self.tcp_retrans_segs: i64 = 0
-        self.tcp_in_errs: i64 = 0
-        self.tcp_out_rsts: i64 = 0
-        self.tcp_timeouts: i64 = 0  # TCPTimeouts: the retransmission timer fired
-        self.tcp_fast_retrans: i64 = 0  # TCPFastRetrans: segments that were sent again, but not after a timeout
-        self.tcp_slow_start_retrans: i64 = 0  # and those after one
-        self.tcp_retrans_fail: i64 = 0
-        self.tcp_lost_retransmit: i64 = 0
-        self.tcp_reno_recovery: i64 = 0  # recoveries that began, without SACK and with it
-        self.tcp_sack_recovery: i64 = 0
-        self.tcp_sack_reneging: i64 = 0
-        self.tcp_sack_reorder: i64 = 0  # reordering, by what told of it
-        self.tcp_reno_reorder: i64 = 0
-        self.tcp_ts_reorder: i64 = 0
-        self.tcp_full_undo: i64 = 0  # recoveries and timeouts taken back, by what told that they were needless
-        self.tcp_partial_undo: i64 = 0
-        self.tcp_dsack_undo: i64 = 0
-        self.tcp_loss_undo: i64 = 0
-        self.tcp_spurious_rtos: i64 = 0  # TCPSpuriousRTOs: those by F-RTO
-        self.tcp_reno_failures: i64 = 0  # timeouts by the state in which they came: DISORDER ...
-        self.tcp_sack_failures: i64 = 0
-        self.tcp_loss_failures: i64 = 0  # ... LOSS ...
-        self.tcp_reno_recovery_fail: i64 = 0  # ... RECOVERY
-        self.tcp_sack_recovery_fail: i64 = 0
-        self.tcp_loss_probes: i64 = 0
-        self.tcp_loss_probe_recovery: i64 = 0
-        self.tcp_syn_retrans: i64 = 0
-        self.tcp_dsack_recv: i64 = 0  # D-SACKs that came, below the ACK and above it; the segments of which they told
-        self.tcp_dsack_ofo_recv: i64 = 0
-        self.tcp_dsack_recv_segs: i64 = 0
-        self.tcp_dsack_ignored_old: i64 = 0
-        self.tcp_dsack_ignored_no_undo: i64 = 0
-        self.tcp_dsack_ignored_dubious: i64 = 0
-        self.tcp_sack_discard: i64 = 0
-        self.tcp_delayed_acks: i64 = 0
-        # HyStart (congestion/cubic.py): how often each test ended slow start, and the sum of cwnd there.
-        self.tcp_hystart_train_detect: i64 = 0
-        self.tcp_hystart_train_cwnd: i64 = 0
-        self.tcp_hystart_delay_detect: i64 = 0
-        self.tcp_hystart_delay_cwnd: i64 = 0
-        self.tcp_listen_overflows: i64 = 0
-        self.tcp_listen_drops: i64 = 0
-        self.tcp_paws_estab: i64 = 0  # PAWSEstab: dropped for an old timestamp
-        self.tcp_challenge_acks: i64 = 0
-        self.tcp_syn_challenge: i64 = 0  # TCPSYNChallenge: of them, those that a SYN provoked
-        self.tcp_req_q_full_do_cookies: i64 = 0  # TCPReqQFullDoCookies
-        self.tcp_req_q_full_drop: i64 = 0  # TCPReqQFullDrop
-        self.tcp_syncookies_sent: i64 = 0  # SyncookiesSent
-        self.tcp_syncookies_recv: i64 = 0  # SyncookiesRecv
-        self.tcp_syncookies_failed: i64 = 0  # SyncookiesFailed
-        self.tcp_defer_accept_drop: i64 = 0  # TCPDeferAcceptDrop
-        self.tcp_embryonic_rsts: i64 = 0  # EmbryonicRsts
-        self.tcp_tw: i64 = 0  # TW: TIME-WAIT that ended by its time
-        self.tcp_tw_recycled: i64 = 0  # TWRecycled: by a new connection
-        self.tcp_time_wait_overflow: i64 = 0  # TCPTimeWaitOverflow: above tcp_max_tw_buckets
-        self.tcp_abort_on_data: i64 = 0  # TCPAbortOnData: data for a closed socket
-        self.tcp_abort_on_close: i64 = 0  # TCPAbortOnClose: closed with unread data
-        self.tcp_abort_on_linger: i64 = 0  # TCPAbortOnLinger
-        self.tcp_abort_on_memory: i64 = 0  # TCPAbortOnMemory: above tcp_max_orphans
-        self.tcp_abort_on_timeout: i64 = 0  # TCPAbortOnTimeout
-        self.tcp_md5_not_found: i64 = 0  # TCPMD5NotFound
-        self.tcp_md5_unexpected: i64 = 0  # TCPMD5Unexpected
-        self.tcp_md5_failure: i64 = 0  # TCPMD5Failure
-        self.tcp_paws_active: i64 = 0  # PAWSActive: a SYN-ACK echoes what no SYN had
-        self.tcp_fast_open_active: i64 = 0  # TCPFastOpenActive: data of our SYN were taken
-        self.tcp_fast_open_active_fail: i64 = 0  # TCPFastOpenActiveFail
-        self.tcp_fast_open_passive: i64 = 0  # TCPFastOpenPassive: opened by a peer's SYN with data
-        self.tcp_fast_open_passive_fail: i64 = 0  # TCPFastOpenPassiveFail: its cookie was wrong
-        self.tcp_fast_open_passive_alt_key: i64 = 0  # TCPFastOpenPassiveAltKey
-        self.tcp_fast_open_listen_overflow: i64 = 0  # TCPFastOpenListenOverflow: too many were pending
-        self.tcp_fast_open_cookie_reqd: i64 = 0  # TCPFastOpenCookieReqd
-        self.tcp_fast_open_blackhole: i64 = 0  # TCPFastOpenBlackhole
-        self.tcp_out_of_window_icmps: i64 = 0  # OutOfWindowIcmps: an error quotes nothing that is in flight
-        self.tcp_out_of_order: i64 = 0  # TCPOFOQueue
-        self.tcp_dsack_old_sent: i64 = 0  # TCPDSACKOldSent: told the peer of a duplicate of what was read or in order
-        self.tcp_dsack_ofo_sent: i64 = 0  # TCPDSACKOfoSent: of what waits beyond a hole
-        self.tcp_ack_compressed: i64 = 0  # TCPAckCompressed: ACKs that were gathered into one
-        self.tcp_prune_called: i64 = 0  # PruneCalled: a receive buffer was full
-        self.tcp_ofo_pruned: i64 = 0  # OfoPruned: what waited beyond holes was given up
-        self.tcp_rcv_pruned: i64 = 0  # RcvPruned: dropped for want of receive buffer
-        self.tcp_beyond_window: i64 = 0  # BeyondWindow: dropped, since its start or end is beyond the window
+    def passes(self, point: i64, packet: Packet, came_by: Device | None, goes_by: Device | None) -> bool:
+        """Whether `packet` goes on from `point` of its way; if not, it has been dropped, answered or taken.
+
+        It may have been changed: addresses, ports, TOS, TTL, mark.
+        """
+        raise NotImplementedError
 
 
 class Ip:
@@ -169,17 +75,16 @@ class Ip:
         self.lane: Lane = lane  # what the host posts (timers) carries this lane
         self.rng: Any = rng  # a random.Random, perhaps not made yet: initial sequence numbers, ports, identifiers
         self.devices: list[Device] = []
-        self.routes: RouteTable = RouteTable()
         # Own address -> the device that has it; broadcast addresses of the devices' networks.
         self.local: dict[int, Device] = {}
         self.broadcasts: dict[int, Device] = {}
         self.handlers: dict[int, Handler] = {}
         self.raw: RawReceiver | None = None  # made with the first raw socket
         self.counters: Counters = Counters()
-        # How packets to an own address go: by lo. Set when the host makes its lo.
-        self.loopback_route: Route | None = None
-        self.forwarding: bool = False  # net.ipv4.ip_forward
-        self.default_ttl: i64 = 64
+        self.route_changes: Changes = Changes()
+        self.inet: Family = Family(AF_INET, self.counters, self.route_changes)
+        self.inet6: Family = Family(AF_INET6, IpCounters(), self.route_changes)
+        self.filter: Filter | None = None  # netfilter, once there is a rule
         # What routers said of paths (path_mtu.py), and how often something new.
         self.path_mtus: dict[int, object] = {}
         self.path_mtu_changes: i64 = 0
@@ -197,14 +102,22 @@ class Ip:
         self.icmp_tokens: i64 = 50  # see icmp.py
         self.icmp_stamp_ns: i64 = 0
 
+    def family(self, number: i64) -> Family:
+        """What the host keeps for AF_INET or AF_INET6."""
+        return self.inet if number == AF_INET else self.inet6
+
     def is_martian(self, src: int) -> bool:
         """Whether no packet on a network can have the source `src`, as Linux calls it."""
-        return src in self.local or 0xE000_0000 <= src <= 0xFFFF_FFFF or src >> 24 == 127
+        return src in self.local or 0xE000_0000 <= src <= 0xFFFF_FFFF or src >> 24 == 127 or src >> 120 == 0xFF
 
     def loopback_device(self) -> Device | None:
         """`lo`, if the host has made it."""
-        route = self.loopback_route
+        route = self.inet.loopback_route
         return route.device if route is not None else None
+
+    def is_multicast(self, address: int) -> bool:
+        """Whether `address` is a group: of 224.0.0.0/4 or ff00::/8."""
+        return 0xE000_0000 <= address < 0xF000_0000 or address >> 120 == 0xFF
 
     def has_address(self, address: int) -> bool:
         """Whether `address` is this host's own. All of 127.0.0.0/8 is, as on Linux."""

@@ -1,4 +1,4 @@
-"""IPv4 input: is the packet for this host? Then up to its protocol; otherwise to forward.py.
+"""IP input: is the packet for this host? Then up to its protocol; otherwise to forward.py.
 
 RFC 1122 section 3.2.1 and RFC 1812 section 5.2.1. Header checksums and lengths were checked where bytes became objects
 (lunar/wire); typed packets that never were bytes have none to check.
@@ -11,9 +11,10 @@ from typing import final
 from mypy_extensions import i64
 
 from lunar.net import icmp
+from lunar.net.counters import IpCounters
 from lunar.net.device import Device, Receiver
 from lunar.net.forward import forward
-from lunar.net.ip import Ip
+from lunar.net.ip import LOCAL_IN, PRE_ROUTING, Ip
 from lunar.packet import ETHERTYPE_IPV4, Damaged, Frame, Packet
 
 
@@ -36,41 +37,48 @@ class IpInput(Receiver):
 
 def receive(ip: Ip, packet: Packet, device: Device) -> None:
     """One packet that arrived at `device`."""
-    ip.counters.ip_in_receives += 1
+    family = ip.family(packet.family)
+    counters = family.counters
+    counters.ip_in_receives += 1
     if packet.tos & 3:
-        _count_ecn(ip, packet)
+        _count_ecn(counters, packet)
     if ip.is_martian(packet.src) and device is not ip.loopback_device():
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
-        ip.counters.ip_in_addr_errors += 1
+        counters.ip_in_addr_errors += 1
+        return
+    filter = ip.filter
+    if filter is not None and not filter.passes(PRE_ROUTING, packet, device, None):
         return
     dst = packet.dst
     if not ip.has_address(dst) and not ip.is_broadcast(dst):
-        forward(ip, packet)
+        forward(ip, packet, device)
         return
     if packet.more_fragments or packet.fragment_offset != 0:
-        ip.counters.ip_in_hdr_errors += 1  # reassembly is not here yet
+        counters.ip_in_hdr_errors += 1  # reassembly is not here yet
+        return
+    if filter is not None and not filter.passes(LOCAL_IN, packet, device, None):
         return
     raw = ip.raw
     taken = raw is not None and raw.receive(packet, device)
     handler = ip.handlers.get(int(packet.protocol))
     if handler is None:
         if taken:
-            ip.counters.ip_in_delivers += 1
+            counters.ip_in_delivers += 1
             return
-        ip.counters.ip_in_no_protos += 1
+        counters.ip_in_no_protos += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0)
         return
-    ip.counters.ip_in_delivers += 1
+    counters.ip_in_delivers += 1
     handler.receive(packet, device)
 
 
-def _count_ecn(ip: Ip, packet: Packet) -> None:
+def _count_ecn(counters: IpCounters, packet: Packet) -> None:
     """RFC 3168 (5): the two bits say that the sender can, or that a router marked it."""
     code: i64 = packet.tos & 3
     if code == 3:
-        ip.counters.ip_in_ce += 1
+        counters.ip_in_ce += 1
     elif code == 2:
-        ip.counters.ip_in_ect0 += 1
+        counters.ip_in_ect0 += 1
     else:
-        ip.counters.ip_in_ect1 += 1
+        counters.ip_in_ect1 += 1

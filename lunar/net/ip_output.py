@@ -1,4 +1,4 @@
-"""IPv4 output: route, source, identification, and on to the device.
+"""IP output: route, source, identification, and on to the device.
 
 `send` is for packets that this host makes, forward.py uses `emit` for those of others. Read RFC 1122 section 3.3 beside
 this file. Fragmentation is not here yet: a packet larger than the device's MTU is refused with EMSGSIZE.
@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.device import Device
-from lunar.net.ip import Ip
+from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
 from lunar.net.sock import Header
@@ -22,11 +22,12 @@ from lunar.wire import ipv4
 OK: Final = 0
 
 
-def route_for(ip: Ip, dst: int) -> Route | None:
-    """The route that a packet to `dst` takes. Own addresses go by `lo`."""
+def route_for(ip: Ip, family: i64, dst: int) -> Route | None:
+    """The route that a packet to `dst`, an address of `family`, takes. Own addresses go by `lo`."""
+    found = ip.family(family)
     if ip.has_address(dst):
-        return ip.loopback_route
-    return ip.routes.lookup(dst)
+        return found.loopback_route
+    return found.routes.lookup(dst)
 
 
 def source_for(ip: Ip, dst: int, route: Route) -> int:
@@ -39,20 +40,19 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
 
     The caller has set `size_bytes`. Returns 0, or the errno that Linux would give: ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
     """
-    ip.counters.ip_out_requests += 1
+    counters = ip.family(packet.family).counters
+    counters.ip_out_requests += 1
     if route is None:
-        route = route_for(ip, packet.dst)
+        route = route_for(ip, packet.family, packet.dst)
         if route is None:
-            ip.counters.ip_out_no_routes += 1
+            counters.ip_out_no_routes += 1
             return errno.ENETUNREACH
     if packet.src == 0:
         packet.src = source_for(ip, packet.dst, route)
     # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
     packet.ident = ip.next_ident
     ip.next_ident = (ip.next_ident + 1) & 0xFFFF
-    if ip.is_broadcast(packet.dst):
-        return _broadcast(ip, packet, route)
-    return emit(ip, packet, route)
+    return _leave(ip, packet, route)
 
 
 def apply(header: Header, packet: Packet) -> None:
@@ -69,20 +69,36 @@ def send_own(ip: Ip, packet: Packet, route: Route, ident: i64) -> i64:
     """As `send`, of a packet whose header its program wrote: `ident` is kept if it is not 0, and the source is set."""
     if ident == 0:
         return send(ip, packet, route)
-    ip.counters.ip_out_requests += 1
+    ip.family(packet.family).counters.ip_out_requests += 1
     packet.ident = ident
+    return _leave(ip, packet, route)
+
+
+def _leave(ip: Ip, packet: Packet, route: Route) -> i64:
+    """Past the filter, which may want it to go another way."""
+    filter = ip.filter
+    if filter is not None:
+        dst, src, mark, tos = packet.dst, packet.src, packet.mark, packet.tos
+        if not filter.passes(LOCAL_OUT, packet, None, route.device):
+            return errno.EPERM
+        if packet.dst != dst or packet.src != src or packet.mark != mark or packet.tos != tos:
+            other = route_for(ip, packet.family, packet.dst)
+            if other is None:
+                ip.family(packet.family).counters.ip_out_no_routes += 1
+                return errno.ENETUNREACH
+            route = other
     if ip.is_broadcast(packet.dst):
         return _broadcast(ip, packet, route)
     return emit(ip, packet, route)
 
 
 def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
-    if route is ip.loopback_route:
+    if route is ip.family(packet.family).loopback_route:
         return emit(ip, packet, route)
     # A host hears its own broadcasts (Linux' ip_mc_output()).
     copy = ipv4.copy(packet)
     result = emit(ip, packet, route)
-    loopback = ip.loopback_route
+    loopback = ip.inet.loopback_route
     if result == 0 and loopback is not None:
         copy.eth_dst = BROADCAST_MAC
         loopback.device.transmit(copy)
@@ -92,18 +108,22 @@ def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
 def emit(ip: Ip, packet: Packet, route: Route) -> i64:
     """Hand the packet to the route's device. Returns 0 or an errno; on an error the packet is counted and dropped."""
     device = route.device
+    filter = ip.filter
+    if filter is not None and not filter.passes(POST_ROUTING, packet, None, device):
+        return errno.EPERM
+    counters = ip.family(packet.family).counters
     if packet.size_bytes > device.mtu and not _is_cut_by(device, packet):
-        ip.counters.ip_out_discards += 1
+        counters.ip_out_discards += 1
         return errno.EMSGSIZE
     next_hop = route.gateway if route.gateway else packet.dst
     mac: i64 = resolve(device, next_hop, ip.is_broadcast(packet.dst))
     if mac < 0:
-        ip.counters.ip_out_discards += 1
+        counters.ip_out_discards += 1
         return errno.EHOSTUNREACH
     packet.eth_dst = mac
     if device.queue_packets == 0:
         device.tx_dropped += 1
-        ip.counters.ip_out_discards += 1
+        counters.ip_out_discards += 1
         return errno.ENOBUFS
     device.transmit(packet)
     return 0

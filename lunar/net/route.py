@@ -16,7 +16,10 @@ _CACHE_ENTRIES: Final = 4096
 class Route:
     """One route. `gateway` 0: the destination is on the device's own network. `source` is preferred, 0 for none."""
 
-    def __init__(self, network: int, prefix: i64, gateway: int, device: Device, metric: i64, source: int) -> None:
+    def __init__(
+        self, network: int, prefix: i64, gateway: int, device: Device, metric: i64, source: int, family: i64 = 2
+    ) -> None:
+        self.family: i64 = family
         self.network: int = network
         self.prefix: i64 = prefix
         self.gateway: int = gateway
@@ -38,23 +41,32 @@ class Route:
         if self.source:
             return self.source
         if self.gateway:
-            for address in self.device.addresses:
-                if (address[0] ^ self.gateway) >> (32 - address[1]) == 0:
-                    return address[0]
-        return self.device.primary_address()
+            for own in self.device.addresses:
+                if own.family == self.family and own.covers(self.gateway):
+                    return own.address
+        return self.device.primary_address(self.family)
+
+
+@final
+class Changes:
+    """Counts the changes of a host's tables: who remembers a route looks it up again."""
+
+    def __init__(self) -> None:
+        self.count: i64 = 0
 
 
 @final
 class RouteTable:
-    """All routes of a host, for IPv4."""
+    """The routes of a host for one family, whose addresses have `bits`."""
 
-    def __init__(self) -> None:
+    def __init__(self, bits: i64 = 32, changes: Changes | None = None) -> None:
+        self.bits: int = int(bits)
         # Prefix lengths in use, longest first, and for each a dictionary from the network's leading bits to its
         # routes, best metric first.
         self._prefixes: list[int] = []
         self._tables: list[dict[int, list[Route]]] = []
         self._cache: dict[int, Route] = {}
-        self.generation: i64 = 0  # counts the changes: who remembers a route looks it up again
+        self.changes: Changes = Changes() if changes is None else changes
 
     def add(self, route: Route) -> None:
         """Add `route`, behind those for the same network with the same metric.
@@ -68,7 +80,7 @@ class RouteTable:
                 at += 1
             self._prefixes.insert(at, prefix)
             self._tables.insert(at, {})
-        routes = self._tables[self._prefixes.index(prefix)].setdefault(route.network >> (32 - prefix), [])
+        routes = self._tables[self._prefixes.index(prefix)].setdefault(route.network >> (self.bits - prefix), [])
         for other in routes:
             if other.metric == route.metric and other.gateway == route.gateway and other.device is route.device:
                 raise FileExistsError(17, "File exists")
@@ -83,7 +95,7 @@ class RouteTable:
         """
         if prefix in self._prefixes:
             table = self._tables[self._prefixes.index(prefix)]
-            routes = table.get(network >> (32 - prefix), [])
+            routes = table.get(network >> (self.bits - prefix), [])
             for route in routes:
                 if (gateway and route.gateway != gateway) or (metric and route.metric != metric):
                     continue
@@ -104,12 +116,12 @@ class RouteTable:
         """Remove the route to a network of `device`'s own, and those by gateways that were reached over it."""
         for table in self._tables:
             for routes in table.values():
-                routes[:] = [route for route in routes if not _goes_over(route, network, prefix, device)]
+                routes[:] = [route for route in routes if not _goes_over(route, network, prefix, device, self.bits)]
         self._changed()
 
     def _changed(self) -> None:
         self._cache.clear()
-        self.generation += 1
+        self.changes.count += 1
 
     def lookup(self, dst: int) -> Route | None:
         """The route for `dst`: the longest prefix, then the lowest metric."""
@@ -119,7 +131,7 @@ class RouteTable:
         index: i64 = 0
         count: i64 = len(self._prefixes)
         while index < count:
-            routes = self._tables[index].get(dst >> (32 - self._prefixes[index]))
+            routes = self._tables[index].get(dst >> (self.bits - self._prefixes[index]))
             if routes:
                 route = routes[0]
                 if len(self._cache) >= _CACHE_ENTRIES:
@@ -134,11 +146,11 @@ class RouteTable:
         return [route for table in self._tables for routes in table.values() for route in routes]
 
 
-def _goes_over(route: Route, network: int, prefix: int, device: Device) -> bool:
+def _goes_over(route: Route, network: int, prefix: int, device: Device, bits: int) -> bool:
     if route.device is not device:
         return False
     if route.gateway:
-        return prefix == 0 or route.gateway >> (32 - prefix) == network >> (32 - prefix)
+        return prefix == 0 or route.gateway >> (bits - prefix) == network >> (bits - prefix)
     return route.network == network and route.prefix == prefix
 
 

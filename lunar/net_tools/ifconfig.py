@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lunar.net.device import Device
 from lunar.net_tools.errors import CommandError, parsed
+from lunar.packet import AF_INET
 from lunar.wire.address import ipv4_text, network_mask, parse_ipv4
 from lunar.wire.ethernet import mac_text
 
@@ -86,8 +87,9 @@ def _show(device: Device) -> str:
     flags = "UP,LOOPBACK,RUNNING" if device.name == "lo" else "UP,BROADCAST,RUNNING,MULTICAST"
     lines = [f"{device.name}: flags=<{flags if device.up else flags[3:]}>  mtu {device.mtu}"]
     lines += [
-        f"        inet {ipv4_text(address)}  netmask {ipv4_text(network_mask(prefix))}"
-        for address, prefix in device.addresses
+        f"        inet {ipv4_text(own.address)}  netmask {ipv4_text(network_mask(int(own.prefix)))}"
+        for own in device.addresses
+        if own.family == AF_INET
     ]
     if device.name != "lo":
         lines.append(f"        ether {mac_text(device.mac)}")

@@ -59,7 +59,7 @@ def _route(host: Host, action: str, words: list[str]) -> None:
             numbers[word] = parsed(int, value, "a number")
         else:
             raise CommandError(f'ip: "{word}" is not supported; expected via, dev, {", ".join(_NUMBERS)}')
-    table = host.ip.routes
+    table = host.ip.inet.routes
     metric = numbers.get("metric", 0)
     old = [route for route in table.all() if (route.network, route.prefix, route.metric) == (network, prefix, metric)]
     if action in ("change", "del") and not old:

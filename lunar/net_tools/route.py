@@ -62,12 +62,12 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
         raise CommandError(f"route: {ipv4_text(network)}/{prefix}: the address has bits beyond its netmask")
     if not add:
         try:
-            host.ip.routes.remove(network, prefix, gateway, device, metric)
+            host.ip.inet.routes.remove(network, prefix, gateway, device, metric)
         except ProcessLookupError:
             raise CommandError(f"route: del {target}: there is no such route") from None
         return ""
     if gateway:
-        way = host.ip.routes.lookup(gateway)
+        way = host.ip.inet.routes.lookup(gateway)
         if way is None or way.gateway:
             raise CommandError(f"route: gateway {ipv4_text(gateway)} is not in a network of {host.name}")
         if gateway in host.ip.local:
@@ -78,7 +78,7 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
     if device is None:
         raise CommandError(f"route: add {target}: a gateway (gw) or a device (dev) is missing")
     try:
-        host.ip.routes.add(Route(network, prefix, gateway, device, metric, 0))
+        host.ip.inet.routes.add(Route(network, prefix, gateway, device, metric, 0))
     except FileExistsError:
         raise CommandError(f"route: add {target}: there is such a route already") from None
     return ""
@@ -110,7 +110,7 @@ def gateway_address(host: Host, word: str, where: str) -> int:
             raise CommandError(f'{where} "{word}" is neither an address nor a host of the tapestry') from None
         # Of a router's several addresses, the one on a network of this host.
         for address in found:
-            way = host.ip.routes.lookup(address)
+            way = host.ip.inet.routes.lookup(address)
             if way is not None and not way.gateway:
                 return address
         return found[0]
@@ -128,7 +128,7 @@ def _show(host: Host) -> str:
         "Kernel IP routing table",
         "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface",
     ]
-    for route in host.ip.routes.all():
+    for route in host.ip.inet.routes.all():
         if route.device.name == "lo":
             continue
         flags = "U" + ("G" if route.gateway else "") + ("H" if route.prefix == 32 else "")

@@ -26,6 +26,10 @@ def _of_ip(host: Host) -> object:
     return host.ip
 
 
+def _of_inet(host: Host) -> object:
+    return host.ip.inet
+
+
 def _of_tcp(host: Host) -> object:
     return host.tcp.tables.sysctls
 
@@ -156,7 +160,7 @@ def _tcp_sizes(name: str) -> Parameter:
 
 PARAMETERS: Final[dict[str, Parameter]] = {
     "net.core.somaxconn": _tcp("somaxconn", 0, _INT_MAX),
-    "net.ipv4.ip_default_ttl": Parameter(_of_ip, ("default_ttl",), 1, 255),
+    "net.ipv4.ip_default_ttl": Parameter(_of_inet, ("hop_limit",), 1, 255),
     "net.ipv4.ip_local_port_range": _PortRange(_of_ip, ("local_port_first", "local_port_last"), 1, 65535),
     "net.ipv4.tcp_abort_on_overflow": _tcp("tcp_abort_on_overflow", 0, 1),
     "net.ipv4.tcp_challenge_ack_limit": _tcp("tcp_challenge_ack_limit", 0, _INT_MAX),
@@ -168,7 +172,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "net.ipv4.tcp_rfc1337": _tcp("tcp_rfc1337", 0, 1),
     "net.ipv4.tcp_tw_reuse": _tcp("tcp_tw_reuse", 0, 2),
     "net.ipv4.tcp_tw_reuse_delay": _tcp("tcp_tw_reuse_delay", 1, 60_000),
-    "net.ipv4.ip_forward": Parameter(_of_ip, ("forwarding",), 0, 1),
+    "net.ipv4.ip_forward": Parameter(_of_inet, ("forwarding",), 0, 1),
     "net.ipv4.ip_no_pmtu_disc": Parameter(_of_ip, ("no_pmtu_disc",), 0, 3),
     "net.ipv4.ping_group_range": _PingGroups(_of_ip, ("ping_group_first", "ping_group_last"), 0, _INT_MAX),
     "net.ipv4.route.min_pmtu": Parameter(_of_ip, ("route_min_pmtu",), 68, _INT_MAX),

@@ -106,7 +106,7 @@ class LunarHost:
         # Behind tun0 there is a router, the second address of its network by the tool's custom.
         network = address & parse_ipv4(settings.netmask_ip)
         gateway = network + 2 if address != network + 2 else network + 1
-        self.host.ip.routes.add(Route(parse_ipv4(settings.remote_ip), 32, gateway, self.device, 0, 0))
+        self.host.ip.inet.routes.add(Route(parse_ipv4(settings.remote_ip), 32, gateway, self.device, 0, 0))
         self._scheduler.advance(_START_NS)
         self._calls = _Calls()
         self.syscalls: Any = self._calls

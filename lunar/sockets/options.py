@@ -156,8 +156,8 @@ def _set_raw(sock: Sock, name: int, value: int) -> int:
 
 def _default_ttl(sock: Sock) -> i64:
     if isinstance(sock, (TcpSock, PacketSock)):
-        return sock.ip.default_ttl
-    return sock.udp.ip.default_ttl if isinstance(sock, UdpSock) else DEFAULT_TTL
+        return sock.ip.inet.hop_limit
+    return sock.udp.ip.inet.hop_limit if isinstance(sock, UdpSock) else DEFAULT_TTL
 
 
 def _set_socket(sock: Sock, name: int, value: int) -> int:

@@ -12,6 +12,7 @@ from mypy_extensions import i64
 from lunar.net import ip_output
 from lunar.net.device import Device
 from lunar.net.ip import Ip
+from lunar.packet import AF_INET
 
 # Bits of `Sock.tells`.
 TELL_ADDRESSES: Final = 1
@@ -31,5 +32,5 @@ class PacketInfo:
         self.tos: i64 = tos
         self.device: Device | None = device
         if tells & TELL_ADDRESSES and not ip.has_address(dst):
-            route = ip_output.route_for(ip, src)
+            route = ip_output.route_for(ip, AF_INET, src)
             self.local = 0 if route is None else ip_output.source_for(ip, src, route)

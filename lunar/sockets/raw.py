@@ -53,7 +53,7 @@ class PacketSock(DatagramSock):
         super().__init__(AF_INET, type, protocol)
         self.table: RawTable = table
         self.ip: Ip = table.ip
-        self.ttl = table.ip.default_ttl
+        self.ttl = table.ip.inet.hop_limit
         self.reuse_addr = True  # Linux' default for both kinds
         self.connected: bool = False
 
@@ -84,7 +84,7 @@ class PacketSock(DatagramSock):
         """Name the peer: to whom `send` goes, and from whom alone packets come. ENETUNREACH, EACCES."""
         if addr == 0:
             addr = _LOOPBACK
-        route = ip_output.route_for(self.ip, addr)
+        route = ip_output.route_for(self.ip, self.family, addr)
         if route is None:
             return -errno.ENETUNREACH
         if self.ip.is_broadcast(addr) and not self.broadcast:
@@ -125,7 +125,7 @@ class PacketSock(DatagramSock):
 
     def route_to(self, addr: int) -> Route | None:
         """The route for a packet to `addr`; None with `recv_errno` ENETUNREACH or EACCES."""
-        route = ip_output.route_for(self.ip, addr)
+        route = ip_output.route_for(self.ip, self.family, addr)
         if route is None:
             self.recv_errno = errno.ENETUNREACH
         elif self.ip.is_broadcast(addr) and not self.broadcast:

@@ -170,7 +170,7 @@ def is_too_big(number: i64) -> bool:
 def _path_mtu(tcb: Tcb, mtu: i64) -> None:
     """RFC 1191: a router cannot pass segments of this size. Send smaller ones, at once those that were lost by it."""
     ip = tcb.ip
-    route = ip_output.route_for(ip, tcb.remote_addr)
+    route = ip_output.route_for(ip, tcb.family, tcb.remote_addr)
     if route is None or tcb.state == CLOSED:
         return
     path_mtu.note(ip, route, tcb.remote_addr, mtu)

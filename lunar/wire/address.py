@@ -1,4 +1,8 @@
-"""IPv4 addresses as people write them, dotted quads, to and from the integers that Lunar uses everywhere.
+"""Addresses as people write them to and from the integers that Lunar uses everywhere.
+
+An address is an integer, with its family beside it where that is not known. IPv6's :: is 0 as 0.0.0.0 is, ::1 is 1; the
+rest of ::/96 is used by nobody (RFC 4291 section 2.5.5.1 has given it up), so that apart from these two no IPv4 address
+(below 2**32) is an IPv6 address, and one table serves both.
 
 Parsing is strict, as inet_pton(3) and not as inet_aton(3): what is accepted here has one meaning for every reader.
 Hardware addresses are in ethernet.py.
@@ -6,9 +10,11 @@ Hardware addresses are in ethernet.py.
 
 from __future__ import annotations
 
+import _socket
 from typing import Final
 
 _DIGITS: Final = "0123456789"
+_IPV6_MAX: Final = (1 << 128) - 1
 
 
 def ipv4_text(address: int) -> str:
@@ -41,11 +47,37 @@ def parse_ipv4(text: str) -> int:
     return address
 
 
-def network_mask(prefix: int) -> int:
-    """The mask with `prefix` leading ones, 0 to 32. Raises `ValueError` for any other number."""
-    if not 0 <= prefix <= 32:
-        raise ValueError(f"{prefix} is not an IPv4 prefix length; expected 0 to 32")
-    return (0xFFFF_FFFF << (32 - prefix)) & 0xFFFF_FFFF
+def network_mask(prefix: int, bits: int = 32) -> int:
+    """The mask with `prefix` leading ones of an address of `bits`. Raises `ValueError` for a prefix that is none."""
+    if not 0 <= prefix <= bits:
+        raise ValueError(f"{prefix} is not an IPv{4 if bits == 32 else 6} prefix length; expected 0 to {bits}")
+    return ((1 << prefix) - 1) << (bits - prefix)
+
+
+def ipv6_text(address: int) -> str:
+    """`address`, 0 to 2**128 - 1, as RFC 5952 writes it."""
+    assert 0 <= address <= _IPV6_MAX, "an IPv6 address has 128 bits"
+    return _socket.inet_ntop(_socket.AF_INET6, address.to_bytes(16, "big"))
+
+
+def parse_ipv6(text: str) -> int:
+    """The address that `text` says in one of RFC 4291's forms, without a scope. Raises `ValueError`."""
+    try:
+        return int.from_bytes(_socket.inet_pton(_socket.AF_INET6, text), "big")
+    except (OSError, ValueError):
+        raise ValueError(f'"{text}" is not an IPv6 address; expected one like 2001:db8::1') from None
+
+
+def address_text(family: int, address: int) -> str:
+    """An address of either family (AF_INET, AF_INET6) as people write it."""
+    return ipv4_text(address) if family == _socket.AF_INET else ipv6_text(address)
+
+
+def parse_address(text: str) -> tuple[int, int]:
+    """The family and the address that `text` says: IPv6 where it has a colon. Raises `ValueError`."""
+    if ":" in text:
+        return _socket.AF_INET6, parse_ipv6(text)
+    return _socket.AF_INET, parse_ipv4(text)
 
 
 def _not_ipv4(text: str) -> ValueError:

@@ -11,7 +11,7 @@ from lunar.host import Host
 from lunar.links.link import Link
 from lunar.links.switch import Switch
 from lunar.network import Network
-from lunar.wire.address import ipv4_text
+from lunar.wire.address import address_text, ipv4_text
 from weaves.tapestry import TapestryError, parse
 
 PAIR = '[hosts.a]\neth0 = "10.0.0.1/24"\n[hosts.b]\neth0 = "10.0.0.2/24"\n'
@@ -24,7 +24,7 @@ def built(text: str, **options: object) -> Network:
 
 def addresses(host: Host) -> dict[str, list[str]]:
     return {
-        name: [f"{ipv4_text(address)}/{prefix}" for address, prefix in device.addresses]
+        name: [f"{address_text(int(own.family), own.address)}/{own.prefix}" for own in device.addresses]
         for name, device in host.devices.items()
     }
 
@@ -33,9 +33,9 @@ def test_hosts_have_their_devices_and_addresses() -> None:
     network = built('[hosts.a]\neth1 = ["10.1.0.1/16", "10.2.0.1/16"]\neth0 = "10.0.0.1/24"\n[hosts.b]\n')
     assert list(network.hosts) == ["a", "b"]
     assert addresses(network.hosts["a"]) == {
-        "lo": ["127.0.0.1/8"], "eth0": ["10.0.0.1/24"], "eth1": ["10.1.0.1/16", "10.2.0.1/16"],
+        "lo": ["127.0.0.1/8", "::1/128"], "eth0": ["10.0.0.1/24"], "eth1": ["10.1.0.1/16", "10.2.0.1/16"],
     }  # fmt: skip
-    assert addresses(network.hosts["b"]) == {"lo": ["127.0.0.1/8"]}
+    assert addresses(network.hosts["b"]) == {"lo": ["127.0.0.1/8", "::1/128"]}
 
 
 def test_links_have_their_values() -> None:
@@ -92,11 +92,11 @@ def test_net_lines_are_obeyed_in_their_order() -> None:
         f'[hosts.b]\neth0 = "10.0.0.2/24"\n{LINK}'
     )
     a = network.hosts["a"]
-    assert a.ip.forwarding
-    way = a.ip.routes.lookup(0x0808_0808)
+    assert a.ip.inet.forwarding
+    way = a.ip.inet.routes.lookup(0x0808_0808)
     assert way is not None
     assert ipv4_text(way.gateway) == "10.0.0.2"  # b, though its table comes later
-    assert not network.hosts["b"].ip.forwarding
+    assert not network.hosts["b"].ip.inet.forwarding
 
 
 def test_a_line_may_need_the_one_before_it() -> None:

@@ -23,7 +23,7 @@ def routes(host: lunar.Host) -> set[str]:
     """The routes besides the loopback's, as "network/prefix gateway device metric"."""
     return {
         f"{ipv4_text(one.network)}/{one.prefix} {ipv4_text(one.gateway)} {one.device.name} {one.metric}"
-        for one in host.ip.routes.all()
+        for one in host.ip.inet.routes.all()
         if one.device.name != "lo"
     }
 
@@ -241,7 +241,8 @@ def test_ifconfig_gives_an_address(words: str, address: str, prefix: int) -> Non
     host = router()
     assert host.sh(f"ifconfig eth1 {words}") == ""
     eth1 = host.devices["eth1"]
-    assert eth1.addresses == [(parse_ipv4(address), prefix)]  # in place of the one that it had
+    # In place of the one that it had.
+    assert [(own.address, own.prefix) for own in eth1.addresses] == [(parse_ipv4(address), prefix)]
     assert host.ip.local[parse_ipv4(address)] is eth1
 
 
@@ -254,7 +255,7 @@ def test_an_address_brings_the_route_to_its_network() -> None:
 
 def test_the_old_address_goes_with_what_needs_it() -> None:
     host = router()
-    old = host.devices["eth1"].addresses[0][0]
+    old = host.devices["eth1"].addresses[0].address
     gateway = ipv4_text(old + 1)
     host.sh(f"route add -net 172.30.0.0/16 gw {gateway}")
     host.sh("ifconfig eth1 172.20.5.1/20")
@@ -279,7 +280,8 @@ def test_ifconfig_sets_several_things_at_once() -> None:
     host = router()
     host.sh("ifconfig eth1 192.168.7.1 mtu 900 down")
     eth1 = host.devices["eth1"]
-    assert (eth1.mtu, eth1.up, eth1.addresses) == (900, False, [(parse_ipv4("192.168.7.1"), 24)])
+    assert (eth1.mtu, eth1.up) == (900, False)
+    assert [(own.address, own.prefix) for own in eth1.addresses] == [(parse_ipv4("192.168.7.1"), 24)]
 
 
 def test_down_and_up() -> None:
@@ -375,7 +377,7 @@ def test_sysctl(command: str, printed: str) -> None:
 def test_sysctl_sets_what_the_stack_obeys() -> None:
     host = router()
     host.sh("sysctl -w net.ipv4.ip_forward=1 net.ipv4.ip_default_ttl=255")
-    assert (host.ip.forwarding, host.ip.default_ttl) == (True, 255)
+    assert (host.ip.inet.forwarding, host.ip.inet.hop_limit) == (True, 255)
 
 
 def test_sysctl_lists_all_that_it_can_set() -> None:

@@ -55,7 +55,7 @@ def pair(seed: int = 1, through_bytes: bool = False, on_error: str = "stop", **l
 def test_a_host_has_lo_and_a_device_for_each_address() -> None:
     host = network().host("a", "10.0.0.1/24", "10.1.0.1/16")
     assert list(host.devices) == ["lo", "eth0", "eth1"]
-    assert host.devices["eth1"].addresses == [(parse_ipv4("10.1.0.1"), 16)]
+    assert [(own.address, own.prefix) for own in host.devices["eth1"].addresses] == [(parse_ipv4("10.1.0.1"), 16)]
 
 
 @pytest.mark.parametrize(

@@ -555,11 +555,11 @@ eth0 = "10.0.0.0/24"
 eth0 = "10.0.0.255/24"
 >>> 2: [hosts.a] eth0: 10.0.0.255/24 is the broadcast address of its network; expected 10.0.0.1 to 10.0.0.254
 
-== IPv6
+== IPv6 group
 [hosts.a]
-eth0="fd00::1/64"
->>> 2: [hosts.a] eth0: fd00::1/64 is an IPv6 address, which is not supported yet; expected an IPv4 address with
-... a prefix length, such as "10.0.0.2/24"
+eth0="ff02::1/64"
+>>> 2: [hosts.a] eth0: ff02::1/64 is not an address a device can have; expected an IPv6 address with
+... a prefix length, such as "2001:db8::2/64"
 
 == prefix above 32
 [hosts.a]

@@ -18,6 +18,7 @@ from weaves.units import (
 
 TOO_LARGE = "expected less than 4611686018427387904"  # 2**62
 ADDRESS = 'expected an IPv4 address with a prefix length, such as "10.0.0.2/24"'
+ADDRESS6 = 'expected an IPv6 address with a prefix length, such as "2001:db8::2/64"'
 RATE = 'expected a number and a unit (bit ... tbit, or bps ... tbps for bytes), such as "100mbit"'
 SIZE = 'expected a number and a unit (b, kb, mb, gb), such as "64 kb"'
 LIMIT = 'expected a number of packets or bytes (b, kb, mb, gb), such as "100 packets" or "64 kb"'
@@ -169,8 +170,9 @@ def test_address(text: str, dotted: str, prefix: int) -> None:
     assert (format_address(address), length) == (dotted, prefix)
 
 
-def test_an_address_is_a_32_bit_int() -> None:
+def test_an_address_is_an_int() -> None:
     assert parse_address("10.1.2.3/24") == (0x0A010203, 24)
+    assert parse_address("2001:db8::2/64") == (0x2001_0DB8 << 96 | 2, 64)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,11 @@ def test_an_address_is_a_32_bit_int() -> None:
         ("10.0.0.-1/24", f"10.0.0.-1/24 is not an address; {ADDRESS}"),
         ("10.0.0.1/24 ", f"10.0.0.1/24  is not an address; {ADDRESS}"),
         ("localhost/8", f"localhost/8 is not an address; {ADDRESS}"),
-        ("::1/128", f"::1/128 is an IPv6 address, which is not supported yet; {ADDRESS}"),
+        ("::1/128", f"::1/128 is not an address a device can have; {ADDRESS6}"),
+        ("::ffff:10.0.0.1/128", f"::ffff:10.0.0.1/128 is not an address a device can have; {ADDRESS6}"),
+        ("2001:db8::1", f"2001:db8::1 is not an address; {ADDRESS6}"),
+        ("2001:db8::1/129", f"2001:db8::1/129 is not an address; {ADDRESS6}"),
+        ("fe80::1%eth0/64", f"fe80::1%eth0/64 has a scope, which its device is already; {ADDRESS6}"),
         ("10.0.0.256/24", "10.0.0.256/24 is outside 10.0.0.0/24; expected 10.0.0.1 to 10.0.0.254"),
         ("10.1.65536/16", "10.1.65536/16 is outside 10.1.0.0/16; expected 10.1.0.1 to 10.1.255.254"),
         # As inet_aton(3) this is 10.1.2.1, in the network 10.1.2.0/24 next door but one.

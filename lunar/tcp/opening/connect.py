@@ -72,7 +72,7 @@ def begin(tcb: Tcb, addr: int, port: i64) -> i64:
         addr = _LOOPBACK if tcb.family == 2 else 1
     if ip.is_broadcast(addr) or (tcb.family == 2 and addr >= 0xE000_0000):
         return -errno.ENETUNREACH
-    route = ip_output.route_for(ip, addr)
+    route = ip_output.route_for(ip, tcb.family, addr)
     if route is None:
         return -errno.ENETUNREACH
     local = tcb.local_addr

@@ -85,7 +85,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         counters.tcp_listen_overflows += 1
         counters.tcp_listen_drops += 1
         return
-    route = ip_output.route_for(tables.ip, segment.src)
+    route = ip_output.route_for(tables.ip, segment.family, segment.src)
     if route is None or (iss < 0 and sysctls.tcp_syncookies == 0 and _is_reserved(listener, segment)):
         counters.tcp_listen_drops += 1
         return
@@ -141,7 +141,7 @@ def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
     if tables.ip.scheduler.now_ns - listener.last_cookie_ns > syn_cookies.VALID_NS:
         return False
     mss: i64 = syn_cookies.check(tables, segment)
-    route = ip_output.route_for(tables.ip, segment.src)
+    route = ip_output.route_for(tables.ip, segment.family, segment.src)
     if mss == 0 or route is None:
         counters.tcp_syncookies_failed += 1
         return False

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net.ip import Counters
+from lunar.net.counters import Counters
 from lunar.packet import AF_INET, TcpSegment, set_tcp_size
 
 KEY_MAX: Final = 80  # TCP_MD5SIG_MAXKEYLEN, in bytes

@@ -104,9 +104,9 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
 def route_to(tcb: Tcb) -> Route | None:
     """The way to the peer, looked up when the table has changed."""
     route = tcb.route
-    if route is None or tcb.route_generation != tcb.ip.routes.generation:
-        tcb.route_generation = tcb.ip.routes.generation
-        route = ip_output.route_for(tcb.ip, tcb.remote_addr)
+    if route is None or tcb.route_generation != tcb.ip.route_changes.count:
+        tcb.route_generation = tcb.ip.route_changes.count
+        route = ip_output.route_for(tcb.ip, tcb.family, tcb.remote_addr)
         tcb.route = route
         if route is not None and route.device.paces:
             tcb.needs_pacing = True
@@ -158,7 +158,7 @@ def send_bare(
     set_tcp_size(segment)
     if key:
         md5.sign(segment, key)
-    segment.ttl = ip.default_ttl
+    segment.ttl = ip.family(family).hop_limit
     segment.tos = tos
     segment.dont_fragment = True
     ip.counters.tcp_out_segs += 1

@@ -21,6 +21,7 @@ from lunar.links.impairments import (
     Verdict,
 )
 from lunar.links.link import Link, Wire
+from lunar.net.address import Address
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
@@ -66,7 +67,7 @@ class Bench:
         self.scheduler = Scheduler()
         self.ip = Ip(self.scheduler, Lane(1), random.Random(1))
         self.device = Device("eth0", MAC_B, 1500, IpInput(self.ip))
-        self.device.addresses.append((B, 24))
+        self.device.addresses.append(Address(AF_INET, B, 24))
         self.ip.local[B] = self.device
         self.device.tap = self._arrived
         self.wire = Wire(self.scheduler, Lane(2), self.device, rate, ms(5), packets, 0, impairment)

@@ -12,6 +12,7 @@ import pytest
 
 from lunar.links.impairments import Impairment, RandomLoss
 from lunar.links.link import Link, Wire
+from lunar.net.address import Address
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
@@ -419,8 +420,8 @@ class Pair:
             Device(name, mac, 1500, IpInput(Ip(self.scheduler, Lane(1), None)))
             for name, mac in (("a", MAC_A), ("b", MAC_B))
         )
-        self.a.addresses.append((A, 24))
-        self.b.addresses.extend([(B, 24), (B + 10, 24)])
+        self.a.addresses.append(Address(AF_INET, A, 24))
+        self.b.addresses.extend([Address(AF_INET, B, 24), Address(AF_INET, B + 10, 24)])
         wires = (
             Wire(self.scheduler, Lane(2), self.b, rate, 0, packets, 0, None),
             Wire(self.scheduler, Lane(3), self.a, rate, 0, packets, 0, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lunar.links.loopback import Loopback
+from lunar.net.address import Address
 from lunar.net.device import RING_FRAMES, Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
@@ -89,7 +90,7 @@ def test_a_tap_sees_both_ways() -> None:
 def test_the_primary_address_is_the_first() -> None:
     b = Bench()
     assert b.device.primary_address() == 0
-    b.device.addresses.extend([(7, 24), (8, 24)])
+    b.device.addresses.extend([Address(AF_INET, 7, 24), Address(AF_INET, 8, 24)])
     assert b.device.primary_address() == 7
 
 

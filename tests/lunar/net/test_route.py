@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lunar.net.address import Address
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import Route, RouteTable
+from lunar.packet import AF_INET
 from lunar.wire.address import network_mask, parse_ipv4
 from weaves.scheduler import Lane, Scheduler
 
@@ -20,7 +22,7 @@ def device(name: str, *addresses: str) -> Device:
     made = Device(name, 1, 1500, IpInput(Ip(Scheduler(), Lane(1), None)))
     for text in addresses:
         address, _, prefix = text.partition("/")
-        made.addresses.append((parse_ipv4(address), int(prefix)))
+        made.addresses.append(Address(AF_INET, parse_ipv4(address), int(prefix)))
     return made
 
 

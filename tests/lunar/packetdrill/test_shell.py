@@ -142,7 +142,7 @@ def test_listening_sockets_are_in_proc(host: LunarHost) -> None:
 
 def test_routes_devices_and_modules(host: LunarHost) -> None:
     host.shell("ip route change 192.0.2.1 via 192.168.0.2 dev tun0 advmss 600 mtu lock 640 initcwnd 11", Path())
-    route = host.host.ip.routes.lookup(0xC000_0201)
+    route = host.host.ip.inet.routes.lookup(0xC000_0201)
     assert route is not None
     assert (route.advmss, route.mtu, route.mtu_locked, route.initcwnd) == (600, 640, True, 11)
     assert host.device.gso

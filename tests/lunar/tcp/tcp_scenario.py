@@ -14,6 +14,7 @@ from typing import Any
 from lunar.links.impairments import Impairment
 from lunar.links.link import Link, Wire
 from lunar.links.loopback import Loopback
+from lunar.net.address import Address
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
@@ -75,15 +76,15 @@ class Host:
         receiver = IpInput(self.ip)
         lo = Device("lo", 0, 65536, receiver)
         lo.medium = Loopback(scheduler)
-        lo.addresses.append((0x7F00_0001, 8))
+        lo.addresses.append(Address(AF_INET, 0x7F00_0001, 8))
         self.ip.local[0x7F00_0001] = lo
-        self.ip.loopback_route = Route(0x7F00_0001, 32, 0, lo, 0, 0)
-        self.ip.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, 0x7F00_0001))
+        self.ip.inet.loopback_route = Route(0x7F00_0001, 32, 0, lo, 0, 0)
+        self.ip.inet.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, 0x7F00_0001))
         self.device = Device("eth0", number, mtu, receiver)
-        self.device.addresses.append((addr, 24))
+        self.device.addresses.append(Address(AF_INET, addr, 24))
         self.ip.local[addr] = self.device
         self.ip.broadcasts[addr | 0xFF] = self.device
-        self.ip.routes.add(Route(addr & 0xFFFF_FF00, 24, 0, self.device, 0, addr))
+        self.ip.inet.routes.add(Route(addr & 0xFFFF_FF00, 24, 0, self.device, 0, addr))
         self.tcp = Tcp(self.ip)
         self.tcp.congestion = Reno  # whose windows are easily told; other algorithms have tests of their own
         self.ip.handlers[6] = self.tcp

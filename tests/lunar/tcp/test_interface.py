@@ -11,8 +11,9 @@ import socket
 import pytest
 from tcp_scenario import LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, SYN, Scenario, established, ms, s
 
+from lunar.net.address import Address
 from lunar.net.icmp import Icmp
-from lunar.packet import IcmpMessage, TcpSegment
+from lunar.packet import AF_INET, IcmpMessage, TcpSegment
 from lunar.sockets.options import IPPROTO_IP, SO_ERROR, SOL_SOCKET, getsockopt, setsockopt
 from lunar.sockets.report_options import IP_RECVERR
 from lunar.tcp.tcb import ESTABLISHED
@@ -110,7 +111,7 @@ def test_the_route_chooses_the_local_address_and_it_stays() -> None:
     sock.connect(PEER, PEER_PORT)
     t.watch(sock)
     assert t.sends(at=0, flags=SYN).src == OWN == sock.local_addr
-    t.host.device.addresses.insert(0, (OWN + 5, 24))
+    t.host.device.addresses.insert(0, Address(AF_INET, OWN + 5, 24))
     t.host.ip.local[OWN + 5] = t.host.device
     t.run(s(1))
     assert t.sends(at=s(1), flags=SYN).src == OWN

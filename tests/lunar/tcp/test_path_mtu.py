@@ -19,10 +19,10 @@ def route(t: Scenario, **metrics: int) -> Route:
     made = Route(PEER, 32, 0, t.host.device, 0, 0)
     for name, value in metrics.items():
         setattr(made, name, bool(value) if name == "mtu_locked" else value)
-    for old in t.host.ip.routes.all():
+    for old in t.host.ip.inet.routes.all():
         if old.prefix == 32 and old.network == PEER:
-            t.host.ip.routes.remove(PEER, 32, 0, t.host.device)
-    t.host.ip.routes.add(made)
+            t.host.ip.inet.routes.remove(PEER, 32, 0, t.host.device)
+    t.host.ip.inet.routes.add(made)
     return made
 
 

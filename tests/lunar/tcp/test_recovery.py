@@ -353,9 +353,9 @@ def test_timeout_looks_the_route_up_again() -> None:
     t = established()
     t.write(b"abc")
     t.sends(at=0)
-    t.host.ip.routes.remove(0x0A00_0000, 24, 0, None)
+    t.host.ip.inet.routes.remove(0x0A00_0000, 24, 0, None)
     t.sends_nothing(until=ms(300))
-    t.host.ip.routes.add(Route(0x0A00_0000, 24, 0, t.host.device, 0, 0))
+    t.host.ip.inet.routes.add(Route(0x0A00_0000, 24, 0, t.host.device, 0, 0))
     t.sends(at=ms(900), seq=D, data=b"abc")
 
 

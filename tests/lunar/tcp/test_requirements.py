@@ -23,6 +23,7 @@ from tcp_scenario import (
     server,
 )
 
+from lunar.net.address import Address
 from lunar.packet import AF_INET, URG, IcmpMessage, TcpSegment
 from lunar.sockets import options
 from lunar.tcp.tables import Tables
@@ -69,7 +70,7 @@ def test_the_source_is_that_of_the_route_unless_the_program_has_said() -> None:
     sock.connect(PEER, 80)
     assert t.sends(at=0, flags=SYN).src == OWN and sock.local_addr == OWN
     other = 0x0A00_0063
-    t.host.device.addresses.append((other, 24))
+    t.host.device.addresses.append(Address(AF_INET, other, 24))
     t.host.ip.local[other] = t.host.device
     bound = t.tcp.create(AF_INET)
     assert bound.bind(other, 0) == 0

@@ -1,0 +1,31 @@
+"""What a host keeps for each of the two families, IPv4 and IPv6: the same things twice, so that the code is one.
+
+Who has a packet or a socket asks `Ip.family` for this object and goes on without minding which it is. What only one of
+them has (broadcast, neighbour solicitations) is in a file of its own.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64
+
+from lunar.net.counters import IpCounters
+from lunar.net.route import Changes, Route, RouteTable
+from lunar.packet import AF_INET, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES
+
+
+@final
+class Family:
+    """One host's `number` (AF_INET or AF_INET6): addresses of `bits`, a header of `header_bytes` without options."""
+
+    def __init__(self, number: i64, counters: IpCounters, changes: Changes) -> None:
+        self.number: i64 = number
+        self.bits: i64 = 32 if number == AF_INET else 128
+        self.header_bytes: i64 = IPV4_HEADER_BYTES if number == AF_INET else IPV6_HEADER_BYTES
+        self.counters: IpCounters = counters
+        self.routes: RouteTable = RouteTable(self.bits, changes)  # the main table
+        # How packets to an own address go: by lo. Set when the host makes its lo.
+        self.loopback_route: Route | None = None
+        self.forwarding: bool = False  # net.ipv4.ip_forward, net.ipv6.conf.all.forwarding
+        self.hop_limit: i64 = 64  # net.ipv4.ip_default_ttl, net.ipv6.conf.all.hop_limit
