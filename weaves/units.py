@@ -163,7 +163,7 @@ def _parse_ipv6_address(text: str) -> tuple[int, int]:
     except ValueError:
         raise ValueError(f"{text} is not an address; {ADDRESS6_EXPECTED}") from None
     prefix = int(found.network.prefixlen)
-    if found.ip.scope_id is not None:
+    if "%" in text:
         raise ValueError(f"{text} has a scope, which its device is already; {ADDRESS6_EXPECTED}")
     # Of ::/96 nothing is in use but :: and ::1 (RFC 4291 section 2.5.5.1).
     if found.ip.is_multicast or int(found.ip) < 1 << 32 or found.ip.ipv4_mapped is not None:
