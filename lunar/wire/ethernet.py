@@ -1,7 +1,7 @@
-"""Ethernet II's header around an IPv4 packet: destination, source, EtherType.
+"""Ethernet II's header around an IP packet: destination, source, EtherType.
 
 Frames have no padding to 60 bytes and no frame check sequence: a real device adds them below the place where captures
-and raw sockets see a frame. Padding that comes in, the IPv4 total length cuts.
+and raw sockets see a frame. Padding that comes in, IP's own length cuts.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, Damaged, Frame, Packet
-from lunar.wire import ipv4
+from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Damaged, Frame, Packet
+from lunar.wire import inet, ipv4, ipv6
 from lunar.wire.malformed import ETHERTYPE, TRUNCATED, Malformed
 
 # Two addresses of 16 + 32 bits, EtherType.
@@ -25,14 +25,14 @@ _ETHERTYPE: Final = Malformed("ethernet", ETHERTYPE)
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and body of a frame that carries IPv4, or did before it was damaged."""
+    """Header and body of a frame that carries IP, or did before it was damaged."""
     dst: i64 = frame.eth_dst
     src: i64 = frame.eth_src
     header = _HEADER.pack(dst >> 32, dst & 0xFFFF_FFFF, src >> 32, src & 0xFFFF_FFFF, frame.ethertype)
     if isinstance(frame, Damaged):
         return header + frame.data
     assert isinstance(frame, Packet), "a frame that is no packet has no bytes"
-    return header + ipv4.encode(frame)
+    return header + inet.encode(frame)
 
 
 def decode(data: bytes) -> Packet | Malformed:
@@ -41,9 +41,13 @@ def decode(data: bytes) -> Packet | Malformed:
         return _TRUNCATED
     fields = _HEADER.unpack_from(data)
     ethertype: i64 = fields[4]
-    if ethertype != ETHERTYPE_IPV4:
+    result: Packet | Malformed
+    if ethertype == ETHERTYPE_IPV4:
+        result = ipv4.decode(data[ETHERNET_HEADER_BYTES:])
+    elif ethertype == ETHERTYPE_IPV6:
+        result = ipv6.decode(data[ETHERNET_HEADER_BYTES:])
+    else:
         return _ETHERTYPE
-    result = ipv4.decode(data[ETHERNET_HEADER_BYTES:])
     if isinstance(result, Malformed):
         return result
     dst_high: i64 = fields[0]
@@ -63,7 +67,7 @@ def copy(frame: Frame) -> Frame:
     if not isinstance(result, Malformed):
         return result
     assert isinstance(frame, Packet), "a frame of ours did not survive its own bytes"
-    other = ipv4.copy(frame)
+    other = inet.copy(frame)
     other.eth_dst = frame.eth_dst
     other.eth_src = frame.eth_src
     return other
@@ -94,8 +98,11 @@ def frame_of(data: bytes) -> Frame:
     src_low: i64 = fields[3]
     body = data[ETHERNET_HEADER_BYTES:]
     frame: Frame
-    if result.layer == "ethernet" or result.layer == "ipv4":
-        frame = Damaged(fields[4], body)
+    ethertype: i64 = fields[4]
+    if result.layer == "ethernet" or result.layer == "ipv4" or result.layer == "ipv6":
+        frame = Damaged(ethertype, body)
+    elif ethertype == ETHERTYPE_IPV6:
+        frame = ipv6.decode_header(body)
     else:
         frame = ipv4.decode_header(body)
     frame.eth_dst = (dst_high << 32) | dst_low

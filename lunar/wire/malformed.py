@@ -15,13 +15,16 @@ BAD_VERSION: Final = "bad version"
 BAD_HEADER_LENGTH: Final = "bad header length"
 BAD_HEADER_CHECKSUM: Final = "bad header checksum"
 BAD_TOTAL_LENGTH: Final = "bad total length"
+BAD_ADDRESS: Final = "bad address"
 BAD_TRANSPORT_CHECKSUM: Final = "bad transport checksum"
 BAD_TRANSPORT_HEADER: Final = "bad transport header"
 
 
 @final
 class Malformed:
-    """Why bytes were refused. `layer` is "ethernet", "ipv4", "tcp", "udp" or "icmp"; `reason` one of the above."""
+    """Why bytes were refused. `layer` is "ethernet", "ip", "ipv4", "ipv6", "tcp", "udp" or "icmp"; `reason` one of the
+    above.
+    """
 
     def __init__(self, layer: str, reason: str) -> None:
         self.layer: str = layer

@@ -62,7 +62,7 @@ _TWO_WORDS: Final = Struct(">II")
 # The data offset has four bits and counts words of four bytes: 60 bytes of header.
 _MAX_OPTIONS_BYTES: Final = 40
 
-# What IPv4's total length leaves for options and payload after both headers: 65535 - 20 - 20.
+# What IPv4's total length leaves for options and payload after both headers: 65535 - 20 - 20. IPv6's leaves more.
 _MAX_REST_BYTES: Final = 65_495
 
 _BAD_HEADER: Final = Malformed("tcp", BAD_TRANSPORT_HEADER)

@@ -59,7 +59,7 @@ def test_truncated_header(size: int) -> None:
     assert refused(ethernet.encode(datagram())[:size]) == ("ethernet", "truncated")
 
 
-@pytest.mark.parametrize("ethertype", ["0806", "86dd", "8100", "0000", "05dc"])
+@pytest.mark.parametrize("ethertype", ["0806", "8100", "0000", "05dc"])
 def test_other_ethertypes(ethertype: str) -> None:
     data = ethernet.encode(datagram())
     assert refused(data[:12] + bytes.fromhex(ethertype) + data[14:]) == ("ethernet", "ethertype")
@@ -69,11 +69,11 @@ def test_header_alone_is_a_truncated_packet() -> None:
     assert refused(ethernet.encode(datagram())[:14]) == ("ipv4", "truncated")
 
 
-def test_only_ipv4_packets_have_bytes() -> None:
+def test_only_packets_have_bytes() -> None:
     with pytest.raises(AssertionError, match="no packet"):
         ethernet.encode(Frame(0x0806))
     with pytest.raises(AssertionError, match="another family"):
-        ethernet.encode(UdpDatagram(AF_INET6, 1, 2, 1000, 2000, b""))
+        ipv4.encode(UdpDatagram(AF_INET6, 1, 2, 1000, 2000, b""))
 
 
 @given(st.integers(0, 2**48 - 1))

@@ -311,11 +311,9 @@ RANDOM_OPTION = st.builds(
     lambda kind, length, value: bytes([kind, length]) + value,
     KNOWN_KINDS, st.sampled_from([0, 1, 2, 3, 4, 10, 18, 26, 34, 40]), st.binary(max_size=16),
 )  # fmt: skip
-GOOD_OPTION = st.sampled_from([
-    (2, 4), (3, 3), (4, 2), (5, 2), (5, 10), (5, 18), (5, 26), (8, 10), (19, 18), (34, 2), (34, 10)
-]).map(
-    lambda option: bytes(option) + bytes(range(option[1] - 2))
-)
+GOOD_OPTION = st.sampled_from(
+    [(2, 4), (3, 3), (4, 2), (5, 2), (5, 10), (5, 18), (5, 26), (8, 10), (19, 18), (34, 2), (34, 10)]
+).map(lambda option: bytes(option) + bytes(range(option[1] - 2)))
 OPTION = GOOD_OPTION | RANDOM_OPTION
 
 
