@@ -93,8 +93,9 @@ class Packet(Frame):
 
     `size_bytes` is IPv4's total length, or IPv6's header and payload. `ttl` is IPv6's hop limit, `tos` its traffic
     class. The fragment offset is in bytes. `options` are IPv4's options or IPv6's extension headers (but the fragment
-    header) as on the wire; `protocol` is that of what follows them. `mark` and `track` are the host's own and never on
-    the wire: what rules have marked it with, and the connection to which netfilter's conntrack counts it.
+    header) as on the wire; `protocol` is that of what follows them. `mark`, `track` and `ctinfo` are the host's own and
+    never on the wire: what rules have marked it with, the connection to which netfilter's conntrack counts it, and how
+    it belongs to it (Linux' enum ip_conntrack_info; 2 is IP_CT_NEW).
     """
 
     def __init__(self, family: i64, src: int, dst: int, protocol: i64, payload: bytes) -> None:
@@ -114,6 +115,7 @@ class Packet(Frame):
         self.flow_label: i64 = 0
         self.mark: i64 = 0
         self.track: object | None = None
+        self.ctinfo: i64 = 2
 
 
 @final

@@ -42,13 +42,24 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
     counters.ip_in_receives += 1
     if packet.tos & 3:
         _count_ecn(counters, packet)
+    if (packet.mark != 0 or packet.track is not None) and device is not ip.loopback_device():
+        # What the host had noted that sent it; over lo it is this one.
+        packet.mark = 0
+        packet.track = None
+        packet.ctinfo = 2
+    go_on(ip, packet, device)
+
+
+def go_on(ip: Ip, packet: Packet, device: Device) -> None:
+    """What follows when a packet has come in and was counted; a filter that held a packet back lets it go on here."""
+    filter = ip.filter
+    if filter is not None and not filter.passes(PRE_ROUTING, packet, device, None):
+        return
+    counters = ip.family(packet.family).counters
     if ip.is_martian(packet.src) and device is not ip.loopback_device():
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
         counters.ip_in_addr_errors += 1
-        return
-    filter = ip.filter
-    if filter is not None and not filter.passes(PRE_ROUTING, packet, device, None):
         return
     dst = packet.dst
     if not ip.has_address(dst) and not ip.is_broadcast(dst):
