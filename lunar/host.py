@@ -134,6 +134,7 @@ class Host:
         lo.addresses[:] = [Address(AF_INET, _LOOPBACK_ADDRESS, 8), Address(AF_INET6, _LOOPBACK6_ADDRESS, 128)]
         lo.up = True
         self.ip.devices.append(lo)
+        self._set_defaults(lo)
         self.ip.local[_LOOPBACK_ADDRESS] = lo
         self.ip.local[_LOOPBACK6_ADDRESS] = lo
         self.ip.broadcasts[_LOOPBACK_BROADCAST] = lo
@@ -381,6 +382,7 @@ class Host:
         self.devices[name] = device
         self._addresses[name] = addresses.copy()
         self.ip.devices.append(device)
+        self._set_defaults(device)
         for address, prefix in addresses:
             self.add_address(device, address, prefix)
         return device
@@ -393,8 +395,14 @@ class Host:
         device.up = True
         device.receiver = self._input
         self.ip.devices.append(device)
+        self._set_defaults(device)
         for address, prefix in self._addresses[device.name]:
             self.add_address(device, address, prefix)
+
+    def _set_defaults(self, device: Device) -> None:
+        """net.ipv4.conf.DEV and the like begin with the values for devices to come."""
+        self.ip.inet.confs.begin(device)
+        self.ip.inet6.confs.begin(device)
 
     def add_address(self, device: Device, address: int, prefix: int) -> None:
         """Give `device` an address, with the route to its network, and the host's name to the address.

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 from mypy_extensions import i64
 
 from lunar.net.address import Address
+from lunar.net.device_conf import INET, INET6, INET6_OWN, INET_OWN, DeviceConf
 from lunar.packet import AF_INET, BROADCAST_MAC, Frame, Port
 
 DEFAULT_MTU: Final = 1500
@@ -72,6 +73,11 @@ class Device(Port):
         self.arp: bool = False  # False is Linux' IFF_NOARP: the medium tells hardware addresses, nobody asks for any
         # Hardware addresses of groups (multicast) that the host listens to, with how often; None: no group.
         self.groups: dict[int, int] | None = None
+        # What holds for it of net.ipv4.conf, net.ipv6.conf and neigh, and what was set for it alone (device_confs.py).
+        self.inet: DeviceConf = INET
+        self.inet_own: DeviceConf = INET_OWN
+        self.inet6: DeviceConf = INET6
+        self.inet6_own: DeviceConf = INET6_OWN
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes
         self.plugged: bool = True  # without its cable a device sends into nothing, and its host does not know
         # Without power a device takes and sends nothing. On a host that stands still (`hold`) it fills its ring.
@@ -150,6 +156,10 @@ class Device(Port):
             if own.address == address:
                 return True
         return False
+
+    def conf(self, family: i64) -> DeviceConf:
+        """What holds for it, of `family`: `inet` or `inet6`."""
+        return self.inet if family == AF_INET else self.inet6
 
     def primary_address(self, family: i64 = AF_INET) -> int:
         """The first address of `family`, 0 if the device has none."""

@@ -6,14 +6,16 @@ from lunar.net import icmp
 from lunar.net.device import Device
 from lunar.net.ip import FORWARD, Ip
 from lunar.net.ip_output import emit
-from lunar.packet import Packet
+from lunar.packet import AF_INET, Packet
 
 
 def forward(ip: Ip, packet: Packet, device: Device) -> None:
     """Send `packet`, which came in at `device`, on its way; or drop it and tell its sender why."""
     family = ip.family(packet.family)
     counters = family.counters
-    if not family.forwarding:
+    # IPv4 asks the device where it came in. IPv6 asks the host: a device's own says whether it is a router's, no more.
+    forwards = device.inet.forwarding != 0 if packet.family == AF_INET else family.forwarding
+    if not forwards:
         counters.ip_in_addr_errors += 1
         return
     if packet.ttl <= 1:

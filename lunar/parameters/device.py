@@ -1,0 +1,118 @@
+"""The parameters that each device has: net.ipv4.conf, net.ipv6.conf, and neigh of both, with `all` and `default`.
+
+How what is set for all and for one device go together is in net/device_conf.py, which keeps the values. In a name a
+device's own name may have dots ("eth0.5"), which sysctl(8) writes as slashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from lunar.net.device import Device
+from lunar.net.device_confs import DeviceConfs
+from lunar.packet import AF_INET, AF_INET6
+from lunar.parameters.parameter import Parameter
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+After: TypeAlias = "Callable[[Host, Device | None], None]"
+
+ALL: Final = "all"
+DEFAULT: Final = "default"
+
+
+def confs_of(host: Host, family: int) -> DeviceConfs:
+    """What a host has set for its devices."""
+    return host.ip.family(family).confs
+
+
+@attrs.frozen
+class DeviceRow:
+    """A parameter of each device: `attribute` of `DeviceConf`. `after` is called with the device, None for several."""
+
+    family: int
+    attribute: str
+    smallest: int
+    largest: int
+    effect: str
+    after: After | None = None
+
+    def of(self, which: str) -> Parameter:
+        """The parameter of the device `which`, or of all or the default."""
+        return _OfDevice(
+            lambda host: confs_of(host, self.family), (self.attribute,), self.smallest, self.largest, self.effect,
+            row=self, which=which,
+        )  # fmt: skip
+
+
+@attrs.frozen
+class _OfDevice(Parameter):
+    row: DeviceRow = attrs.field(kw_only=True)
+    which: str = attrs.field(kw_only=True)
+
+    def read(self, host: Host) -> tuple[Any, ...]:
+        confs = confs_of(host, self.row.family)
+        if self.which == ALL:
+            conf = confs.all
+        elif self.which == DEFAULT:
+            conf = confs.default
+        else:
+            conf = confs.own(host.devices[self.which])
+        return (int(getattr(conf, self.row.attribute)),)
+
+    def write(self, host: Host, values: list[Any]) -> None:
+        confs = confs_of(host, self.row.family)
+        device: Device | None = None
+        if self.which == ALL:
+            confs.set_all(host.ip.devices, self.row.attribute, values[0])
+        elif self.which == DEFAULT:
+            confs.set_default(host.ip.devices, self.row.attribute, values[0])
+        else:
+            device = host.devices[self.which]
+            confs.set_own(device, self.row.attribute, values[0])
+        if self.row.after is not None:
+            self.row.after(host, device)
+
+
+def _inet(name: str, smallest: int, largest: int, effect: str, after: After | None = None) -> DeviceRow:
+    return DeviceRow(AF_INET, name, smallest, largest, effect, after)
+
+
+def _inet6(name: str, smallest: int, largest: int, effect: str, after: After | None = None) -> DeviceRow:
+    return DeviceRow(AF_INET6, name, smallest, largest, effect, after)
+
+
+def _neigh(name: str, smallest: int, largest: int, effect: str, after: After | None = None) -> DeviceRow:
+    """One that both families have."""
+    return DeviceRow(AF_INET, f"neigh_{name}", smallest, largest, effect, after)
+
+
+def _forwarding(host: Host, _device: Device | None) -> None:
+    for family in (host.ip.inet, host.ip.inet6):
+        family.forwarding = family.confs.all.forwarding != 0
+
+
+_INET: Final = (
+    _inet("forwarding", 0, 1, "packets that arrive at the device for others are passed on", _forwarding),
+)
+_INET6: Final = (
+    _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding),
+)
+_NEIGH: Final[tuple[DeviceRow, ...]] = ()
+
+# By the tree that they are in, and the last word of their name.
+ROWS: Final[dict[str, dict[str, DeviceRow]]] = {
+    "net.ipv4.conf": {row.attribute: row for row in _INET},
+    "net.ipv6.conf": {row.attribute: row for row in _INET6},
+    "net.ipv4.neigh": {row.attribute.removeprefix("neigh_"): row for row in _NEIGH},
+    "net.ipv6.neigh": {row.attribute.removeprefix("neigh_"): attrs.evolve(row, family=AF_INET6) for row in _NEIGH},
+}
+
+
+def places(tree: str, host: Host) -> list[str]:
+    """For what a host has the parameters of `tree`: all, the default, each device."""
+    return [*([] if tree.endswith("neigh") else [ALL]), DEFAULT, *host.devices]
