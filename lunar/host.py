@@ -17,13 +17,14 @@ from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
+from lunar.net import fib
 from lunar.net.address import Address
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody
 from lunar.net.icmp import Icmp
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
-from lunar.net.route import Route
+from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
 from lunar.poll_calls import Select
@@ -362,8 +363,7 @@ class Host:
         self.ip.inet.loopback_route = None
         self.ip.inet6.loopback_route = None
         for device in self.ip.devices:
-            self.ip.inet.routes.remove_device(device)
-            self.ip.inet6.routes.remove_device(device)
+            fib.device_down(self.ip, device)
         for device in self.devices.values():
             device.receiver = _NOBODY
 
@@ -454,14 +454,14 @@ class Host:
             for own in device.addresses:
                 self._add_network_route(device, own)
         else:
-            self.ip.inet.routes.remove_device(device)
-            self.ip.inet6.routes.remove_device(device)
+            fib.device_down(self.ip, device)
 
     def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network
-            self.ip.family(own.family).routes.add(
-                Route(own.network(), own.prefix, 0, device, 0, own.address if own.family == AF_INET else 0, own.family)
-            )
+            source = own.address if own.family == AF_INET else 0
+            route = Route(own.network(), own.prefix, 0, device, 0, source, own.family)
+            route.proto = PROTO_KERNEL
+            self.ip.family(own.family).routes.add(route)
 
     @property
     def address(self) -> str:

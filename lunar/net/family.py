@@ -13,6 +13,7 @@ from mypy_extensions import i64
 from lunar.net.counters import IpCounters
 from lunar.net.device_confs import DeviceConfs
 from lunar.net.route import Changes, Route, RouteTable
+from lunar.net.rule import Rules
 from lunar.packet import AF_INET, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES
 
 
@@ -26,6 +27,9 @@ class Family:
         self.header_bytes: i64 = IPV4_HEADER_BYTES if number == AF_INET else IPV6_HEADER_BYTES
         self.counters: IpCounters = counters
         self.routes: RouteTable = RouteTable(self.bits, changes)  # the main table
+        self.tables: dict[int, RouteTable] = {}  # the others, by their numbers (fib.py: table)
+        self.rules: Rules | None = None  # None: those that each host has at first
+        self.multipath_hash_policy: i64 = 0  # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
         # How packets to an own address go: by lo. Set when the host makes its lo.
         self.loopback_route: Route | None = None
         self.confs: DeviceConfs = DeviceConfs(number)  # net.ipv4.conf, net.ipv6.conf, and neigh

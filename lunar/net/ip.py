@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, Final
 
 from mypy_extensions import i64
@@ -85,6 +86,7 @@ class Ip:
         self.inet: Family = Family(AF_INET, self.counters, self.route_changes)
         self.inet6: Family = Family(AF_INET6, IpCounters(), self.route_changes)
         self.filter: Filter | None = None  # netfilter, once there is a rule
+        self.route_errno: i64 = errno.ENETUNREACH  # why the last lookup found no route (ip_output.py: route_for)
         # What routers said of paths (path_mtu.py), and how often something new.
         self.path_mtus: dict[int, object] = {}
         self.path_mtu_changes: i64 = 0

@@ -11,23 +11,50 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net import fib
 from lunar.net.device import Device
 from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
-from lunar.net.sock import Header
+from lunar.net.sock import Header, Sock
 from lunar.packet import BROADCAST_MAC, Packet, TcpSegment
 from lunar.wire import ipv4
 
 OK: Final = 0
 
 
-def route_for(ip: Ip, family: i64, dst: int) -> Route | None:
-    """The route that a packet to `dst`, an address of `family`, takes. Own addresses go by `lo`."""
+def route_for(ip: Ip, family: i64, dst: int, sock: Sock | None = None) -> Route | None:
+    """The route that a packet to `dst`, an address of `family`, takes. Own addresses go by `lo`.
+
+    Rules may look at what else is known of the socket that sends it. None where there is none; `Ip.route_errno` is why.
+    """
     found = ip.family(family)
     if ip.has_address(dst):
         return found.loopback_route
-    return found.routes.lookup(dst)
+    if found.rules is None and found.routes.plain:
+        route = found.routes.lookup(dst)
+        if route is None:
+            ip.route_errno = errno.ENETUNREACH
+            return None
+    else:
+        route = fib.sock_route(ip, found, sock, dst)
+    if ip.route_changes.redirects:
+        return ip.route_changes.redirects.get(dst, route)
+    return route
+
+
+def route_of(ip: Ip, packet: Packet) -> Route | None:
+    """The same for a packet, whose addresses, mark and ports rules may look at."""
+    found = ip.family(packet.family)
+    if (found.rules is None and found.routes.plain) or ip.has_address(packet.dst):
+        return route_for(ip, packet.family, packet.dst)
+    route = fib.lookup(ip, found, fib.flow_of_packet(packet, None))
+    if route is None or route.refusal():
+        ip.route_errno = errno.ENETUNREACH if route is None else route.refusal()
+        return None
+    if ip.route_changes.redirects:
+        return ip.route_changes.redirects.get(packet.dst, route)
+    return route
 
 
 def source_for(ip: Ip, dst: int, route: Route) -> int:
@@ -43,10 +70,10 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
     counters = ip.family(packet.family).counters
     counters.ip_out_requests += 1
     if route is None:
-        route = route_for(ip, packet.family, packet.dst)
+        route = route_of(ip, packet)
         if route is None:
             counters.ip_out_no_routes += 1
-            return errno.ENETUNREACH
+            return ip.route_errno
     if packet.src == 0:
         packet.src = source_for(ip, packet.dst, route)
     # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
@@ -82,10 +109,10 @@ def _leave(ip: Ip, packet: Packet, route: Route) -> i64:
         if not filter.passes(LOCAL_OUT, packet, None, route.device):
             return errno.EPERM
         if packet.dst != dst or packet.src != src or packet.mark != mark or packet.tos != tos:
-            other = route_for(ip, packet.family, packet.dst)
+            other = route_of(ip, packet)
             if other is None:
                 ip.family(packet.family).counters.ip_out_no_routes += 1
-                return errno.ENETUNREACH
+                return ip.route_errno
             route = other
     if ip.is_broadcast(packet.dst):
         return _broadcast(ip, packet, route)
