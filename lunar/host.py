@@ -473,18 +473,39 @@ class Host:
 
     # Commands
 
-    def sh(self, command: str, *, each_boot: bool = False) -> str:
-        """Run one command line of the real tools' (`route add ...`, `sysctl -w ...`) on this host.
+    def sh(self, command: str, *, each_boot: bool = False, write: Callable[[str], None] | None = None) -> str:
+        """Run one command line of the real tools' (`route add ...`, `ip addr`, `ping -c 3 ...`) on this host.
 
-        With `each_boot` it is run again at each boot, as the `net` lines of a tapestry are. Returns what it prints.
+        Returns what it prints; with `write` it is given there, piece by piece. One that takes time, as ping does, runs
+        the network forward until it has ended; called by a string it blocks that string. With `each_boot` it is run
+        again at each boot, as the `net` lines of a tapestry are, and one that takes time goes on beside all else.
         Raises `lunar.net_tools.CommandError` with what is wrong.
         """
         from lunar import net_tools
 
-        printed = net_tools.run(self, command)
-        if each_boot:
-            self._commands.append(command)
+        if not each_boot:
+            return net_tools.run(self, command, write)
+        printed = net_tools.start(self, command)
+        self._commands.append(command)
         return printed
+
+    async def sh_async(self, command: str) -> str:
+        """As `sh`, awaited: by a string, or by a loop of the machine's, as with `Network.run_async`."""
+        from lunar import net_tools
+
+        return await net_tools.run_async(self, command)
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that `sh` knows."""
+        from lunar import net_tools
+
+        return net_tools.names()
+
+    def new_pid(self) -> int:
+        """The number of a new process."""
+        self._last_pid += 1
+        return self._last_pid
 
     def sysctl(self, name: str, values: tuple[int | str, ...] = ()) -> tuple[Any, ...]:
         """The values, commonly one, of a parameter ("net.ipv4.ip_forward"); it is set to `values` before, if given.
@@ -524,7 +545,6 @@ class Host:
             raise RuntimeError(f"host {self.name} is down: it starts programs after it has booted")
         name = free_weave_name(name, self._weaves)
         rng = seeds.LazyGenerator(self.network.seed, "weave", self._drawn(f"{self.name}/{name}"))
-        self._last_pid += 1
         weave = Weave(
             name,
             self,
@@ -535,7 +555,7 @@ class Host:
             is_program=argv is not None,
             environ=environ,
             cwd=cwd,
-            pid=self._last_pid,
+            pid=self.new_pid(),
         )
         weave.held = self._held
         self._weaves[name] = weave

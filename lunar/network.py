@@ -378,9 +378,13 @@ class Network:
         string, until_ns = self._prepare(main, args, on, until)
         if not self._nothing_to_do(string, until_ns):
             watchdog = self.supervisor.watchdog
-            reason = drive_blocking(self.scheduler, until_ns, watchdog)
-            while self._goes_on(string, until_ns is not None, reason):
+            try:
                 reason = drive_blocking(self.scheduler, until_ns, watchdog)
+                while self._goes_on(string, until_ns is not None, reason):
+                    reason = drive_blocking(self.scheduler, until_ns, watchdog)
+            except KeyboardInterrupt:
+                self._give_up(string)
+                raise
         return self._result(string, until_ns)
 
     async def run_async(

@@ -1,4 +1,4 @@
-"""The command `weave`: run, check and show a tapestry.
+"""The command `weave`: run, check and show a tapestry, and open a shell on its hosts.
 
 Exit codes: 0 all well; 1 a string failed or stalled; 2 wrong input, or an output that cannot be written; 128 + N ended
 early by signal N, as shells count: 130 by Ctrl-C, 143 by SIGTERM, 141 because nobody reads the output any more.
@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn, Self
 import uvloop
 
 import weaves
-from weaves import report, show
+from weaves import report, shell, show
 from weaves.figure import in_ascii
 from weaves.loader import LiveTapestry, describe, load
 from weaves.logs import LogDirectory
@@ -34,7 +34,7 @@ from weaves.picture import picture
 from weaves.report import Report
 from weaves.scheduler import Scheduler
 from weaves.svg import svg
-from weaves.tapestry_errors import TapestryError
+from weaves.tapestry_errors import TapestryError, suggestion
 from weaves.units import parse_wait
 from weaves.watchdog import DEFAULT_S
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in _TOOLS:
         return _run_tool(words[0], words[1:])
     options = _parser().parse_args(arguments)
-    if arguments is None and options.action is _run:
+    if arguments is None and options.action in (_run, _shell):
         _fix_hash_seed()
         _fix_zone()
     try:
@@ -145,6 +145,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(action=_check)
 
+    opened = commands.add_parser(
+        "shell",
+        help="open a prompt on the hosts of a tapestry",
+        description="Open a prompt on a host of a tapestry, with virtual time under your hand: run 5s, step, and the "
+        "commands of hosts (ip, ping, ss ...). help lists them. Lines may come from a file or a pipe, too.",
+    )
+    opened.add_argument("--host", metavar="NAME", help="begin on this host; default is the first")
+    opened.add_argument("--seed", type=_integer, metavar="N", help="use this seed in place of the tapestry's")
+    opened.add_argument("--pcap", type=Path, metavar="DIR", help="write one capture a device to this folder")
+    opened.set_defaults(action=_shell)
+
     shown = commands.add_parser(
         "show",
         help="print what a tapestry makes",
@@ -156,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "packetdrill", help="run packetdrill scripts", description="weave packetdrill --help says more."
     )
-    for command in (run, check, shown):
+    for command in (run, check, opened, shown):
         command.add_argument("tapestry", type=Path, help="the TOML file")
     return parser
 
@@ -213,6 +224,27 @@ def _show(options: argparse.Namespace) -> int:
         text = in_ascii(text).encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
     print(text)
     return OK
+
+
+def _shell(options: argparse.Namespace) -> int:
+    description = describe(options.tapestry)
+    names = [host.name for host in description.hosts]
+    if options.host is not None and options.host not in names:
+        print(f'weave shell: there is no host "{options.host}"; {suggestion(options.host, names)}', file=sys.stderr)
+        return WRONG_INPUT
+    watchdog_ns = description.watchdog_ns
+    tapestry = load(
+        description,
+        seed=options.seed,
+        watchdog_ns=round(DEFAULT_S * 1_000_000_000) if watchdog_ns is None else watchdog_ns,
+        dump=True,
+    )
+    try:
+        if options.pcap is not None:
+            tapestry.network.capture(options.pcap)
+        return WRONG_INPUT if shell.run(tapestry, options.host or names[0], sys.stdin) else OK
+    finally:
+        tapestry.close()
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weaves import interpose, runner
 from weaves.directory import directory
 from weaves.here import here
-from weaves.scheduler import BUDGET_SPENT, FOREVER, STOPPED, Scheduler
+from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, STOPPED, Scheduler
 
 if TYPE_CHECKING:
     from weaves.watchdog import Watchdog
@@ -67,6 +67,28 @@ def settle(scheduler: Scheduler, turns: int, watchdog: Watchdog | None = None) -
     with _inside():
         run = scheduler.run if watchdog is None else watchdog.run
         runner.run(lambda: run(scheduler.now_ns, turns))
+
+
+def step(scheduler: Scheduler, watchdog: Watchdog | None = None) -> bool:
+    """Let the next event happen, and the turns that follow from it. False when nothing is left to happen."""
+    next_ns = scheduler.next_ns()
+    if next_ns == FOREVER and not scheduler.turns:
+        return False
+    scheduler.forget_stop()
+    fired = scheduler.fired
+    run = scheduler.run if watchdog is None else watchdog.run
+
+    def once() -> int:
+        while True:
+            reason = run(next_ns, 1)
+            if reason != BUDGET_SPENT or (scheduler.fired > fired and not scheduler.turns):
+                return reason
+
+    watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
+    with _CollectorHeld(), _on_duty(watchdog), _inside(), watched:
+        runner.run(once)
+        _collect(scheduler, watchdog)
+    return True
 
 
 @contextlib.contextmanager
@@ -212,4 +234,4 @@ def _asyncgen_dropped(generator: AsyncGenerator[Any, Any]) -> None:
         loop._asyncgen_finalizer_hook(generator)
 
 
-__all__ = ["STOPPED", "Stalled", "drive", "drive_blocking", "run_slice"]
+__all__ = ["IDLE", "STOPPED", "Stalled", "drive", "drive_blocking", "run_slice", "step"]

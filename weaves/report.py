@@ -92,6 +92,10 @@ class Report:
             label = self._labels.get((weave.host.name, weave.name), weave.host.name)
             self._say(stream, f"[{self._tapestry.now_ns / 1e9:11.6f} {label:<{self._width}}] {text}\n")
 
+    def raw(self, text: str) -> None:
+        """Text as it is, on standard output."""
+        self._say(self._output, text)
+
     def change(self, time_ns: int, name: str, what: str) -> None:
         """Something befell a host or a link."""
         if not self._quiet:

@@ -1,7 +1,8 @@
 """The command lines of the real tools, for the `net` lines of a tapestry and `Host.sh`.
 
-Each tool is a file with a function `run(host, words) -> str`, which returns what the tool prints. What a tool's real
-counterpart takes and this one does not is refused by name: a line is never half obeyed.
+Each tool is a file with a function `run(host, words) -> str`, which returns what the tool prints; of a tool that takes
+virtual time it is `program(host, words) -> Program`. What a tool's real counterpart takes and this one does not is
+refused by name: a line is never half obeyed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lunar.net_tools import ethtool, ifconfig, ip, nstat, route, sysctl, tc
+from lunar.net_tools import ethtool, ifconfig, ip, nstat, ping, programs, route, sysctl, tc
 from lunar.net_tools.errors import CommandError
+from lunar.net_tools.programs import Program, Write
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -25,28 +27,82 @@ _TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
     "sysctl": sysctl.run,
     "tc": tc.run,
 }
-# Tools that people will try, because documentation of real networks uses them.
-_PLANNED: Final = ("arp", "ip6tables", "iptables", "netstat", "ping", "ss", "traceroute")
+# Those that take virtual time.
+_PROGRAMS: Final[dict[str, Callable[[Host, list[str]], Program]]] = {
+    "ping": ping.program,
+}
 
 
-def run(host: Host, command: str) -> str:
-    """Run one command line on `host`. Raises `CommandError`."""
+def names() -> list[str]:
+    """The names of all tools."""
+    return sorted({*_TOOLS, *_PROGRAMS})
+
+
+def run(host: Host, command: str, write: Write | None = None) -> str:
+    """Run one command line on `host` until it ends, and return what it prints. Raises `CommandError`.
+
+    With `write` it is given there, piece by piece, and not returned.
+    """
+    printed: list[str] = []
+    put = printed.append if write is None else write
+    todo = prepare(host, command)
+    if isinstance(todo, str):
+        put(todo)
+    else:
+        if todo.endless and write is None:
+            raise CommandError(f"{todo.name}: this would never end; {_limits(todo)}")
+        programs.finish(host, todo, put)
+    return "".join(printed)
+
+
+async def run_async(host: Host, command: str) -> str:
+    """As `run`, awaited."""
+    printed: list[str] = []
+    todo = prepare(host, command)
+    if isinstance(todo, str):
+        return todo
+    if todo.endless:
+        raise CommandError(f"{todo.name}: this would never end; {_limits(todo)}")
+    await programs.finish_async(host, todo, printed.append)
+    return "".join(printed)
+
+
+def start(host: Host, command: str) -> str:
+    """Run a command line of a `net` line: one that takes time goes on beside all else. Raises `CommandError`."""
+    todo = prepare(host, command)
+    if isinstance(todo, str):
+        return todo
+    programs.start(host, todo)
+    return ""
+
+
+def prepare(host: Host, command: str) -> str | Program:
+    """What a command line prints, or, if it takes time, what is to be run. Raises `CommandError`."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise CommandError(f"{command!r}: {error}") from None
-    return obey(host, words) if words else ""
+    return _prepared(host, words) if words else ""
 
 
 def obey(host: Host, words: list[str]) -> str:
-    """As `run`, of a command line that is words already, one or more."""
-    tool = _TOOLS.get(words[0])
+    """Run a command line of one word or more that takes no time. Raises `CommandError`, also for one that does."""
+    if words[0] in _PROGRAMS:
+        raise CommandError(f"{words[0]}: it takes time, which there is none of here")
+    todo = _prepared(host, words)
+    assert isinstance(todo, str), "a tool that is no program prints at once"
+    return todo
+
+
+def _prepared(host: Host, words: list[str]) -> str | Program:
+    tool: Callable[[Host, list[str]], str | Program] | None = _TOOLS.get(words[0]) or _PROGRAMS.get(words[0])
     if tool is None:
-        known = ", ".join(sorted(_TOOLS))
-        if words[0] in _PLANNED:
-            raise CommandError(f"{words[0]} is not here yet; expected one of {known}")
-        raise CommandError(f'there is no command "{words[0]}"; expected one of {known}')
+        raise CommandError(f'there is no command "{words[0]}"; expected one of {", ".join(names())}')
     return tool(host, words[1:])
 
 
-__all__ = ["CommandError", "obey", "run"]
+def _limits(program: Program) -> str:
+    return "expected -c or -w" if program.name == "ping" else "expected a limit"
+
+
+__all__ = ["CommandError", "Program", "names", "obey", "prepare", "run", "run_async", "start"]

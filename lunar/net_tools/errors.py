@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from weaves.commands import CommandError
+
 T = TypeVar("T")
-
-
-class CommandError(Exception):
-    """A command line that cannot be obeyed; the message names the word."""
 
 
 def parsed(parse: Callable[[str], T], word: str, what: str) -> T:
@@ -18,3 +16,6 @@ def parsed(parse: Callable[[str], T], word: str, what: str) -> T:
         return parse(word)
     except ValueError:
         raise CommandError(f'"{word}" is not {what}') from None
+
+
+__all__ = ["CommandError", "parsed"]
