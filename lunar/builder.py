@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
+from lunar import personalities
 from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
-from weaves.tapestry import Tapestry
+from lunar.personalities import Personality
+from lunar.stack import Stack
+from weaves.tapestry import HostDescription, Tapestry
+
+
+def _stacks(description: Tapestry) -> dict[str, Personality]:
+    """The kinds of hosts that the tapestry adds. Each is tried on a host by itself, so that a mistake has its place."""
+    made: dict[str, Personality] = {}
+    for one in description.stacks:
+        try:
+            base = personalities.find(one.based_on or personalities.DEFAULT, made)
+            made[one.name] = base.based_on_this(one.name, one.sysctl, one.rules)
+            made[one.name].apply(Network().host("trial"))
+        except ValueError as wrong:
+            raise one.where.error(str(wrong)) from None
+    return made
+
+
+def _stack(
+    description: Tapestry, host: HostDescription, stacks: dict[str, Personality]
+) -> Personality | type[Stack] | None:
+    """What a host's `stack` names: a personality, or "package.module:NAME", a class beside the tapestry's programs."""
+    name = host.stack
+    if name is None:
+        return None
+    assert host.stack_where is not None, "where it stands comes with it"
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        try:
+            return personalities.find(name, stacks)
+        except ValueError as wrong:
+            raise host.stack_where.error(str(wrong)) from None
+    folder = str(description.folder)
+    sys.path.insert(0, folder)
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as failed:
+        raise host.stack_where.error(f'stack "{name}": {failed}') from None
+    finally:
+        sys.path.remove(folder)
+    if not isinstance(found, type) or not issubclass(found, Stack):
+        raise host.stack_where.error(f'stack "{name}" is {found!r}; expected a class derived from lunar.stack.Stack')
+    return found
 
 
 def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> Network:
@@ -13,8 +59,9 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
     network = Network(
         seed, on_error=description.on_error, epoch_ns=description.epoch_ns, through_bytes=through_bytes
     )
+    stacks = _stacks(description)
     for host_description in description.hosts:
-        host = network.host(host_description.name)
+        host = network.host(host_description.name, stack=_stack(description, host_description, stacks))
         for device in host_description.devices:
             host.add_device(list(device.addresses), device.name)
         if host_description.names and not any(device.addresses for device in host_description.devices):

@@ -20,18 +20,20 @@ from lunar.lookups import Lookups
 from lunar.net import fib
 from lunar.net.address import Address
 from lunar.net.counters import Counters
-from lunar.net.device import LOOPBACK_MTU, Device, Nobody
+from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
+from lunar.personalities import Personality
 from lunar.poll_calls import Select
 from lunar.socket_tls import SocketTls
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
 from lunar.sockets.unix import UnixTable
+from lunar.stack import Boundary, Stack, StackInput
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
@@ -81,9 +83,14 @@ class Host:
     `name` is what others find it by. `devices` are its devices by their names ("lo", "eth0" ...); one that is not
     `plugged` neither sends nor receives, as with its cable out. `state` is "up", "paused" or "down". `launches` are
     called at each boot but the first, and start the host's programs; `boots` counts them. A `weaves.weave.Stack`.
+
+    `stack` is which system it behaves as (lunar/personalities.py), or makes another stack, by which its programs reach
+    the network in place of Lunar's (lunar/stack.py).
     """
 
-    def __init__(self, network: Network, name: str) -> None:
+    def __init__(
+        self, network: Network, name: str, stack: Personality | Callable[[Boundary], Stack] | None = None
+    ) -> None:
         self.network = network
         self.name = name
         self.scheduler = network.supervisor.scheduler
@@ -105,6 +112,7 @@ class Host:
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.nstat_before: dict[str, int] = {}  # what nstat has shown of the counters
         self.past_counters = Counters()  # the sums over the stacks before this one
+        self._stack = stack
         lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
         lo.medium = Loopback(self.scheduler)
         self.devices["lo"] = lo
@@ -116,7 +124,9 @@ class Host:
     def _make_stack(self) -> None:
         """A stack that knows no device but `lo`: tables, counters and secrets of its own."""
         self.ip = Ip(self.scheduler, self.lane, seeds.LazyGenerator(self.network.seed, "host", self._drawn(self.name)))
-        self._input = IpInput(self.ip)
+        self._input: Receiver = IpInput(self.ip)
+        # Of a host that another stack serves: what is under it. Devices, addresses, descriptors are here all the same.
+        self.boundary: Boundary | None = None
         self.icmp = Icmp(self.ip)
         self.udp = Udp(self.ip)
         self.tcp = Tcp(self.ip)
@@ -142,6 +152,11 @@ class Host:
         self.ip.inet.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
         self.ip.inet6.loopback_route = Route(_LOOPBACK6_ADDRESS, 128, 0, lo, 0, 0, AF_INET6)
         self.ip.inet.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
+        if isinstance(self._stack, Personality):
+            self._stack.apply(self)
+        elif self._stack is not None:
+            self.boundary = Boundary(self, self._stack)
+            self._input = StackInput(self.boundary)
 
     def _drawn(self, name: str) -> str:
         """What a generator of this boot is seeded with: a host that boots again draws other numbers."""
@@ -418,6 +433,8 @@ class Host:
         if device.up:
             self._add_network_route(device, made)
         self.network.names.add(self.name, address)
+        if self.boundary is not None:
+            self.boundary.stack.configured()
 
     def add_name(self, name: str) -> None:
         """Let others find the host by `name` ("www.example.org") besides its own, at the addresses that it has now."""
@@ -444,6 +461,8 @@ class Host:
             self.ip.broadcasts.pop(old.broadcast, None)
         self.ip.family(old.family).routes.remove_network(old.network(), int(old.prefix), device)
         self.network.names.remove(self.name, old.address)
+        if self.boundary is not None:
+            self.boundary.stack.configured()
 
     def set_up(self, device: Device, up: bool) -> None:
         """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
@@ -455,6 +474,8 @@ class Host:
                 self._add_network_route(device, own)
         else:
             fib.device_down(self.ip, device)
+        if self.boundary is not None:
+            self.boundary.stack.configured()
 
     def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network

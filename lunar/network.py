@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lunar import stats
+from lunar import personalities, stats
 from lunar.host import Host
 from lunar.links.impairments import (
     BurstLoss,
@@ -38,6 +38,8 @@ from lunar.names import NameTable
 from lunar.net.device import Device
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
+from lunar.personalities import Personality
+from lunar.stack import Boundary, Stack
 from lunar.wire.address import ipv4_text
 from weaves import deadlock, interpose, seeds, units
 from weaves.clock import EPOCH_NS
@@ -129,15 +131,21 @@ class Network:
 
     # Building
 
-    def host(self, name: str, *addresses: str) -> Host:
-        """A new host; each of `addresses` ("10.0.0.2/24") makes a device: eth0, eth1, ...
+    def host(
+        self, name: str, *addresses: str, stack: str | Personality | Callable[[Boundary], Stack] | None = None
+    ) -> Host:
+        """A new host; each of `addresses` ("10.0.0.2/24", "2001:db8::2/64") makes a device: eth0, eth1, ...
 
-        Raises `ValueError` for a name that is taken and for what is not an address with a prefix length.
+        `stack` is which system it behaves as, by name ("linux-2.4") or as a `lunar.personalities.Personality`, or
+        makes another stack for it (a class derived from `lunar.stack.Stack`).
+
+        Raises `ValueError` for a name that is taken, for what is not an address with a prefix length, and for a stack
+        that there is not.
         """
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
         parsed = [units.parse_address(address) for address in addresses]
-        host = Host(self, name)
+        host = Host(self, name, personalities.find(stack) if isinstance(stack, str) else stack)
         self.hosts[name] = host
         for pair in parsed:
             host.add_device([pair])

@@ -85,7 +85,7 @@ class Beads:
             self.groups[table.name] = group
             self.add_hosts({table.name: group})
             return
-        for key, value in (*table.devices.items(), ("net", table.net), ("names", table.names)):
+        for key, value in (*table.devices.items(), ("net", table.net), ("names", table.names), ("stack", table.stack)):
             if value:
                 message = f"only a host's stack has {'devices' if key in table.devices else key}"
                 expected = f'expected it on a bead of module "{self._network}"'

@@ -13,7 +13,7 @@ from weaves.named_modules import Modules
 from weaves.programs import Programs
 from weaves.string_entry import StringEntry
 from weaves.tables import HostTable, RootTable
-from weaves.tapestry import Tapestry
+from weaves.tapestry import StackDescription, Tapestry
 from weaves.timed_events import Events
 from weaves.toml_source import TomlSource
 
@@ -55,6 +55,10 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         ),
         simulator=beads.simulator,
         folder=folder,
+        stacks=tuple(
+            StackDescription(name, table.based_on, dict(table.sysctl), dict(table.rules), source.where("stacks", name))
+            for name, table in root.stacks.items()
+        ),
         watchdog_ns=root.tapestry.watchdog,
         on_hang=root.tapestry.on_hang,
     )

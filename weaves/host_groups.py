@@ -84,6 +84,8 @@ class Group:
                     names=own_names,
                     strings=tuple([string.description(index, host) for string in strings]),
                     where=self.where,
+                    stack=table.stack,
+                    stack_where=source.where(*path, "stack"),
                 )
             )
 

@@ -53,6 +53,12 @@ def integer(value: Any) -> int:
     return int(expect(value, int, "an integer"))
 
 
+def setting(value: Any) -> int | str:
+    """The value of a parameter of a network's: a number or a text."""
+    found: int | str = expect(value, (int, str), "an integer or a string")
+    return found
+
+
 def boolean(value: Any) -> bool:
     """A boolean."""
     return bool(expect(value, bool, "true or false"))

@@ -41,6 +41,7 @@ Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
 RestartDelay = NewType("RestartDelay", int)
+Setting = NewType("Setting", object)  # a number or a text
 OneOrMore: TypeAlias = str | tuple[str, ...]
 Arguments: TypeAlias = str | list[Any]
 
@@ -70,6 +71,7 @@ class HostTable:
     strings: tuple[StringTable, ...] = ()
     on_error: OnError | None = None
     names: tuple[str, ...] = ()
+    stack: str | None = None
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # no key of the file: it gathers eth0, eth1 ...
 
 
@@ -88,7 +90,15 @@ class BeadTable:
     count: Count | None = None
     net: OneOrMore = ()
     names: tuple[str, ...] = ()
+    stack: str | None = None
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # as in HostTable
+
+
+@attrs.frozen(slots=True)
+class StackTable:
+    based_on: str | None = None
+    sysctl: dict[str, Setting] = attrs.field(factory=dict)
+    rules: dict[str, Setting] = attrs.field(factory=dict)
 
 
 @attrs.frozen(slots=True)
@@ -155,6 +165,7 @@ class TapestryTable:
 class RootTable:
     tapestry: TapestryTable = TapestryTable()
     hosts: dict[str, HostTable] = attrs.field(factory=dict)
+    stacks: dict[str, StackTable] = attrs.field(factory=dict)
     modules: dict[str, ModuleTable] = attrs.field(factory=dict)
     beads: tuple[BeadTable, ...] = ()
     weaves: tuple[WeaveTable, ...] = ()
@@ -234,6 +245,7 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     Mtu: readers.mtu,
     QueueLimit: readers.queue_limit,
     Rate: readers.rate,
+    Setting: readers.setting,
 }
 
 

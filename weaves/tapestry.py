@@ -141,6 +141,19 @@ class HostDescription:
     names: tuple[str, ...]
     strings: tuple[StringDescription, ...]
     where: Where
+    stack: str | None = None  # the name of its kind, for the network to know; None: the usual one
+    stack_where: Where | None = None
+
+
+@attrs.frozen(slots=True)
+class StackDescription:
+    """A kind of host of the tapestry's own, [stacks.NAME]: what is different from the one of the name `based_on`."""
+
+    name: str
+    based_on: str | None
+    sysctl: dict[str, Any]
+    rules: dict[str, Any]
+    where: Where
 
 
 @attrs.frozen(slots=True)
@@ -217,6 +230,7 @@ class Tapestry:
     events: tuple[EventDescription, ...]  # in the order of the file
     simulator: str  # the name of the simulator's bead, of which a run has one
     folder: Path  # absolute: where programs and modules are looked for
+    stacks: tuple[StackDescription, ...] = ()  # in the order of the file
     watchdog_ns: int | None = None  # of real time; 0 is off, None leaves it to who runs the tapestry
     on_hang: OnHang = "run"
 

@@ -18,6 +18,7 @@ from lunar.host_socket import LunarSocket
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
+from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.unix import UnixSock
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
@@ -105,8 +106,8 @@ class StreamTransport(_SocketTransport):
     ) -> None:
         super().__init__(loop, sock, protocol, extra)
         kernel = sock.sock
-        assert isinstance(kernel, (TcpSock, UnixSock)), "a stream transport needs a stream socket"
-        self._sock: TcpSock | UnixSock = kernel
+        assert isinstance(kernel, (TcpSock, UnixSock, ForeignSock)), "a stream transport needs a stream socket"
+        self._sock: TcpSock | UnixSock | ForeignSock = kernel
         self._server = server
         self._eof = False  # write_eof was called
         self._paused = False
@@ -348,7 +349,7 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
             loop.call_soon(_set_result_unless_cancelled, waiter)
 
     def _checked(self, kernel: Any) -> Any:
-        assert isinstance(kernel, UdpSock), "a datagram transport needs a UDP socket"
+        assert isinstance(kernel, (UdpSock, ForeignSock)), "a datagram transport needs a socket of datagrams"
         return kernel
 
     def _start_reading(self) -> None:
@@ -365,6 +366,9 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
         self._read_queued = False
         if self._closing:
             return
+        if isinstance(self._sock, ForeignSock):
+            self._read_foreign(self._sock)
+            return
         packet = self._sock.recv(False)
         try:
             if packet is None:
@@ -376,6 +380,17 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
         finally:
             # Whatever the protocol raises, which the loop reports: the next datagram is read all the same.
             if self._sock.queue and not self._closing:
+                self._woken(POLLIN)
+
+    def _read_foreign(self, sock: ForeignSock) -> None:
+        message = sock.recv_message(False)
+        try:
+            if message is not None:
+                self._protocol.datagram_received(message[0], shown(sock, message[1], message[2]))
+            elif sock.recv_errno not in (0, errno.EAGAIN):
+                self._protocol.error_received(error(int(sock.recv_errno)))
+        finally:
+            if sock.has_input() and not self._closing:
                 self._woken(POLLIN)
 
     def sendto(self, data: Any, addr: Any = None) -> None:

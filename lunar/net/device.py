@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.net.address import Address
 from lunar.net.device_conf import INET, INET6, INET6_OWN, INET_OWN, DeviceConf
@@ -36,6 +36,7 @@ class Medium:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Receiver:
     """Who takes the frames that arrive at a device: a host's network layer."""
 

@@ -18,6 +18,7 @@ from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6, ICMP
 from lunar.sockets import packet_info, report_options, tcp_options
+from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sender import pacing
@@ -88,6 +89,8 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     """Set an integer option. 0 or -errno (ENOPROTOOPT, EINVAL, EOPNOTSUPP)."""
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
+    if isinstance(sock, ForeignSock) and level != SOL_SOCKET:
+        return sock.set_option(level, name, value)
     done = report_options.set_integer(sock, level, name, value)
     if done is not None:
         return done
@@ -404,4 +407,6 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = int(sock.cork)
     elif level == IPPROTO_TCP and isinstance(sock, TcpSock):
         found = tcp_options.get_integer(sock, name)
+    if isinstance(sock, ForeignSock) and level != SOL_SOCKET:
+        found = sock.get_option(level, name)
     return int(found)

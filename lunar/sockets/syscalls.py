@@ -22,6 +22,7 @@ from lunar.sockets import epoll, ping, raw, unix
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
+from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
@@ -134,7 +135,7 @@ def unix_type(type: int) -> int:
 
 def is_socket(sock: Sock) -> bool:
     """Whether the calls for sockets may have it: what else has a descriptor is not (ENOTSOCK)."""
-    return isinstance(sock, (TcpSock, UdpSock, UnixSock, PacketSock))
+    return isinstance(sock, (TcpSock, UdpSock, UnixSock, PacketSock, ForeignSock))
 
 
 def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSock] | None:
@@ -166,7 +167,7 @@ def is_mapped(addr: int) -> bool:
 def bind(sock: Sock, addr: int, port: int) -> int:
     if port < 0 or port > 65535:
         return -errno.EINVAL
-    if sock.domain != AF_INET6:
+    if sock.domain != AF_INET6 or isinstance(sock, ForeignSock):
         return _bind(sock, addr, port)
     if not is_mapped(addr):
         return -errno.EADDRNOTAVAIL if addr else _bind(sock, 0, port)
@@ -187,11 +188,15 @@ def _bind(sock: Sock, addr: int, port: int) -> int:
         return int(sock.bind(addr, port))
     if isinstance(sock, PacketSock):
         return int(sock.bind(addr, port))
+    if isinstance(sock, ForeignSock):
+        return sock.bind(addr, port)
     return -errno.EOPNOTSUPP
 
 
 def connect(sock: Sock, addr: int, port: int) -> int:
     """-EINPROGRESS for a stream, whose end `poll` (POLLOUT) and SO_ERROR tell; 0 for a datagram socket."""
+    if isinstance(sock, ForeignSock):
+        return sock.connect(addr, port)
     if sock.domain == AF_INET6:
         if not is_mapped(addr):
             if addr >> 118 == _LINK_LOCAL or (addr >> 120 == _MULTICAST and sock.type == SOCK_DGRAM):
@@ -219,6 +224,8 @@ def disconnect(sock: Sock) -> int:
         return int(sock.disconnect())
     if isinstance(sock, UnixSock):
         return int(sock.disconnect())
+    if isinstance(sock, ForeignSock):
+        return sock.disconnect()
     return -errno.EOPNOTSUPP
 
 
@@ -227,6 +234,8 @@ def listen(sock: Sock, backlog: int) -> int:
         return int(sock.listen(backlog))
     if isinstance(sock, UnixSock):
         return int(sock.listen(backlog))
+    if isinstance(sock, ForeignSock):
+        return sock.listen(backlog)
     return -errno.EOPNOTSUPP
 
 
@@ -235,6 +244,8 @@ def accept(sock: Sock) -> Sock | None:
     if isinstance(sock, TcpSock):
         return sock.accept_one()
     if isinstance(sock, UnixSock):
+        return sock.accept_one()
+    if isinstance(sock, ForeignSock):
         return sock.accept_one()
     return None
 
@@ -245,6 +256,8 @@ def accept_errno(sock: Sock) -> int:
         if sock.type == SOCK_DGRAM:
             return errno.EOPNOTSUPP
         return errno.EAGAIN if sock.state == unix.LISTENING else errno.EINVAL
+    if isinstance(sock, ForeignSock):
+        return int(sock.recv_errno)
     if not isinstance(sock, TcpSock):
         return errno.EOPNOTSUPP
     return errno.EAGAIN if sock.is_listening() else errno.EINVAL
@@ -267,6 +280,8 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
         return int(sock.send(data, -1))
     if isinstance(sock, UnixSock):
         return int(sock.send(data, False))
+    if isinstance(sock, ForeignSock):
+        return sock.send(data, (flags & MSG_MORE) != 0)
     return -errno.EOPNOTSUPP
 
 
@@ -305,6 +320,8 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
         return _sent(sock, int(sock.send(data, addr, port, (flags & MSG_MORE) != 0)), flags)
     if isinstance(sock, PacketSock):
         return -errno.EOPNOTSUPP if flags & MSG_OOB else int(sock.send(data, addr))
+    if isinstance(sock, ForeignSock) and sock.type == SOCK_DGRAM:
+        return -errno.EOPNOTSUPP if flags & MSG_OOB else sock.send_message(data, addr, port)
     return send(sock, data, flags)
 
 
@@ -360,7 +377,20 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         if flags & MSG_OOB:
             return Received(b"", 0, 0, errno.EOPNOTSUPP)
         return _of_unix(sock, sock.recv(size, peek), size, flags)
+    if isinstance(sock, ForeignSock) and not flags & MSG_OOB:
+        return _of_foreign(sock, size, flags)
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
+
+
+def _of_foreign(sock: ForeignSock, size: int, flags: int) -> Received:
+    peek = (flags & MSG_PEEK) != 0
+    if sock.type == SOCK_DGRAM:
+        message = sock.recv_message(peek)
+        if message is None:
+            return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
+        return _message(message[0], size, flags, message[1], message[2])
+    data = sock.recv(size, peek)
+    return Received(b"", 0, 0, sock.recv_errno) if data is None else Received(data, 0, 0, 0)
 
 
 def _of_errors(sock: Sock, size: int) -> Received:
@@ -413,6 +443,8 @@ def is_at_end(sock: Sock) -> bool:
     """Whether nothing more will come from a stream after what it has, or an error is next."""
     if isinstance(sock, TcpSock):
         return sock.read_shut or sock.error != 0 or sock.state == CLOSED
+    if isinstance(sock, ForeignSock):
+        return sock.is_at_end()
     return not isinstance(sock, UnixSock) or sock.is_at_end()
 
 
@@ -460,6 +492,8 @@ def shutdown(sock: Sock, how: int) -> int:
         return int(sock.shutdown(how))
     if isinstance(sock, UnixSock):
         return int(sock.shutdown(how))
+    if isinstance(sock, ForeignSock):
+        return sock.shutdown(how)
     return -errno.EOPNOTSUPP
 
 
@@ -487,4 +521,6 @@ def close(sock: Sock) -> None:
     elif isinstance(sock, Epoll):
         sock.close()
     elif isinstance(sock, TimerFd):
+        sock.close()
+    elif isinstance(sock, ForeignSock):
         sock.close()

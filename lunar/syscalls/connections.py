@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lunar import ancillary, sockaddr, unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
+from lunar.packet import AF_INET, AF_INET6
 from lunar.sock_names import Name, accepted_from, own_name, peer_name
 from lunar.sockets import options, syscalls
 from lunar.sockets.unix import AF_UNIX, UnixSock
@@ -51,6 +52,8 @@ def socket(family: int, type: int, protocol: int = 0) -> int:
 
 def new_socket(host: Host, family: int, kind: int, protocol: int) -> Sock:
     """What `socket` makes, without a descriptor."""
+    if host.boundary is not None and family in (AF_INET, AF_INET6):
+        return host.boundary.stack.socket(family, kind, protocol)
     wrong = syscalls.any_socket_errno(family, kind, protocol, host.ip)
     if wrong:
         raise error(wrong)

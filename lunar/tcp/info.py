@@ -13,7 +13,8 @@ from mypy_extensions import i64
 
 from lunar.tcp import chronograph
 from lunar.tcp.loss import rate
-from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, Tcb
+from lunar.tcp.rules import RTO_INITIAL_NS
+from lunar.tcp.tcb import LISTEN, Tcb
 
 # Bits of tcpi_options, netinet/tcp.h.
 OPT_TIMESTAMPS: Final = 1

@@ -16,6 +16,7 @@ from lunar.net.sock import COVERS_IPV4
 from lunar.tcp.loss.news import News
 from lunar.tcp.loss.rate import Sample
 from lunar.tcp.opening.metrics import Metrics
+from lunar.tcp.rules import Rules
 from lunar.tcp.sysctls import Sysctls
 from weaves.scheduler import Event
 
@@ -60,6 +61,7 @@ class Tables:
     def __init__(self, ip: Ip) -> None:
         self.ip: Ip = ip
         self.sysctls: Sysctls = Sysctls()
+        self.rules: Rules = Rules()
         # The class that new sockets get their congestion control from.
         self.congestion: Any = None
         self.congestion_allowed: list[str] | None = None  # what programs may choose; None: what is not restricted

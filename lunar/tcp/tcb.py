@@ -61,7 +61,6 @@ EVER_RETRANSMITTED: Final = 8
 FOUND_LOST: Final = 16  # by RACK, which looks at it again when it was sent again
 
 DEFAULT_MSS: Final = 536  # RFC 9293 (3.7.1), when the peer says nothing
-RTO_INITIAL_NS: Final = 1_000_000_000  # RFC 6298 (2.1)
 DELAYED_ACK_MIN_NS: Final = 40_000_000  # Linux' TCP_DELACK_MIN and TCP_ATO_MIN
 NEVER_NS: Final = -1_000_000_000_000_000
 
@@ -316,7 +315,7 @@ class Tcb(Sock):
         self.mdev_max_ns: i64 = 0
         self.rttvar_ns: i64 = 0
         self.rtt_seq: i64 = 0
-        self.rto_ns: i64 = RTO_INITIAL_NS
+        self.rto_ns: i64 = tables.rules.initial_rto_ns
         self.rto_min_ns: i64 = tables.sysctls.tcp_rto_min_us * 1000  # of the variance term
         self.backoff: i64 = 0
         self.retransmits: i64 = 0  # timeouts since the peer last acknowledged something

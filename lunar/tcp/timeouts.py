@@ -18,7 +18,7 @@ from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import fast_accept, fast_open
 from lunar.tcp.receiver import delayed_ack
 from lunar.tcp.sender import mtu_probe, output, probes, segment_size, segments
-from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, RTO_INITIAL_NS, SYN_RECEIVED, SYN_SENT, Tcb
+from lunar.tcp.tcb import CLOSED, DISORDER, LOSS, RECOVERY, SYN_RECEIVED, SYN_SENT, Tcb
 
 _RTO_MIN_NS: Final = 200_000_000
 _NOT_SENT_NS: Final = 500_000_000  # TCP_RESOURCE_PROBE_INTERVAL
@@ -172,13 +172,17 @@ def _count_failure(tcb: Tcb) -> None:
 
 
 def _handshake_expired(tcb: Tcb, now: i64) -> bool:
-    """Whether the SYN has been sent for as long as tcp_syn_retries (or TCP_SYNCNT) doublings of 1 s take.
+    """Whether the SYN has been sent for as long as tcp_syn_retries (or TCP_SYNCNT) doublings of the first timeout take.
 
     So the intervals of tcp_syn_linear_timeouts do not take from them, and 6 means at least 127 s.
     """
     retries: i64 = tcb.syn_retries if tcb.syn_retries > 0 else tcb.tables.sysctls.tcp_syn_retries
-    doublings: i64 = min(retries, 6)  # from 1 s below 120 s
-    total: i64 = ((2 << doublings) - 1) * RTO_INITIAL_NS + (retries - doublings) * RTO_MAX_NS
+    timeout: i64 = tcb.tables.rules.initial_rto_ns
+    total: i64 = timeout
+    while retries > 0:
+        timeout = min(timeout << 1, RTO_MAX_NS)
+        total += timeout
+        retries -= 1
     return now - tcb.retransmit_began_ns >= total
 
 

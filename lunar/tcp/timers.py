@@ -42,9 +42,12 @@ class Timer:
 
     def arm(self, kind: i64, at_ns: i64) -> None:
         """Let it fire at `at_ns` for `kind`, whatever it was before."""
+        tcb = self.tcb
+        tick: i64 = tcb.tables.rules.tick_ns
+        if tick != 0:
+            at_ns = (at_ns + tick - 1) // tick * tick
         self.kind = kind
         self.at_ns = at_ns
-        tcb = self.tcb
         event = self.event
         if event is not None and event.queued:
             if event.at_ns <= at_ns:

@@ -17,11 +17,11 @@ from mypy_extensions import i64, mypyc_attr
 
 from lunar.tcp.congestion.aggregation import AckAggregation
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, TX_START, CongestionControl
-from lunar.tcp.congestion.cwnd import INITIAL_WINDOW
 from lunar.tcp.congestion.policer import ABANDONED, FOUND, Policer
 from lunar.tcp.congestion.windowed import WindowedMin
 from lunar.tcp.loss import rate as rates
 from lunar.tcp.loss.rate import Sample
+from lunar.tcp.rules import INITIAL_WINDOW
 from lunar.tcp.tcb import LOSS, OPEN, RECOVERY, Tcb
 
 RATE_BITS: Final = 24

@@ -6,16 +6,11 @@ decays while the program does not use it (RFC 2861, net.ipv4.tcp_slow_start_afte
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
 from lunar.tcp.congestion.control import CWND_RESTART
 from lunar.tcp.loss.rate import Sample
 from lunar.tcp.tcb import CWR, OPEN, RECOVERY, Tcb
-
-# RFC 6928: the initial window.
-INITIAL_WINDOW: Final = 10
 
 
 def start(tcb: Tcb) -> None:
@@ -50,7 +45,7 @@ def stop_algorithm(tcb: Tcb) -> None:
 def initial(tcb: Tcb) -> i64:
     """The initial window, which is also where a connection starts again after an idle time."""
     route = tcb.route
-    return route.initcwnd if route is not None and route.initcwnd > 0 else INITIAL_WINDOW
+    return route.initcwnd if route is not None and route.initcwnd > 0 else tcb.tables.rules.window(tcb.mss)
 
 
 def slow_start(tcb: Tcb, acked: i64) -> i64:

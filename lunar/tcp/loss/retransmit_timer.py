@@ -11,7 +11,8 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.tcp import timers
-from lunar.tcp.tcb import CWR, OPEN, RTO_INITIAL_NS, Tcb
+from lunar.tcp.rules import RTO_INITIAL_NS
+from lunar.tcp.tcb import CWR, OPEN, Tcb
 
 TIMER_MIN_NS: Final = 2_000_000  # Linux' TCP_TIMEOUT_MIN: two ticks of its clock, added so that it never fires early
 

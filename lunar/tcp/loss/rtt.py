@@ -22,6 +22,11 @@ _SAMPLE_MIN_NS: Final = 1_000  # Linux' clock for this has microseconds, and 0 w
 def sample(tcb: Tcb, rtt_ns: i64) -> None:
     """Take one measurement, and compute the RTO from it; which ends a backoff (RFC 6298 section 5)."""
     m: i64 = max(rtt_ns, _SAMPLE_MIN_NS)
+    tick: i64 = tcb.tables.rules.tick_ns
+    if tick != 0:
+        # By a clock that ticks: so many ticks as came between, and one at least.
+        now: i64 = tcb.scheduler.now_ns
+        m = max(now // tick - (now - m) // tick, 1) * tick
     if tcb.srtt_ns == 0:
         # (2.2) RTTVAR = R / 2, and four times that.
         tcb.srtt_ns = m

@@ -19,10 +19,11 @@ from lunar.tcp.loss import rate, recovery, rtt
 from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import fast_open
 from lunar.tcp.opening.siphash import KEY_BYTES, siphash
+from lunar.tcp.rules import RTO_INITIAL_NS
 from lunar.tcp.sender import segment_size, segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Tables
-from lunar.tcp.tcb import LISTEN, RTO_INITIAL_NS, FastOpen, Tcb
+from lunar.tcp.tcb import LISTEN, FastOpen, Tcb
 
 if TYPE_CHECKING:
     from lunar.tcp.opening.request import Request

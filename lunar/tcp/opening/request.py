@@ -18,7 +18,7 @@ from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import md5, syn_cookies
 from lunar.tcp.receiver import window
 from lunar.tcp.tables import Bound, Tables
-from lunar.tcp.tcb import NEVER_NS, RTO_INITIAL_NS
+from lunar.tcp.tcb import NEVER_NS
 from weaves.scheduler import Event
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Request(Event):
         self.acked: bool = False  # an ACK came, which did not make a connection
         self.md5_key: bytes = md5.find(tcb.md5_keys, segment.src)
         self.by_cookie: bool = False  # a SYN cookie: nothing is kept
-        self.timeout_ns: i64 = RTO_INITIAL_NS
+        self.timeout_ns: i64 = tables.rules.initial_rto_ns
         self.sent_ns: i64 = 0
         self.last_answer_ns: i64 = NEVER_NS
         self.bound: Bound | None = None

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from lunar.net.sock import POLLOUT
 from lunar.tcp import chronograph
-from lunar.tcp.congestion.cwnd import INITIAL_WINDOW
+from lunar.tcp.rules import INITIAL_WINDOW
 from lunar.tcp.tcb import Tcb
 
 # What Linux charges a full segment beyond its payload before it rounds up to a power of two, and after.
