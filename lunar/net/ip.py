@@ -87,6 +87,7 @@ class Ip:
         self.inet6: Family = Family(AF_INET6, IpCounters(), self.route_changes)
         self.filter: Filter | None = None  # netfilter, once there is a rule
         self.route_errno: i64 = errno.ENETUNREACH  # why the last lookup found no route (ip_output.py: route_for)
+        self.conntrack_sysctls: object | None = None  # netfilter/conntrack_sysctls.py, once one is set or needed
         # What routers said of paths (path_mtu.py), and how often something new.
         self.path_mtus: dict[int, object] = {}
         self.path_mtu_changes: i64 = 0
