@@ -21,6 +21,7 @@ from lunar.net.sock import Sock
 from lunar.sockets import syscalls
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.host_file import HostFile
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.timerfd import TimerFd
 from weaves.here import here
@@ -210,8 +211,34 @@ class Files:
 
     def fstat(self, fd: int) -> os.stat_result:
         sock = self._sock(fd)
+        if isinstance(sock, HostFile):
+            return self._host.paths.status(sock.content, sock.path)
         mode = _SOCKET_MODE if syscalls.is_socket(sock) else _PIPE_MODE if isinstance(sock, PipeEnd) else _OTHER_MODE
         return os.stat_result((mode, fd, 0, 1, 0, 0, 0, 0, 0, 0))
+
+    def lseek(self, fd: int, position: int, whence: int, /) -> int:
+        """As os.lseek; ESPIPE of what has no position."""
+        sock = self._sock(fd)
+        if not isinstance(sock, HostFile):
+            raise error(errno.ESPIPE)
+        at = int(sock.seek(position, whence))
+        if at < 0:
+            raise error(at)
+        return at
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        """As os.ftruncate; EINVAL of what is no file, or not open for writing."""
+        sock = self._sock(fd)
+        if not isinstance(sock, HostFile) or sock.flags & (os.O_WRONLY | os.O_RDWR) == 0:
+            raise error(errno.EINVAL)
+        number = int(sock.content.truncate(length))
+        if number < 0:
+            raise error(number)
+
+    def fsync(self, fd: int) -> None:
+        """As os.fsync: there is no disk that could lag behind; EINVAL of what is no file."""
+        if not isinstance(self._sock(fd), HostFile):
+            raise error(errno.EINVAL)
 
     def isatty(self, fd: int) -> bool:
         return False

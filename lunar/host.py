@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar import socket_classes, waiting
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
+from lunar.host_files.tree import HostFiles
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.net import fib
@@ -108,6 +109,7 @@ class Host:
         self._held_events: list[Event] = []
         self._held: list[Any] | None = None
         self._held_signals: list[tuple[Weave, int]] = []
+        self._paths: HostFiles | None = None
         self._power_plan: Call | None = None  # when a shutdown will be complete
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.nstat_before: dict[str, int] = {}  # what nstat has shown of the counters
@@ -620,6 +622,23 @@ class Host:
         if self._files is None:
             self._files = Files(self)
         return self._files
+
+    @property
+    def paths(self) -> HostFiles:
+        """The files that the host has of its own: /proc/sys/net, /etc/hosts ... They last as its disk does."""
+        if self._paths is None:
+            self._paths = HostFiles(self)
+        return self._paths
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether a device besides `lo` has an IPv6 address, if only that of its link."""
+        return any(
+            own.family == AF_INET6
+            for device in self.devices.values()
+            if device.name != "lo"
+            for own in device.addresses
+        )
 
     @property
     def select(self) -> Select:

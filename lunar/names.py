@@ -38,10 +38,12 @@ class NameTable:
     def __init__(self) -> None:
         self._addresses: dict[str, list[int]] = {}
         self._names: dict[int, str] = {}
+        self._spelt: dict[str, str] = {}  # a name as it was given
 
     def add(self, name: str, address: int) -> None:
         """Let `name` have `address` besides those that it has."""
         self._addresses.setdefault(name.lower(), []).append(address)
+        self._spelt.setdefault(name.lower(), name)
         self._names.setdefault(address, name)
 
     def remove(self, name: str, address: int) -> None:
@@ -59,6 +61,14 @@ class NameTable:
     def reverse(self, address: int) -> str | None:
         """The name of `address`."""
         return self._names.get(address)
+
+    def entries(self) -> list[tuple[int, int, list[str]]]:
+        """(family, address, names) of all addresses, in the order of the tapestry."""
+        found: dict[int, list[str]] = {}
+        for name, addresses in self._addresses.items():
+            for address in addresses:
+                found.setdefault(address, []).append(self._spelt[name])
+        return [(_family(address), address, names) for address, names in found.items()]
 
     def getaddrinfo(
         self, own_name: str, host: Any, port: Any, family: int, type: int, proto: int, flags: int
@@ -174,6 +184,10 @@ class NameTable:
         if flags & socket.NI_NUMERICSERV:
             return str(port)
         return services.name_of(port, "udp" if flags & socket.NI_DGRAM else "tcp") or str(port)
+
+
+def _family(address: int) -> int:
+    return socket.AF_INET if address < 1 << 32 else socket.AF_INET6
 
 
 def _failed(code: int) -> socket.gaierror:

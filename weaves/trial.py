@@ -49,7 +49,7 @@ class _NoStack:
     def __init__(self, name: str) -> None:
         self.name = self.node_name = name
         self.lane = Lane(0)
-        self.files = _NoFiles()
+        self.files = self.paths = _NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)

@@ -65,6 +65,10 @@ class Stack(Protocol):
         """The calls of `os` and `fcntl` on this host's descriptors, by their names, and `has` to tell them."""
 
     @property
+    def paths(self) -> Any:
+        """The calls of `os` on the paths of files that this host has of its own, and `has` to tell them."""
+
+    @property
     def select(self) -> Any:
         """`select`, `poll`, `epoll` and `epoll_fromfd` as in `select`, for this host's descriptors."""
 

@@ -143,6 +143,9 @@ def _load(host: Host, files: list[str], options: set[str], pattern: re.Pattern[s
 
 
 def _text_of(host: Host, file: str) -> str:
+    text = host.paths.text(file)
+    if text is not None:
+        return text
     try:
         return Path(file).read_text(encoding="utf-8")
     except OSError as wrong:

@@ -26,12 +26,17 @@ WRITE_ONLY: Final = 0o200
 _INTEGER: Final = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
+class UnknownName(ValueError):
+    """A name among the values that nothing has (ENOENT)."""
+
+
 @attrs.frozen
 class Parameter:
     """Integers from `smallest` to `largest`, in the `attributes` of the object that `owner` finds.
 
     `effect` says in a few words what it does, for the table of docs/sysctl.md. `after` is called when it was set. With
-    `partly`, fewer values than there are set the first ones, as in the kernel.
+    `partly`, fewer values than there are set the first ones, as in the kernel. `counts` is whether it is one integer
+    for each attribute.
     """
 
     owner: Callable[[Host], object]
@@ -42,6 +47,7 @@ class Parameter:
     after: Callable[[Host], None] | None = None
     mode: int = READ_WRITE
     partly: bool = False
+    counts: bool = True
 
     @property
     def bounds(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from lunar.parameters.parameter import INT_MAX, READ_ONLY, Parameter, of_ip, of_tcp
+from lunar.parameters.parameter import INT_MAX, READ_ONLY, Parameter, UnknownName, of_ip, of_tcp
 from lunar.tcp.congestion import registry
 from lunar.tcp.opening import fast_accept
 
@@ -33,7 +33,7 @@ class _Congestion(Parameter):
             try:
                 registry.find(word)
             except LookupError as unknown:
-                raise ValueError(f"{name}={word}: {unknown.args[0]}") from None
+                raise UnknownName(f"{name}={word}: {unknown.args[0]}") from None
         return words
 
     def read(self, host: Host) -> tuple[Any, ...]:
@@ -151,14 +151,17 @@ ROWS: Final[dict[str, Parameter]] = {
         for name, smallest, largest, effect in _NUMBERS
     },
     "net.ipv4.tcp_allowed_congestion_control": _Congestion(
-        of_tcp, ("congestion_allowed",), 0, 0, "what programs may choose by `TCP_CONGESTION`"
+        of_tcp, ("congestion_allowed",), 0, 0, "what programs may choose by `TCP_CONGESTION`", counts=False
     ),
     "net.ipv4.tcp_available_congestion_control": _Congestion(
-        of_tcp, (), 0, 0, "what is registered; read only", mode=READ_ONLY
+        of_tcp, (), 0, 0, "what is registered; read only", mode=READ_ONLY, counts=False
     ),
-    "net.ipv4.tcp_congestion_control": _Congestion(of_tcp, ("congestion",), 0, 0, "the algorithm of new sockets"),
+    "net.ipv4.tcp_congestion_control": _Congestion(
+        of_tcp, ("congestion",), 0, 0, "the algorithm of new sockets", counts=False
+    ),
     "net.ipv4.tcp_fastopen_key": _FastOpenKeys(
-        of_tcp, ("tcp_fastopen_key",), 0, 2**32 - 1, "the key of the cookies, or two; drawn when it is first needed"
+        of_tcp, ("tcp_fastopen_key",), 0, 2**32 - 1, "the key of the cookies, or two; drawn when it is first needed",
+        counts=False,
     ),
     "net.ipv4.tcp_rmem": _sizes(
         "tcp_rmem", "receive buffers: the least (when memory is short, so never here), default, most; in bytes"

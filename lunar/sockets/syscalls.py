@@ -23,6 +23,7 @@ from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.foreign import ForeignSock
+from lunar.sockets.host_file import HostFile
 from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
@@ -465,6 +466,11 @@ def read(sock: Sock, size: int) -> Received:
         if data is None:
             return Received(b"", 0, 0, sock.recv_errno)
         return Received(data, 0, 0, 0)
+    if isinstance(sock, HostFile):
+        data = sock.read(size)
+        if data is None:
+            return Received(b"", 0, 0, sock.recv_errno)
+        return Received(data, 0, 0, 0)
     if isinstance(sock, Epoll):
         return Received(b"", 0, 0, errno.EINVAL)
     return recvfrom(sock, size, 0)
@@ -476,6 +482,8 @@ def write(sock: Sock, data: bytes) -> int:
         return int(sock.write(data))
     if isinstance(sock, EventFd):
         return int(sock.write(data))
+    if isinstance(sock, HostFile):
+        return sock.write(data)
     if isinstance(sock, (Epoll, TimerFd)):
         return -errno.EINVAL
     return send(sock, data, 0)

@@ -15,6 +15,7 @@ from lunar.sockets import syscalls
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
+from lunar.sockets.host_file import HostFile
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import (
@@ -327,7 +328,7 @@ def _write(host: Host, fd: int, sock: Sock, data: bytes) -> int:
         count = syscalls.write(sock, data[at : at + _PIECE_BYTES])
         if count >= 0:
             at += count
-            if at >= len(data):
+            if at >= len(data) or isinstance(sock, HostFile):
                 return at
         elif count != -errno.EAGAIN:
             if at:

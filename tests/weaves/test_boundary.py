@@ -351,6 +351,16 @@ def _(moment: Moment) -> None:
     assert machine != inside
 
 
+@row("os.stat")
+def _(moment: Moment) -> None:
+    def look() -> tuple[str, bool]:
+        return Path("/etc/hosts").read_text(encoding="utf-8"), os.stat("/proc/sys/net/ipv4/ip_forward").st_size == 0
+
+    inside, machine = moment.both(look)
+    assert inside == ("127.0.0.1\tlocalhost\n10.0.0.1\talpha\n", True)
+    assert machine[0] != inside[0]
+
+
 @row("socket.getservbyname")
 def _(moment: Moment) -> None:
     def look() -> tuple[int, str, int]:

@@ -21,9 +21,9 @@ from weaves.interpose.replace import Replacements
 
 # Those whose first argument is a descriptor. Python before 3.13 has no timerfd.
 _CALLS: Final = (
-    "close", "dup", "dup2", "eventfd_read", "eventfd_write", "fdopen", "fstat", "get_blocking", "get_inheritable",
-    "isatty", "read", "readv", "sendfile", "set_blocking", "set_inheritable", "timerfd_gettime",
-    "timerfd_gettime_ns", "timerfd_settime", "timerfd_settime_ns", "write", "writev",
+    "close", "dup", "dup2", "eventfd_read", "eventfd_write", "fdopen", "fstat", "fsync", "ftruncate", "get_blocking",
+    "get_inheritable", "isatty", "lseek", "read", "readv", "sendfile", "set_blocking", "set_inheritable",
+    "timerfd_gettime", "timerfd_gettime_ns", "timerfd_settime", "timerfd_settime_ns", "write", "writev",
 )  # fmt: skip
 _MAKERS: Final = ("pipe", "pipe2", "eventfd", "timerfd_create")
 
@@ -106,14 +106,17 @@ def _terminal_size() -> Callable[..., Any]:
 
 
 def _open() -> Callable[..., Any]:
-    """`open`, which takes the number of a descriptor in place of a file's name."""
+    """`open`, which takes the number of a descriptor in place of a file's name; a name may be one of the host's own."""
     real = io.open
 
     def call(_stand: object, file: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(file, int):
-            weave = here.weave
-            if weave is not None and weave.host.files.has(file):
-                return weave.host.files.fdopen(file, *args, **kwargs)
+        weave = here.weave
+        if weave is not None:
+            if isinstance(file, int):
+                if weave.host.files.has(file):
+                    return weave.host.files.fdopen(file, *args, **kwargs)
+            elif weave.host.paths.has(file):
+                return weave.host.paths.file(file, *args, **kwargs)
         return real(file, *args, **kwargs)
 
     return call
