@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from lunar.net_tools import ethtool, ifconfig, ip, nstat, ping, programs, route, sysctl, tc
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.programs import Program, Write
+from weaves.tapestry_errors import suggestion
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -97,7 +98,7 @@ def obey(host: Host, words: list[str]) -> str:
 def _prepared(host: Host, words: list[str]) -> str | Program:
     tool: Callable[[Host, list[str]], str | Program] | None = _TOOLS.get(words[0]) or _PROGRAMS.get(words[0])
     if tool is None:
-        raise CommandError(f'there is no command "{words[0]}"; expected one of {", ".join(names())}')
+        raise CommandError(f'there is no command "{words[0]}"; {suggestion(words[0], names())}')
     return tool(host, words[1:])
 
 

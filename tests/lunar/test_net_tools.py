@@ -8,6 +8,7 @@ import lunar
 from lunar.net_tools import CommandError, names, run
 from lunar.parameters import table
 from lunar.wire.address import ipv4_text, parse_ipv4
+from weaves.tapestry_errors import suggestion
 
 
 def router() -> lunar.Host:
@@ -48,7 +49,8 @@ def refusal(command: str) -> str:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("nosuch -x", f'there is no command "nosuch"; expected one of {", ".join(names())}'),
+        ("ifconfg eth0", 'there is no command "ifconfg"; did you mean "ifconfig"?'),
+        ("nosuch -x", f'there is no command "nosuch"; {suggestion("nosuch", names())}'),
         ("route 'add", "\"route 'add\": No closing quotation"),
     ],
 )
