@@ -19,7 +19,7 @@ from lunar.host_files.tree import HostFiles
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.net import fib
-from lunar.net.address import Address
+from lunar.net.address import FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY, Address
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
@@ -429,14 +429,51 @@ class Host:
         made = Address(AF_INET if address < 1 << 32 else AF_INET6, address, prefix)
         if made.family == AF_INET and prefix < 31:
             made.broadcast = address | (~network_mask(prefix) & 0xFFFF_FFFF)
-            self.ip.broadcasts[made.broadcast] = device
-        device.addresses.append(made)
-        self.ip.local[address] = device
+        self.assign(device, made)
+
+    def assign(self, device: Device, made: Address) -> None:
+        """Give `device` the address `made`, as `add_address` does; `ip addr add` says more of it.
+
+        Of IPv4 one in a network that the device is in already is secondary; the others come behind those whose scope is
+        as wide or wider, as on Linux.
+        """
+        at = len(device.addresses)
+        if made.family == AF_INET:
+            if made.prefix < 31:
+                # All ones are everybody, whether the address was given a broadcast address or not.
+                self.ip.broadcasts[_all_ones(made)] = device
+            if made.broadcast:
+                self.ip.broadcasts[made.broadcast] = device
+            if any(_is_primary_of(own, made) for own in device.addresses):
+                made.flags |= IFA_F_SECONDARY
+            else:
+                at = 0
+                for index, own in enumerate(device.addresses):
+                    if own.family == AF_INET and not own.flags & IFA_F_SECONDARY and own.scope >= made.scope:
+                        at = index + 1
+        device.addresses.insert(at, made)
+        self.ip.local[made.address] = device
         if device.up:
             self._add_network_route(device, made)
-        self.network.names.add(self.name, address)
+        self.network.names.add(self.name, made.address)
+        if made.valid_until_ns != FOREVER:
+            self.scheduler.post(Call(self._expire, (device, made)), self.lane, int(made.valid_until_ns))
         if self.boundary is not None:
             self.boundary.stack.configured()
+
+    def _expire(self, what: tuple[Device, Address]) -> None:
+        """The lifetime of an address is over, unless it was changed meanwhile."""
+        device, own = what
+        if own in device.addresses and own.valid_until_ns != FOREVER and own.valid_until_ns <= self.scheduler.now_ns:
+            self.remove_address(device, own)
+
+    def renew_address(self, device: Device, own: Address, valid_until_ns: int, preferred_until_ns: int) -> None:
+        """Give an address of `device` other lifetimes, points of virtual time or FOREVER."""
+        own.valid_until_ns = valid_until_ns
+        own.preferred_until_ns = preferred_until_ns
+        own.flags = own.flags | IFA_F_PERMANENT if valid_until_ns == FOREVER else own.flags & ~IFA_F_PERMANENT
+        if valid_until_ns != FOREVER:
+            self.scheduler.post(Call(self._expire, (device, own)), self.lane, valid_until_ns)
 
     def add_name(self, name: str) -> None:
         """Let others find the host by `name` ("www.example.org") besides its own, at the addresses that it has now."""
@@ -450,21 +487,45 @@ class Host:
         old = next((own for own in device.addresses if own.family == AF_INET), None)
         if old is not None:
             self.remove_address(device, old)
-        others = device.addresses.copy()
-        device.addresses.clear()
         self.add_address(device, address, prefix)
-        device.addresses.extend(others)
 
     def remove_address(self, device: Device, old: Address) -> None:
-        """Take an address from `device`, and with it the route to its network."""
+        """Take an address from `device`, and with it the route to its network, if no other address is in that.
+
+        The secondary ones of its network go with a primary IPv4 address, or (promote_secondaries) one becomes primary.
+        """
         device.addresses.remove(old)
-        del self.ip.local[old.address]
-        if old.broadcast:
-            self.ip.broadcasts.pop(old.broadcast, None)
-        self.ip.family(old.family).routes.remove_network(old.network(), int(old.prefix), device)
+        self.ip.local.pop(old.address, None)
+        followers: list[Address] = []
+        if old.family == AF_INET:
+            for address in (old.broadcast, _all_ones(old)):
+                if not any(address in (own.broadcast, _all_ones(own)) for own in device.addresses):
+                    self.ip.broadcasts.pop(address, None)
+            if not old.flags & IFA_F_SECONDARY:
+                followers = [own for own in device.addresses if own.flags & IFA_F_SECONDARY and _same_network(own, old)]
+        family = self.ip.family(old.family)
+        if followers or not any(_same_network(own, old) for own in device.addresses):
+            family.routes.remove_network(old.network(), int(old.prefix), device)
+        for table in fib.tables(family):
+            table.remove_source(old.address)
         self.network.names.remove(self.name, old.address)
+        if followers and device.inet.promote_secondaries:
+            heir = followers[0]
+            heir.flags &= ~IFA_F_SECONDARY
+            if device.up:
+                self._add_network_route(device, heir)
+        else:
+            for follower in followers:
+                self.remove_address(device, follower)
         if self.boundary is not None:
             self.boundary.stack.configured()
+
+    def set_mac(self, device: Device, mac: int) -> None:
+        """Give `device` another hardware address."""
+        old = int(device.mac)
+        device.mac = mac
+        if device.medium is not None:
+            device.medium.readdress(device, old)
 
     def set_up(self, device: Device, up: bool) -> None:
         """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
@@ -692,6 +753,19 @@ class Host:
                 loop.discard()
         # A socket that the program never closed would send a FIN when the collector finds it.
         self.descriptors = FdTable()
+
+
+def _all_ones(own: Address) -> int:
+    """The address of everybody on an IPv4 address's network."""
+    return own.address | (~network_mask(int(own.prefix)) & 0xFFFF_FFFF)
+
+
+def _same_network(own: Address, other: Address) -> bool:
+    return own.family == other.family and own.prefix == other.prefix and own.network() == other.network()
+
+
+def _is_primary_of(own: Address, other: Address) -> bool:
+    return not own.flags & IFA_F_SECONDARY and _same_network(own, other)
 
 
 def _is_to_come(string: String) -> bool:

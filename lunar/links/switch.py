@@ -56,6 +56,11 @@ class Switch(Medium):
     def cut(self, device: Device) -> None:
         self.uplinks[int(device.mac)].cut()
 
+    def readdress(self, device: Device, old: int) -> None:
+        mac = int(device.mac)
+        self.uplinks[mac] = self.uplinks.pop(old)
+        self.downlinks[mac] = self.downlinks.pop(old)
+
     def resolve(self, device: Device, next_hop: int) -> int:
         known = self.neighbors.get(next_hop)
         if known is not None and known.has_address(next_hop):

@@ -31,6 +31,9 @@ class Medium:
     def cut(self, device: Device) -> None:
         """The host of `device` has lost its power: what it has not sent wholly is gone."""
 
+    def readdress(self, device: Device, old: int) -> None:
+        """`device` has another hardware address than `old`, by which it was known."""
+
     def resolve(self, device: Device, next_hop: int) -> int:
         """The hardware address of the neighbour of `device` that has `next_hop`; -1 when nobody here has it."""
         raise NotImplementedError
@@ -79,6 +82,10 @@ class Device(Port):
         self.inet_own: DeviceConf = INET_OWN
         self.inet6: DeviceConf = INET6
         self.inet6_own: DeviceConf = INET6_OWN
+        self.alias: str = ""  # what ip-link(8) calls so: a text of the administrator's
+        self.txqueuelen: i64 = 1000
+        self.promiscuous: bool = False  # takes frames that are for others
+        self.allmulti: bool = False  # takes all groups
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes
         self.plugged: bool = True  # without its cable a device sends into nothing, and its host does not know
         # Without power a device takes and sends nothing. On a host that stands still (`hold`) it fills its ring.
