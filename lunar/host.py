@@ -18,16 +18,17 @@ from lunar.files import Files
 from lunar.host_files.tree import HostFiles
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
-from lunar.net import fib
-from lunar.net.address import FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY, Address
+from lunar.net import fib, listener
+from lunar.net.address import Address, FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
+from lunar.net.igmp import Igmp
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
-from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
+from lunar.packet import AF_INET, AF_INET6, ICMP, IGMP, TCP, UDP
 from lunar.personalities import Personality
 from lunar.poll_calls import Select
 from lunar.socket_tls import SocketTls
@@ -133,6 +134,7 @@ class Host:
         self.udp = Udp(self.ip)
         self.tcp = Tcp(self.ip)
         self.ip.handlers[ICMP] = self.icmp
+        self.ip.handlers[IGMP] = Igmp(self.ip)
         self.ip.handlers[UDP] = self.udp
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()
@@ -383,6 +385,7 @@ class Host:
             fib.device_down(self.ip, device)
         for device in self.devices.values():
             device.receiver = _NOBODY
+            device.groups, device.memberships = None, None
 
     # Devices
 
@@ -539,6 +542,7 @@ class Host:
             fib.device_down(self.ip, device)
         if self.boundary is not None:
             self.boundary.stack.configured()
+        listener.device_changed(self.ip, device)
 
     def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network

@@ -31,6 +31,7 @@ ETHERTYPE_IPV4: Final = 0x0800
 ETHERTYPE_ARP: Final = 0x0806
 ETHERTYPE_IPV6: Final = 0x86DD
 BROADCAST_MAC: Final = 0xFFFF_FFFF_FFFF
+GROUP_BIT: Final = 0x0100_0000_0000  # of a hardware address: it is a group's, or the broadcast
 ETHERNET_HEADER_BYTES: Final = 14
 
 IPV4_HEADER_BYTES: Final = 20

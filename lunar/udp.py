@@ -11,10 +11,11 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp
+from lunar.net import icmp, multicast
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.error_queue import of_local
+from lunar.net.group_output import send_to_group
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, route_for, send, source_for
 from lunar.net.route import Route
@@ -50,8 +51,9 @@ class Udp(Handler):
         if socks is not None:
             if broadcast:
                 taken = False
+                group = self.ip.is_multicast(packet.dst)
                 for sock in socks.copy():
-                    if _score(sock, packet) >= 0:
+                    if _score(sock, packet) >= 0 and (not group or sock.hears(packet, device)):
                         sock.deliver(packet)
                         taken = True
                 if taken:
@@ -145,7 +147,8 @@ class UdpSock(DatagramSock):
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
         ip = self.udp.ip
         if addr and not ip.has_address(addr) and not ip.is_broadcast(addr) and not self.freebind:
-            return -errno.EADDRNOTAVAIL
+            if not ip.is_multicast(addr):
+                return -errno.EADDRNOTAVAIL
         if self.local_port:
             return -errno.EINVAL
         asked: i64 = port
@@ -173,7 +176,7 @@ class UdpSock(DatagramSock):
         """Fix the peer; later sends need no address and only its datagrams are received."""
         if addr == 0:
             addr = _LOOPBACK
-        route = route_for(self.udp.ip, self.family, addr)
+        route = self._route(self.family, addr)
         if route is None:
             return -errno.ENETUNREACH
         if self.udp.ip.is_broadcast(addr) and not self.broadcast:
@@ -234,7 +237,22 @@ class UdpSock(DatagramSock):
         ip = self.udp.ip
         if ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
-        return -errno.ENETUNREACH if route_for(ip, self.family, addr or _LOOPBACK) is None else 0
+        return -errno.ENETUNREACH if self._route(self.family, addr or _LOOPBACK) is None else 0
+
+    def _route(self, family: i64, addr: int) -> Route | None:
+        """The route to `addr`; to a group by the device that the socket has for it."""
+        ip = self.udp.ip
+        if not ip.is_multicast(addr):
+            return route_for(ip, family, addr)
+        header = self.header
+        device = None if header is None else header.device
+        own = self.multicast if family == AF_INET else self.multicast6
+        return multicast.route_to(ip, own, addr, family, device, self.local_addr)
+
+    def hears(self, packet: UdpDatagram, device: Device) -> bool:
+        """Whether the socket wants what came to a group by `device`."""
+        own = self.multicast if packet.family == AF_INET else self.multicast6
+        return own is None or own.hears(packet.dst, packet.src, device)
 
     def _refusal(self) -> i64:
         """What forbids to send, once it is known where to: a pending error, or the end of writing. 0, or -errno."""
@@ -280,7 +298,7 @@ class UdpSock(DatagramSock):
             addr = _LOOPBACK
         ip = self.udp.ip
         denied: i64 = self._denial(addr)
-        route = route_for(ip, self.family, addr)
+        route = self._route(self.family, addr)
         if denied < 0 or route is None:
             return denied
         if size > MAX_PAYLOAD:
@@ -289,7 +307,7 @@ class UdpSock(DatagramSock):
         if refusal < 0:
             return refusal
         src = self.local_addr
-        if src == 0 or ip.is_broadcast(src):
+        if src == 0 or ip.is_broadcast(src) or ip.is_multicast(src):
             src = source_for(ip, addr, route)
         packet = UdpDatagram(AF_INET, src, addr, self.local_port, port, data)
         packet.size_bytes = 28 + size
@@ -300,7 +318,7 @@ class UdpSock(DatagramSock):
             if header.device is not None and header.device is not route.device:
                 return -errno.ENETUNREACH
             apply(header, packet)
-        result: i64 = send(ip, packet, route)
+        result: i64 = self._send_packet(packet, route)
         if result == errno.EHOSTUNREACH:
             # Linux learns it from ARP, later; the datagram is lost without a word to the sender.
             return size
@@ -312,6 +330,16 @@ class UdpSock(DatagramSock):
         if self.stamping is not None:
             self.stamp_sent(self.stamping, packet)
         return size
+
+    def _send_packet(self, packet: UdpDatagram, route: Route) -> i64:
+        ip = self.udp.ip
+        if not ip.is_multicast(packet.dst):
+            return send(ip, packet, route)
+        own = self.multicast if packet.family == AF_INET else self.multicast6
+        header = self.header
+        if header is None or header.ttl < 0:
+            packet.ttl = 1 if own is None else own.ttl
+        return send_to_group(ip, packet, route, own is None or own.loops)
 
     def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
@@ -354,4 +382,8 @@ class UdpSock(DatagramSock):
         port = self.local_port
         self._give_port_back()
         self.local_port = port
+        if self.multicast is not None:
+            multicast.leave_all(self.udp.ip, self.multicast)
+        if self.multicast6 is not None:
+            multicast.leave_all(self.udp.ip, self.multicast6)
         self.drop_queue()

@@ -11,7 +11,7 @@ from collections import deque
 from typing import final
 
 from lunar.net.device import Device, Medium
-from lunar.packet import Frame
+from lunar.packet import Frame, Port
 from weaves.scheduler import Scheduler
 
 
@@ -24,12 +24,18 @@ class Loopback(Medium):
         self._frames: deque[Frame] | None = None  # made when first needed: hosts are many
 
     def transmit(self, frame: Frame, device: Device) -> None:
-        frame.target = device
+        self._bring(frame, device)
+
+    def _bring(self, frame: Frame, port: Port) -> None:
+        frame.target = port
         if self._frames is None:
             self._frames = deque()
         if not self._frames:
             self.scheduler.turns.appendleft(self)
         self._frames.append(frame)
+
+    def bring_back(self, frame: Frame, port: Port) -> None:
+        self._bring(frame, port)
 
     def turn(self) -> None:
         """Let one frame arrive; only the scheduler calls this."""

@@ -4,7 +4,8 @@ Each device has a wire to the switch and one back. The wire to the switch carrie
 wire back carries its rate and its queue, where frames for one device compete. So the delay between any two devices is
 the link's delay once, and a frame is sent twice at the link's rate (store and forward, as switches do).
 
-The switch knows the hardware addresses of its ports from the start: it does not learn, and floods only broadcasts.
+The switch knows the hardware addresses of its ports from the start: it does not learn. It floods broadcasts and what
+goes to groups, as one without IGMP snooping does; the devices take what is for them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import final
 
 from lunar.links.link import Wire
 from lunar.net.device import Device, Medium
-from lunar.packet import BROADCAST_MAC, Frame, Port
+from lunar.packet import GROUP_BIT, Frame, Port
 from lunar.wire import ethernet
 
 
@@ -73,8 +74,8 @@ class Switch(Medium):
         return -1
 
     def forward(self, frame: Frame, came_from: Device) -> None:
-        """Send a frame that reached the switch out of the right port; a broadcast out of all others."""
-        if frame.eth_dst != BROADCAST_MAC:
+        """Send a frame that reached the switch out of the right port; a broadcast or multicast out of all others."""
+        if not frame.eth_dst & GROUP_BIT:
             wire = self.downlinks.get(int(frame.eth_dst))
             if wire is None:
                 self.unknown_destination += 1

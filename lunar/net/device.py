@@ -13,12 +13,19 @@ from mypy_extensions import i64, mypyc_attr
 
 from lunar.net.address import Address
 from lunar.net.device_conf import INET, INET6, INET6_OWN, INET_OWN, DeviceConf
-from lunar.packet import AF_INET, BROADCAST_MAC, Frame, Port
+from lunar.net.groups import Group
+from lunar.packet import AF_INET, BROADCAST_MAC, GROUP_BIT, Frame, Port
 
 DEFAULT_MTU: Final = 1500
 LOOPBACK_MTU: Final = 65536  # as Linux' lo
 # How many frames a device takes in while its host stands still: the receive ring of Linux' e1000 by default.
 RING_FRAMES: Final = 256
+# The groups of all hosts (224.0.0.1, ff02::1), in which each device is.
+_ALL_IPV4: Final = 0x0100_5E00_0001
+_ALL_IPV6: Final = 0x3333_0000_0001
+_ALL_HOSTS: Final = 0xE000_0001
+_ALL_NODES: Final = 0xFF02 << 112 | 1
+_ALL_NODES_HERE: Final = 0xFF01 << 112 | 1
 
 
 class Medium:
@@ -36,6 +43,10 @@ class Medium:
 
     def resolve(self, device: Device, next_hop: int) -> int:
         """The hardware address of the neighbour of `device` that has `next_hop`; -1 when nobody here has it."""
+        raise NotImplementedError
+
+    def bring_back(self, frame: Frame, port: Port) -> None:
+        """Let `frame` arrive at `port` at this instant: what a host sends to others and hears itself. Only of lo."""
         raise NotImplementedError
 
 
@@ -77,6 +88,8 @@ class Device(Port):
         self.arp: bool = False  # False is Linux' IFF_NOARP: the medium tells hardware addresses, nobody asks for any
         # Hardware addresses of groups (multicast) that the host listens to, with how often; None: no group.
         self.groups: dict[int, int] | None = None
+        # The groups themselves, of both families, with whom the host wants to hear in them (listener.py); None: none.
+        self.memberships: dict[int, Group] | None = None
         # What holds for it of net.ipv4.conf, net.ipv6.conf and neigh, and what was set for it alone (device_confs.py).
         self.inet: DeviceConf = INET
         self.inet_own: DeviceConf = INET_OWN
@@ -117,8 +130,8 @@ class Device(Port):
         if not self.up or not self.plugged:
             self.rx_dropped += 1
             return
-        # A switch floods what it cannot place; a device takes only what is meant for it.
-        if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC:
+        # A switch floods what is for groups; a device takes only what is meant for it.
+        if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC and not self.takes(frame.eth_dst):
             self.rx_dropped += 1
             return
         if not self.running:
@@ -129,6 +142,38 @@ class Device(Port):
         if self.tap is not None:
             self.tap(self, frame)
         self.receiver.receive_frame(frame, self)
+
+    def takes(self, mac: i64) -> bool:
+        """Whether `mac` is a group's that the device is in."""
+        if not mac & GROUP_BIT:
+            return False
+        groups = self.groups
+        return mac == _ALL_IPV4 or mac == _ALL_IPV6 or (groups is not None and int(mac) in groups)
+
+    def join(self, mac: int) -> None:
+        """Take what goes to the group's hardware address `mac`, until it has left as often as joined."""
+        groups = self.groups
+        if groups is None:
+            groups = {}
+            self.groups = groups
+        groups[mac] = groups.get(mac, 0) + 1
+
+    def leave(self, mac: int) -> None:
+        """Take back one `join`."""
+        groups = self.groups
+        if groups is not None and mac in groups:
+            groups[mac] -= 1
+            if groups[mac] == 0:
+                del groups[mac]
+
+    def hears(self, group: int, source: int) -> bool:
+        """Whether the host listens here to what `source` sends to the multicast address `group`."""
+        memberships = self.memberships
+        if memberships is not None:
+            found = memberships.get(group)
+            if found is not None:
+                return found.allows(source)
+        return group == _ALL_HOSTS or group == _ALL_NODES or group == _ALL_NODES_HERE
 
     def _store(self, frame: Frame) -> None:
         ring = self._ring

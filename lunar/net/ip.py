@@ -88,6 +88,15 @@ class Ip:
         self.filter: Filter | None = None  # netfilter, once there is a rule
         self.route_errno: i64 = errno.ENETUNREACH  # why the last lookup found no route (ip_output.py: route_for)
         self.conntrack_sysctls: object | None = None  # netfilter/conntrack_sysctls.py, once one is set or needed
+        self.listeners: object | None = None  # of groups (listener.py), once there is a membership
+        # net.ipv4.igmp_max_memberships (of a socket), igmp_max_msf (sources of one), igmp_qrv (how often a change is
+        # told), igmp_link_local_mcast_reports; net.ipv6.mld_max_msf, mld_qrv.
+        self.igmp_max_memberships: i64 = 20
+        self.igmp_max_msf: i64 = 10
+        self.igmp_qrv: i64 = 2
+        self.igmp_link_local_reports: bool = True
+        self.mld_max_msf: i64 = 64
+        self.mld_qrv: i64 = 2
         # What routers said of paths (path_mtu.py), and how often something new.
         self.path_mtus: dict[int, object] = {}
         self.path_mtu_changes: i64 = 0

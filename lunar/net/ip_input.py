@@ -6,16 +6,19 @@ RFC 1122 section 3.2.1 and RFC 1812 section 5.2.1. Header checksums and lengths 
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
 from lunar.net import icmp
 from lunar.net.counters import IpCounters
 from lunar.net.device import Device, Receiver
+from lunar.net.echo import is_echo
 from lunar.net.forward import forward
 from lunar.net.ip import LOCAL_IN, PRE_ROUTING, Ip
-from lunar.packet import ETHERTYPE_IPV4, Damaged, Frame, Packet
+from lunar.packet import ETHERTYPE_IPV4, IGMP, Damaged, Frame, IcmpMessage, Packet
+
+MLD_QUERY: Final = 130
 
 
 @final
@@ -56,15 +59,18 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     if filter is not None and not filter.passes(PRE_ROUTING, packet, device, None):
         return
     counters = ip.family(packet.family).counters
-    if ip.is_martian(packet.src) and device is not ip.loopback_device():
+    if ip.is_martian(packet.src) and device is not ip.loopback_device() and not is_echo(packet, device):
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
         counters.ip_in_addr_errors += 1
         return
     dst = packet.dst
     if not ip.has_address(dst) and not ip.is_broadcast(dst):
-        forward(ip, packet, device)
-        return
+        if not ip.is_multicast(dst):
+            forward(ip, packet, device)
+            return
+        if not _is_heard(packet, device):
+            return  # of a group that nobody here listens to; Linux does not count it
     if packet.more_fragments or packet.fragment_offset != 0:
         counters.ip_in_hdr_errors += 1  # reassembly is not here yet
         return
@@ -82,6 +88,17 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
         return
     counters.ip_in_delivers += 1
     handler.receive(packet, device)
+
+
+def _is_heard(packet: Packet, device: Device) -> bool:
+    """Whether the host listens to the group that the packet is for, and to its sender. Who asks for reports may be
+    anybody.
+    """
+    asks = packet.protocol == IGMP or (isinstance(packet, IcmpMessage) and packet.type == MLD_QUERY)
+    memberships = device.memberships
+    if asks and memberships is not None and packet.dst in memberships:
+        return True
+    return device.hears(packet.dst, packet.src)
 
 
 def _count_ecn(counters: IpCounters, packet: Packet) -> None:

@@ -13,12 +13,14 @@ from mypy_extensions import i64
 
 from lunar.net import fib
 from lunar.net.device import Device
+from lunar.net.echo import come_back
+from lunar.net.groups import hardware_address
 from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
 from lunar.net.sock import Header, Sock
 from lunar.packet import BROADCAST_MAC, Packet, TcpSegment
-from lunar.wire import ipv4
+from lunar.wire import inet
 
 OK: Final = 0
 
@@ -123,12 +125,10 @@ def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
     if route is ip.family(packet.family).loopback_route:
         return emit(ip, packet, route)
     # A host hears its own broadcasts (Linux' ip_mc_output()).
-    copy = ipv4.copy(packet)
+    copy = inet.copy(packet)
     result = emit(ip, packet, route)
-    loopback = ip.inet.loopback_route
-    if result == 0 and loopback is not None:
-        copy.eth_dst = BROADCAST_MAC
-        loopback.device.transmit(copy)
+    if result == 0:
+        come_back(ip, copy, route.device, BROADCAST_MAC)
     return result
 
 
@@ -144,6 +144,8 @@ def emit(ip: Ip, packet: Packet, route: Route) -> i64:
         return errno.EMSGSIZE
     next_hop = route.gateway if route.gateway else packet.dst
     mac: i64 = resolve(device, next_hop, ip.is_broadcast(packet.dst))
+    if mac < 0 and ip.is_multicast(packet.dst):
+        mac = hardware_address(packet.dst)
     if mac < 0:
         counters.ip_out_discards += 1
         return errno.EHOSTUNREACH

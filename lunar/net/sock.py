@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.device import Device
 from lunar.net.error_queue import ORIGIN_ICMP, ORIGIN_TIMESTAMPING, ORIGIN_ZEROCOPY, ErrorQueue, Report, charge
+from lunar.net.groups import Multicast
 from lunar.net.timestamping import Stamping
 from lunar.net.zerocopy import ZeroCopy
 
@@ -65,6 +66,8 @@ class Sock:
         self.recverr6: bool = False  # IPV6_RECVERR
         self.stamping: Stamping | None = None  # SO_TIMESTAMP, SO_TIMESTAMPING
         self.zerocopy: ZeroCopy | None = None  # SO_ZEROCOPY
+        self.multicast: Multicast | None = None  # what was set of it, for IPv4 and for IPv6
+        self.multicast6: Multicast | None = None
         self.select_errors: bool = False  # SO_SELECT_ERR_QUEUE: of datagram sockets reports are POLLPRI, too
         self.reuse_addr: bool = False
         self.reuse_port: bool = False

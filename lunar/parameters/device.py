@@ -14,7 +14,7 @@ import attrs
 from lunar.net.device import Device
 from lunar.net.device_confs import DeviceConfs
 from lunar.packet import AF_INET, AF_INET6
-from lunar.parameters.parameter import Parameter
+from lunar.parameters.parameter import INT_MAX, Parameter
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -97,11 +97,20 @@ def _forwarding(host: Host, _device: Device | None) -> None:
 
 
 _INET: Final = (
+    _inet("force_igmp_version", 0, 3, "1 to 3: groups are told in this version of IGMP; 0: in that of the routers"),
     _inet("forwarding", 0, 1, "packets that arrive at the device for others are passed on", _forwarding),
-)
+    _inet(
+        "igmpv2_unsolicited_report_interval", 0, INT_MAX,
+        "within how many ms a new group is told again, in IGMP's versions 1 and 2",
+    ),
+    _inet("igmpv3_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
+)  # fmt: skip
 _INET6: Final = (
+    _inet6("force_mld_version", 0, 2, "1, 2: IPv6 groups are told in this version of MLD; 0: in that of the routers"),
     _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding),
-)
+    _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),
+    _inet6("mldv2_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
+)  # fmt: skip
 _NEIGH: Final[tuple[DeviceRow, ...]] = ()
 
 # By the tree that they are in, and the last word of their name.

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET6, ICMP
-from lunar.sockets import packet_info, report_options, tcp_options
+from lunar.sockets import multicast_options, packet_info, report_options, tcp_options
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
@@ -92,6 +92,8 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     if isinstance(sock, ForeignSock) and level != SOL_SOCKET:
         return sock.set_option(level, name, value)
     done = report_options.set_integer(sock, level, name, value)
+    if done is None:
+        done = multicast_options.set_integer(sock, level, name, value)
     if done is not None:
         return done
     if level == SOL_SOCKET:
@@ -233,6 +235,8 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
         if done is not None:
             return done
     done = report_options.set_bytes(sock, level, name, value)
+    if done is None:
+        done = multicast_options.set_bytes(sock, level, name, value)
     if done is not None:
         return done
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
@@ -284,6 +288,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
         found = tcp_options.get_bytes(sock, name, size)
         return None if found is None else found[:size]
     reported = report_options.get_bytes(sock, level, name)
+    if reported is None:
+        reported = multicast_options.get_bytes(sock, level, name)
     if reported is not None:
         value = reported
     elif level == SOL_SOCKET and name == SO_LINGER:
@@ -336,6 +342,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     if sock.family == AF_UNIX and level != SOL_SOCKET:
         return -errno.EOPNOTSUPP
     reported = report_options.get_integer(sock, level, name)
+    if reported is None:
+        reported = multicast_options.get_integer(sock, level, name)
     if reported is not None:
         return reported
     if isinstance(sock, RawSock) and level == SOL_RAW:
