@@ -28,7 +28,7 @@ from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
-from lunar.packet import AF_INET, AF_INET6, ICMP, IGMP, TCP, UDP
+from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, IGMP, TCP, UDP
 from lunar.personalities import Personality
 from lunar.poll_calls import Select
 from lunar.socket_tls import SocketTls
@@ -135,6 +135,7 @@ class Host:
         self.tcp = Tcp(self.ip)
         self.ip.handlers[ICMP] = self.icmp
         self.ip.handlers[IGMP] = Igmp(self.ip)
+        self.ip.handlers[ICMPV6] = self.icmp
         self.ip.handlers[UDP] = self.udp
         self.ip.handlers[TCP] = self.tcp
         self.descriptors = FdTable()

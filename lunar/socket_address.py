@@ -1,19 +1,20 @@
 """Socket addresses as programs write and read them: tuples, of two for AF_INET and of four for AF_INET6.
 
-Below this file an address is an integer in the family of its socket's `domain`. No host has an IPv6 address yet; an
-AF_INET6 socket speaks IPv4 by mapped addresses, "::ffff:10.0.0.2" (RFC 4291 section 2.5.5.2), as on a Linux host with
-net.ipv6.conf.all.disable_ipv6 = 1. lunar/sockets/syscalls.py says what becomes of other addresses.
+Below this file an address is an integer in the family of its socket's `domain`; an AF_INET6 socket speaks IPv4 by
+mapped addresses, "::ffff:10.0.0.2" (RFC 4291 section 2.5.5.2). The scope of an address, the number of the device on
+whose link it is, is noted at the socket (`Ipv6Options.named_scope`) for the call that follows. Flow information is
+taken and not looked at, as on Linux without IPV6_FLOWINFO_SEND, which there is not.
 """
 
 from __future__ import annotations
 
-import _socket
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from lunar.net.address import needs_scope
 from lunar.net.sock import COVERS_IPV6, Sock
 from lunar.packet import AF_INET6
-from lunar.wire.address import ipv4_text, parse_ipv4
+from lunar.wire.address import family_of, ipv4_text, ipv6_text, parse_ipv4, parse_ipv6
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -32,7 +33,7 @@ def parse_address(host: Host, sock: Sock, address: Any, caller: str) -> tuple[in
     if not isinstance(address, tuple):
         raise TypeError(f"{caller}(): {family} address must be tuple, not {type(address).__name__}")
     if sock.domain == AF_INET6:
-        return _parse_six(host, address, caller)
+        return _parse_six(host, sock, address, caller)
     if len(address) != 2:
         raise TypeError("AF_INET address must be a pair (host, port)")
     text, port = _host_and_port(address, caller)
@@ -47,18 +48,31 @@ def parse_address(host: Host, sock: Sock, address: Any, caller: str) -> tuple[in
         return parse_ipv4(found[0][4][0]), port
 
 
-def _parse_six(host: Host, address: tuple[Any, ...], caller: str) -> tuple[int, int]:
+def _parse_six(host: Host, sock: Sock, address: tuple[Any, ...], caller: str) -> tuple[int, int]:
     if not 2 <= len(address) <= 4:
         raise TypeError("AF_INET6 address must be a tuple (host, port[, flowinfo[, scopeid]])")
     text, port = _host_and_port(address, caller)
     if len(address) > 2 and not 0 <= address[2] <= _FLOWINFO_MAX:
         raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
-    if text == "":
-        return 0, port
+    scope = address[3] if len(address) > 3 else 0
+    if not isinstance(scope, int):
+        raise TypeError(f"'{type(scope).__name__}' object cannot be interpreted as an integer")
+    if not 0 <= scope < 1 << 32:
+        raise OverflowError("unsigned int is greater than maximum")
+    number = 0
     if text == "<broadcast>":
         raise OSError("address family mismatched")
-    found = host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_STREAM, 0, 0)
-    return int.from_bytes(_socket.inet_pton(socket.AF_INET6, found[0][4][0]), "big"), port
+    if text != "":
+        try:
+            number = parse_ipv6(text)
+        except ValueError:
+            # A name, or an address with a scope ("fe80::1%eth0"), which CPython leaves to getaddrinfo, too.
+            found = host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_STREAM, 0, 0)[0][4]
+            number = parse_ipv6(found[0].partition("%")[0])
+            scope = scope or found[3]
+    if sock.ipv6 is not None:
+        sock.ipv6.named_scope = scope
+    return number, port
 
 
 def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:
@@ -74,11 +88,21 @@ def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:
     return name, port
 
 
-def shown(sock: Sock, address: int, port: int) -> Address:
-    """An IPv4 `address` of the stack and `port` as the program of `sock` sees them."""
-    if sock.domain == AF_INET6:
+def shown(sock: Sock, address: int, port: int, scope: int = 0) -> Address:
+    """An `address` of the stack and `port` as the program of `sock` sees them; `scope` is for a link-local one."""
+    if sock.domain != AF_INET6:
+        return ipv4_text(address), int(port)
+    if address == 0:
+        is_six = sock.family == AF_INET6
+    else:
+        is_six = family_of(address) == AF_INET6
+    if not is_six:
         return f"::ffff:{ipv4_text(address)}", int(port), 0, 0
-    return ipv4_text(address), int(port)
+    if not needs_scope(address):
+        return ipv6_text(address), int(port), 0, 0
+    if not scope and sock.ipv6 is not None:
+        scope = int(sock.ipv6.scope)
+    return ipv6_text(address), int(port), 0, int(scope)
 
 
 def own_address(sock: Sock) -> Address:

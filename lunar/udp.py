@@ -19,13 +19,16 @@ from lunar.net.group_output import send_to_group
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, route_for, send, source_for
 from lunar.net.route import Route
-from lunar.net.sock import COVERS_IPV4, POLLERR, POLLIN, POLLOUT
-from lunar.packet import AF_INET, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
+from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
+from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
+from lunar.wire.address import family_of
 
 SOCK_DGRAM: Final = 2
 MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
+MAX_PAYLOAD6: Final = 65527  # IPv6 does not count its header
 
 _LOOPBACK: Final = 0x7F00_0001
+_LOOPBACK6: Final = 1
 
 
 @final
@@ -42,7 +45,7 @@ class Udp(Handler):
         return UdpSock(self, family)
 
     def receive(self, packet: Packet, device: Device) -> None:
-        counters = self.ip.counters
+        counters = self.ip.family(packet.family).counters
         if not isinstance(packet, UdpDatagram):
             counters.udp_in_errors += 1
             return
@@ -78,7 +81,7 @@ class Udp(Handler):
         sport = (data[0] << 8) | data[1]
         dport = (data[2] << 8) | data[3]
         # Who would get an answer to what is quoted.
-        answer = UdpDatagram(AF_INET, dst, src, dport, sport, b"")
+        answer = UdpDatagram(message.family, dst, src, dport, sport, b"")
         best: UdpSock | None = None
         best_score: i64 = -1
         for sock in self.ports.get(sport, []):
@@ -88,7 +91,7 @@ class Udp(Handler):
                 best_score = score
         if best is None:
             return
-        if best.recverr:
+        if best.reports(message.family):
             best.report(icmp.report_of(message, errno, dst, dport, data[UDP_HEADER_BYTES:]))
         elif not fatal or best.remote_port == 0:
             # RFC 1122 (4.1.3.3): errors are told to connected sockets; an unconnected one would not know whose it is.
@@ -110,9 +113,13 @@ class Udp(Handler):
         return -1
 
 
+def _loopback(family: i64) -> int:
+    return _LOOPBACK if family == AF_INET else _LOOPBACK6
+
+
 def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
     """How exactly `sock` matches the packet's addresses; -1 for not at all. Linux prefers the most exact."""
-    if not sock.covers & COVERS_IPV4:
+    if not sock.covers & covers_of(packet.family):
         return -1
     score: i64 = 0
     if sock.local_addr:
@@ -175,7 +182,7 @@ class UdpSock(DatagramSock):
     def connect(self, addr: int, port: i64) -> i64:
         """Fix the peer; later sends need no address and only its datagrams are received."""
         if addr == 0:
-            addr = _LOOPBACK
+            addr = _loopback(self.family)
         route = self._route(self.family, addr)
         if route is None:
             return -errno.ENETUNREACH
@@ -186,6 +193,8 @@ class UdpSock(DatagramSock):
             return bound
         if self.local_addr == 0:
             self.local_addr = source_for(self.udp.ip, addr, route)
+            if self.local_addr == 0:
+                return -errno.EADDRNOTAVAIL
         self.remote_addr = addr
         self.remote_port = port
         return 0
@@ -237,13 +246,24 @@ class UdpSock(DatagramSock):
         ip = self.udp.ip
         if ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
-        return -errno.ENETUNREACH if self._route(self.family, addr or _LOOPBACK) is None else 0
+        family: i64 = self._family_for(addr)
+        return -errno.ENETUNREACH if self._route(family, addr or _loopback(family)) is None else 0
+
+    def _family_for(self, addr: int) -> i64:
+        """The family of a datagram to `addr`."""
+        if self.domain == AF_INET:
+            return AF_INET
+        return self.family if addr == 0 else family_of(addr)
 
     def _route(self, family: i64, addr: int) -> Route | None:
-        """The route to `addr`; to a group by the device that the socket has for it."""
+        """The route to `addr`, to a group by the device that the socket has for it; none of a family that the socket
+        is not bound to.
+        """
+        if not self.covers & covers_of(family):
+            return None
         ip = self.udp.ip
         if not ip.is_multicast(addr):
-            return route_for(ip, family, addr)
+            return route_for(ip, family, addr, self)
         header = self.header
         device = None if header is None else header.device
         own = self.multicast if family == AF_INET else self.multicast6
@@ -294,14 +314,15 @@ class UdpSock(DatagramSock):
 
     def _send_whole(self, data: bytes, addr: int, port: i64) -> i64:
         size: i64 = len(data)
+        family: i64 = self._family_for(addr)
         if addr == 0:
-            addr = _LOOPBACK
+            addr = _loopback(family)
         ip = self.udp.ip
         denied: i64 = self._denial(addr)
-        route = self._route(self.family, addr)
+        route = self._route(family, addr)
         if denied < 0 or route is None:
             return denied
-        if size > MAX_PAYLOAD:
+        if size > (MAX_PAYLOAD if family == AF_INET else MAX_PAYLOAD6):
             return self._too_big(route.device.mtu, addr, port)
         refusal: i64 = self._refusal()
         if refusal < 0:
@@ -309,10 +330,17 @@ class UdpSock(DatagramSock):
         src = self.local_addr
         if src == 0 or ip.is_broadcast(src) or ip.is_multicast(src):
             src = source_for(ip, addr, route)
-        packet = UdpDatagram(AF_INET, src, addr, self.local_port, port, data)
-        packet.size_bytes = 28 + size
-        packet.ttl = self.ttl
-        packet.tos = self.tos
+            if src == 0 and family == AF_INET6:
+                return -errno.EADDRNOTAVAIL
+        packet = UdpDatagram(family, src, addr, self.local_port, port, data)
+        packet.size_bytes = (28 if family == AF_INET else 48) + size
+        six = self.ipv6
+        if six is None or family == AF_INET:
+            packet.ttl = self.ttl
+            packet.tos = self.tos
+        else:
+            six.dress(ip, packet)
+            packet.flow_label = six.label(ip, src, self.local_port, addr, port, UDP)
         header = self.header
         if header is not None:
             if header.device is not None and header.device is not route.device:
@@ -326,7 +354,7 @@ class UdpSock(DatagramSock):
             return self._too_big(route.device.mtu, addr, port)
         if result != 0:
             return -result
-        ip.counters.udp_out_datagrams += 1
+        ip.family(family).counters.udp_out_datagrams += 1
         if self.stamping is not None:
             self.stamp_sent(self.stamping, packet)
         return size
@@ -343,7 +371,7 @@ class UdpSock(DatagramSock):
 
     def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
-        if self.recverr:
+        if self.reports(self._family_for(addr)):
             self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, port))
         return -errno.EMSGSIZE
 
@@ -367,7 +395,7 @@ class UdpSock(DatagramSock):
 
     def deliver(self, packet: UdpDatagram) -> None:
         """Queue a datagram that came in; dropped and counted when the receive buffer is full."""
-        counters = self.udp.ip.counters
+        counters = self.udp.ip.family(packet.family).counters
         if self.enqueue(packet):
             counters.udp_in_datagrams += 1
         else:

@@ -79,6 +79,13 @@ def scope_of(family: i64, address: int) -> i64:
     return SCOPE_SITE if address >> 118 == 0x3FB else SCOPE_GLOBAL
 
 
+def needs_scope(address: int) -> bool:
+    """Whether an IPv6 address means something only beside a device: link-local, or a group of a link or interface."""
+    if address >> 120 == 0xFF:
+        return (address >> 112) & 0xF in (1, 2)
+    return is_link_local(address)
+
+
 def is_link_local(address: int) -> bool:
     """Whether `address` is of fe80::/10."""
     return address >> 118 == 0x3FA

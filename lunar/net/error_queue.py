@@ -13,11 +13,12 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.packet import Packet
+from lunar.packet import AF_INET, Packet
 
 # linux/errqueue.h: ee_origin.
 ORIGIN_LOCAL: Final = 1
 ORIGIN_ICMP: Final = 2
+ORIGIN_ICMP6: Final = 3
 ORIGIN_TIMESTAMPING: Final = 4
 ORIGIN_ZEROCOPY: Final = 5
 
@@ -64,6 +65,11 @@ class ErrorQueue:
         return report
 
 
+def is_of_icmp(report: Report) -> bool:
+    """Whether it is an error that came from the network."""
+    return report.origin == ORIGIN_ICMP or report.origin == ORIGIN_ICMP6
+
+
 def charge(report: Report) -> i64:
     """What a report takes of the receive buffer, in bytes."""
     return _OVERHEAD_BYTES + len(report.payload)
@@ -71,7 +77,8 @@ def charge(report: Report) -> i64:
 
 def of_icmp(message: Packet, type: i64, code: i64, info: i64, number: i64, dst: int, port: i64, data: bytes) -> Report:
     """An ICMP error about a packet that went to `dst` and `port` and had `data` in it."""
-    report = Report(number, ORIGIN_ICMP, type, code, info, 0, data)
+    origin: i64 = ORIGIN_ICMP if message.family == AF_INET else ORIGIN_ICMP6
+    report = Report(number, origin, type, code, info, 0, data)
     report.named = True
     report.addr = dst
     report.port = port

@@ -103,6 +103,8 @@ class Ip:
         self.no_pmtu_disc: i64 = 0  # net.ipv4.ip_no_pmtu_disc: whether sockets leave packets to be fragmented
         self.route_min_pmtu: i64 = 552  # net.ipv4.route.min_pmtu, in bytes
         self.route_mtu_expires: i64 = 600  # net.ipv4.route.mtu_expires, in seconds
+        self.auto_flowlabels: i64 = 1  # net.ipv6.auto_flowlabels, see ipv6_options.py
+        self.bindv6only: bool = False  # net.ipv6.bindv6only: what new AF_INET6 sockets have as IPV6_V6ONLY
         self.tcp_stdurg: bool = False  # net.ipv4.tcp_stdurg
         # net.ipv4.ping_group_range: who may have ping sockets (raw.py). As Linux has it at first, nobody.
         self.ping_group_first: i64 = 1

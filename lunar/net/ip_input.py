@@ -16,7 +16,9 @@ from lunar.net.device import Device, Receiver
 from lunar.net.echo import is_echo
 from lunar.net.forward import forward
 from lunar.net.ip import LOCAL_IN, PRE_ROUTING, Ip
-from lunar.packet import ETHERTYPE_IPV4, IGMP, Damaged, Frame, IcmpMessage, Packet
+from lunar.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, IGMP, Damaged, Frame, IcmpMessage, Packet
+from lunar.wire import ipv6
+from lunar.wire.malformed import BAD_ADDRESS, Malformed
 
 MLD_QUERY: Final = 130
 
@@ -34,6 +36,8 @@ class IpInput(Receiver):
         elif isinstance(frame, Damaged) and frame.ethertype == ETHERTYPE_IPV4:
             self.ip.counters.ip_in_receives += 1
             self.ip.counters.ip_in_hdr_errors += 1
+        elif isinstance(frame, Damaged) and frame.ethertype == ETHERTYPE_IPV6:
+            _count_damaged6(self.ip.inet6.counters, frame)
         else:
             device.rx_dropped += 1  # of a protocol that nobody here speaks
 
@@ -99,6 +103,15 @@ def _is_heard(packet: Packet, device: Device) -> bool:
     if asks and memberships is not None and packet.dst in memberships:
         return True
     return device.hears(packet.dst, packet.src)
+
+
+def _count_damaged6(counters: IpCounters, frame: Damaged) -> None:
+    counters.ip_in_receives += 1
+    why = ipv6.decode(frame.data)
+    if isinstance(why, Malformed) and why.reason == BAD_ADDRESS:
+        counters.ip_in_addr_errors += 1
+    else:
+        counters.ip_in_hdr_errors += 1
 
 
 def _count_ecn(counters: IpCounters, packet: Packet) -> None:

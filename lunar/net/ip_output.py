@@ -11,7 +11,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import fib
+from lunar.net import fib, source
+from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.echo import come_back
 from lunar.net.groups import hardware_address
@@ -19,7 +20,7 @@ from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
 from lunar.net.neighbor import resolve
 from lunar.net.route import Route
 from lunar.net.sock import Header, Sock
-from lunar.packet import BROADCAST_MAC, Packet, TcpSegment
+from lunar.packet import AF_INET, AF_INET6, BROADCAST_MAC, Packet, TcpSegment
 from lunar.wire import inet
 
 OK: Final = 0
@@ -33,6 +34,11 @@ def route_for(ip: Ip, family: i64, dst: int, sock: Sock | None = None) -> Route 
     found = ip.family(family)
     if ip.has_address(dst):
         return found.loopback_route
+    if family == AF_INET6 and sock is not None:
+        scope: i64 = _scope_of(sock, dst)
+        if scope != 0:
+            device = device_at(ip, scope)
+            return None if device is None else route_by(ip, device, family, dst)
     if found.rules is None and found.routes.plain:
         route = found.routes.lookup(dst)
         if route is None:
@@ -59,9 +65,50 @@ def route_of(ip: Ip, packet: Packet) -> Route | None:
     return route
 
 
+def route_by(ip: Ip, device: Device, family: i64, dst: int) -> Route | None:
+    """As `route_for`, of the routes by `device`: a link-local address means something only beside one."""
+    found = ip.family(family)
+    if ip.has_address(dst):
+        return found.loopback_route
+    route = found.routes.lookup_by(dst, 0, device.name, -1)
+    if route is None:
+        ip.route_errno = errno.ENETUNREACH
+    return route
+
+
+def _scope_of(sock: Sock, dst: int) -> i64:
+    """The index of the device by which `sock` reaches `dst`, if its program has named one with a link-local address."""
+    six = sock.ipv6
+    if six is None or not needs_scope(dst):
+        return 0
+    return six.named_scope if six.named_scope != 0 else six.scope
+
+
+def route_back(ip: Ip, packet: Packet) -> Route | None:
+    """By which route a link-local sender of `packet` gets an answer: by the device that it came by. None for others."""
+    device = packet.target
+    if packet.family == AF_INET6 and needs_scope(packet.src) and isinstance(device, Device):
+        return route_by(ip, device, AF_INET6, packet.src)
+    return None
+
+
+def device_at(ip: Ip, index: i64) -> Device | None:
+    """The device that programs know by this number (if_nametoindex(3))."""
+    return ip.devices[int(index) - 1] if 0 < index <= len(ip.devices) else None
+
+
+def index_of(ip: Ip, device: Device) -> i64:
+    """The number by which programs know `device`."""
+    return ip.devices.index(device) + 1
+
+
 def source_for(ip: Ip, dst: int, route: Route) -> int:
-    """The source of a packet by `route` whose sender names none: to an own address that address itself."""
-    return dst if dst in ip.local else route.source_address()
+    """The source of a packet by `route` whose sender names none: to an own address that address itself; 0 for none."""
+    if dst in ip.local:
+        return dst
+    if route.family == AF_INET or route.source:
+        return route.source_address()
+    return source.select(ip, route.device, dst)
 
 
 def send(ip: Ip, packet: Packet, route: Route | None) -> i64:

@@ -13,12 +13,14 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.net.route import Route
+from lunar.packet import AF_INET, AF_INET6, IPV6_HEADER_BYTES
 
-# RFC 791: what TCP over IPv4 may say of its segments (an IP packet of 65,535 bytes), and Linux' least advertised MSS
-# (net.ipv4.route.min_adv_mss).
-_HEADERS_BYTES: Final = 40
+# RFC 791, RFC 8200: the largest packets, of which IPv6 does not count the header. The least MSS that Linux advertises
+# (net.ipv4.route.min_adv_mss, net.ipv6.route.min_adv_mss).
 _PACKET_MAX: Final = 65_535
 _ADVMSS_MIN: Final = 256
+_ADVMSS6_MIN: Final = 1220
+IPV6_MIN_MTU: Final = 1280  # RFC 8200 (5)
 _ENTRIES: Final = 4096  # a flood of messages must not fill memory
 _S: Final = 1_000_000_000
 
@@ -67,10 +69,14 @@ def note(ip: Ip, route: Route, dst: int, said: i64) -> None:
     """
     if route.mtu_locked:
         return
+    if route.family == AF_INET6:
+        # RFC 8201 (4): a host never goes below what every link must carry.
+        said = max(said, IPV6_MIN_MTU)
     now: i64 = mtu(ip, route, dst)
     if said >= now:
         return
-    said = max(said, min(now, ip.route_min_pmtu))
+    if route.family == AF_INET:
+        said = max(said, min(now, ip.route_min_pmtu))
     if len(ip.path_mtus) >= _ENTRIES and dst not in ip.path_mtus:
         ip.path_mtus.clear()
     ip.path_mtus[dst] = Learned(said, ip.scheduler.now_ns + ip.route_mtu_expires * _S)
@@ -79,6 +85,18 @@ def note(ip: Ip, route: Route, dst: int, said: i64) -> None:
 
 def advertised_mss(ip: Ip, route: Route, dst: int) -> i64:
     """RFC 9293 (3.7.1): the MSS that our SYN tells, by the route's `advmss` or the path's MTU."""
+    headers: i64 = headers_bytes(route.family)
     if route.advmss > 0:
-        return min(route.advmss, _PACKET_MAX - _HEADERS_BYTES)
-    return max(min(mtu(ip, route, dst), _PACKET_MAX) - _HEADERS_BYTES, _ADVMSS_MIN)
+        return min(route.advmss, largest(route.family) - headers)
+    least: i64 = _ADVMSS_MIN if route.family == AF_INET else _ADVMSS6_MIN
+    return max(min(mtu(ip, route, dst), largest(route.family)) - headers, least)
+
+
+def headers_bytes(family: i64) -> i64:
+    """What IP and TCP need of a packet, without options."""
+    return 40 if family == AF_INET else 60
+
+
+def largest(family: i64) -> i64:
+    """How many bytes an IP packet can have."""
+    return _PACKET_MAX if family == AF_INET else _PACKET_MAX + IPV6_HEADER_BYTES

@@ -12,10 +12,19 @@ from typing import Any, Final, final
 from mypy_extensions import i64
 
 from lunar.net.device import Device
-from lunar.net.error_queue import ORIGIN_ICMP, ORIGIN_TIMESTAMPING, ORIGIN_ZEROCOPY, ErrorQueue, Report, charge
+from lunar.net.error_queue import (
+    ORIGIN_TIMESTAMPING,
+    ORIGIN_ZEROCOPY,
+    ErrorQueue,
+    Report,
+    charge,
+    is_of_icmp,
+)
 from lunar.net.groups import Multicast
+from lunar.net.ipv6_options import Ipv6Options
 from lunar.net.timestamping import Stamping
 from lunar.net.zerocopy import ZeroCopy
+from lunar.packet import AF_INET, AF_INET6
 
 POLLIN: Final = 0x001
 POLLPRI: Final = 0x002
@@ -29,6 +38,12 @@ POLLRDHUP: Final = 0x2000
 # Which families' addresses a binding takes (`Sock.covers`).
 COVERS_IPV4: Final = 1
 COVERS_IPV6: Final = 2
+COVERS_BOTH: Final = 3
+
+
+def covers_of(family: i64) -> i64:
+    """The bit of `Sock.covers` for addresses of `family`."""
+    return COVERS_IPV4 if family == AF_INET else COVERS_IPV6
 
 
 @final
@@ -46,14 +61,16 @@ class Sock:
     """One socket. `error` is a pending errno (SO_ERROR), 0 if there is none.
 
     `family` is that of its packets and of its addresses here; `domain` is that of the addresses that its program sees.
-    They differ for an AF_INET6 socket, which reaches IPv4 by mapped addresses (RFC 4291 section 2.5.5.2).
+    They differ for an AF_INET6 socket that reaches IPv4 by mapped addresses (RFC 4291 section 2.5.5.2): its family is
+    AF_INET6 as long as it is bound to no such address and connected to none.
     """
 
     def __init__(self, family: i64, type: i64, protocol: i64) -> None:
         self.family: i64 = family
         self.domain: i64 = family
         self.v6only: bool = False  # IPV6_V6ONLY
-        self.covers: i64 = COVERS_IPV4
+        self.covers: i64 = COVERS_BOTH if family == AF_INET6 else COVERS_IPV4
+        self.ipv6: Ipv6Options | None = Ipv6Options() if family == AF_INET6 else None
         self.type: i64 = type
         self.protocol: i64 = protocol
         self.local_addr: int = 0
@@ -100,6 +117,15 @@ class Sock:
         self.waiters: list[Any] = []
         # Called without arguments when an urgent pointer arrives: what sends SIGURG to the owner (F_SETOWN).
         self.on_urgent: Any = None
+
+    def discovers_mtu(self) -> i64:
+        """IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, by the family of what is sent."""
+        six = self.ipv6
+        return self.mtu_discover if six is None or self.family == AF_INET else six.mtu_discover
+
+    def reports(self, family: i64) -> bool:
+        """IP_RECVERR or IPV6_RECVERR, by the family of the packet that an error is about."""
+        return self.recverr if family == AF_INET else self.recverr6
 
     def wake(self, mask: i64) -> None:
         """Tell the waiters that the conditions in `mask` may now hold."""
@@ -169,13 +195,13 @@ class Sock:
         report = queue.take()
         if not queue.reports:
             self.error_queue = None
-            if report.origin == ORIGIN_ICMP:
+            if is_of_icmp(report):
                 self.error = 0
             return report
         following = queue.reports[0]
-        if following.origin == ORIGIN_ICMP:
+        if is_of_icmp(following):
             self.error = following.number
-        elif report.origin == ORIGIN_ICMP:
+        elif is_of_icmp(report):
             self.error = 0
         self.wake(POLLERR)
         return report

@@ -12,11 +12,13 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import zerocopy
+from lunar.net import ip_output, zerocopy
+from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.error_queue import Report
 from lunar.net.ip import Ip
-from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
+from lunar.net.ipv6_options import Ipv6Options
+from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock, covers_of
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
 from lunar.sockets import epoll, ping, raw, unix
 from lunar.sockets.attachment import Attachment
@@ -31,8 +33,9 @@ from lunar.sockets.timerfd import TimerFd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
-from lunar.tcp.tcb import CLOSED
+from lunar.tcp.tcb import CLOSED, UNCONNECTED
 from lunar.udp import Udp, UdpSock
+from lunar.wire.address import family_of
 
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
@@ -41,8 +44,10 @@ SOCK_MAX: Final = 11
 AF_MAX: Final = 46
 IPPROTO_MAX: Final = 263
 
-# fe80::/10 and ff00::/8 (RFC 4291 section 2.4), their leading bits.
-_LINK_LOCAL: Final = 0x3FA
+LOOPBACK: Final = 0x7F00_0001
+# Below it only :: and ::1 are IPv6 addresses of anybody (lunar/wire/address.py).
+_IPV6_FIRST: Final = 1 << 32
+# ff00::/8 (RFC 4291 section 2.4), its leading bits.
 _MULTICAST: Final = 0xFF
 
 # Obeyed below, MSG_DONTWAIT and MSG_WAITALL by the faces, which wait. There is no SIGPIPE for MSG_NOSIGNAL to prevent;
@@ -68,7 +73,7 @@ class Received:
     """What recvfrom gives: the data and who sent it (address 0, port 0 on a connected stream), or an errno.
 
     `size` is what the call returns: with MSG_TRUNC it may be more than `data` has. The address is the packet's: IPv4 on
-    an AF_INET6 socket, too.
+    an AF_INET6 socket, too. `scope` is the index of the device that a link-local address means, else 0.
     """
 
     def __init__(self, data: bytes, addr: int, port: i64, errno: i64) -> None:
@@ -76,6 +81,7 @@ class Received:
         self.size: i64 = len(data)
         self.addr: int = addr
         self.port: i64 = port
+        self.scope: i64 = 0
         self.errno: i64 = errno
         self.name: bytes = b""  # of the Unix socket that sent a datagram
         self.stamp_ns: i64 = NO_STAMP  # when it came, where the socket tells of it; -1: before that was asked for
@@ -94,10 +100,10 @@ def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | 
         return raw.create(udp.ip, protocol)
     if type == SOCK_DGRAM and protocol == ICMP:
         return ping.create(udp.ip)
-    made: Sock = tcp.create(AF_INET) if type == SOCK_STREAM else udp.create(AF_INET)
-    if family == AF_INET6:
-        made.domain = AF_INET6
-        made.covers = COVERS_IPV4 | COVERS_IPV6
+    made: Sock = tcp.create(family) if type == SOCK_STREAM else udp.create(family)
+    if family == AF_INET6 and udp.ip.bindv6only:
+        made.v6only = True
+        made.covers = COVERS_IPV6
     return made
 
 
@@ -170,16 +176,39 @@ def bind(sock: Sock, addr: int, port: int) -> int:
         return -errno.EINVAL
     if sock.domain != AF_INET6 or isinstance(sock, ForeignSock):
         return _bind(sock, addr, port)
-    if not is_mapped(addr):
-        return -errno.EADDRNOTAVAIL if addr else _bind(sock, 0, port)
-    if sock.v6only:
-        return -errno.EINVAL
-    before: i64 = sock.covers
-    sock.covers = COVERS_IPV4
-    result = _bind(sock, addr & 0xFFFF_FFFF, port)
+    six = sock.ipv6
+    if addr == 0 or six is None:
+        return _bind(sock, 0, port)
+    family, covers, scope = sock.family, sock.covers, six.scope
+    if is_mapped(addr):
+        if sock.v6only:
+            return -errno.EINVAL
+        sock.family = AF_INET
+        sock.covers = COVERS_IPV4
+        addr &= 0xFFFF_FFFF
+    else:
+        if addr < _IPV6_FIRST and addr != 1:
+            return -errno.EADDRNOTAVAIL  # of ::/96 no host has one
+        if addr >> 120 == _MULTICAST and sock.type == SOCK_STREAM:
+            return -errno.EINVAL
+        if needs_scope(addr):
+            result = _take_scope(sock, six)
+            if result < 0:
+                return result
+        sock.family = AF_INET6
+        sock.covers = COVERS_IPV6
+    result = _bind(sock, addr, port)
     if result < 0:
-        sock.covers = before
+        sock.family, sock.covers, six.scope = family, covers, scope
     return result
+
+
+def _take_scope(sock: Sock, six: Ipv6Options) -> int:
+    """A link-local address is named: by which device, the address says, or what was named before. EINVAL."""
+    if six.named_scope != 0:
+        six.scope = six.named_scope
+        six.named_scope = 0
+    return 0 if six.scope != 0 else -errno.EINVAL
 
 
 def _bind(sock: Sock, addr: int, port: int) -> int:
@@ -198,13 +227,28 @@ def connect(sock: Sock, addr: int, port: int) -> int:
     """-EINPROGRESS for a stream, whose end `poll` (POLLOUT) and SO_ERROR tell; 0 for a datagram socket."""
     if isinstance(sock, ForeignSock):
         return sock.connect(addr, port)
-    if sock.domain == AF_INET6:
-        if not is_mapped(addr):
-            if addr >> 118 == _LINK_LOCAL or (addr >> 120 == _MULTICAST and sock.type == SOCK_DGRAM):
-                return -errno.EINVAL  # such an address needs a device beside it
-            return -errno.ENETUNREACH if addr >> 120 == _MULTICAST else -errno.EADDRNOTAVAIL
-        if sock.v6only:
+    if sock.domain == AF_INET6 and not _is_under_way(sock):
+        family: i64 = AF_INET6
+        if is_mapped(addr):
+            family = AF_INET
+            addr &= 0xFFFF_FFFF
+            if addr == 0:
+                addr = LOOPBACK
+        elif addr == 0:
+            addr = 1
+        elif addr < _IPV6_FIRST and addr != 1:
             return -errno.ENETUNREACH
+        six = sock.ipv6
+        if family == AF_INET6 and addr >> 120 == _MULTICAST and sock.type == SOCK_STREAM:
+            return -errno.ENETUNREACH
+        if family == AF_INET6 and six is not None and needs_scope(addr):
+            result = _take_scope(sock, six)
+            if result < 0:
+                return result
+        if not sock.covers & covers_of(family):
+            return -errno.ENETUNREACH  # the socket is for the other family alone
+        sock.family = family
+    elif is_mapped(addr):
         addr &= 0xFFFF_FFFF
     if isinstance(sock, TcpSock):
         return int(sock.connect(addr, port))
@@ -213,6 +257,11 @@ def connect(sock: Sock, addr: int, port: int) -> int:
     if isinstance(sock, PacketSock):
         return int(sock.connect(addr, port))
     return -errno.EOPNOTSUPP
+
+
+def _is_under_way(sock: Sock) -> bool:
+    """Whether a stream has begun to connect: it keeps its family, whatever address is named again."""
+    return isinstance(sock, TcpSock) and (sock.progress != UNCONNECTED or sock.state != CLOSED)
 
 
 def disconnect(sock: Sock) -> int:
@@ -301,9 +350,10 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
     """
     if isinstance(sock, TcpSock) and flags & MSG_FASTOPEN:
         if sock.domain == AF_INET6:
-            if not is_mapped(addr) or sock.v6only:
-                return -errno.ENETUNREACH
-            addr &= 0xFFFF_FFFF
+            addr = _destination(sock, addr)
+            if addr < 0:
+                return addr
+            sock.family = family_of(addr)
         return int(sock.send_fast_open(data, addr, port, (flags & MSG_MORE) != 0, (flags & MSG_ZEROCOPY) != 0))
     if isinstance(sock, UdpSock):
         if flags & MSG_OOB:
@@ -313,17 +363,37 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
         if port <= 0 or port > 65535:
             return -errno.EINVAL
         if sock.domain == AF_INET6:
-            if not is_mapped(addr):
-                return -errno.EADDRNOTAVAIL  # there is no IPv6 address to send from
-            if sock.v6only:
-                return -errno.ENETUNREACH
-            addr &= 0xFFFF_FFFF
-        return _sent(sock, int(sock.send(data, addr, port, (flags & MSG_MORE) != 0)), flags)
+            addr = _destination(sock, addr)
+            if addr < 0:
+                return addr
+        result = _sent(sock, int(sock.send(data, addr, port, (flags & MSG_MORE) != 0)), flags)
+        if sock.ipv6 is not None:
+            sock.ipv6.named_scope = 0
+        return result
     if isinstance(sock, PacketSock):
         return -errno.EOPNOTSUPP if flags & MSG_OOB else int(sock.send(data, addr))
     if isinstance(sock, ForeignSock) and sock.type == SOCK_DGRAM:
         return -errno.EOPNOTSUPP if flags & MSG_OOB else sock.send_message(data, addr, port)
     return send(sock, data, flags)
+
+
+def _destination(sock: Sock, addr: int) -> int:
+    """The stack's address for what a program sends to from an AF_INET6 socket; -errno.
+
+    ENETUNREACH: the socket is not of that family.
+    """
+    if is_mapped(addr):
+        if not sock.covers & COVERS_IPV4:
+            return -errno.ENETUNREACH
+        addr &= 0xFFFF_FFFF
+        return addr if addr else LOOPBACK
+    if not sock.covers & COVERS_IPV6:
+        return -errno.ENETUNREACH
+    if addr == 0:
+        return 1
+    if addr < _IPV6_FIRST and addr != 1:
+        return -errno.ENETUNREACH
+    return addr
 
 
 def recvfrom(sock: Sock, size: int, flags: int) -> Received:
@@ -355,9 +425,11 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         got = _message(packet.payload, size, flags, packet.src, packet.sport)
         if sock.stamping is not None:
             got.stamp_ns = sock.came_ns
+        target = packet.target
+        device = target if isinstance(target, Device) else None
+        if device is not None and needs_scope(packet.src):
+            got.scope = ip_output.index_of(sock.udp.ip, device)
         if sock.tells:
-            target = packet.target
-            device = target if isinstance(target, Device) else None
             got.packet = PacketInfo(
                 sock.tells, sock.udp.ip, packet.src, packet.dst, packet.ttl, packet.tos, device
             )  # fmt: skip

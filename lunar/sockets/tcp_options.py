@@ -153,19 +153,22 @@ def _set_md5(sock: TcpSock, name: int, value: bytes) -> int:
         return -errno.EINVAL
     family = int.from_bytes(value[:2], "little")
     addr = int.from_bytes(value[4:8], "big")
+    mapped = False
     if family == AF_INET6 and sock.domain == AF_INET6:
         addr = int.from_bytes(value[8:24], "big")
-        if addr >> 32 != 0xFFFF:
-            return -errno.EINVAL  # there are no IPv6 peers
-        addr &= 0xFFFF_FFFF
+        mapped = addr >> 32 == 0xFFFF
+        if mapped:
+            addr &= 0xFFFF_FFFF
     elif family != AF_INET:
         return -errno.EINVAL
     flags, prefix, size = value[128], value[129], int.from_bytes(value[130:132], "little")
     if name == TCP_MD5SIG_EXT and flags & _MD5SIG_FLAG_PREFIX:
-        if family == AF_INET6:
+        if mapped:
             prefix -= 96
+        if not 0 <= prefix <= (128 if family == AF_INET6 and not mapped else 32):
+            return -errno.EINVAL
     else:
-        prefix = 32
+        prefix = 128 if family == AF_INET6 and not mapped else 32
     if size > md5.KEY_MAX:
         return -errno.EINVAL
     return int(sock.set_md5_key(addr, prefix, value[136 : 136 + size]))

@@ -108,7 +108,9 @@ class Tcp(Handler):
 
     def _listener(self, segment: TcpSegment) -> TcpSock | None:
         peer: i64 = segment.src & 0xFFFF_FFFF
-        found = self.tables.find_listener(segment.dst, segment.dport, (peer * 31 + segment.sport) & 0xFFFF_FFFF)
+        found = self.tables.find_listener(
+            segment.family, segment.dst, segment.dport, (peer * 31 + segment.sport) & 0xFFFF_FFFF
+        )
         return found if isinstance(found, TcpSock) else None
 
     def _for_listener(self, segment: TcpSegment, iss: i64) -> None:
@@ -145,13 +147,13 @@ class Tcp(Handler):
             handshake = False  # the program has it already
         if is_too_big(errno):
             if self.ip.no_pmtu_disc != 2:
-                _path_mtu(end, message.rest & 0xFFFF)
+                _path_mtu(end, icmp.mtu_of(message))
         elif handshake:
-            if end.recverr:
+            if end.reports(end.family):
                 end.report(icmp.report_of(message, errno, dst, dport, data))
             end.fail(errno)
             end.flush_wake()
-        elif end.recverr:
+        elif end.reports(end.family):
             # tcp(7): with IP_RECVERR every error is told at once, and ends the connection no more than without.
             end.error = errno
             end.wake(POLLERR | POLLIN | POLLOUT)
@@ -170,12 +172,13 @@ def is_too_big(number: i64) -> bool:
 def _path_mtu(tcb: Tcb, mtu: i64) -> None:
     """RFC 1191: a router cannot pass segments of this size. Send smaller ones, at once those that were lost by it."""
     ip = tcb.ip
-    route = ip_output.route_for(ip, tcb.family, tcb.remote_addr)
+    route = ip_output.route_for(ip, tcb.family, tcb.remote_addr, tcb)
     if route is None or tcb.state == CLOSED:
         return
     path_mtu.note(ip, route, tcb.remote_addr, mtu)
     # With IP_PMTUDISC_DONT, INTERFACE and OMIT a program has said that it does not want this.
-    if tcb.mtu_discover == 0 or tcb.mtu_discover > 3:
+    discover: i64 = tcb.discovers_mtu()
+    if discover == 0 or discover > 3:
         return
     before: i64 = tcb.path_mss
     now: i64 = path_mtu.mtu(ip, route, tcb.remote_addr)

@@ -11,6 +11,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import path_mtu
 from lunar.tcp import chronograph
 from lunar.tcp.loss import rate
 from lunar.tcp.rules import RTO_INITIAL_NS
@@ -65,7 +66,7 @@ class TcpInfo:
         self.since_sent_ns: int = int(now - tcb.last_sent_ns)
         self.since_received_ns: int = int(now - tcb.last_received_ns)
         self.since_ack_ns: int = int(now - tcb.last_ack_ns)
-        self.pmtu: int = int(tcb.path_mss + (40 if tcb.family == 2 else 60)) if tcb.path_mss else 0
+        self.pmtu: int = int(tcb.path_mss + path_mtu.headers_bytes(tcb.family)) if tcb.path_mss else 0
         self.rcv_ssthresh: int = int(tcb.rcv_ssthresh)
         self.srtt_ns: int = int(tcb.srtt_ns)
         # Before anything is measured Linux' mean deviation is the initial timeout.

@@ -71,7 +71,7 @@ class TcpSock(Tcb):
         A socket whose connection is over has no port, unless it was bound to that one, and can take another.
         """
         local = self.ip.local
-        if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local and self.family == 2):
+        if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local):
             if not self.freebind:
                 return -errno.EADDRNOTAVAIL
         if self.bound is not None or self.state != CLOSED:
@@ -159,6 +159,9 @@ class TcpSock(Tcb):
         fresh.stamping = self.stamping
         fresh.zerocopy = self.zerocopy
         fresh.covers = self.covers
+        fresh.ipv6 = self.ipv6
+        if fresh.ipv6 is not None:
+            fresh.ipv6.flow_label = -1
         fresh.v6only = self.v6only
         fresh.nonblocking = self.nonblocking
         fresh.on_urgent = self.on_urgent
@@ -247,6 +250,7 @@ class TcpSock(Tcb):
 
     def _give_options(self, child: TcpSock) -> None:
         child.domain = self.domain
+        child.ipv6 = None if self.ipv6 is None else self.ipv6.inherited()
         child.reuse_addr = self.reuse_addr
         child.reuse_port = self.reuse_port
         child.keepalive = self.keepalive

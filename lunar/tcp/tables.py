@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from mypy_extensions import i64
 
 from lunar.net.ip import Ip
-from lunar.net.sock import COVERS_IPV4
+from lunar.net.sock import covers_of
 from lunar.tcp.loss.news import News
 from lunar.tcp.loss.rate import Sample
 from lunar.tcp.opening.metrics import Metrics
@@ -160,8 +160,8 @@ class Tables:
 
     # Listeners.
 
-    def find_listener(self, addr: int, port: i64, hash: i64) -> Tcb | None:
-        """Who listens at `addr`, `port`: one bound to the address before one bound to all.
+    def find_listener(self, family: i64, addr: int, port: i64, hash: i64) -> Tcb | None:
+        """Who listens at `addr` of `family`, `port`: one bound to the address before one bound to all.
 
         Where several share the port (SO_REUSEPORT) `hash`, made of the peer's address, chooses.
         """
@@ -170,10 +170,10 @@ class Tables:
             return None
         if len(row) == 1:
             only = row[0]
-            return only if only.local_addr in (0, addr) and only.covers & COVERS_IPV4 else None
+            return only if only.local_addr in (0, addr) and only.covers & covers_of(family) else None
         exact = [tcb for tcb in row if tcb.local_addr == addr]
         if not exact:
-            exact = [tcb for tcb in row if tcb.local_addr == 0 and tcb.covers & COVERS_IPV4]
+            exact = [tcb for tcb in row if tcb.local_addr == 0 and tcb.covers & covers_of(family)]
             if not exact:
                 return None
         return exact[int(hash) % len(exact)]

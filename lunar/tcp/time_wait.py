@@ -11,8 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net.sock import COVERS_IPV4
-from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
+from lunar.net.sock import covers_of
+from lunar.packet import ACK, AF_INET, FIN, RST, SYN, TcpSegment
 from lunar.tcp.sender import segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tables import Bound, Remnant, Tables
@@ -38,7 +38,8 @@ class TimeWait(Remnant):
         self.local_port: i64 = tcb.local_port
         self.remote_addr: int = tcb.remote_addr
         self.remote_port: i64 = tcb.remote_port
-        self.tos: i64 = tcb.tos
+        six = tcb.ipv6
+        self.tos: i64 = tcb.tos if six is None or tcb.family == AF_INET else six.traffic_class
         self.substate: i64 = substate
         self.rcv_nxt: i64 = tcb.rcv_nxt
         self.snd_nxt: i64 = tcb.snd_nxt
@@ -77,7 +78,7 @@ class TimeWait(Remnant):
         sysctls = self.tables.sysctls
         if self.substate != TIME_WAIT or not self.timestamps or sysctls.tcp_timestamps == 0:
             return False
-        loopback = self.local_addr >> 24 == 127 or self.remote_addr >> 24 == 127
+        loopback = _is_loopback(self.local_addr) or _is_loopback(self.remote_addr)
         if sysctls.tcp_tw_reuse == 0 or (sysctls.tcp_tw_reuse == 2 and not loopback):
             return False
         return self.tables.ip.scheduler.now_ns - self.ts_recent_ns > sysctls.tcp_tw_reuse_delay * 1_000_000
@@ -85,6 +86,10 @@ class TimeWait(Remnant):
     def reopen_iss(self) -> i64:
         """RFC 9293 (3.10.7.4): larger than all that the old connection used; the number is Linux'."""
         return (self.snd_nxt + 65_535 + 2) & 0xFFFF_FFFF
+
+
+def _is_loopback(address: int) -> bool:
+    return address >> 24 == 127 or address == 1
 
 
 def enter(tcb: Tcb, substate: i64) -> None:
@@ -99,7 +104,7 @@ def enter(tcb: Tcb, substate: i64) -> None:
     waiting = TimeWait(tcb, substate)
     own = tcb.bound
     waiting.bound = tables.bind(
-        tcb.local_addr, tcb.local_port, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port,
+        tcb.local_addr, tcb.local_port, covers_of(tcb.family), tcb.reuse_addr, tcb.reuse_port,
         own.auto if own is not None else False,
     )
     waiting.until_ns = tcb.scheduler.now_ns + (_fin_timeout(tcb) if substate == FIN_WAIT_2 else TIME_WAIT_NS)

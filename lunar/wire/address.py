@@ -80,5 +80,10 @@ def parse_address(text: str) -> tuple[int, int]:
     return _socket.AF_INET, parse_ipv4(text)
 
 
+def family_of(address: int) -> int:
+    """The family of an address that is not 0, which is one of either."""
+    return _socket.AF_INET6 if address > 0xFFFF_FFFF or address == 1 else _socket.AF_INET
+
+
 def _not_ipv4(text: str) -> ValueError:
     return ValueError(f'"{text}" is not an IPv4 address; expected four numbers from 0 to 255 with dots, as 10.0.0.1')

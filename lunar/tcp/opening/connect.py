@@ -13,8 +13,8 @@ from mypy_extensions import i64
 
 from lunar.net import ip_output, path_mtu
 from lunar.net.route import Route
-from lunar.net.sock import COVERS_IPV4
-from lunar.packet import SYN
+from lunar.net.sock import covers_of
+from lunar.packet import AF_INET, SYN
 from lunar.tcp import ecn, time_wait, timers
 from lunar.tcp.opening import fast_open, md5
 from lunar.tcp.receiver import window
@@ -69,22 +69,22 @@ def begin(tcb: Tcb, addr: int, port: i64) -> i64:
     ip = tcb.ip
     tables = tcb.tables
     if addr == 0:
-        addr = _LOOPBACK if tcb.family == 2 else 1
-    if ip.is_broadcast(addr) or (tcb.family == 2 and addr >= 0xE000_0000):
+        addr = _LOOPBACK if tcb.family == AF_INET else 1
+    if ip.is_broadcast(addr) or (tcb.family == AF_INET and addr >= 0xE000_0000) or ip.is_multicast(addr):
         return -errno.ENETUNREACH
-    route = ip_output.route_for(ip, tcb.family, addr)
+    route = ip_output.route_for(ip, tcb.family, addr, tcb)
     if route is None:
         return -errno.ENETUNREACH
     local = tcb.local_addr
     if local == 0:
-        local = addr if addr in ip.local else route.source_address()
+        local = ip_output.source_for(ip, addr, route)
         if local == 0:
             return -errno.EADDRNOTAVAIL
     if tcb.bound is None:
         chosen: i64 = tables.port_for(local, addr, port)
         if chosen < 0:
             return -errno.EADDRNOTAVAIL
-        tcb.bound = tables.bind(local, chosen, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port, True)
+        tcb.bound = tables.bind(local, chosen, covers_of(tcb.family), tcb.reuse_addr, tcb.reuse_port, True)
         tcb.local_port = chosen
     elif not tables.is_free(local, tcb.local_port, addr, port):
         return -errno.EADDRNOTAVAIL

@@ -14,7 +14,11 @@ from typing import final
 from mypy_extensions import i64
 
 from lunar.net import ip_output, path_mtu
-from lunar.net.sock import COVERS_IPV4, POLLIN
+from lunar.net.address import needs_scope
+from lunar.net.device import Device
+from lunar.net.ip import Ip
+from lunar.net.route import Route
+from lunar.net.sock import POLLIN, covers_of
 from lunar.packet import ACK, FIN, RST, SYN, TcpSegment
 from lunar.tcp import input as arrival
 from lunar.tcp.loss import rate, rtt
@@ -23,7 +27,7 @@ from lunar.tcp.opening.request import Request
 from lunar.tcp.sender import segments
 from lunar.tcp.seq import before, unwrap
 from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
-from lunar.wire import ipv4
+from lunar.wire import inet
 
 
 @final
@@ -85,7 +89,7 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
         counters.tcp_listen_overflows += 1
         counters.tcp_listen_drops += 1
         return
-    route = ip_output.route_for(tables.ip, segment.family, segment.src)
+    route = _route_to_peer(tables.ip, segment)
     if route is None or (iss < 0 and sysctls.tcp_syncookies == 0 and _is_reserved(listener, segment)):
         counters.tcp_listen_drops += 1
         return
@@ -105,6 +109,11 @@ def receive_syn(listener: Listener, segment: TcpSegment, iss: i64) -> None:
             _open_fast(request, segment)
             return
     request.start()
+
+
+def _route_to_peer(ip: Ip, segment: TcpSegment) -> Route | None:
+    route = ip_output.route_back(ip, segment)
+    return ip_output.route_for(ip, segment.family, segment.src) if route is None else route
 
 
 def _is_reserved(listener: Listener, segment: TcpSegment) -> bool:
@@ -141,7 +150,7 @@ def _take_cookie(listener: Listener, segment: TcpSegment) -> bool:
     if tables.ip.scheduler.now_ns - listener.last_cookie_ns > syn_cookies.VALID_NS:
         return False
     mss: i64 = syn_cookies.check(tables, segment)
-    route = ip_output.route_for(tables.ip, segment.family, segment.src)
+    route = _route_to_peer(tables.ip, segment)
     if mss == 0 or route is None:
         counters.tcp_syncookies_failed += 1
         return False
@@ -257,6 +266,10 @@ def _make_socket(request: Request) -> Tcb:
     syn = request.syn
     listening = request.listener.tcb
     tcb = listening.spawn()
+    tcb.family = syn.family
+    six = tcb.ipv6
+    if six is not None and six.scope == 0 and needs_scope(syn.src) and isinstance(syn.target, Device):
+        six.scope = ip_output.index_of(tcb.ip, syn.target)
     tcb.local_addr = request.local_addr
     tcb.local_port = request.local_port
     tcb.remote_addr = request.remote_addr
@@ -265,7 +278,7 @@ def _make_socket(request: Request) -> Tcb:
     tcb.state = SYN_RECEIVED
     tcb.hash()
     tcb.bound = tcb.tables.bind(
-        tcb.local_addr, tcb.local_port, COVERS_IPV4, tcb.reuse_addr, tcb.reuse_port, False
+        tcb.local_addr, tcb.local_port, covers_of(syn.family), tcb.reuse_addr, tcb.reuse_port, False
     )
     tcb.iss = request.iss
     tcb.snd_una = request.iss + 1
@@ -292,7 +305,7 @@ def _make_socket(request: Request) -> Tcb:
     tcb.ts_offset = request.ts_offset
     tcb.md5_key = request.md5_key
     if listening.save_syn and not request.by_cookie:
-        whole = ipv4.encode(syn)
+        whole = inet.encode(syn)
         tcb.saved_syn = whole[: len(whole) - len(syn.payload)]
     arrival.take_options(tcb, syn)
     tcb.ts_recent = request.ts_recent

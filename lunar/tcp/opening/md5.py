@@ -14,15 +14,17 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net.counters import Counters
-from lunar.packet import AF_INET, TcpSegment, set_tcp_size
+from lunar.packet import AF_INET, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, TcpSegment, set_tcp_size
+from lunar.wire import address
 
 KEY_MAX: Final = 80  # TCP_MD5SIG_MAXKEYLEN, in bytes
 OPTION_BYTES: Final = 20  # with two NOPs
 _UNSIGNED: Final = bytes(16)
 
 _ADDRESSES: Final = Struct(">IIHH")
+_ADDRESSES6: Final = Struct(">QQQQII")
+_LOW: Final = 0xFFFF_FFFF_FFFF_FFFF
 _HEADER: Final = Struct(">HHIIHHHH")
-_IPV4_HEADER: Final = 20
 
 
 @final
@@ -31,11 +33,12 @@ class Md5Key:
 
     def __init__(self, addr: int, prefix: i64, key: bytes) -> None:
         self.addr: int = addr
+        self.bits: i64 = 32 if address.family_of(addr) == AF_INET else 128
         self.prefix: i64 = prefix
         self.key: bytes = key
 
     def is_for(self, addr: int) -> bool:
-        return addr >> int(32 - self.prefix) == self.addr >> int(32 - self.prefix)
+        return (addr ^ self.addr) >> int(self.bits - self.prefix) == 0
 
 
 def add(keys: list[Md5Key], addr: int, prefix: i64, key: bytes) -> bool:
@@ -91,7 +94,8 @@ def accepts(counters: Counters, key: bytes, segment: TcpSegment) -> bool:
 def _digest(segment: TcpSegment, key: bytes) -> bytes:
     """RFC 2385 section 2.0: pseudo-header, header without options and with a checksum of zero, data, key."""
     payload = segment.payload
-    size: i64 = segment.size_bytes - (_IPV4_HEADER if segment.family == AF_INET else 40)
+    four = segment.family == AF_INET
+    size: i64 = segment.size_bytes - (IPV4_HEADER_BYTES if four else IPV6_HEADER_BYTES) - len(segment.options)
     offset: i64 = size - len(payload)
     seq: i64 = segment.seq
     ack: i64 = segment.ack
@@ -99,5 +103,10 @@ def _digest(segment: TcpSegment, key: bytes) -> bytes:
         segment.sport, segment.dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, (offset << 10) | segment.flags,
         segment.window, 0, segment.urgent,
     )  # fmt: skip
-    pseudo = _ADDRESSES.pack(segment.src & 0xFFFF_FFFF, segment.dst & 0xFFFF_FFFF, segment.protocol, size)
+    src = segment.src
+    dst = segment.dst
+    if four:
+        pseudo = _ADDRESSES.pack(src, dst, segment.protocol, size)
+    else:
+        pseudo = _ADDRESSES6.pack(src >> 64, src & _LOW, dst >> 64, dst & _LOW, size, segment.protocol)
     return hashlib.md5(pseudo + header + payload + key, usedforsecurity=False).digest()

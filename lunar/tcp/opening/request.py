@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 from mypy_extensions import i64
 
 from lunar.net import ip_output
-from lunar.packet import ACK, SYN, TcpSegment, set_tcp_size
+from lunar.packet import ACK, AF_INET, SYN, TcpSegment, set_tcp_size
 from lunar.tcp import ecn
 from lunar.tcp.loss.rtt import RTO_MAX_NS
 from lunar.tcp.opening import md5, syn_cookies
@@ -137,7 +137,15 @@ class Request(Event):
         if self.scaled:
             segment.window_scale = self.rcv_wscale
         segment.sack_permitted = self.sack_ok
-        segment.tos = tcb.tos
+        six = tcb.ipv6
+        if six is None or segment.family == AF_INET:
+            segment.ttl = tcb.ttl
+            segment.tos = tcb.tos
+        else:
+            six.dress(ip, segment)
+            segment.flow_label = six.label(
+                ip, self.local_addr, self.local_port, self.remote_addr, self.remote_port, segment.protocol
+            )
         if self.ecn_ok:
             ecn.mark_syn_ack(tcb, segment)
         if self.timestamps:
@@ -155,10 +163,9 @@ class Request(Event):
                 segment.has_timestamps = self.timestamps = False
             md5.sign(segment, self.md5_key)
         set_tcp_size(segment)
-        segment.ttl = tcb.ttl
         segment.dont_fragment = True
         ip.counters.tcp_out_segs += 1
-        ip_output.send(ip, segment, None)
+        ip_output.send(ip, segment, None if segment.family == AF_INET else ip_output.route_back(ip, self.syn))
 
     def is_limited(self) -> bool:
         """Whether it has answered a segment without data too recently to answer another (tcp_invalid_ratelimit)."""

@@ -12,11 +12,11 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import path_mtu
 from lunar.tcp.sender import records
 from lunar.tcp.tcb import OPEN, SearchState, Tcb
 
 _CWND_LEAST: Final = 11  # a probe must not be what stalls the connection
-_HEADERS_BYTES: Final = 40
 _S: Final = 1_000_000_000
 
 
@@ -40,7 +40,7 @@ def start(tcb: Tcb) -> None:
 
 
 def _begin(tcb: Tcb) -> MtuSearch:
-    low: i64 = tcb.tables.sysctls.tcp_base_mss + _HEADERS_BYTES
+    low: i64 = tcb.tables.sysctls.tcp_base_mss + path_mtu.headers_bytes(tcb.family)
     search = MtuSearch(low, _highest(tcb), tcb.scheduler.now_ns)
     tcb.mtu_search = search
     return search
@@ -51,7 +51,7 @@ def _highest(tcb: Tcb) -> i64:
     mss: i64 = tcb.peer_mss
     if 0 < tcb.user_mss < mss:
         mss = tcb.user_mss
-    return mss + _HEADERS_BYTES
+    return mss + path_mtu.headers_bytes(tcb.family)
 
 
 def _of(tcb: Tcb) -> MtuSearch:
@@ -62,7 +62,7 @@ def _of(tcb: Tcb) -> MtuSearch:
 
 def payload_of(tcb: Tcb, mtu: i64) -> i64:
     """The payload of a segment whose IP packet has `mtu` bytes, in what the peer takes."""
-    mss: i64 = min(mtu - _HEADERS_BYTES, tcb.peer_mss)
+    mss: i64 = min(mtu - path_mtu.headers_bytes(tcb.family), tcb.peer_mss)
     if tcb.user_mss > 0:
         mss = min(mss, tcb.user_mss)
     mss = max(mss, tcb.tables.sysctls.tcp_min_snd_mss)
@@ -110,7 +110,7 @@ def _search_again(tcb: Tcb, search: MtuSearch, mss: i64) -> None:
     if now - search.begun_ns >= tcb.tables.sysctls.tcp_probe_interval * _S:
         search.size = 0
         search.high = _highest(tcb)
-        search.low = mss + _HEADERS_BYTES + (12 if tcb.timestamps else 0)
+        search.low = mss + path_mtu.headers_bytes(tcb.family) + (12 if tcb.timestamps else 0)
         search.begun_ns = now
 
 
@@ -129,7 +129,7 @@ def sent(tcb: Tcb, size: i64) -> None:
     search = _of(tcb)
     search.end_seq = tcb.snd_nxt
     search.seq = tcb.snd_nxt - size
-    search.size = size + _HEADERS_BYTES + (12 if tcb.timestamps else 0)
+    search.size = size + path_mtu.headers_bytes(tcb.family) + (12 if tcb.timestamps else 0)
     tcb.set_cwnd(tcb.cwnd - 1)
 
 
@@ -140,7 +140,8 @@ def acknowledged(tcb: Tcb) -> bool:
     search = _of(tcb)
     if search.size == 0 or search.end_seq > tcb.snd_una:
         return False
-    tcb.set_cwnd(max(tcb.cwnd * (tcb.mss + _HEADERS_BYTES + (12 if tcb.timestamps else 0)) // search.size, 1))
+    size: i64 = tcb.mss + path_mtu.headers_bytes(tcb.family) + (12 if tcb.timestamps else 0)
+    tcb.set_cwnd(max(tcb.cwnd * size // search.size, 1))
     tcb.cwnd_count = 0
     tcb.cwnd_stamp_ns = tcb.scheduler.now_ns
     search.low = search.size
@@ -176,5 +177,5 @@ def black_hole(tcb: Tcb) -> bool:
     search = _of(tcb)
     mss: i64 = min(payload_of(tcb, search.low) >> 1, sysctls.tcp_base_mss)
     mss = max(mss, sysctls.tcp_mtu_probe_floor, sysctls.tcp_min_snd_mss)
-    search.low = mss + _HEADERS_BYTES + (12 if tcb.timestamps else 0)
+    search.low = mss + path_mtu.headers_bytes(tcb.family) + (12 if tcb.timestamps else 0)
     return True

@@ -23,7 +23,7 @@ _MSS_MIN: Final = 48  # however small the peer's window is
 
 def of_mtu(mtu: i64, family: i64) -> i64:
     """RFC 9293 (3.7.1): the MSS to announce on a device. An IP packet has 65,535 bytes at most."""
-    return min(mtu, 65_535) - (40 if family == 2 else 60)
+    return min(mtu, path_mtu.largest(family)) - path_mtu.headers_bytes(family)
 
 
 def update(tcb: Tcb) -> None:

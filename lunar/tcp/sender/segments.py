@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output
+from lunar.net import flow_label, ip_output
 from lunar.net.ip import Ip
 from lunar.net.route import Route
-from lunar.packet import ACK, FIN, RST, SYN, TcpSegment, set_tcp_size
+from lunar.packet import ACK, AF_INET, AF_INET6, FIN, RST, SYN, TcpSegment, set_tcp_size
 from lunar.tcp import ecn, urgent
 from lunar.tcp.marks import Marks
 from lunar.tcp.opening import md5
@@ -33,7 +33,7 @@ def transmit(tcb: Tcb, seq: i64, flags: i64, payload: bytes, gso_bytes: i64 = 0)
         tcb.family, tcb.local_addr, tcb.remote_addr, tcb.local_port, tcb.remote_port, seq & 0xFFFF_FFFF,
         tcb.rcv_nxt & 0xFFFF_FFFF, flags, window.advertise(tcb), payload,
     )  # fmt: skip
-    size: i64 = 40 if tcb.family == 2 else 60
+    size: i64 = 40 if tcb.family == AF_INET else 60
     if tcb.timestamps:
         segment.has_timestamps = True
         segment.ts_val = (tcb.scheduler.now_ns // 1_000_000 + tcb.ts_offset) & 0xFFFF_FFFF
@@ -87,11 +87,14 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 
 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
-    segment.ttl = tcb.ttl
-    segment.tos |= tcb.tos  # ECN's two bits may be there
+    discover: i64 = tcb.mtu_discover
+    if tcb.family == AF_INET:
+        segment.ttl = tcb.ttl
+        segment.tos |= tcb.tos  # ECN's two bits may be there
+    else:
+        discover = _dress6(tcb, segment)
     route = route_to(tcb)
     # RFC 1191: path MTU discovery, unless the program does not want it, or the route's MTU is not to be changed.
-    discover: i64 = tcb.mtu_discover
     if discover == 1:
         segment.dont_fragment = route is None or not route.mtu_locked
     else:
@@ -101,12 +104,25 @@ def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     return ip_output.send(tcb.ip, segment, route)
 
 
+def _dress6(tcb: Tcb, segment: TcpSegment) -> i64:
+    """What ipv6(7) lets a program say of headers. Returns IPV6_MTU_DISCOVER."""
+    six = tcb.ipv6
+    assert six is not None, "a socket that sends over IPv6 is of AF_INET6"
+    six.dress(tcb.ip, segment)
+    if six.flow_label < 0:
+        six.flow_label = six.label(
+            tcb.ip, tcb.local_addr, tcb.local_port, tcb.remote_addr, tcb.remote_port, segment.protocol
+        )
+    segment.flow_label = six.flow_label
+    return six.mtu_discover
+
+
 def route_to(tcb: Tcb) -> Route | None:
     """The way to the peer, looked up when the table has changed."""
     route = tcb.route
     if route is None or tcb.route_generation != tcb.ip.route_changes.count:
         tcb.route_generation = tcb.ip.route_changes.count
-        route = ip_output.route_for(tcb.ip, tcb.family, tcb.remote_addr)
+        route = ip_output.route_for(tcb.ip, tcb.family, tcb.remote_addr, tcb)
         tcb.route = route
         if route is not None and route.device.paces:
             tcb.needs_pacing = True
@@ -145,9 +161,12 @@ def syn(tcb: Tcb) -> TcpSegment:
 
 def send_bare(
     ip: Ip, family: i64, src: int, dst: int, sport: i64, dport: i64, seq: i64, ack: i64, flags: i64, window_field: i64,
-    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64, key: bytes = b"",
+    has_timestamps: bool, ts_val: i64, ts_ecr: i64, tos: i64, key: bytes = b"", answered: TcpSegment | None = None,
 ) -> None:  # fmt: skip
-    """Send a segment without data for which there is no full socket; signed by `key` if there is one (md5.py)."""
+    """Send a segment without data for which there is no full socket, signed by `key` if there is one (md5.py).
+
+    `answered` is the segment that it answers, if one has just come: it goes back by the same device.
+    """
     segment = TcpSegment(
         family, src, dst, sport, dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, flags, window_field, b""
     )
@@ -160,11 +179,13 @@ def send_bare(
         md5.sign(segment, key)
     segment.ttl = ip.family(family).hop_limit
     segment.tos = tos
+    if family == AF_INET6 and ip.auto_flowlabels & 1:
+        segment.flow_label = flow_label.of(src, sport, dst, dport, segment.protocol)
     segment.dont_fragment = True
     ip.counters.tcp_out_segs += 1
     if flags & RST:
         ip.counters.tcp_out_rsts += 1
-    ip_output.send(ip, segment, None)
+    ip_output.send(ip, segment, None if answered is None else ip_output.route_back(ip, answered))
 
 
 def send_reset_for(ip: Ip, segment: TcpSegment, key: bytes = b"") -> None:
@@ -177,7 +198,7 @@ def send_reset_for(ip: Ip, segment: TcpSegment, key: bytes = b"") -> None:
     if flags & ACK:
         send_bare(
             ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, segment.ack, 0, RST, 0,
-            False, 0, 0, segment.tos, key,
+            False, 0, 0, segment.tos, key, segment,
         )  # fmt: skip
         return
     end: i64 = segment.seq + len(segment.payload)
@@ -187,7 +208,7 @@ def send_reset_for(ip: Ip, segment: TcpSegment, key: bytes = b"") -> None:
         end += 1
     send_bare(
         ip, segment.family, segment.dst, segment.src, segment.dport, segment.sport, 0, end, RST | ACK, 0,
-        False, 0, 0, segment.tos, key,
+        False, 0, 0, segment.tos, key, segment,
     )  # fmt: skip
 
 

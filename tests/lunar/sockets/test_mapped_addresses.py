@@ -1,7 +1,7 @@
 """AF_INET6 sockets on hosts that have IPv4 addresses only, which they reach as ::ffff:a.b.c.d.
 
-What such a socket shares with the machine's is compared in tests/parity. Here is what it refuses because no host has
-an IPv6 address: the errnos are those of a Linux host with net.ipv6.conf.all.disable_ipv6 = 1.
+What such a socket shares with the machine's is compared in tests/parity. Here is what it refuses because its host has
+no IPv6 address but ::1: the errnos are those of Linux in a namespace with lo alone.
 """
 
 from __future__ import annotations
@@ -37,24 +37,23 @@ def code(call: Any, *args: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_there_is_no_ipv6_address_to_bind(kind: int) -> None:
+def test_no_other_address_than_those_of_lo_can_be_bound(kind: int) -> None:
     def main() -> list[str]:
         with socket.socket(socket.AF_INET6, kind) as sock:
-            return [code(sock.bind, (address, 0)) for address in ("::1", "2001:db8::1", "fe80::1")]
+            return [code(sock.bind, (address, 0)) for address in ("::2", "2001:db8::1", "fe80::1", "::1")]
 
-    assert run(main) == ["EADDRNOTAVAIL"] * 3
+    assert run(main) == ["EADDRNOTAVAIL", "EADDRNOTAVAIL", "EINVAL", "nothing"]
 
 
 @pytest.mark.parametrize(
     ("kind", "address", "expected"),
     [
-        (STREAM, "::1", "EADDRNOTAVAIL"), (STREAM, "::", "EADDRNOTAVAIL"), (STREAM, "2001:db8::1", "EADDRNOTAVAIL"),
-        (STREAM, "fe80::1", "EINVAL"), (STREAM, "ff02::1", "ENETUNREACH"),
-        (DGRAM, "::1", "EADDRNOTAVAIL"), (DGRAM, "::", "EADDRNOTAVAIL"), (DGRAM, "2001:db8::1", "EADDRNOTAVAIL"),
+        (STREAM, "::5", "ENETUNREACH"), (STREAM, "2001:db8::1", "ENETUNREACH"), (STREAM, "fe80::1", "EINVAL"),
+        (STREAM, "ff02::1", "ENETUNREACH"), (DGRAM, "::5", "ENETUNREACH"), (DGRAM, "2001:db8::1", "ENETUNREACH"),
         (DGRAM, "fe80::1", "EINVAL"), (DGRAM, "ff02::1", "EINVAL"),
     ],
 )  # fmt: skip
-def test_nor_one_to_connect_from(kind: int, address: str, expected: str) -> None:
+def test_nor_is_there_a_way_to_connect(kind: int, address: str, expected: str) -> None:
     def main() -> Any:
         with socket.socket(socket.AF_INET6, kind) as sock:
             return code(sock.connect, (address, 9)), sock.getsockname()[0]
@@ -62,13 +61,13 @@ def test_nor_one_to_connect_from(kind: int, address: str, expected: str) -> None
     assert run(main) == (expected, "::")
 
 
-@pytest.mark.parametrize("address", ["::1", "::", "2001:db8::1", "fe80::1", "ff02::1"])
-def test_nor_one_to_send_from(address: str) -> None:
+@pytest.mark.parametrize("address", ["::5", "2001:db8::1", "fe80::1"])
+def test_nor_one_to_send(address: str) -> None:
     def main() -> str:
         with socket.socket(socket.AF_INET6, DGRAM) as sock:
             return code(sock.sendto, b"x", (address, 9))
 
-    assert run(main) == "EADDRNOTAVAIL"
+    assert run(main) == "ENETUNREACH"
 
 
 def test_ipv6_alone_does_not_send_to_ipv4() -> None:

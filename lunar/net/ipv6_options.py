@@ -1,0 +1,58 @@
+"""What a socket of AF_INET6 has beside what all have: the options of ipv6(7) and RFC 3542 that are about what it sends.
+
+`Sock.ipv6` is None for a socket of another family. lunar/sockets/ipv6_options.py sets and tells these; the headers of
+what is sent get them here.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64
+
+from lunar.net import flow_label
+from lunar.net.ip import Ip
+from lunar.packet import Packet
+
+
+@final
+class Ipv6Options:
+    """Of one socket. -1 stands for the host's default."""
+
+    def __init__(self) -> None:
+        self.hop_limit: i64 = -1  # IPV6_UNICAST_HOPS
+        self.traffic_class: i64 = 0  # IPV6_TCLASS
+        self.mtu_discover: i64 = 1  # IPV6_MTU_DISCOVER: as IP_MTU_DISCOVER, 1 is IPV6_PMTUDISC_WANT
+        self.largest: i64 = 0  # IPV6_MTU: packets are cut to this, 0 for what the path allows
+        self.dont_fragment: bool = False  # IPV6_DONTFRAG
+        self.labels_flows: i64 = -1  # IPV6_AUTOFLOWLABEL, net.ipv6.auto_flowlabels
+        self.flow_label: i64 = -1  # of a connection, once it is known
+        # The index of the device by which link-local addresses are reached, as bind(2) or connect(2) named it, 0 for
+        # none; and that of the address which the call that runs now was given.
+        self.scope: i64 = 0
+        self.named_scope: i64 = 0
+
+    def inherited(self) -> Ipv6Options:
+        """What a connection has of its listener."""
+        child = Ipv6Options()
+        child.hop_limit = self.hop_limit
+        child.traffic_class = self.traffic_class
+        child.mtu_discover = self.mtu_discover
+        child.largest = self.largest
+        child.dont_fragment = self.dont_fragment
+        child.labels_flows = self.labels_flows
+        child.scope = self.scope
+        return child
+
+    def dress(self, ip: Ip, packet: Packet) -> None:
+        """Give `packet` the hop limit and the traffic class; ECN's two bits may be there. Not the flow label."""
+        packet.ttl = self.hop_limit if self.hop_limit >= 0 else ip.inet6.hop_limit
+        packet.tos |= self.traffic_class
+
+    def label(self, ip: Ip, src: int, sport: i64, dst: int, dport: i64, protocol: i64) -> i64:
+        """The flow label of packets with these ends."""
+        wants: i64 = self.labels_flows
+        if wants < 0:
+            # ip-sysctl, auto_flowlabels: 0 never, 1 and 3 always, 2 only where a program asks for it.
+            wants = ip.auto_flowlabels & 1
+        return flow_label.of(src, sport, dst, dport, protocol) if wants else 0
