@@ -18,14 +18,15 @@ from lunar.files import Files
 from lunar.host_files.tree import HostFiles
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
-from lunar.net import fib, listener
-from lunar.net.address import Address, FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY
+from lunar.net import arp, fib, listener
+from lunar.net.address import FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY, Address
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
 from lunar.net.igmp import Igmp
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
+from lunar.net.neighbor import Neighbors
 from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
 from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, IGMP, TCP, UDP
@@ -404,6 +405,8 @@ class Host:
         self._addresses[name] = addresses.copy()
         self.ip.devices.append(device)
         self._set_defaults(device)
+        device.arp_at_boot = self.network.arp
+        self.set_arp(device, device.arp_at_boot)
         for address, prefix in addresses:
             self.add_address(device, address, prefix)
         return device
@@ -417,6 +420,7 @@ class Host:
         device.receiver = self._input
         self.ip.devices.append(device)
         self._set_defaults(device)
+        self.set_arp(device, device.arp_at_boot)
         for address, prefix in self._addresses[device.name]:
             self.add_address(device, address, prefix)
 
@@ -539,11 +543,29 @@ class Host:
         if up:
             for own in device.addresses:
                 self._add_network_route(device, own)
+            if device.arp:
+                arp.of(self.ip).announce_all(device)
         else:
             fib.device_down(self.ip, device)
+            self._forget_neighbors(device)
         if self.boundary is not None:
             self.boundary.stack.configured()
         listener.device_changed(self.ip, device)
+
+    def set_arp(self, device: Device, on: bool) -> None:
+        """Let `device` ask for its neighbours' hardware addresses and answer who asks, by ARP and neighbour discovery;
+        or take what the medium tells at once (`ifconfig eth0 -arp`).
+        """
+        if device.arp and not on:
+            self._forget_neighbors(device)
+        device.arp = on and device.name != "lo"
+        if device.arp:
+            arp.of(self.ip)
+
+    def _forget_neighbors(self, device: Device) -> None:
+        for family in (self.ip.inet, self.ip.inet6):
+            if isinstance(family.neighbors, Neighbors):
+                family.neighbors.flush(device)
 
     def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network

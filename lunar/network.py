@@ -74,6 +74,9 @@ class Network:
     `on_error` says what a failed string does to the run: "stop", "continue" or "restart". `hosts` are the hosts by
     their names. Used as a context manager, it is closed at the end.
 
+    With `arp` hosts ask for each other's hardware addresses, by ARP and neighbour discovery, as on a real network;
+    without, each knows them at once. A link or a device may have it otherwise.
+
     `through_bytes` makes and parses the bytes of each packet on each hop, for tests of the wire formats.
 
     `watchdog` is how long, in real time ("10s" or seconds), a program may hold the processor or the clock before it is
@@ -88,6 +91,7 @@ class Network:
         on_error: str = STOP,
         epoch_ns: int = EPOCH_NS,
         through_bytes: bool = False,
+        arp: bool = False,
         watchdog: str | float | None = None,
         on_hang: OnHang = THE_RUN,
     ) -> None:
@@ -95,6 +99,7 @@ class Network:
         self.seed = seed
         self.epoch_ns = epoch_ns
         self.through_bytes = through_bytes
+        self.arp = arp
         self.supervisor = Supervisor(seed, on_error)
         self.scheduler = self.supervisor.scheduler
         self.scheduler.collector = collector_weave(self.supervisor, epoch_ns)
@@ -170,6 +175,7 @@ class Network:
         queue: str | int = QUEUE_PACKETS,
         red: RedLimits | None = None,
         mtu: int = 1500,
+        arp: bool | None = None,
         name: str | None = None,
         impairment: Callable[[], Impairment] | None = None,
     ) -> Link | Switch:
@@ -179,7 +185,8 @@ class Network:
         ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or nanoseconds); `loss` a probability
         (0.01 or "1%"), and so are `reorder`, by up to `reorder_by`, `duplicate` and `corrupt`; `loss_burst` the mean
         number of frames lost in a row; `queue` packets, or "64 kb"; `red` lets the queue drop or mark early;
-        `impairment` makes one for each direction in place of all the losses. Raises `ValueError` for a wrong value.
+        `impairment` makes one for each direction in place of all the losses; `arp` is as the network's for its devices,
+        None for that. Raises `ValueError` for a wrong value.
         """
         devices = [self._end(end) for end in ends]
         if len({id(device) for _, device in devices}) != len(devices):
@@ -205,13 +212,14 @@ class Network:
             red=red,
             mtu=_whole("mtu", mtu, 68, 65535),
             impairment=impairment,
+            arp=arp,
         )
 
     def add_link(
         self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
         limit_packets: int | None, limit_bytes: int | None, mtu: int, loss_burst: float = 1.0, reorder: float = 0.0,
         reorder_by_ns: int = REORDER_BY_NS, duplicate: float = 0.0, corrupt: float = 0.0,
-        impairment: Callable[[], Impairment] | None = None, red: RedLimits | None = None,
+        impairment: Callable[[], Impairment] | None = None, red: RedLimits | None = None, arp: bool | None = None,
     ) -> Link | Switch:
         """As `link`, with plain values."""
         if len(devices) < 2:
@@ -276,17 +284,23 @@ class Network:
                 link.plug(device, up, wire(device, device, 0, False))
         for device in devices:
             device.medium = link
+            if arp is not None:
+                device.arp_at_boot = arp
+                self._host_of(device).set_arp(device, arp)
             if self._capture is not None:
                 device.tap = self._tap
         self.links.append(link)
         return link
 
+    def _host_of(self, device: Device) -> Host:
+        for host in self.hosts.values():
+            if host.devices.get(device.name) is device:
+                return host
+        raise ValueError(f"device {device.name} is of another network")
+
     def _end(self, end: Host | Device | str) -> tuple[Host, Device]:
         if isinstance(end, Device):
-            for host in self.hosts.values():
-                if host.devices.get(end.name) is end:
-                    return host, end
-            raise ValueError(f"device {end.name} is of another network")
+            return self._host_of(end), end
         if isinstance(end, str):
             name, _, device_name = end.partition(".")
             if name not in self.hosts:

@@ -34,6 +34,7 @@ BROADCAST_MAC: Final = 0xFFFF_FFFF_FFFF
 GROUP_BIT: Final = 0x0100_0000_0000  # of a hardware address: it is a group's, or the broadcast
 ETHERNET_HEADER_BYTES: Final = 14
 
+ARP_BYTES: Final = 28
 IPV4_HEADER_BYTES: Final = 20
 IPV6_HEADER_BYTES: Final = 40
 UDP_HEADER_BYTES: Final = 8
@@ -87,6 +88,20 @@ class Damaged(Frame):
         super().__init__(ethertype)
         self.data: bytes = data
         self.size_bytes = len(data)
+
+
+@final
+class ArpMessage(Frame):
+    """RFC 826's message, of IPv4 addresses over Ethernet: who asks or answers, and of whom."""
+
+    def __init__(self, operation: i64, sender_mac: i64, sender_ip: int, target_mac: i64, target_ip: int) -> None:
+        super().__init__(0x0806)
+        self.operation: i64 = operation
+        self.sender_mac: i64 = sender_mac
+        self.sender_ip: int = sender_ip
+        self.target_mac: i64 = target_mac
+        self.target_ip: int = target_ip
+        self.size_bytes = 28
 
 
 class Packet(Frame):

@@ -18,7 +18,18 @@ from mypy_extensions import i64
 from lunar.links.impairments import PASS, Impairment, Verdict
 from lunar.links.red import DROP, MARK, Red
 from lunar.net.device import Device, Medium
-from lunar.packet import ETHERNET_HEADER_BYTES, URG, Damaged, Frame, IcmpMessage, Packet, Port, TcpSegment, UdpDatagram
+from lunar.packet import (
+    ETHERNET_HEADER_BYTES,
+    URG,
+    ArpMessage,
+    Damaged,
+    Frame,
+    IcmpMessage,
+    Packet,
+    Port,
+    TcpSegment,
+    UdpDatagram,
+)
 from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
@@ -198,6 +209,10 @@ class Wire:
                 lane.fold((frame.sport << 16) | frame.dport)
             elif isinstance(frame, IcmpMessage):
                 lane.fold((frame.type << 40) | (frame.code << 32) | frame.rest)
+        elif isinstance(frame, ArpMessage):
+            lane.fold((frame.operation << 32) | (frame.sender_ip & 0xFFFF_FFFF))
+            lane.fold((frame.sender_mac << 12) ^ frame.target_ip)
+            lane.fold(frame.target_mac)
         elif isinstance(frame, Damaged):
             for at in range(0, min(len(frame.data), 20), 4):
                 lane.fold(int.from_bytes(frame.data[at : at + 4], "big"))

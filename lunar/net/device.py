@@ -85,7 +85,11 @@ class Device(Port):
         self.receiver: Receiver = receiver
         self.medium: Medium | None = None
         self.addresses: list[Address] = []
-        self.arp: bool = False  # False is Linux' IFF_NOARP: the medium tells hardware addresses, nobody asks for any
+        # Whether it asks for its neighbours' hardware addresses, by ARP and neighbour discovery, and answers who asks.
+        # Without, as Linux' IFF_NOARP, the medium tells them at once. `arp_at_boot`: as the device was made.
+        self.arp: bool = False
+        self.arp_at_boot: bool = False
+        self.neighbors: dict[int, object] | None = None  # by address; only net/neighbor.py puts something there
         # Hardware addresses of groups (multicast) that the host listens to, with how often; None: no group.
         self.groups: dict[int, int] | None = None
         # The groups themselves, of both families, with whom the host wants to hear in them (listener.py); None: none.
@@ -200,6 +204,8 @@ class Device(Port):
         """The host is off: what arrives is dropped, what the ring and the queue towards the link held is gone."""
         self.running = False
         self._ring = None
+        self.neighbors = None
+        self.groups = None
         if self.medium is not None:
             self.medium.cut(self)
 

@@ -11,6 +11,7 @@ from typing import final
 from mypy_extensions import i64
 
 from lunar.net.counters import IpCounters
+from lunar.net.device import Receiver
 from lunar.net.device_confs import DeviceConfs
 from lunar.net.route import Changes, Route, RouteTable
 from lunar.net.rule import Rules
@@ -33,5 +34,6 @@ class Family:
         # How packets to an own address go: by lo. Set when the host makes its lo.
         self.loopback_route: Route | None = None
         self.confs: DeviceConfs = DeviceConfs(number)  # net.ipv4.conf, net.ipv6.conf, and neigh
+        self.neighbors: Receiver | None = None  # neighbor.py, once a device of the host asks for any
         self.forwarding: bool = False  # net.ipv4.ip_forward, net.ipv6.conf.all.forwarding
         self.hop_limit: i64 = 64  # net.ipv4.ip_default_ttl, net.ipv6.conf.all.hop_limit

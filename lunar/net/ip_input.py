@@ -16,7 +16,7 @@ from lunar.net.device import Device, Receiver
 from lunar.net.echo import is_echo
 from lunar.net.forward import forward
 from lunar.net.ip import LOCAL_IN, PRE_ROUTING, Ip
-from lunar.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, IGMP, Damaged, Frame, IcmpMessage, Packet
+from lunar.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, IGMP, ArpMessage, Damaged, Frame, IcmpMessage, Packet
 from lunar.wire import ipv6
 from lunar.wire.malformed import BAD_ADDRESS, Malformed
 
@@ -38,6 +38,10 @@ class IpInput(Receiver):
             self.ip.counters.ip_in_hdr_errors += 1
         elif isinstance(frame, Damaged) and frame.ethertype == ETHERTYPE_IPV6:
             _count_damaged6(self.ip.inet6.counters, frame)
+        elif isinstance(frame, ArpMessage) and device.arp:
+            neighbors = self.ip.inet.neighbors
+            if neighbors is not None:
+                neighbors.receive_frame(frame, device)
         else:
             device.rx_dropped += 1  # of a protocol that nobody here speaks
 

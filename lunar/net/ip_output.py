@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.echo import come_back
 from lunar.net.groups import hardware_address
 from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
-from lunar.net.neighbor import resolve
+from lunar.net.neighbor import HELD, resolve
 from lunar.net.route import Route
 from lunar.net.sock import Header, Sock
 from lunar.packet import AF_INET, AF_INET6, BROADCAST_MAC, Packet, TcpSegment
@@ -190,12 +190,18 @@ def emit(ip: Ip, packet: Packet, route: Route) -> i64:
         counters.ip_out_discards += 1
         return errno.EMSGSIZE
     next_hop = route.gateway if route.gateway else packet.dst
-    mac: i64 = resolve(device, next_hop, ip.is_broadcast(packet.dst))
-    if mac < 0 and ip.is_multicast(packet.dst):
+    mac: i64
+    if device.arp and ip.is_multicast(packet.dst):
         mac = hardware_address(packet.dst)
+    else:
+        mac = resolve(ip, device, next_hop, ip.is_broadcast(packet.dst), packet)
+        if mac < 0 and ip.is_multicast(packet.dst):
+            mac = hardware_address(packet.dst)
     if mac < 0:
+        if mac == HELD:
+            return 0
         counters.ip_out_discards += 1
-        return errno.EHOSTUNREACH
+        return -mac
     packet.eth_dst = mac
     if device.queue_packets == 0:
         device.tx_dropped += 1

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lunar.net_tools import ethtool, ifconfig, ip, nstat, ping, programs, route, sysctl, tc
+from lunar.net_tools import arp, ethtool, ifconfig, ip, nstat, ping, programs, route, sysctl, tc
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.programs import Program, Write
 from weaves.tapestry_errors import suggestion
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lunar.host import Host
 
 _TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
+    "arp": arp.run,
     "ethtool": ethtool.run,
     "ifconfig": ifconfig.run,
     "ip": ip.run,

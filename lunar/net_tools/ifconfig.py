@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(host: Host, words: list[str]) -> str:
-    """`ifconfig`, `ifconfig DEV`, `ifconfig DEV [ADDRESS[/LEN]] [netmask M] [mtu N] [up|down]`."""
+    """`ifconfig`, `ifconfig DEV`, `ifconfig DEV [ADDRESS[/LEN]] [netmask M] [mtu N] [[-]arp] [up|down]`."""
     if not words or words == ["-a"]:
         return "\n".join(_show(device) for device in host.ip.devices)
     device = host.devices.get(words[0])
@@ -28,11 +28,13 @@ def run(host: Host, words: list[str]) -> str:
 
 
 def _change(host: Host, device: Device, rest: list[str]) -> None:
-    address = prefix = mtu = up = None
+    address = prefix = mtu = up = asks = None
     while rest:
         word = rest.pop(0)
         if word in ("up", "down"):
             up = word == "up"
+        elif word in ("arp", "-arp"):
+            asks = word == "arp"
         elif word in ("mtu", "netmask"):
             if not rest:
                 raise CommandError(f"ifconfig: {word}: a value is missing")
@@ -49,12 +51,16 @@ def _change(host: Host, device: Device, rest: list[str]) -> None:
             if slash:
                 prefix = prefix_length(length, "ifconfig")
         else:
-            raise CommandError(f'ifconfig: "{word}" is not supported; expected an address, netmask, mtu, up or down')
+            raise CommandError(
+                f'ifconfig: "{word}" is not supported; expected an address, netmask, mtu, [-]arp, up or down'
+            )
     if address is None and prefix is not None:
         raise CommandError("ifconfig: a netmask without an address")
     # All words are good: only now does anything change.
     if up is not None:
         host.set_up(device, up)
+    if asks is not None:
+        host.set_arp(device, asks)
     if mtu is not None:
         device.mtu = mtu
     if address is not None:

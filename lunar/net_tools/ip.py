@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lunar.net.route import Route, RouteTable
+from lunar.net_tools import neigh
 from lunar.net_tools.errors import CommandError, parsed
 from lunar.net_tools.ifconfig import prefix_length
 from lunar.net_tools.route import gateway_address
+from lunar.packet import AF_INET, AF_INET6
 from lunar.wire.address import ipv4_text, network_mask, parse_ipv4
 
 if TYPE_CHECKING:
@@ -21,10 +23,21 @@ _NUMBERS: Final = ("advmss", "mtu", "initcwnd", "metric")
 
 def run(host: Host, words: list[str]) -> str:
     """`ip [-4] route add|replace|change|del TARGET [via G] [dev D] [METRIC N ...]`, `ip tcp_metrics flush [all]`."""
-    if words[:1] == ["-4"]:
+    family = {"-4": AF_INET, "-6": AF_INET6}.get(words[0], 0) if words else 0
+    if family:
         words = words[1:]
     if words[:2] == ["tcp_metrics", "flush"] and words[2:] in ([], ["all"]):
         host.tcp.tables.metrics().flush()
+        return ""
+    if words[:1] == ["-s"] and len(words) > 1 and "neighbour".startswith(words[1]) and words[1]:
+        return neigh.run(host, family, words[2:], True)
+    if words and words[0] != "" and "neighbour".startswith(words[0]):
+        return neigh.run(host, family, words[1:])
+    if len(words) == 5 and words[:2] == ["link", "set"] and words[3] == "arp" and words[4] in ("on", "off"):
+        device = host.devices.get(words[2])
+        if device is None:
+            raise CommandError(f'Cannot find device "{words[2]}"')
+        host.set_arp(device, words[4] == "on")
         return ""
     if words[:1] in (["route"], ["r"]) and len(words) > 2:
         _route(host, words[1], words[2:])

@@ -97,6 +97,12 @@ def _forwarding(host: Host, _device: Device | None) -> None:
 
 
 _INET: Final = (
+    _inet("arp_accept", 0, 2, "1: gratuitous ARP of an unknown neighbour makes an entry; 2: only in the own network"),
+    _inet("arp_announce", 0, 2, "whose address ARP asks in: any own; 1: one of the network; 2: the best of the device"),
+    _inet("arp_filter", 0, 1, "ARP answers only where packets to the asker would leave by the device"),
+    _inet("arp_ignore", 0, 8, "1: ARP answers for the device's own addresses alone; 2: to its network; 8: never ..."),
+    _inet("arp_notify", 0, 1, "a device that comes up tells its addresses by gratuitous ARP"),
+    _inet("drop_gratuitous_arp", 0, 1, "gratuitous ARP is not believed"),
     _inet("force_igmp_version", 0, 3, "1 to 3: groups are told in this version of IGMP; 0: in that of the routers"),
     _inet("forwarding", 0, 1, "packets that arrive at the device for others are passed on", _forwarding),
     _inet(
@@ -104,6 +110,8 @@ _INET: Final = (
         "within how many ms a new group is told again, in IGMP's versions 1 and 2",
     ),
     _inet("igmpv3_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
+    _inet("proxy_arp", 0, 1, "a router answers ARP for what it reaches by its other devices"),
+    _inet("proxy_arp_pvlan", 0, 1, "a router answers ARP for what it reaches by the same device, too"),
 )  # fmt: skip
 _INET6: Final = (
     _inet6("force_mld_version", 0, 2, "1, 2: IPv6 groups are told in this version of MLD; 0: in that of the routers"),
@@ -111,13 +119,26 @@ _INET6: Final = (
     _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),
     _inet6("mldv2_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
 )  # fmt: skip
-_NEIGH: Final[tuple[DeviceRow, ...]] = ()
+_NEIGH: Final = (
+    _neigh("base_reachable_time_ms", 0, INT_MAX, "how long a neighbour's answer holds, about, in milliseconds"),
+    _neigh("delay_first_probe_time", 0, INT_MAX, "how long a stale neighbour is used before it is asked, in seconds"),
+    _neigh("gc_stale_time", 0, INT_MAX, "how long an unused entry of a large table is kept, in seconds"),
+    _neigh("mcast_resolicit", 0, INT_MAX, "how often all are asked when a known neighbour does not answer"),
+    _neigh("mcast_solicit", 0, INT_MAX, "how often all are asked for an unknown neighbour"),
+    _neigh("proxy_delay", 0, INT_MAX, "how late, at most, an answer in another's place comes, in 1/100 s"),
+    _neigh("proxy_qlen", 0, INT_MAX, "how many such answers may wait"),
+    _neigh("retrans_time_ms", 0, INT_MAX, "when a question is asked again, in milliseconds"),
+    _neigh("ucast_solicit", 0, INT_MAX, "how often a known neighbour itself is asked"),
+    _neigh("unres_qlen_bytes", 0, INT_MAX, "how much may wait for an unknown neighbour"),
+)
+# Of IPv4 alone.
+_LOCKTIME: Final = _neigh("locktime", 0, INT_MAX, "for how long another answer changes nothing, in 1/100 s")
 
 # By the tree that they are in, and the last word of their name.
 ROWS: Final[dict[str, dict[str, DeviceRow]]] = {
     "net.ipv4.conf": {row.attribute: row for row in _INET},
     "net.ipv6.conf": {row.attribute: row for row in _INET6},
-    "net.ipv4.neigh": {row.attribute.removeprefix("neigh_"): row for row in _NEIGH},
+    "net.ipv4.neigh": {row.attribute.removeprefix("neigh_"): row for row in (*_NEIGH, _LOCKTIME)},
     "net.ipv6.neigh": {row.attribute.removeprefix("neigh_"): attrs.evolve(row, family=AF_INET6) for row in _NEIGH},
 }
 

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from lunar.net import arp
 from lunar.parameters import device
 from lunar.parameters.parameter import INT_MAX, Parameter, Span, of_inet, of_ip
 
 if TYPE_CHECKING:
     from lunar.host import Host
+
+
+def _neighbors(host: Host) -> object:
+    return arp.of(host.ip).table
 
 
 @attrs.frozen
@@ -36,6 +41,15 @@ ROWS: Final[dict[str, Parameter]] = {
     "net.ipv4.ip_no_pmtu_disc": Parameter(
         of_ip, ("no_pmtu_disc",), 0, 3,
         "1: IPv4 sends without DF and learns no path MTU; 2: it does not believe ICMP either",
+    ),
+    "net.ipv4.neigh.default.gc_thresh1": Parameter(
+        _neighbors, ("gc_thresh1",), 0, INT_MAX, "so many neighbours are all kept"
+    ),
+    "net.ipv4.neigh.default.gc_thresh2": Parameter(
+        _neighbors, ("gc_thresh2",), 0, INT_MAX, "above so many, old entries go each 5 s"
+    ),
+    "net.ipv4.neigh.default.gc_thresh3": Parameter(
+        _neighbors, ("gc_thresh3",), 0, INT_MAX, "a table has no more neighbours"
     ),
     "net.ipv4.ping_group_range": _PingGroups(
         of_ip, ("ping_group_first", "ping_group_last"), 0, INT_MAX,

@@ -1,4 +1,4 @@
-"""Ethernet II's header around an IP packet: destination, source, EtherType.
+"""Ethernet II's header around an IP packet or an ARP message: destination, source, EtherType.
 
 Frames have no padding to 60 bytes and no frame check sequence: a real device adds them below the place where captures
 and raw sockets see a frame. Padding that comes in, IP's own length cuts.
@@ -11,8 +11,17 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Damaged, Frame, Packet
-from lunar.wire import inet, ipv4, ipv6
+from lunar.packet import (
+    ETHERNET_HEADER_BYTES,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ArpMessage,
+    Damaged,
+    Frame,
+    Packet,
+)
+from lunar.wire import arp, inet, ipv4, ipv6
 from lunar.wire.malformed import ETHERTYPE, TRUNCATED, Malformed
 
 # Two addresses of 16 + 32 bits, EtherType.
@@ -25,12 +34,14 @@ _ETHERTYPE: Final = Malformed("ethernet", ETHERTYPE)
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and body of a frame that carries IP, or did before it was damaged."""
+    """Header and body of a frame that carries IP or ARP, or did before it was damaged."""
     dst: i64 = frame.eth_dst
     src: i64 = frame.eth_src
     header = _HEADER.pack(dst >> 32, dst & 0xFFFF_FFFF, src >> 32, src & 0xFFFF_FFFF, frame.ethertype)
     if isinstance(frame, Damaged):
         return header + frame.data
+    if isinstance(frame, ArpMessage):
+        return header + arp.encode(frame)
     assert isinstance(frame, Packet), "a frame that is no packet has no bytes"
     return header + inet.encode(frame)
 
@@ -61,7 +72,7 @@ def decode(data: bytes) -> Packet | Malformed:
 
 def copy(frame: Frame) -> Frame:
     """The same frame as another object, by way of its bytes."""
-    if isinstance(frame, Damaged):
+    if isinstance(frame, (ArpMessage, Damaged)):
         return frame_of(encode(frame))
     result = decode(encode(frame))
     if not isinstance(result, Malformed):
@@ -99,7 +110,10 @@ def frame_of(data: bytes) -> Frame:
     body = data[ETHERNET_HEADER_BYTES:]
     frame: Frame
     ethertype: i64 = fields[4]
-    if result.layer == "ethernet" or result.layer == "ipv4" or result.layer == "ipv6":
+    message = arp.decode(body) if ethertype == ETHERTYPE_ARP else result
+    if not isinstance(message, Malformed):
+        frame = message
+    elif result.layer == "ethernet" or result.layer == "ipv4" or result.layer == "ipv6":
         frame = Damaged(ethertype, body)
     elif ethertype == ETHERTYPE_IPV6:
         frame = ipv6.decode_header(body)

@@ -12,6 +12,7 @@ from typing import Final, final
 TRUNCATED: Final = "truncated"
 ETHERTYPE: Final = "ethertype"
 BAD_VERSION: Final = "bad version"
+BAD_PROTOCOL: Final = "bad protocol"
 BAD_HEADER_LENGTH: Final = "bad header length"
 BAD_HEADER_CHECKSUM: Final = "bad header checksum"
 BAD_TOTAL_LENGTH: Final = "bad total length"
@@ -22,8 +23,8 @@ BAD_TRANSPORT_HEADER: Final = "bad transport header"
 
 @final
 class Malformed:
-    """Why bytes were refused. `layer` is "ethernet", "ip", "ipv4", "ipv6", "tcp", "udp" or "icmp"; `reason` one of the
-    above.
+    """Why bytes were refused. `layer` is "ethernet", "arp", "ip", "ipv4", "ipv6", "tcp", "udp" or "icmp"; `reason` one
+    of those above.
     """
 
     def __init__(self, layer: str, reason: str) -> None:

@@ -328,16 +328,16 @@ def test_the_bounds_of_the_mtu(mtu: int) -> None:
         ("ifconfig eth0 10.0.0.5/x", '"x" is not a prefix length'),
         (
             "ifconfig eth0 10.0.0.5 10.0.0.6",
-            'ifconfig: "10.0.0.6" is not supported; expected an address, netmask, mtu, up or down',
+            'ifconfig: "10.0.0.6" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
         ),
         (
             "ifconfig eth0 promisc",
-            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, up or down',
+            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
         ),
         # Nothing is half obeyed.
         (
             "ifconfig eth0 down mtu 900 promisc",
-            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, up or down',
+            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
         ),
         ("ifconfig eth0 mtu 900 netmask 255.0.0.0", "ifconfig: a netmask without an address"),
     ],
