@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.net.device import Device
 from lunar.net.error_queue import (
@@ -57,6 +57,7 @@ class Header:
         self.device: Device | None = None  # by which it shall go
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # by way of sockets/foreign.py
 class Sock:
     """One socket. `error` is a pending errno (SO_ERROR), 0 if there is none.
 
