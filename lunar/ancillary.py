@@ -38,6 +38,11 @@ _IPPROTO_IP: Final = 0
 _IP_TOS: Final = 1
 _IP_TTL: Final = 2
 _IP_PKTINFO: Final = 8
+_IPPROTO_IPV6: Final = 41
+_IPV6_PKTINFO: Final = 50
+_IPV6_HOPLIMIT: Final = 52
+_IPV6_DONTFRAG: Final = 62
+_IPV6_TCLASS: Final = 67
 _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
 _SO_TIMESTAMPING: Final = 37
@@ -49,6 +54,7 @@ _MSG_CMSG_CLOEXEC: Final = 0x4000_0000
 
 _HEADER_BYTES: Final = 16  # sizeof(struct cmsghdr)
 _PKTINFO_BYTES: Final = 12  # sizeof(struct in_pktinfo)
+_PKTINFO6_BYTES: Final = 20  # sizeof(struct in6_pktinfo)
 _INT_BYTES: Final = 4
 _FD_BYTES: Final = 4
 _UCRED_BYTES: Final = 12
@@ -139,6 +145,9 @@ def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None
             elif level == _IPPROTO_IP and isinstance(sock, (UdpSock, PacketSock)):
                 sock.header = sock.header or Header()
                 _set_header(host, sock.header, kind, data)
+            elif level == _IPPROTO_IPV6 and isinstance(sock, (UdpSock, PacketSock)) and sock.ipv6 is not None:
+                sock.header = sock.header or Header()
+                _set_header6(host, sock.header, kind, data)
             elif level == _SOL_SOCKET and kind in (_SO_TIMESTAMPING, _SO_TIMESTAMPING_NEW):
                 report_options.stamp_call(sock, _stamps_wanted(data))
             elif level == _SOL_SOCKET:
@@ -185,6 +194,33 @@ def _set_header(host: Host, header: Header, kind: int, data: bytes) -> None:
         header.tos = data[0]
     elif kind == _IP_TOS and 0 <= value <= 255:
         header.tos = value
+    else:
+        raise error(errno.EINVAL)
+
+
+def _set_header6(host: Host, header: Header, kind: int, data: bytes) -> None:
+    """RFC 3542 (6): IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS, IPV6_DONTFRAG; -1 is as without."""
+    if kind == _IPV6_PKTINFO and len(data) >= _PKTINFO6_BYTES:
+        index = struct.unpack_from("i", data, 16)[0]
+        if index:
+            header.device = interfaces.device_with_index(host, index)
+            if header.device is None:
+                raise error(errno.ENODEV)
+        address = int.from_bytes(data[:16], "big")
+        if syscalls.is_mapped(address):
+            address &= 0xFFFF_FFFF
+        if address:
+            if not host.ip.has_address(address):
+                raise error(errno.EINVAL)
+            header.src = address
+        return
+    value = struct.unpack("i", data)[0] if len(data) == _INT_BYTES else -2
+    if kind == _IPV6_HOPLIMIT and -1 <= value <= 255:
+        header.ttl = value
+    elif kind == _IPV6_TCLASS and -1 <= value <= 255:
+        header.tos = value & 0xFF  # Linux takes -1 for all bits
+    elif kind == _IPV6_DONTFRAG and 0 <= value <= 1:
+        header.dont_fragment = value
     else:
         raise error(errno.EINVAL)
 

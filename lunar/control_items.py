@@ -11,9 +11,10 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from lunar import interfaces
-from lunar.net import timestamping
+from lunar.net import source, timestamping
+from lunar.net.address import needs_scope
 from lunar.net.device import Device
-from lunar.net.error_queue import ORIGIN_ICMP, Report
+from lunar.net.error_queue import Report, is_of_icmp
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET, AF_INET6
 from lunar.sockets import packet_info
@@ -34,7 +35,11 @@ _IP_TOS: Final = 1
 _IP_TTL: Final = 2
 _IP_PKTINFO: Final = 8
 _IP_RECVERR: Final = 11
+_IPV6_FLOWINFO: Final = 11
 _IPV6_RECVERR: Final = 25
+_IPV6_PKTINFO: Final = 50
+_IPV6_HOPLIMIT: Final = 52
+_IPV6_TCLASS: Final = 67
 _TCP_CM_INQ: Final = 36
 # The control messages have the numbers of the options: SCM_TIMESTAMP is SO_TIMESTAMP ...
 _SO_TIMESTAMP: Final = 29
@@ -89,6 +94,20 @@ def _stamp(host: Host, stamping: timestamping.Stamping | None, at_ns: int) -> It
 def _of_packet(host: Host, packet: PacketInfo) -> list[Item]:
     """What the packet's header said."""
     items: list[Item] = []
+    tells = int(packet.tells)
+    if tells & packet_info.TELL6_ADDRESSES:
+        index = 0 if packet.device is None else interfaces.index_of(host, packet.device)
+        data = source.as_six(packet.family, packet.dst).to_bytes(16, "big") + struct.pack("=i", index)
+        items.append((_IPPROTO_IPV6, _IPV6_PKTINFO, data))
+    if packet.family == AF_INET6:
+        if tells & packet_info.TELL6_HOP_LIMIT:
+            items.append((_IPPROTO_IPV6, _IPV6_HOPLIMIT, struct.pack("=i", packet.ttl)))
+        if tells & packet_info.TELL6_CLASS:
+            items.append((_IPPROTO_IPV6, _IPV6_TCLASS, struct.pack("=i", packet.tos)))
+        flow = int(packet.tos << 20 | packet.flow_label)
+        if tells & packet_info.TELL6_FLOW and flow:
+            items.append((_IPPROTO_IPV6, _IPV6_FLOWINFO, struct.pack(">I", flow)))
+        return items
     if packet.tells & packet_info.TELL_ADDRESSES:
         index = 0 if packet.device is None else interfaces.index_of(host, packet.device)
         data = struct.pack("=i", index) + struct.pack(">II", packet.local, packet.dst)
@@ -112,15 +131,20 @@ def _of_report(host: Host, sock: Sock, report: Report) -> list[Item]:
         device = packet.target if isinstance(packet.target, Device) else None
         told = PacketInfo(sock.tells, host.ip, packet.src, packet.dst, packet.ttl, packet.tos, device)
         # No route was looked up for an ICMP message; a packet of ours has the address that it was sent from.
-        told.local = 0 if report.origin == ORIGIN_ICMP else packet.src
+        told.local = 0 if is_of_icmp(report) else packet.src
         items += _of_packet(host, told)
     error = struct.pack(
         "=IBBBBII", report.number, report.origin, report.type, report.code, 0, report.info, report.data
     )
     offender = 0 if packet is None else packet.src
     if sock.domain == AF_INET6:
-        address = bytes(28) if packet is None else struct.pack("=HHI", AF_INET6, 0, 0) + bytes(10) + b"\xff\xff"
-        address += b"" if packet is None else offender.to_bytes(4, "big") + bytes(4)
+        address = bytes(28)
+        if packet is not None:
+            address = struct.pack("=HHI", AF_INET6, 0, 0)
+            address += source.as_six(packet.family, offender).to_bytes(16, "big")
+            device = packet.target if isinstance(packet.target, Device) else None
+            scope = 0 if device is None or not needs_scope(offender) else interfaces.index_of(host, device)
+            address += struct.pack("=I", scope)
         items.append((_IPPROTO_IPV6, _IPV6_RECVERR, error + address))
     else:
         address = bytes(16)

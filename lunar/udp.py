@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.error_queue import of_local
 from lunar.net.group_output import send_to_group
 from lunar.net.ip import Handler, Ip
-from lunar.net.ip_output import apply, route_for, send, source_for
+from lunar.net.ip_output import apply, route_by, route_for, send, source_for
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
 from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
@@ -262,10 +262,12 @@ class UdpSock(DatagramSock):
         if not self.covers & covers_of(family):
             return None
         ip = self.udp.ip
-        if not ip.is_multicast(addr):
-            return route_for(ip, family, addr, self)
         header = self.header
         device = None if header is None else header.device
+        if not ip.is_multicast(addr):
+            if family == AF_INET6 and device is not None:
+                return route_by(ip, device, family, addr)
+            return route_for(ip, family, addr, self)
         own = self.multicast if family == AF_INET else self.multicast6
         return multicast.route_to(ip, own, addr, family, device, self.local_addr)
 
@@ -327,14 +329,16 @@ class UdpSock(DatagramSock):
         refusal: i64 = self._refusal()
         if refusal < 0:
             return refusal
+        six = self.ipv6
         src = self.local_addr
+        if family == AF_INET6 and six is not None and six.source:
+            src = six.source
         if src == 0 or ip.is_broadcast(src) or ip.is_multicast(src):
             src = source_for(ip, addr, route)
             if src == 0 and family == AF_INET6:
                 return -errno.EADDRNOTAVAIL
         packet = UdpDatagram(family, src, addr, self.local_port, port, data)
         packet.size_bytes = (28 if family == AF_INET else 48) + size
-        six = self.ipv6
         if six is None or family == AF_INET:
             packet.ttl = self.ttl
             packet.tos = self.tos

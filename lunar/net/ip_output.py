@@ -77,11 +77,15 @@ def route_by(ip: Ip, device: Device, family: i64, dst: int) -> Route | None:
 
 
 def _scope_of(sock: Sock, dst: int) -> i64:
-    """The index of the device by which `sock` reaches `dst`, if its program has named one with a link-local address."""
+    """The index of the device by which `sock` reaches `dst`, 0 if its program has named none."""
     six = sock.ipv6
-    if six is None or not needs_scope(dst):
+    if six is None:
         return 0
-    return six.named_scope if six.named_scope != 0 else six.scope
+    if needs_scope(dst):
+        scope: i64 = six.named_scope if six.named_scope != 0 else six.scope
+        if scope != 0:
+            return scope
+    return six.device_index
 
 
 def route_back(ip: Ip, packet: Packet) -> Route | None:
@@ -139,6 +143,8 @@ def apply(header: Header, packet: Packet) -> None:
         packet.ttl = header.ttl
     if header.tos >= 0:
         packet.tos = header.tos
+    if header.dont_fragment >= 0:
+        packet.dont_fragment = header.dont_fragment != 0
 
 
 def send_own(ip: Ip, packet: Packet, route: Route, ident: i64) -> i64:

@@ -23,7 +23,6 @@ class Ipv6Options:
         self.hop_limit: i64 = -1  # IPV6_UNICAST_HOPS
         self.traffic_class: i64 = 0  # IPV6_TCLASS
         self.mtu_discover: i64 = 1  # IPV6_MTU_DISCOVER: as IP_MTU_DISCOVER, 1 is IPV6_PMTUDISC_WANT
-        self.largest: i64 = 0  # IPV6_MTU: packets are cut to this, 0 for what the path allows
         self.dont_fragment: bool = False  # IPV6_DONTFRAG
         self.labels_flows: i64 = -1  # IPV6_AUTOFLOWLABEL, net.ipv6.auto_flowlabels
         self.flow_label: i64 = -1  # of a connection, once it is known
@@ -31,6 +30,9 @@ class Ipv6Options:
         # none; and that of the address which the call that runs now was given.
         self.scope: i64 = 0
         self.named_scope: i64 = 0
+        # IPV6_UNICAST_IF and IPV6_PKTINFO: the index of the device by which all leaves, and its source; 0 for none.
+        self.device_index: i64 = 0
+        self.source: int = 0
 
     def inherited(self) -> Ipv6Options:
         """What a connection has of its listener."""
@@ -38,14 +40,15 @@ class Ipv6Options:
         child.hop_limit = self.hop_limit
         child.traffic_class = self.traffic_class
         child.mtu_discover = self.mtu_discover
-        child.largest = self.largest
         child.dont_fragment = self.dont_fragment
         child.labels_flows = self.labels_flows
         child.scope = self.scope
+        child.device_index = self.device_index
         return child
 
     def dress(self, ip: Ip, packet: Packet) -> None:
-        """Give `packet` the hop limit and the traffic class; ECN's two bits may be there. Not the flow label."""
+        """Give `packet` the hop limit and the traffic class, which may have ECN's two bits; not the flow label."""
+        packet.dont_fragment = self.dont_fragment or self.mtu_discover == 2 or self.mtu_discover == 3
         packet.ttl = self.hop_limit if self.hop_limit >= 0 else ip.inet6.hop_limit
         packet.tos |= self.traffic_class
 

@@ -48,12 +48,16 @@ def covers_of(family: i64) -> i64:
 
 @final
 class Header:
-    """What sendmsg(2) wants of one packet's header: source (0: that of the route), TTL, TOS; -1 for the socket's."""
+    """What sendmsg(2) wants of one packet's header: source (0: that of the route), TTL, TOS; -1 for the socket's.
+
+    TTL and TOS are IPv6's hop limit and traffic class, too.
+    """
 
     def __init__(self) -> None:
         self.src: int = -1
         self.ttl: i64 = -1
         self.tos: i64 = -1
+        self.dont_fragment: i64 = -1
         self.device: Device | None = None  # by which it shall go
 
 

@@ -15,9 +15,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.net.ip import DEFAULT_TTL
-from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock
+from lunar.net.sock import Sock
 from lunar.packet import AF_INET6, ICMP
-from lunar.sockets import multicast_options, packet_info, report_options, tcp_options
+from lunar.sockets import ipv6_options, multicast_options, packet_info, report_options, tcp_options
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
@@ -76,7 +76,6 @@ IPPROTO_UDP: Final = 17
 UDP_CORK: Final = 1
 
 IPPROTO_IPV6: Final = 41
-IPV6_V6ONLY: Final = 26
 
 _INT_MAX: Final = 0x7FFF_FFFF
 _NS_PER_S: Final = 1_000_000_000
@@ -94,6 +93,8 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     done = report_options.set_integer(sock, level, name, value)
     if done is None:
         done = multicast_options.set_integer(sock, level, name, value)
+    if done is None:
+        done = ipv6_options.set_integer(sock, level, name, value)
     if done is not None:
         return done
     if level == SOL_SOCKET:
@@ -125,12 +126,6 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
             return 0
     if level == SOL_RAW:
         return _set_raw(sock, name, value)
-    if level == IPPROTO_IPV6 and sock.domain == AF_INET6 and name == IPV6_V6ONLY:
-        if sock.local_port:
-            return -errno.EINVAL  # what is bound has taken its port from one family or both
-        sock.v6only = value != 0
-        sock.covers = COVERS_IPV6 if sock.v6only else COVERS_IPV4 | COVERS_IPV6
-        return 0
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         return tcp_options.set_integer(sock, name, value)
     if level == IPPROTO_UDP and isinstance(sock, UdpSock) and name == UDP_CORK:
@@ -237,6 +232,8 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
     done = report_options.set_bytes(sock, level, name, value)
     if done is None:
         done = multicast_options.set_bytes(sock, level, name, value)
+    if done is None:
+        done = ipv6_options.set_bytes(sock, level, name, value)
     if done is not None:
         return done
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
@@ -290,6 +287,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
     reported = report_options.get_bytes(sock, level, name)
     if reported is None:
         reported = multicast_options.get_bytes(sock, level, name)
+    if reported is None:
+        reported = ipv6_options.get_bytes(sock, level, name, size)
     if reported is not None:
         value = reported
     elif level == SOL_SOCKET and name == SO_LINGER:
@@ -344,6 +343,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     reported = report_options.get_integer(sock, level, name)
     if reported is None:
         reported = multicast_options.get_integer(sock, level, name)
+    if reported is None:
+        reported = ipv6_options.get_integer(sock, level, name)
     if reported is not None:
         return reported
     if isinstance(sock, RawSock) and level == SOL_RAW:
@@ -407,9 +408,6 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
             found = int(sock.freebind)
         elif _told_by(name):
             found = int(sock.tells & _told_by(name) != 0)
-    elif level == IPPROTO_IPV6 and sock.domain == AF_INET6:
-        if name == IPV6_V6ONLY:
-            found = int(sock.v6only)
     elif level == IPPROTO_UDP and isinstance(sock, UdpSock):
         if name == UDP_CORK:
             found = int(sock.cork)

@@ -1,4 +1,5 @@
-"""What a datagram or raw socket can tell of a packet beside its data, ip(7): IP_PKTINFO, IP_RECVTTL, IP_RECVTOS.
+"""What a datagram or raw socket can tell of a packet beside its data: ip(7), IP_PKTINFO, IP_RECVTTL, IP_RECVTOS; and
+RFC 3542's IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS.
 
 Here it is picked up while the packet is there; lunar/ancillary.py makes of it what recvmsg(2) gives.
 """
@@ -13,11 +14,17 @@ from lunar.net import ip_output
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.packet import AF_INET
+from lunar.wire.address import family_of
 
 # Bits of `Sock.tells`.
 TELL_ADDRESSES: Final = 1
 TELL_TTL: Final = 2
 TELL_TOS: Final = 4
+# The same of AF_INET6 sockets. Addresses are told of IPv4's packets, too, as mapped ones.
+TELL6_ADDRESSES: Final = 0x100
+TELL6_HOP_LIMIT: Final = 0x200
+TELL6_CLASS: Final = 0x400
+TELL6_FLOW: Final = 0x800
 
 
 @final
@@ -31,6 +38,8 @@ class PacketInfo:
         self.ttl: i64 = ttl
         self.tos: i64 = tos
         self.device: Device | None = device
-        if tells & TELL_ADDRESSES and not ip.has_address(dst):
+        self.flow_label: i64 = 0
+        self.family: i64 = family_of(dst)
+        if tells & TELL_ADDRESSES and self.family == AF_INET and not ip.has_address(dst):
             route = ip_output.route_for(ip, AF_INET, src)
             self.local = 0 if route is None else ip_output.source_for(ip, src, route)

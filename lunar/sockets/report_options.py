@@ -52,7 +52,9 @@ def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:
             sock.clear_errors()
         return 0
     if level == IPPROTO_IPV6 and name == IPV6_RECVERR and sock.domain == AF_INET6:
-        sock.recverr6 = value != 0  # no IPv6 packet leaves this host, hence there is no error of one
+        sock.recverr6 = value != 0
+        if value == 0:
+            sock.clear_errors()
         return 0
     if level != SOL_SOCKET:
         return None

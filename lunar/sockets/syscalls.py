@@ -179,7 +179,7 @@ def bind(sock: Sock, addr: int, port: int) -> int:
     six = sock.ipv6
     if addr == 0 or six is None:
         return _bind(sock, 0, port)
-    family, covers, scope = sock.family, sock.covers, six.scope
+    family, covers, scope, v6only = sock.family, sock.covers, six.scope, sock.v6only
     if is_mapped(addr):
         if sock.v6only:
             return -errno.EINVAL
@@ -197,9 +197,10 @@ def bind(sock: Sock, addr: int, port: int) -> int:
                 return result
         sock.family = AF_INET6
         sock.covers = COVERS_IPV6
+        sock.v6only = True  # as Linux says then
     result = _bind(sock, addr, port)
     if result < 0:
-        sock.family, sock.covers, six.scope = family, covers, scope
+        sock.family, sock.covers, six.scope, sock.v6only = family, covers, scope, v6only
     return result
 
 
@@ -433,6 +434,7 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
             got.packet = PacketInfo(
                 sock.tells, sock.udp.ip, packet.src, packet.dst, packet.ttl, packet.tos, device
             )  # fmt: skip
+            got.packet.flow_label = packet.flow_label
         return got
     if isinstance(sock, PacketSock):
         if flags & MSG_OOB:

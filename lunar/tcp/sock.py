@@ -250,6 +250,7 @@ class TcpSock(Tcb):
 
     def _give_options(self, child: TcpSock) -> None:
         child.domain = self.domain
+        child.v6only = self.v6only
         child.ipv6 = None if self.ipv6 is None else self.ipv6.inherited()
         child.reuse_addr = self.reuse_addr
         child.reuse_port = self.reuse_port
