@@ -128,6 +128,7 @@ class Host:
     def _make_stack(self) -> None:
         """A stack that knows no device but `lo`: tables, counters and secrets of its own."""
         self.ip = Ip(self.scheduler, self.lane, seeds.LazyGenerator(self.network.seed, "host", self._drawn(self.name)))
+        self.ip.epoch_ns = self.network.epoch_ns
         self._input: Receiver = IpInput(self.ip)
         # Of a host that another stack serves: what is under it. Devices, addresses, descriptors are here all the same.
         self.boundary: Boundary | None = None

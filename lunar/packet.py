@@ -128,6 +128,8 @@ class Packet(Frame):
         self.more_fragments: bool = False
         self.fragment_offset: i64 = 0
         self.options: bytes = b""
+        # Of a packet that netfilter has put together: the size of its largest fragment. It goes on in such pieces.
+        self.gathered: i64 = 0
         self.flow_label: i64 = 0
         self.mark: i64 = 0
         self.track: object | None = None

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp, multicast
+from lunar.net import icmp, multicast, path_mtu
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.error_queue import of_local
@@ -350,6 +350,10 @@ class UdpSock(DatagramSock):
             if header.device is not None and header.device is not route.device:
                 return -errno.ENETUNREACH
             apply(header, packet)
+        if family == AF_INET:
+            packet.dont_fragment = path_mtu.stays_whole(ip, route, addr, self.mtu_discover, packet.size_bytes)
+        elif six is not None:
+            packet.dont_fragment = six.dont_fragment
         result: i64 = self._send_packet(packet, route)
         if result == errno.EHOSTUNREACH:
             # Linux learns it from ARP, later; the datagram is lost without a word to the sender.

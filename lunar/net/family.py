@@ -13,6 +13,7 @@ from mypy_extensions import i64
 from lunar.net.counters import IpCounters
 from lunar.net.device import Receiver
 from lunar.net.device_confs import DeviceConfs
+from lunar.net.icmp_conf import IcmpConf
 from lunar.net.route import Changes, Route, RouteTable
 from lunar.net.rule import Rules
 from lunar.packet import AF_INET, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES
@@ -30,6 +31,10 @@ class Family:
         self.routes: RouteTable = RouteTable(self.bits, changes)  # the main table
         self.tables: dict[int, RouteTable] = {}  # the others, by their numbers (fib.py: table)
         self.rules: Rules | None = None  # None: those that each host has at first
+        self.icmp: IcmpConf = IcmpConf(number)
+        # Reassembly (fragment.py): net.ipv4.ipfrag_time and ipfrag_high_thresh, net.ipv6.ip6frag_...; seconds, bytes.
+        self.frag_time: i64 = 30 if number == AF_INET else 60
+        self.frag_high_thresh: i64 = 4_194_304
         self.multipath_hash_policy: i64 = 0  # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
         # How packets to an own address go: by lo. Set when the host makes its lo.
         self.loopback_route: Route | None = None

@@ -163,6 +163,14 @@ def chosen(ip: Ip, family: Family, route: Route, flow: Flow) -> Route:
     return paths[0]
 
 
+def paths_to(ip: Ip, family: Family, flow: Flow) -> list[Route]:
+    """All next hops of the route for `flow` in the main table."""
+    route = family.routes.lookup_by(flow.dst, flow.tos, "", -1)
+    if route is None:
+        return []
+    return [route] if route.paths is None else route.paths
+
+
 def _hash(family: Family, flow: Flow) -> i64:
     """A number for a flow, spread evenly, and the same in each run."""
     value: i64 = 0x9E37_79B9

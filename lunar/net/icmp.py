@@ -2,7 +2,9 @@
 
 What is reported and when not: RFC 1122 section 3.2.2, RFC 1812 section 4.3 and RFC 4443 section 2.4. The layers say
 what happened to a packet in IPv4's numbers (`send_error`), for which `_SIX` has ICMPv6's; who has a number of its own,
-as netfilter's REJECT, calls `send_message`. Counted per family. Redirects, timestamps and others are not here yet.
+as netfilter's REJECT, calls `send_message`. Counted per family. How often errors are
+sent is in icmp_limits.py, what redirects do in redirect.py. Router discovery and address masks are left out, as Linux'
+kernel does.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import icmp_limits, ipv4_options, path_mtu, redirect
+from lunar.net.address import SCOPE_LINK
 from lunar.net.device import Device
 from lunar.net.error_queue import Report, of_icmp
 from lunar.net.ip import Handler, Ip
-from lunar.net.ip_output import route_back, send
-from lunar.packet import AF_INET, AF_INET6, ICMP_HEADER_BYTES, ICMPV6, IPV6_HEADER_BYTES, IcmpMessage, Packet
+from lunar.net.ip_output import route_back, route_by, route_for, send, source_for
+from lunar.net.ipv4_options import midnight_ms
+from lunar.net.route import Route
+from lunar.packet import AF_INET, AF_INET6, ICMP_HEADER_BYTES, ICMPV6, IPV6_HEADER_BYTES, TCP, IcmpMessage, Packet
 from lunar.wire import extension, inet
 
 ECHO_REPLY: Final = 0
@@ -24,12 +30,21 @@ UNREACHABLE: Final = 3
 ECHO: Final = 8
 TIME_EXCEEDED: Final = 11
 PARAMETER_PROBLEM: Final = 12
+TIMESTAMP: Final = 13
+TIMESTAMP_REPLY: Final = 14
+REDIRECT: Final = 5
+_HIGHEST: Final = 18  # of the types that Linux knows
+# Types of which Linux says that they are obsolete, and drops them without a word.
+_PASSED_OVER: Final = (9, 10, 15, 16, 17, 18)
 
 NET_UNREACHABLE: Final = 0
 HOST_UNREACHABLE: Final = 1
 PROTOCOL_UNREACHABLE: Final = 2
 PORT_UNREACHABLE: Final = 3
 FRAGMENTATION_NEEDED: Final = 4
+SOURCE_ROUTE_FAILED: Final = 5
+PROHIBITED: Final = 13
+REDIRECT_HOST: Final = 1
 TTL_EXCEEDED: Final = 0
 REASSEMBLY_TIME_EXCEEDED: Final = 1
 
@@ -46,6 +61,7 @@ _INFORMATIONAL6: Final = 128
 # Codes of UNREACHABLE6 (section 3.1) and PARAMETER_PROBLEM6 (section 3.4).
 NO_ROUTE6: Final = 0
 PROHIBITED6: Final = 1
+BEYOND_SCOPE6: Final = 2
 ADDRESS_UNREACHABLE6: Final = 3
 PORT_UNREACHABLE6: Final = 4
 UNKNOWN_NEXT_HEADER6: Final = 1
@@ -58,7 +74,7 @@ _SIX: Final = {
     UNREACHABLE << 8 | PROTOCOL_UNREACHABLE: PARAMETER_PROBLEM6 << 8 | UNKNOWN_NEXT_HEADER6,
     UNREACHABLE << 8 | PORT_UNREACHABLE: UNREACHABLE6 << 8 | PORT_UNREACHABLE6,
     UNREACHABLE << 8 | FRAGMENTATION_NEEDED: TOO_BIG6 << 8,
-    UNREACHABLE << 8 | 13: UNREACHABLE6 << 8 | PROHIBITED6,
+    UNREACHABLE << 8 | PROHIBITED: UNREACHABLE6 << 8 | PROHIBITED6,
     TIME_EXCEEDED << 8 | TTL_EXCEEDED: TIME_EXCEEDED6 << 8,
     TIME_EXCEEDED << 8 | REASSEMBLY_TIME_EXCEEDED: TIME_EXCEEDED6 << 8 | 1,
     PARAMETER_PROBLEM << 8: PARAMETER_PROBLEM6 << 8,
@@ -66,13 +82,16 @@ _SIX: Final = {
 
 # RFC 1812 (4.3.2.3): as much of the offending packet as fits an ICMP packet of 576 bytes; Linux does the same. RFC 4443
 # (2.4 c): as fits the least MTU of IPv6.
-_QUOTE_BYTES: Final = 576 - 20 - ICMP_HEADER_BYTES
-_QUOTE6_BYTES: Final = 1280 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES
+_ERROR_BYTES: Final = 576
+_QUOTE_BYTES: Final = _ERROR_BYTES - 20 - ICMP_HEADER_BYTES
+_LEAST_MTU6: Final = 1280
+_QUOTE6_BYTES: Final = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES
 
-# Linux' host-wide limit, net.ipv4.icmp_msgs_per_sec 1000 and icmp_msgs_burst 50: spent by errors, not by echo replies.
-# Its limit for each destination (icmp_ratelimit) is not here.
-_ERROR_EVERY_NS: Final = 1_000_000
-_ERRORS_BURST: Final = 50
+_ECN: Final = 0x03  # Linux keeps these bits of a TOS that it answers
+
+# Options of neighbour discovery that a redirect has (RFC 4861, 4.6).
+_TARGET_LINK_ADDRESS: Final = 2
+_REDIRECTED_HEADER: Final = 4
 
 # icmp(7): code of "destination unreachable" -> errno, and whether a connection attempt ends by it, or a connected
 # datagram socket is told. "Fragmentation needed" is told to datagram sockets; TCP learns the MTU by it.
@@ -117,6 +136,10 @@ class Icmp(Handler):
                     self.echo_waiter(packet)
             elif type < _INFORMATIONAL6:
                 self._heard_error6(packet)
+            elif type == REDIRECT6:
+                redirect.heard6(self.ip, packet, device)
+        elif not self.ip.has_address(packet.dst) and not self._answers_groups(packet):
+            counters.icmp_in_errors += 1
         elif type == ECHO:
             self._reply(packet)
         elif type == ECHO_REPLY:
@@ -124,30 +147,67 @@ class Icmp(Handler):
                 self.echo_waiter(packet)
         elif type == UNREACHABLE or type == TIME_EXCEEDED or type == PARAMETER_PROBLEM:
             self._heard_error(packet)
+        elif type == TIMESTAMP:
+            self._reply_time(packet)
+        elif type == REDIRECT:
+            redirect.heard(self.ip, packet, device)
+        elif type != TIMESTAMP_REPLY and int(type) not in _PASSED_OVER:
+            counters.icmp_in_errors += 1
+
+    def _answers_groups(self, packet: IcmpMessage) -> bool:
+        """RFC 1122 (3.2.2.6, 3.2.2.8): what went to a broadcast or multicast address may be ignored, and Linux does so
+        with net.ipv4.icmp_echo_ignore_broadcasts; nothing else but requests should go there.
+        """
+        conf = self.ip.inet.icmp
+        return not conf.echo_ignore_broadcasts and (packet.type == ECHO or packet.type == TIMESTAMP)
 
     def _reply(self, packet: IcmpMessage) -> None:
         ip = self.ip
         src = packet.dst
-        # RFC 1122 (3.2.2.6): an echo to a broadcast address may be ignored; Linux does (icmp_echo_ignore_broadcasts).
-        # RFC 4443 (4.2): one to a group is answered, from an address of the device.
+        family = ip.family(packet.family)
+        conf = family.icmp
+        if conf.echo_ignore_all:
+            return
+        # RFC 4443 (4.2): one to a group is answered, too, from an address of the device.
         if not ip.has_address(src):
-            if packet.family == AF_INET:
+            if conf.echo_ignore_multicast:
                 return
             src = 0
         type: i64 = ECHO_REPLY if packet.family == AF_INET else ECHO_REPLY6
-        reply = IcmpMessage(packet.family, src, packet.src, type, 0, packet.rest, packet.payload)
-        family = ip.family(packet.family)
-        reply.size_bytes = family.header_bytes + ICMP_HEADER_BYTES + len(packet.payload)
-        reply.ttl = family.hop_limit
+        # Linux returns the code that it got.
+        reply = IcmpMessage(packet.family, src, packet.src, type, packet.code, packet.rest, packet.payload)
         reply.tos = packet.tos
+        self._send_reply(packet, reply)
+
+    def _reply_time(self, packet: IcmpMessage) -> None:
+        """RFC 792: when the request was received and when the reply is sent is one instant here."""
+        if len(packet.payload) < 4:
+            self.ip.counters.icmp_in_errors += 1
+            return
+        src = packet.dst if self.ip.has_address(packet.dst) else 0
+        now = midnight_ms(self.ip).to_bytes(4, "big")
+        data = packet.payload[:4] + now + now
+        reply = IcmpMessage(AF_INET, src, packet.src, TIMESTAMP_REPLY, 0, packet.rest, data)
+        reply.tos = packet.tos
+        self._send_reply(packet, reply)
+
+    def _send_reply(self, packet: IcmpMessage, reply: IcmpMessage) -> None:
+        ip = self.ip
+        family = ip.family(packet.family)
+        reply.ttl = family.hop_limit
+        route = route_back(ip, packet)
+        if packet.options and packet.family == AF_INET:
+            route = _answer_options(ip, packet, reply, route)
+        reply.size_bytes = family.header_bytes + len(reply.options) + ICMP_HEADER_BYTES + len(reply.payload)
         family.counters.icmp_out_msgs += 1
-        send(ip, reply, route_back(ip, packet))
+        send(ip, reply, route)
 
     def _heard_error(self, packet: IcmpMessage) -> None:
         ip = self.ip
         quoted = packet.payload
-        # The quote is an IP header without options (we send none) and at least 8 bytes of what followed.
-        if len(quoted) < 28 or quoted[0] != 0x45:
+        # The quote is an IP header and at least 8 bytes of what followed.
+        header = (quoted[0] & 0x0F) << 2 if quoted else 0
+        if header < 20 or len(quoted) < header + 8 or quoted[0] >> 4 != 4:
             ip.counters.icmp_in_errors += 1
             return
         protocol = quoted[9]
@@ -168,7 +228,7 @@ class Icmp(Handler):
             if packet.code == REASSEMBLY_TIME_EXCEEDED:
                 return  # a lost fragment is a lost packet
             number = errno.EHOSTUNREACH
-        self._tell(packet, number, fatal, src, dst, protocol, quoted[20:])
+        self._tell(packet, number, fatal, src, dst, protocol, quoted[header:])
 
     def _heard_error6(self, packet: IcmpMessage) -> None:
         ip = self.ip
@@ -213,6 +273,8 @@ class Icmp(Handler):
     ) -> None:
         """Hand an error about a packet of ours, whose transport header starts `data`, to its protocol."""
         ip = self.ip
+        if number == errno.EMSGSIZE and protocol != TCP:
+            path_mtu.heard_too_big(ip, packet.family, dst, mtu_of(packet))  # TCP looks first whether it sent that
         raw = ip.raw
         if raw is not None:
             raw.error(protocol, packet, number, fatal, src, dst)
@@ -273,34 +335,94 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
 
     A router's report carries the address of the device that it leaves by (RFC 1812, 4.3.2.4), as Linux' does.
     """
-    if offender.fragment_offset != 0:
+    if offender.fragment_offset != 0 or (offender.eth_dst >> 40) & 1:
         return
     family = ip.family(offender.family)
-    src: int = offender.dst if ip.has_address(offender.dst) else 0
+    src = _speaker(ip, offender)
     if offender.family == AF_INET6:
         if _is_silent6(ip, offender, type, code):
             return
-        free = type == TOO_BIG6
     else:
-        if isinstance(offender, IcmpMessage) and offender.type != ECHO and offender.type != ECHO_REPLY:
+        if isinstance(offender, IcmpMessage) and _is_error(offender.type):
             return
         if offender.src == 0 or offender.src in ip.broadcasts or offender.src >= 0xE000_0000:
             return
         if offender.dst in ip.broadcasts or offender.dst >= 0xE000_0000:
             return
-        # Linux limits neither what path MTU discovery needs nor what is about a packet that came by lo.
-        free = type == UNREACHABLE and code == FRAGMENTATION_NEEDED
-    if not free and not ip.has_address(offender.src) and not _allowed(ip):
-        family.counters.icmp_out_rate_limited += 1
+    # Linux does not limit what is about a packet that came by lo.
+    if not ip.has_address(offender.src) and not icmp_limits.allows(ip, family, offender.src, type, code):
         return
-    quote = inet.encode(offender)[: _QUOTE_BYTES if offender.family == AF_INET else _QUOTE6_BYTES]
-    message = IcmpMessage(offender.family, src, offender.src, type, code, rest, quote)
-    message.size_bytes = family.header_bytes + ICMP_HEADER_BYTES + len(quote)
+    message = IcmpMessage(offender.family, src, offender.src, type, code, rest, b"")
     message.ttl = family.hop_limit
+    room: i64 = _QUOTE6_BYTES
+    route = route_back(ip, offender)
     if offender.family == AF_INET:
-        message.tos = 0xC0  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
+        message.tos = 0xC0 | (offender.tos & _ECN)  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
+        room = _QUOTE_BYTES
+        if offender.options:
+            route = _answer_options(ip, offender, message, route)
+            room -= len(message.options)
+    message.payload = inet.encode(offender)[: int(room)]
+    message.size_bytes = family.header_bytes + len(message.options) + ICMP_HEADER_BYTES + len(message.payload)
     family.counters.icmp_out_msgs += 1
-    send(ip, message, route_back(ip, offender))
+    send(ip, message, route)
+
+
+def _is_error(type: i64) -> bool:
+    """Whether a type of IPv4's is an error, of which none is reported: of a redirect neither (RFC 1122, 3.2.2)."""
+    return type in (UNREACHABLE, 4, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM) or type > _HIGHEST
+
+
+def _speaker(ip: Ip, offender: Packet) -> int:
+    """The address from which an error comes: the one that was meant, else 0 for that of the device by which it leaves,
+    or with icmp_errors_use_inbound_ifaddr of the one by which the packet came.
+    """
+    if ip.has_address(offender.dst):
+        return offender.dst
+    device = offender.target
+    if offender.family == AF_INET and ip.inet.icmp.errors_use_inbound_ifaddr and isinstance(device, Device):
+        return device.primary_address(AF_INET)
+    return 0
+
+
+def _answer_options(ip: Ip, packet: Packet, answer: IcmpMessage, route: Route | None) -> Route | None:
+    """Give an answer to `packet` the options that it has for it, and find its route anew if that is another."""
+    if route is None:
+        route = route_for(ip, AF_INET, packet.src)
+    if route is None:
+        return None
+    source = answer.src if answer.src else source_for(ip, packet.src, route)
+    answer.options, answer.dst = ipv4_options.answer(ip, packet, source)
+    return route if answer.dst == packet.src else route_for(ip, AF_INET, answer.dst)
+
+
+def send_redirect6(ip: Ip, packet: Packet, device: Device, target: int) -> None:
+    """RFC 4861 (4.5): tell the sender of `packet` that `target` is a better next hop, or that its destination is a
+    neighbour. A router without a link-local address cannot.
+    """
+    own = 0
+    for address in device.addresses:
+        if address.family == AF_INET6 and address.scope == SCOPE_LINK:
+            own = address.address
+            break
+    if own == 0:
+        return
+    data = target.to_bytes(16, "big") + packet.dst.to_bytes(16, "big")
+    medium = device.medium
+    mac: i64 = -1
+    if medium is not None:
+        mac = medium.resolve(device, target)
+    if mac >= 0:
+        data += bytes([_TARGET_LINK_ADDRESS, 1]) + int(mac).to_bytes(6, "big")
+    room: i64 = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES - len(data) - 8
+    quote = inet.encode(packet)[: int(room & ~7)]
+    quote = quote[: len(quote) & ~7]
+    data += bytes([_REDIRECTED_HEADER, 1 + len(quote) // 8, 0, 0, 0, 0, 0, 0]) + quote
+    message = IcmpMessage(AF_INET6, own, packet.src, REDIRECT6, 0, 0, data)
+    message.ttl = 255
+    message.size_bytes = IPV6_HEADER_BYTES + ICMP_HEADER_BYTES + len(data)
+    ip.inet6.counters.icmp_out_msgs += 1
+    send(ip, message, route_by(ip, device, AF_INET6, packet.src))
 
 
 def _is_silent6(ip: Ip, offender: Packet, type: i64, code: i64) -> bool:
@@ -316,14 +438,6 @@ def _is_silent6(ip: Ip, offender: Packet, type: i64, code: i64) -> bool:
     return False
 
 
-def _allowed(ip: Ip) -> bool:
-    """Take one token of the host's bucket, which refills with time."""
-    now: i64 = ip.scheduler.now_ns
-    grown: i64 = (now - ip.icmp_stamp_ns) // _ERROR_EVERY_NS
-    if grown > 0:
-        ip.icmp_tokens = min(_ERRORS_BURST, ip.icmp_tokens + grown)
-        ip.icmp_stamp_ns += grown * _ERROR_EVERY_NS  # what is left of a token's time counts for the next
-    if ip.icmp_tokens <= 0:
-        return False
-    ip.icmp_tokens -= 1
-    return True
+def tell_reassembly_failed(ip: Ip, first: Packet) -> None:
+    """The fragments that follow `first` did not all come in time."""
+    send_error(ip, first, TIME_EXCEEDED, REASSEMBLY_TIME_EXCEEDED, 0)

@@ -97,6 +97,8 @@ class Ip:
         self.igmp_link_local_reports: bool = True
         self.mld_max_msf: i64 = 64
         self.mld_qrv: i64 = 2
+        self.reassembly: object | None = None  # fragment.py's, once a fragment has come
+        self.frag_max_dist: i64 = 64  # net.ipv4.ipfrag_max_dist
         # What routers said of paths (path_mtu.py), and how often something new.
         self.path_mtus: dict[int, object] = {}
         self.path_mtu_changes: i64 = 0
@@ -113,7 +115,21 @@ class Ip:
         self.local_port_first: i64 = 32_768
         self.local_port_last: i64 = 60_999
         self.next_ident: i64 = 0
-        self.icmp_tokens: i64 = 50  # see icmp.py
+        # What was sent to whom (peer.py), and the limits (icmp_limits.py): net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst.
+        self.peers: dict[int, object] = {}
+        self.icmp_msgs_per_sec: i64 = 1000
+        self.icmp_msgs_burst: i64 = 50
+        # net.ipv4.route.redirect_number, redirect_load and redirect_silence.
+        self.redirect_number: i64 = 9
+        self.redirect_load_ms: i64 = 20
+        self.redirect_silence_ms: i64 = 20_480
+        # Limits of IPv6's options (extension_headers.py): net.ipv6.max_hbh_opts_number ...
+        self.max_hbh_opts_number: i64 = 8
+        self.max_hbh_length: i64 = 0x7FFF_FFFF
+        self.max_dst_opts_number: i64 = 8
+        self.max_dst_opts_length: i64 = 0x7FFF_FFFF
+        self.epoch_ns: i64 = 0  # the host's wall clock at the beginning of the run
+        self.icmp_tokens: i64 = 50
         self.icmp_stamp_ns: i64 = 0
 
     def family(self, number: i64) -> Family:

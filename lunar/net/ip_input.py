@@ -10,17 +10,33 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp
+from lunar.net import extension_headers, fib, fragment, icmp, ipv4_options
 from lunar.net.counters import IpCounters
 from lunar.net.device import Device, Receiver
 from lunar.net.echo import is_echo
 from lunar.net.forward import forward
 from lunar.net.ip import LOCAL_IN, PRE_ROUTING, Ip
-from lunar.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, IGMP, ArpMessage, Damaged, Frame, IcmpMessage, Packet
+from lunar.net.ipv4_options import Options
+from lunar.net.rule import Flow
+from lunar.packet import (
+    AF_INET,
+    AF_INET6,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    IGMP,
+    ArpMessage,
+    Damaged,
+    Frame,
+    IcmpMessage,
+    Packet,
+)
 from lunar.wire import ipv6
+from lunar.wire.extension import NO_NEXT_HEADER
 from lunar.wire.malformed import BAD_ADDRESS, Malformed
 
 MLD_QUERY: Final = 130
+_DESTINATION_AT: Final = 16  # where an IPv4 header has its destination
+_LOOSE: Final = 2  # a value of rp_filter
 
 
 @final
@@ -70,19 +86,42 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     if ip.is_martian(packet.src) and device is not ip.loopback_device() and not is_echo(packet, device):
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
-        counters.ip_in_addr_errors += 1
+        if device.inet.accept_local == 0 or packet.src not in ip.local or packet.family != AF_INET:
+            counters.ip_in_addr_errors += 1
+            counters.ip_in_martian_src += 1
+            return
+    if packet.dst >> 24 == 127 and device is not ip.loopback_device() and device.inet.route_localnet == 0:
+        counters.ip_in_martian_dst += 1
+        return
+    options: Options | None = None
+    if packet.options:
+        if packet.family == AF_INET6:
+            if not extension_headers.pass_on(ip, packet):
+                return
+        else:
+            options = _read_options(ip, packet, device)
+            if options is None:
+                return
+    if device.inet.rp_filter != 0 and packet.family == AF_INET and not _came_the_right_way(ip, packet, device):
+        counters.ip_rp_filter += 1
         return
     dst = packet.dst
-    if not ip.has_address(dst) and not ip.is_broadcast(dst):
+    if (options is not None and options.next_hop) or (not ip.has_address(dst) and not ip.is_broadcast(dst)):
         if not ip.is_multicast(dst):
-            forward(ip, packet, device)
-            return
-        if not _is_heard(packet, device):
+            if forward(ip, packet, device, options):
+                return
+        elif not _is_heard(packet, device):
             return  # of a group that nobody here listens to; Linux does not count it
-    if packet.more_fragments or packet.fragment_offset != 0:
-        counters.ip_in_hdr_errors += 1  # reassembly is not here yet
+    elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
         return
+    if packet.more_fragments or packet.fragment_offset != 0:
+        whole = fragment.reassemble(ip, packet, device)
+        if whole is None:
+            return
+        packet = whole
     if filter is not None and not filter.passes(LOCAL_IN, packet, device, None):
+        return
+    if packet.options and packet.family == AF_INET6 and not extension_headers.deliver(ip, packet):
         return
     raw = ip.raw
     taken = raw is not None and raw.receive(packet, device)
@@ -90,6 +129,9 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     if handler is None:
         if taken:
             counters.ip_in_delivers += 1
+            return
+        if packet.protocol == NO_NEXT_HEADER and packet.family == AF_INET6:
+            counters.ip_in_delivers += 1  # RFC 8200 (4.7): there is nothing to deliver
             return
         counters.ip_in_no_protos += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0)
@@ -116,6 +158,56 @@ def _count_damaged6(counters: IpCounters, frame: Damaged) -> None:
         counters.ip_in_addr_errors += 1
     else:
         counters.ip_in_hdr_errors += 1
+
+
+def _read_options(ip: Ip, packet: Packet, device: Device) -> Options | None:
+    """What a packet's IPv4 options say, and what they want of this host; None if it is dropped for them."""
+    dst = packet.dst
+    here = dst
+    if not ip.has_address(dst):
+        route = ip.inet.routes.lookup(packet.src)
+        here = device.primary_address(AF_INET) if route is None else route.source_address()
+    options = ipv4_options.read(ip, packet.options, here, True)
+    if options.problem < 0 and options.source_at >= 0:
+        if device.inet.accept_source_route == 0 or (packet.eth_dst >> 40) & 1:
+            return None
+        if ip.has_address(dst):
+            verdict: i64 = ipv4_options.follow(ip, packet, options)
+            if verdict < 0:
+                return None
+            if verdict > 0:
+                options.problem = verdict
+        elif options.strict:
+            options.problem = _DESTINATION_AT  # the packet is here, and this is not its next hop
+    packet.options = bytes(options.data)
+    if options.problem >= 0:
+        ip.counters.ip_in_hdr_errors += 1
+        icmp.send_error(ip, packet, icmp.PARAMETER_PROBLEM, 0, options.problem << 24)
+        return None
+    return options
+
+
+def _came_the_right_way(ip: Ip, packet: Packet, device: Device) -> bool:
+    """net.ipv4.conf.DEV.rp_filter: whether an answer would go by the device that the packet came by (1), or there is a
+    way for one at all (2). RFC 3704.
+    """
+    if packet.src == 0 or device is ip.loopback_device():
+        return True
+    flow = Flow(packet.src)
+    flow.src = packet.dst
+    flow.tos = packet.tos
+    if device.inet.src_valid_mark != 0:
+        flow.mark = packet.mark
+    flow.iif = device.name
+    route = fib.lookup(ip, ip.inet, flow)
+    if route is None or route.refusal():
+        return False
+    if device.inet.rp_filter == _LOOSE or route.device is device:
+        return True
+    for path in fib.paths_to(ip, ip.inet, flow):  # noqa: SIM110 - compiled, a loop needs no generator
+        if path.device is device:
+            return True
+    return False
 
 
 def _count_ecn(counters: IpCounters, packet: Packet) -> None:

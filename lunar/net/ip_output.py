@@ -1,7 +1,7 @@
 """IP output: route, source, identification, and on to the device.
 
 `send` is for packets that this host makes, forward.py uses `emit` for those of others. Read RFC 1122 section 3.3 beside
-this file. Fragmentation is not here yet: a packet larger than the device's MTU is refused with EMSGSIZE.
+this file. What is larger than the MTU goes in pieces (fragmenter.py), or is refused with EMSGSIZE.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import fib, source
+from lunar.net import fib, fragmenter, path_mtu, source
 from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.echo import come_back
@@ -185,16 +185,50 @@ def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
     return result
 
 
-def emit(ip: Ip, packet: Packet, route: Route) -> i64:
-    """Hand the packet to the route's device. Returns 0 or an errno; on an error the packet is counted and dropped."""
+def emit(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
+    """Hand the packet to the route's device, in pieces if it is larger than the MTU and may be cut.
+
+    `limit` is the MTU if the caller knows it, else it is the path's. Returns 0 or an errno; on an error the packet is
+    counted and dropped.
+    """
     device = route.device
     filter = ip.filter
     if filter is not None and not filter.passes(POST_ROUTING, packet, None, device):
         return errno.EPERM
+    if limit == 0:
+        limit = device.mtu
+        # TCP has seen to it that its segments fit.
+        if (route.mtu != 0 or ip.path_mtu_changes != 0) and not isinstance(packet, TcpSegment):
+            limit = min(limit, path_mtu.mtu(ip, route, packet.dst))
+    if packet.size_bytes > limit and not _is_cut_by(device, packet):
+        return _emit_pieces(ip, packet, route, limit)
+    if packet.gathered != 0 and packet.size_bytes > packet.gathered:
+        return _emit_pieces(ip, packet, route, min(limit, packet.gathered))
+    return _hand_over(ip, packet, route)
+
+
+def _emit_pieces(ip: Ip, packet: Packet, route: Route, limit: i64) -> i64:
     counters = ip.family(packet.family).counters
-    if packet.size_bytes > device.mtu and not _is_cut_by(device, packet):
-        counters.ip_out_discards += 1
+    # Of what netfilter has put together the pieces have been sent as they are by somebody who knew.
+    if packet.dont_fragment and (packet.gathered == 0 or packet.gathered > limit):
+        counters.ip_frag_fails += 1
         return errno.EMSGSIZE
+    pieces = fragmenter.split(ip, packet, limit)
+    if pieces is None:
+        counters.ip_frag_fails += 1
+        return errno.EMSGSIZE
+    counters.ip_frag_oks += 1
+    for piece in pieces:
+        counters.ip_frag_creates += 1
+        failed: i64 = _hand_over(ip, piece, route)
+        if failed != 0:
+            return failed
+    return 0
+
+
+def _hand_over(ip: Ip, packet: Packet, route: Route) -> i64:
+    device = route.device
+    counters = ip.family(packet.family).counters
     next_hop = route.gateway if route.gateway else packet.dst
     mac: i64
     if device.arp and ip.is_multicast(packet.dst):

@@ -24,6 +24,11 @@ IPV6_MIN_MTU: Final = 1280  # RFC 8200 (5)
 _ENTRIES: Final = 4096  # a flood of messages must not fill memory
 _S: Final = 1_000_000_000
 
+# Values of IP_MTU_DISCOVER.
+_WANT: Final = 1
+_DO: Final = 2
+_PROBE: Final = 3
+
 
 @final
 class Learned:
@@ -81,6 +86,23 @@ def note(ip: Ip, route: Route, dst: int, said: i64) -> None:
         ip.path_mtus.clear()
     ip.path_mtus[dst] = Learned(said, ip.scheduler.now_ns + ip.route_mtu_expires * _S)
     ip.path_mtu_changes += 1
+
+
+def stays_whole(ip: Ip, route: Route, dst: int, discover: i64, size: i64) -> bool:
+    """Whether an IPv4 packet of `size` goes out with DF, by the sender's IP_MTU_DISCOVER (ip(7)): with DO and PROBE it
+    does, with WANT if the path takes it whole, as far as is known, and may become less.
+    """
+    if discover == _WANT:
+        return ip.no_pmtu_disc == 0 and not route.mtu_locked and size <= mtu(ip, route, dst)
+    return discover == _DO or discover == _PROBE
+
+
+def heard_too_big(ip: Ip, family: i64, dst: int, said: i64) -> None:
+    """A packet of ours to `dst` that is not TCP's was larger than `said`, an MTU on its way."""
+    found = ip.family(family)
+    route = found.routes.lookup(dst)
+    if route is not None and said > 0 and (family != AF_INET or ip.no_pmtu_disc == 0):
+        note(ip, route, dst, said)
 
 
 def advertised_mss(ip: Ip, route: Route, dst: int) -> i64:

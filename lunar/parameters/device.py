@@ -97,11 +97,15 @@ def _forwarding(host: Host, _device: Device | None) -> None:
 
 
 _INET: Final = (
+    _inet("accept_local", 0, 1, "packets from outside may have one of the host's own addresses as their source"),
+    _inet("accept_redirects", 0, 1, "a router's redirects are believed; on a router only if all says so, too"),
+    _inet("accept_source_route", 0, 1, "packets with a source route are taken and passed on"),
     _inet("arp_accept", 0, 2, "1: gratuitous ARP of an unknown neighbour makes an entry; 2: only in the own network"),
     _inet("arp_announce", 0, 2, "whose address ARP asks in: any own; 1: one of the network; 2: the best of the device"),
     _inet("arp_filter", 0, 1, "ARP answers only where packets to the asker would leave by the device"),
     _inet("arp_ignore", 0, 8, "1: ARP answers for the device's own addresses alone; 2: to its network; 8: never ..."),
     _inet("arp_notify", 0, 1, "a device that comes up tells its addresses by gratuitous ARP"),
+    _inet("bc_forwarding", 0, 1, "a router passes on what goes to the broadcast address of one of its networks"),
     _inet("drop_gratuitous_arp", 0, 1, "gratuitous ARP is not believed"),
     _inet("force_igmp_version", 0, 3, "1 to 3: groups are told in this version of IGMP; 0: in that of the routers"),
     _inet("forwarding", 0, 1, "packets that arrive at the device for others are passed on", _forwarding),
@@ -112,8 +116,15 @@ _INET: Final = (
     _inet("igmpv3_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
     _inet("proxy_arp", 0, 1, "a router answers ARP for what it reaches by its other devices"),
     _inet("proxy_arp_pvlan", 0, 1, "a router answers ARP for what it reaches by the same device, too"),
+    _inet("route_localnet", 0, 1, "127.0.0.0/8 is an address as any other"),
+    _inet("rp_filter", 0, 2, "1: a packet must come by the device of the route to its source; 2: there must be one"),
+    _inet("secure_redirects", 0, 1, "redirects are believed only to default gateways, if shared_media is 0"),
+    _inet("send_redirects", 0, 1, "a router tells of shorter ways"),
+    _inet("shared_media", 0, 1, "redirects go beyond the device's own networks"),
+    _inet("src_valid_mark", 0, 1, "rp_filter looks for a route with the packet's mark"),
 )  # fmt: skip
 _INET6: Final = (
+    _inet6("accept_redirects", 0, 1, "a router's redirects are believed, by a host that is none"),
     _inet6("force_mld_version", 0, 2, "1, 2: IPv6 groups are told in this version of MLD; 0: in that of the routers"),
     _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding),
     _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lunar.parameters import core, device, inet, multicast, tcp
+from lunar.parameters import core, device, inet, multicast, routing, tcp
 from lunar.parameters.parameter import Parameter
 
 if TYPE_CHECKING:
     from lunar.host import Host
 
 # Those that a host has once.
-PARAMETERS: Final[dict[str, Parameter]] = {**core.ROWS, **inet.ROWS, **multicast.ROWS, **tcp.ROWS}
+PARAMETERS: Final[dict[str, Parameter]] = {
+    **core.ROWS, **inet.ROWS, **multicast.ROWS, **routing.ROWS, **tcp.ROWS,
+}  # fmt: skip
 
 
 def find(host: Host, path: str) -> Parameter | None:

@@ -4,8 +4,8 @@ Checks on the way in are those of Linux' ip_rcv_core(), in its order, then the t
 `Packet` with raw payload, whatever its protocol: only the whole has a transport header to read. Who cuts packets and
 puts them together uses `encode_payload` and `decode_payload`.
 
-Left out: options. On the way in they are skipped over (and covered by the header checksum), so source routes and
-timestamps have no effect; a packet that came with options goes out without.
+Options are bytes here, `Packet.options`; what they say is lunar/net/ipv4_options.py's. What goes out with options that
+end within a word is padded.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from lunar.wire.malformed import (
 _HEADER: Final = Struct(">BBHHHBBHII")
 _VERSION_LENGTH: Final = 0x45  # version 4, five words of header
 _MAX_TOTAL_BYTES: Final = 0xFFFF
+_MAX_HEADER_BYTES: Final = 60
+_CHECKSUM_AT: Final = 10
+_CHECKSUM: Final = Struct(">H")
 
 # In the word of flags and fragment offset. The topmost bit is reserved; Linux does not look at it, and nor do we.
 _DONT_FRAGMENT: Final = 0x4000
@@ -51,8 +54,21 @@ def encode(packet: Packet) -> bytes:
     """
     assert packet.family == AF_INET, "a packet of another family than IPv4 has no IPv4 header"
     body = encode_payload(packet)
+    if packet.options:
+        return _encode_with_options(packet, body)
     size: i64 = IPV4_HEADER_BYTES + len(body)
     assert size <= _MAX_TOTAL_BYTES, "an IPv4 packet has 65535 bytes at most; it was not cut to the MTU"
+    word: i64 = _flags_and_offset(packet)
+    tos: i64 = packet.tos
+    ident: i64 = packet.ident
+    ttl: i64 = packet.ttl
+    protocol: i64 = packet.protocol
+    words: i64 = (_VERSION_LENGTH << 8) + tos + size + ident + word + (ttl << 8) + protocol
+    check = checksum.fold(packet.src + packet.dst + words)
+    return _HEADER.pack(_VERSION_LENGTH, tos, size, ident, word, ttl, protocol, check, packet.src, packet.dst) + body
+
+
+def _flags_and_offset(packet: Packet) -> i64:
     offset: i64 = packet.fragment_offset
     word: i64 = offset >> 3
     if packet.dont_fragment:
@@ -62,13 +78,22 @@ def encode(packet: Packet) -> bytes:
     if word & (_MORE_FRAGMENTS | _OFFSET_MASK):
         assert offset & 7 == 0, "a fragment starts at a multiple of 8 bytes"
         assert not isinstance(packet, (TcpSegment, UdpDatagram, IcmpMessage)), "a fragment is a plain Packet"
-    tos: i64 = packet.tos
-    ident: i64 = packet.ident
-    ttl: i64 = packet.ttl
-    protocol: i64 = packet.protocol
-    words: i64 = (_VERSION_LENGTH << 8) + tos + size + ident + word + (ttl << 8) + protocol
-    check = checksum.fold(packet.src + packet.dst + words)
-    return _HEADER.pack(_VERSION_LENGTH, tos, size, ident, word, ttl, protocol, check, packet.src, packet.dst) + body
+    return word
+
+
+def _encode_with_options(packet: Packet, body: bytes) -> bytes:
+    options = packet.options
+    if len(options) & 3:
+        options += b"\0" * (4 - (len(options) & 3))
+    length: i64 = IPV4_HEADER_BYTES + len(options)
+    assert length <= _MAX_HEADER_BYTES, "an IPv4 header has 40 bytes of options at most"
+    size: i64 = length + len(body)
+    assert size <= _MAX_TOTAL_BYTES, "an IPv4 packet has 65535 bytes at most; it was not cut to the MTU"
+    header = _HEADER.pack(
+        0x40 | length >> 2, packet.tos, size, packet.ident, _flags_and_offset(packet), packet.ttl, packet.protocol, 0,
+        packet.src, packet.dst,
+    ) + options  # fmt: skip
+    return header[:_CHECKSUM_AT] + _CHECKSUM.pack(checksum.internet(header)) + header[_CHECKSUM_AT + 2 :] + body
 
 
 def decode(data: bytes) -> Packet | Malformed:
@@ -106,6 +131,8 @@ def decode(data: bytes) -> Packet | Malformed:
         if isinstance(result, Malformed):
             return result
         packet = result
+    if header != IPV4_HEADER_BYTES:
+        packet.options = data[IPV4_HEADER_BYTES:header]
     packet.tos = fields[1]
     packet.size_bytes = size
     packet.ident = fields[3]
@@ -120,7 +147,9 @@ def decode_header(data: bytes) -> Packet:
     version_length: i64 = fields[0]
     size: i64 = fields[2]
     word: i64 = fields[4]
-    packet = Packet(AF_INET, fields[8], fields[9], fields[6], data[(version_length & 0x0F) << 2 : size])
+    header: i64 = (version_length & 0x0F) << 2
+    packet = Packet(AF_INET, fields[8], fields[9], fields[6], data[header:size])
+    packet.options = data[IPV4_HEADER_BYTES:header]
     packet.tos = fields[1]
     packet.size_bytes = size
     packet.ident = fields[3]
@@ -141,6 +170,7 @@ def copy(packet: Packet) -> Packet:
     other.tos = packet.tos
     other.ident = packet.ident
     other.dont_fragment = packet.dont_fragment
+    other.options = packet.options
     return other
 
 
@@ -164,7 +194,8 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
     if isinstance(result, Malformed):
         return result
     result.tos = whole.tos
-    result.size_bytes = IPV4_HEADER_BYTES + len(whole.payload)
+    result.options = whole.options
+    result.size_bytes = IPV4_HEADER_BYTES + len(whole.options) + len(whole.payload)
     result.ident = whole.ident
     result.dont_fragment = whole.dont_fragment
     result.ttl = whole.ttl

@@ -260,10 +260,18 @@ def test_the_largest_datagram(size: int, expected: int) -> None:
     assert sends(udp(Wire().a), bytes(size), "127.0.0.1", 53) == expected
 
 
-@pytest.mark.parametrize(("size", "expected"), [(1472, 1472), (1473, -errno.EMSGSIZE)])
-def test_a_datagram_beyond_the_mtu_is_emsgsize(size: int, expected: int) -> None:
-    # 1500 - 20 - 8: fragmentation is not here yet.
-    assert sends(udp(Wire().a), bytes(size), B, 53) == expected
+@pytest.mark.parametrize(("discover", "expected"), [(0, 1473), (1, 1473), (2, -errno.EMSGSIZE), (3, -errno.EMSGSIZE)])
+def test_a_datagram_beyond_the_mtu_goes_in_pieces_unless_that_is_forbidden(discover: int, expected: int) -> None:
+    w = Wire()
+    server, client = udp(w.b, "0.0.0.0", 53), udp(w.a)
+    options.setsockopt(client, options.IPPROTO_IP, options.IP_MTU_DISCOVER, discover)
+    assert sends(client, bytes(1472), B, 53) == 1472  # 1500 - 20 - 8
+    assert sends(client, bytes(1473), B, 53) == expected
+    w.runs()
+    assert [len(syscalls.recvfrom(server, 9000, 0).data) for _ in range(1 + (expected > 0))] == [1472, 1473][
+        : 1 + (expected > 0)
+    ]
+    assert w.a.ip.counters.ip_frag_creates == (2 if expected > 0 else 0)
 
 
 def test_the_options_of_the_header() -> None:

@@ -61,9 +61,9 @@ class Row:
         if frame.eth_dst == device.mac:
             self.reached.append(frame)
 
-    def pings(self, dst: str, ttl: int = 64, size: int = 28, rest: int = 0) -> IcmpMessage:
+    def pings(self, dst: str, ttl: int = 64, size: int = 28, rest: int = 0, whole: bool = True) -> IcmpMessage:
         echo = IcmpMessage(AF_INET, 0, parse_ipv4(dst), ECHO, 0, rest, bytes(size - 28))
-        echo.size_bytes, echo.ttl = size, ttl
+        echo.size_bytes, echo.ttl, echo.dont_fragment = size, ttl, whole
         assert ip_output.send(self.a.ip, echo, None) == 0
         return echo
 
@@ -226,6 +226,14 @@ def test_a_packet_that_does_not_fit_the_next_link_is_reported_with_its_mtu() -> 
     assert row.ends() == [(2 * MS, "10.0.1.1", UNREACHABLE, FRAGMENTATION_NEEDED, 1000)]
 
 
+def test_a_packet_without_df_that_does_not_fit_is_cut() -> None:
+    row = Row(mtu=1000)
+    row.pings("10.0.3.2", size=1001, whole=False)
+    assert row.ends() == [(6 * MS, "10.0.3.2", ECHO_REPLY, 0, 0)]
+    counters = row.r1.ip.counters
+    assert (counters.ip_frag_oks, counters.ip_frag_creates, counters.ip_frag_fails) == (1, 2, 0)
+
+
 def test_a_packet_that_just_fits_passes() -> None:
     row = Row(mtu=1000)
     row.pings("10.0.3.2", size=1000)
@@ -237,7 +245,7 @@ def test_what_does_not_fit_is_quoted_as_it_came() -> None:
     row.pings("10.0.3.2", size=1001, ttl=33)
     row.ends()
     assert row.messages[0].payload[8] == 33  # the TTL of the quoted header
-    assert row.r1.ip.counters.ip_forw_datagrams == 0
+    assert row.r1.ip.counters.ip_frag_fails == 1
 
 
 def test_an_error_on_the_way_back_through_a_router_is_forwarded() -> None:

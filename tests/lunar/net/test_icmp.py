@@ -122,7 +122,7 @@ def test_an_unknown_type_is_ignored() -> None:
     w = Wire()
     w.sends(message(40))
     w.runs()
-    assert (w.b.ip.counters.icmp_in_msgs, w.b.ip.counters.icmp_in_errors, w.b.ip.counters.icmp_out_msgs) == (1, 0, 0)
+    assert (w.b.ip.counters.icmp_in_msgs, w.b.ip.counters.icmp_in_errors, w.b.ip.counters.icmp_out_msgs) == (1, 1, 0)
 
 
 # Errors that are reported
@@ -177,6 +177,7 @@ def test_an_echo_that_expires_is_reported() -> None:
     w = Wire()
     w.b.sh("sysctl -w net.ipv4.ip_forward=1")
     w.a.sh("route add default gw 10.0.0.2")
+    w.b.sh("route add default gw 10.0.0.9")  # who has no route says that before
     for type in (ECHO, ECHO_REPLY):
         echo = message(type, dst="10.9.9.9")
         echo.ttl = 1
@@ -192,6 +193,7 @@ def expiring(packet: Packet) -> Wire:
     w = Wire()
     w.b.sh("sysctl -w net.ipv4.ip_forward=1")
     w.a.sh("route add default gw 10.0.0.2")
+    w.b.sh("route add default gw 10.0.0.9")
     packet.dst, packet.ttl = parse_ipv4("10.9.9.9"), 1
     w.sends(packet)
     w.runs()
@@ -236,8 +238,46 @@ def test_no_error_about_a_broadcast(packet: Packet) -> None:
 # How many
 
 
-def test_fifty_errors_at_once_and_no_more() -> None:
+def test_a_peer_is_told_six_times_in_a_row_and_then_once_a_second() -> None:
     w = Wire()
+    for _ in range(10):
+        w.sends(datagram())
+    assert len(w.runs(until="100ms")) == 6
+    assert w.b.ip.counters.icmp_out_rate_limited_host == 4
+    for number in range(1, 31):
+        w.net.run(until=0.1 + number / 10)
+        w.sends(datagram())
+    assert len(w.runs(until="4s")) == 6 + 3  # at 1, 2 and 3 s
+
+
+def test_another_peer_has_its_own_six() -> None:
+    w = Wire()
+    w.a.add_address(w.a.devices["eth0"], parse_ipv4("10.0.0.3"), 24)
+    for number in range(20):
+        packet = datagram()
+        packet.src = parse_ipv4(A if number % 2 else "10.0.0.3")
+        w.sends(packet)
+    w.runs()
+    assert w.b.ip.counters.icmp_out_msgs == 12
+
+
+def test_a_type_whose_bit_is_off_is_not_limited() -> None:
+    w = Wire()
+    w.b.sh(f"sysctl -w net.ipv4.icmp_ratemask={0x1818 & ~(1 << UNREACHABLE)}")
+    for _ in range(100):
+        w.sends(datagram())
+    assert len(w.runs()) == 100
+
+
+def unlimited() -> Wire:
+    """No limit for one peer: there is but the host's."""
+    w = Wire()
+    w.b.sh("sysctl -w net.ipv4.icmp_ratelimit=0")
+    return w
+
+
+def test_fifty_errors_at_once_and_no_more() -> None:
+    w = unlimited()
     for _ in range(60):
         w.sends(datagram())
     assert len(w.runs()) == 50
@@ -265,11 +305,11 @@ def burst_after(w: Wire, pause_ns: int) -> int:
     [(0, 0), (999_999, 0), (1_000_000, 1), (10_999_999, 10), (50_000_000, 50), (900_000_000, 50)],
 )
 def test_a_token_grows_each_millisecond_up_to_fifty(pause_ns: int, allowed: int) -> None:
-    assert burst_after(Wire(), pause_ns) == allowed
+    assert burst_after(unlimited(), pause_ns) == allowed
 
 
 def test_a_steady_stream_gets_a_thousand_a_second() -> None:
-    w = Wire()
+    w = unlimited()
     # 3000 packets, three in each 2 ms: of each three, two are reported once the bucket is empty.
     for number in range(3000):
         w.net.run(until=number * 2 / 3000)
@@ -294,7 +334,9 @@ def test_what_path_mtu_discovery_needs_is_not_limited() -> None:
     a.sh("route add default gw 10.0.1.1")
     r.sh("sysctl -w net.ipv4.ip_forward=1")
     for _ in range(60):
-        assert ip_output.send(a.ip, datagram(payload=bytes(1000), dst="10.0.2.2"), None) == 0
+        whole = datagram(payload=bytes(1000), dst="10.0.2.2")
+        whole.dont_fragment = True
+        assert ip_output.send(a.ip, whole, None) == 0
     net.run(until="1s")
     assert (r.ip.counters.icmp_out_msgs, r.ip.counters.icmp_out_rate_limited) == (60, 0)
 

@@ -133,8 +133,19 @@ def test_a_gateway_that_does_not_exist_is_ehostunreach() -> None:
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1500, 0), (1501, errno.EMSGSIZE)])
-def test_the_mtu_is_the_largest_packet(size: int, expected: int) -> None:
-    assert Wire().sends(message("10.0.0.2", size=size)) == expected
+def test_the_mtu_is_the_largest_packet_that_stays_whole(size: int, expected: int) -> None:
+    packet = message("10.0.0.2", size=size)
+    packet.dont_fragment = True
+    assert Wire().sends(packet) == expected
+
+
+def test_a_larger_one_that_may_be_cut_arrives() -> None:
+    w = Wire()
+    assert w.sends(message("10.0.0.2", size=1501)) == 0
+    w.ends()
+    sent, came = w.a.ip.counters, w.b.ip.counters
+    assert (sent.ip_frag_oks, sent.ip_frag_creates) == (1, 2)
+    assert (came.ip_reasm_reqds, came.ip_reasm_oks, came.ip_in_delivers) == (2, 1, 1)
 
 
 def test_lo_has_an_mtu_of_its_own() -> None:
@@ -176,7 +187,9 @@ def test_a_broadcast_goes_to_the_broadcast_address_of_ethernet() -> None:
 
 def test_a_broadcast_that_is_refused_is_not_heard_by_oneself() -> None:
     w = Wire()
-    assert w.sends(message("10.0.0.255", size=1501)) == errno.EMSGSIZE
+    packet = message("10.0.0.255", size=1501)
+    packet.dont_fragment = True
+    assert w.sends(packet) == errno.EMSGSIZE
     assert w.ends() == []
 
 
@@ -219,14 +232,14 @@ def test_an_address_of_another_device_is_ones_own() -> None:
 
 
 @pytest.mark.parametrize(("offset", "more"), [(0, True), (8, False), (8, True)])
-def test_a_fragment_is_counted_and_dropped(offset: int, more: bool) -> None:
+def test_a_fragment_alone_is_not_delivered(offset: int, more: bool) -> None:
     w = Wire()
     piece = Packet(AF_INET, 0, parse_ipv4("10.0.0.2"), 17, b"12345678")
     piece.size_bytes, piece.fragment_offset, piece.more_fragments = 28, offset, more
     w.sends(piece)
     w.ends()
     counters = w.b.ip.counters
-    assert (counters.ip_in_hdr_errors, counters.ip_in_delivers, counters.icmp_out_msgs) == (1, 0, 0)
+    assert (counters.ip_reasm_reqds, counters.ip_in_delivers, counters.icmp_out_msgs) == (1, 0, 0)
 
 
 def test_an_icmp_packet_without_a_header_is_an_error() -> None:
