@@ -20,6 +20,7 @@ COMPILED = [
     "lunar/udp.py",
     "lunar/wire",
     "lunar/net",
+    "lunar/netfilter",
     "lunar/tcp",
     "lunar/tcp/sender",
     "lunar/tcp/receiver",

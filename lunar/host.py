@@ -16,6 +16,7 @@ from lunar import socket_classes, waiting
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.host_files.tree import HostFiles
+from lunar.kernel_log import KernelLog
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.net import arp, fib, listener
@@ -29,9 +30,11 @@ from lunar.net.ip_input import IpInput
 from lunar.net.neighbor import Neighbors
 from lunar.net.route import PROTO_KERNEL, Route
 from lunar.net.sock import POLLNVAL, Sock
+from lunar.netfilter.netfilter import Netfilter
 from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, IGMP, TCP, UDP
 from lunar.personalities import Personality
 from lunar.poll_calls import Select
+from lunar.senders import Senders
 from lunar.socket_tls import SocketTls
 from lunar.sockets import syscalls
 from lunar.sockets.fdtable import FdTable
@@ -144,6 +147,8 @@ class Host:
         self._files: Files | None = None
         self._select: Select | None = None
         self._lookups: Lookups | None = None
+        self._netfilter: Netfilter | None = None
+        self._kernel_log: KernelLog | None = None
         self.node_name = self.name  # what the host's programs find as its name, and may set
         self._unix: UnixTable | None = None
         self._last_pid = 1  # init's
@@ -382,6 +387,7 @@ class Host:
         ):  # fmt: skip
             table.clear()
         self._files, self._select, self._unix, self._lookups = None, None, None, None
+        self._netfilter, self.ip.filter = None, None
         self.ip.inet.loopback_route = None
         self.ip.inet6.loopback_route = None
         for device in self.ip.devices:
@@ -585,18 +591,26 @@ class Host:
 
     # Commands
 
-    def sh(self, command: str, *, each_boot: bool = False, write: Callable[[str], None] | None = None) -> str:
+    def sh(
+        self,
+        command: str,
+        *,
+        each_boot: bool = False,
+        write: Callable[[str], None] | None = None,
+        stdin: str = "",
+    ) -> str:
         """Run one command line of the real tools' (`route add ...`, `ip addr`, `ping -c 3 ...`) on this host.
 
         Returns what it prints; with `write` it is given there, piece by piece. One that takes time, as ping does, runs
         the network forward until it has ended; called by a string it blocks that string. With `each_boot` it is run
         again at each boot, as the `net` lines of a tapestry are, and one that takes time goes on beside all else.
+        `stdin` is for those that read it: iptables-restore.
         Raises `lunar.net_tools.CommandError` with what is wrong.
         """
         from lunar import net_tools
 
         if not each_boot:
-            return net_tools.run(self, command, write)
+            return net_tools.run(self, command, write, stdin)
         printed = net_tools.start(self, command)
         self._commands.append(command)
         return printed
@@ -742,6 +756,27 @@ class Host:
         if self._lookups is None:
             self._lookups = Lookups(self)
         return self._lookups
+
+    @property
+    def netfilter(self) -> Netfilter:
+        """The tables of iptables. Packets meet them from the first rule on."""
+        if self._netfilter is None:
+            self._netfilter = Netfilter(self.ip, self._log, Senders(self))
+        return self._netfilter
+
+    @property
+    def kernel_log(self) -> KernelLog:
+        """What the kernel has written: dmesg(1)."""
+        if self._kernel_log is None:
+            self._kernel_log = KernelLog()
+        return self._kernel_log
+
+    def _log(self, level: int, text: str) -> None:
+        self.kernel_log.write(int(self.scheduler.now_ns), level, text)
+
+    def weaves(self) -> list[Weave]:
+        """The programs on this host, in the order of their start."""
+        return list(self._weaves.values())
 
     def close_descriptor(self, descriptor: int, lingers: bool = True) -> None:
         """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux.

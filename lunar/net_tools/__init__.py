@@ -11,7 +11,20 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lunar.net_tools import arp, ethtool, ifconfig, ip, nstat, ping, programs, route, sysctl, tc
+from lunar.net_tools import (
+    arp,
+    dmesg,
+    ethtool,
+    ifconfig,
+    ip,
+    iptables,
+    nstat,
+    ping,
+    programs,
+    route,
+    sysctl,
+    tc,
+)
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.programs import Program, Write
 from weaves.tapestry_errors import suggestion
@@ -21,13 +34,23 @@ if TYPE_CHECKING:
 
 _TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
     "arp": arp.run,
+    "dmesg": dmesg.run,
     "ethtool": ethtool.run,
     "ifconfig": ifconfig.run,
     "ip": ip.run,
+    "ip6tables": iptables.run6,
+    "ip6tables-save": iptables.run_save6,
+    "iptables": iptables.run,
+    "iptables-save": iptables.run_save,
     "nstat": nstat.run,
     "route": route.run,
     "sysctl": sysctl.run,
     "tc": tc.run,
+}
+# Those that read what they are given as their standard input.
+_READERS: Final[dict[str, Callable[[Host, list[str], str], str]]] = {
+    "ip6tables-restore": iptables.run_restore6,
+    "iptables-restore": iptables.run_restore,
 }
 # Those that take virtual time.
 _PROGRAMS: Final[dict[str, Callable[[Host, list[str]], Program]]] = {
@@ -37,17 +60,17 @@ _PROGRAMS: Final[dict[str, Callable[[Host, list[str]], Program]]] = {
 
 def names() -> list[str]:
     """The names of all tools."""
-    return sorted({*_TOOLS, *_PROGRAMS})
+    return sorted({*_TOOLS, *_READERS, *_PROGRAMS})
 
 
-def run(host: Host, command: str, write: Write | None = None) -> str:
+def run(host: Host, command: str, write: Write | None = None, stdin: str = "") -> str:
     """Run one command line on `host` until it ends, and return what it prints. Raises `CommandError`.
 
-    With `write` it is given there, piece by piece, and not returned.
+    With `write` it is given there, piece by piece, and not returned. `stdin` is its standard input.
     """
     printed: list[str] = []
     put = printed.append if write is None else write
-    todo = prepare(host, command)
+    todo = prepare(host, command, stdin)
     if isinstance(todo, str):
         put(todo)
     else:
@@ -78,13 +101,13 @@ def start(host: Host, command: str) -> str:
     return ""
 
 
-def prepare(host: Host, command: str) -> str | Program:
+def prepare(host: Host, command: str, stdin: str = "") -> str | Program:
     """What a command line prints, or, if it takes time, what is to be run. Raises `CommandError`."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise CommandError(f"{command!r}: {error}") from None
-    return _prepared(host, words) if words else ""
+    return _prepared(host, words, stdin) if words else ""
 
 
 def obey(host: Host, words: list[str]) -> str:
@@ -96,7 +119,10 @@ def obey(host: Host, words: list[str]) -> str:
     return todo
 
 
-def _prepared(host: Host, words: list[str]) -> str | Program:
+def _prepared(host: Host, words: list[str], stdin: str = "") -> str | Program:
+    reader = _READERS.get(words[0])
+    if reader is not None:
+        return reader(host, words[1:], stdin)
     tool: Callable[[Host, list[str]], str | Program] | None = _TOOLS.get(words[0]) or _PROGRAMS.get(words[0])
     if tool is None:
         raise CommandError(f'there is no command "{words[0]}"; {suggestion(words[0], names())}')

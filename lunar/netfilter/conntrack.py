@@ -131,6 +131,8 @@ class Conntrack:
         # (when its time may be over, number). What lives longer is put back when it comes up; what was given an
         # earlier end is there twice.
         self._heap: list[tuple[int, int]] = []
+        # With NAT: the connections of each source (address, port, protocol), the newest last.
+        self._sources: dict[tuple[int, int, int], list[Track]] = {}
 
     # What the rules call
 
@@ -164,7 +166,9 @@ class Conntrack:
             return not track.dead
         now: i64 = self.ip.scheduler.now_ns
         if self.find(track.original) is not None or self.find(track.reply) is not None:
+            # NAT has found nothing by which it would be another.
             self.statistics.insert_failed += 1
+            self.statistics.drop += 1
             return False
         self._forget_old(now)
         track.status |= CONFIRMED
@@ -175,7 +179,8 @@ class Conntrack:
         track.number = self._made
         self._tracks[int(track.number)] = track
         self._schedule(track)
-        self.statistics.insert += 1
+        if self.nat and track.status & SRC_NAT_DONE:
+            self._sources.setdefault(_source_of(track.original), []).append(track)
         return True
 
     # The table
@@ -212,6 +217,17 @@ class Conntrack:
         del self._tracks[int(track.number)]
         self._table.pop(track.original.key, None)
         self._table.pop(track.reply.key, None)
+        source = _source_of(track.original)
+        others = self._sources.get(source)
+        if others is not None and track in others:
+            others.remove(track)
+            if not others:
+                del self._sources[source]
+
+    def with_source(self, one: Tuple) -> list[Track]:
+        """The connections with the source of `one` whose own source was bound by NAT, the newest first."""
+        found = self._sources.get(_source_of(one))
+        return found[::-1] if found is not None else []
 
     def flush(self) -> None:
         """Forget all."""
@@ -370,6 +386,10 @@ class Conntrack:
             return
         packet.track = half.track
         packet.ctinfo = RELATED_REPLY if half.is_reply else RELATED
+
+
+def _source_of(one: Tuple) -> tuple[int, int, int]:
+    return (one.src, one.sport, one.protocol)
 
 
 def sysctls_of(ip: Ip) -> ConntrackSysctls:

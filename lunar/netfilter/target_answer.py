@@ -1,0 +1,101 @@
+"""Targets that end a packet's way with an answer: REJECT and MIRROR.
+
+MIRROR was taken out of Linux after 2.4; it is here because the thesis' Linux had it. As there, what it sends back is
+not seen by rules or tracking, so that two mirrors cannot fill a host; and it costs one of the packet's hops, so that
+they come to an end.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from lunar.net import icmp
+from lunar.net.ip import FORWARD
+from lunar.net.ip_output import emit, route_for, send
+from lunar.netfilter.headers import tcp_of
+from lunar.netfilter.match_state import CTINFO_REPLY
+from lunar.netfilter.rule import ACTS, DROP, STOLEN, Context, Target
+from lunar.packet import ACK, AF_INET, FIN, RST, SYN, Packet, TcpSegment, set_tcp_size
+
+_RELATED: Final = 1
+_RELATED_REPLY: Final = 4
+
+
+@final
+class RejectTarget(Target):
+    """REJECT with an ICMP error of this type and code, to the packet's sender."""
+
+    def __init__(self, type: i64, code: i64) -> None:
+        super().__init__(ACTS)
+        self.type: i64 = type
+        self.code: i64 = code
+
+    def act(self, packet: Packet, context: Context) -> i64:
+        icmp.send_error(context.netfilter.ip, packet, self.type, self.code, 0)
+        return DROP
+
+
+@final
+class ResetTarget(Target):
+    """REJECT with a TCP reset, as if the port were closed (RFC 9293 section 3.10.7.1)."""
+
+    def __init__(self) -> None:
+        super().__init__(ACTS)
+
+    def act(self, packet: Packet, context: Context) -> i64:
+        segment = tcp_of(packet)
+        ip = context.netfilter.ip
+        if segment is None or segment.flags & RST or (packet.family == AF_INET and ip.is_broadcast(packet.dst)):
+            return DROP
+        seq: i64 = 0
+        ack: i64 = 0
+        flags: i64 = RST
+        if segment.flags & ACK:
+            seq = segment.ack
+        else:
+            flags = RST | ACK
+            ack = segment.seq + len(segment.payload)
+            if segment.flags & SYN:
+                ack += 1
+            if segment.flags & FIN:
+                ack += 1
+            ack &= 0xFFFF_FFFF
+        reset = TcpSegment(packet.family, packet.dst, packet.src, segment.dport, segment.sport, seq, ack, flags, 0, b"")
+        reset.ttl = ip.family(packet.family).hop_limit
+        reset.dont_fragment = packet.family == AF_INET
+        set_tcp_size(reset)
+        if packet.track is not None:
+            # It belongs to the connection that it answers, whose state it does not change.
+            reset.track = packet.track
+            reset.ctinfo = _RELATED if packet.ctinfo >= CTINFO_REPLY else _RELATED_REPLY
+        send(ip, reset, None)
+        return DROP
+
+
+@final
+class MirrorTarget(Target):
+    """MIRROR: back to where it came from, with source and destination exchanged."""
+
+    def __init__(self) -> None:
+        super().__init__(ACTS)
+
+    def act(self, packet: Packet, context: Context) -> i64:
+        ip = context.netfilter.ip
+        if context.point != FORWARD:  # where a hop has been taken already
+            if packet.ttl <= 1:
+                icmp.send_error(ip, packet, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0)
+                return DROP
+            packet.ttl -= 1
+        src = packet.src
+        packet.src = packet.dst
+        packet.dst = src
+        route = route_for(ip, packet.family, src)
+        if route is None or ip.is_broadcast(packet.src) or ip.is_multicast(packet.src):
+            return DROP
+        filter = ip.filter
+        ip.filter = None
+        emit(ip, packet, route)
+        ip.filter = filter
+        return STOLEN
