@@ -39,7 +39,8 @@ needs_iptables = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 def machine(lines: list[str]) -> list[str]:
     """What each line prints, out and then error, run one after the other in a namespace of their own."""
     script = "\n".join(f"{_real(line)}; echo '--next'; echo '--next' >&2" for line in lines)
-    done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    command = ["unshare", "-n", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     outs, errors = done.stdout.split("--next\n"), done.stderr.split("--next\n")
     return [_without_date(out + error.rstrip("\n")) for out, error in zip(outs[:-1], errors[:-1], strict=True)]
 

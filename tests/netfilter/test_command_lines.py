@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from side_by_side_iptables import machine, needs_iptables, ours
 
 # Rules of all extensions; each is added, listed in all forms, saved, and deleted by its own text.
