@@ -29,6 +29,7 @@ from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
 from lunar.net.neighbor import Neighbors
 from lunar.net.route import PROTO_KERNEL, Route
+from lunar.net.rule import TABLE_LOCAL
 from lunar.net.sock import POLLNVAL, Sock
 from lunar.netfilter.netfilter import Netfilter
 from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, IGMP, TCP, UDP
@@ -67,6 +68,9 @@ _NOBODY: Final = Nobody()
 UP: Final = "up"
 PAUSED: Final = "paused"
 DOWN: Final = "down"
+
+# IP6_RT_PRIO_ADDRCONF: the metric of routes to a device's own IPv6 networks.
+IPV6_KERNEL_METRIC: Final = 256
 
 # How long programs have to end at a shutdown, as docker stop gives them.
 _GRACE_S: Final = 10
@@ -163,7 +167,9 @@ class Host:
         self.ip.broadcasts[_LOOPBACK_BROADCAST] = lo
         self.ip.inet.loopback_route = Route(_LOOPBACK_ADDRESS, 32, 0, lo, 0, 0)
         self.ip.inet6.loopback_route = Route(_LOOPBACK6_ADDRESS, 128, 0, lo, 0, 0, AF_INET6)
-        self.ip.inet.routes.add(Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS))
+        of_lo = Route(0x7F00_0000, 8, 0, lo, 0, _LOOPBACK_ADDRESS)
+        of_lo.table = TABLE_LOCAL  # where Linux has it; here it is found with the others
+        self.ip.inet.routes.add(of_lo)
         if isinstance(self._stack, Personality):
             self._stack.apply(self)
         elif self._stack is not None:
@@ -512,9 +518,10 @@ class Host:
         device.addresses.remove(old)
         self.ip.local.pop(old.address, None)
         followers: list[Address] = []
+        left = device.addresses
         if old.family == AF_INET:
             for address in (old.broadcast, _all_ones(old)):
-                if not any(address in (own.broadcast, _all_ones(own)) for own in device.addresses):
+                if not any(own.family == AF_INET and address in (own.broadcast, _all_ones(own)) for own in left):
                     self.ip.broadcasts.pop(address, None)
             if not old.flags & IFA_F_SECONDARY:
                 followers = [own for own in device.addresses if own.flags & IFA_F_SECONDARY and _same_network(own, old)]
@@ -577,7 +584,8 @@ class Host:
     def _add_network_route(self, device: Device, own: Address) -> None:
         with contextlib.suppress(FileExistsError):  # a second address in the same network
             source = own.address if own.family == AF_INET else 0
-            route = Route(own.network(), own.prefix, 0, device, 0, source, own.family)
+            metric = 0 if own.family == AF_INET else IPV6_KERNEL_METRIC
+            route = Route(own.network(), own.prefix, 0, device, metric, source, own.family)
             route.proto = PROTO_KERNEL
             self.ip.family(own.family).routes.add(route)
 

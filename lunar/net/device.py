@@ -101,6 +101,7 @@ class Device(Port):
         self.inet6_own: DeviceConf = INET6_OWN
         self.alias: str = ""  # what ip-link(8) calls so: a text of the administrator's
         self.txqueuelen: i64 = 1000
+        self.queue: object | None = None  # what tc says of its own queue (net_tools/queues.py)
         self.promiscuous: bool = False  # takes frames that are for others
         self.allmulti: bool = False  # takes all groups
         self.up: bool = True  # by the administrator; use Host.set_up, which sees to the routes

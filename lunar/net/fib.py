@@ -13,6 +13,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net.address import IFA_F_SECONDARY
 from lunar.net.device import Device
 from lunar.net.family import Family
 from lunar.net.ip import Ip
@@ -192,7 +193,16 @@ def local_routes(ip: Ip, family: Family) -> list[Route]:
         for own in device.addresses:
             if own.family != family.number or not device.up:
                 continue
-            found.append(_local(family, own.address, device, own.address, LOCAL, family.bits))
+            source = own.address
+            secondary = family.number == AF_INET and own.flags & IFA_F_SECONDARY != 0
+            if secondary:
+                for other in device.addresses:
+                    if other.family == AF_INET and not other.flags & IFA_F_SECONDARY and other.covers(own.address):
+                        source = other.address
+                        break
+            found.append(_local(family, own.address, device, source, LOCAL, family.bits))
+            if secondary:
+                continue
             if family.number != AF_INET:
                 continue
             if own.address >> 24 == 127:
