@@ -16,9 +16,10 @@ from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.error_queue import Report, is_of_icmp
 from lunar.net.sock import Sock
-from lunar.packet import AF_INET, AF_INET6
+from lunar.packet import AF_INET, AF_INET6, ETHERNET_HEADER_BYTES
 from lunar.sockets import packet_info
 from lunar.sockets.packet_info import PacketInfo
+from lunar.sockets.packet_sock import SOCK_RAW, Caught, LinkSock
 from lunar.sockets.syscalls import NO_STAMP, Received
 from weaves.here import here
 
@@ -48,6 +49,9 @@ _SCM_TIMESTAMPING: Final = 37
 _SCM_TIMESTAMPING_NEW: Final = 65
 _SCM_TIMESTAMPING_OPT_STATS: Final = 54
 
+_SOL_PACKET: Final = 263
+_PACKET_AUXDATA: Final = 8
+
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -60,9 +64,19 @@ def items_of(host: Host, sock: Sock, got: Received) -> list[Item]:
         items += _of_arrival(host, sock.stamping, int(got.stamp_ns))
     if got.packet is not None:
         items += _of_packet(host, got.packet)
+    if got.caught is not None and isinstance(sock, LinkSock) and sock.tells_more:
+        items.append(_of_frame(got.caught, sock.type == SOCK_RAW))
     if got.inq >= 0:
         items.append((_IPPROTO_TCP, _TCP_CM_INQ, struct.pack("=i", got.inq)))
     return items
+
+
+def _of_frame(caught: Caught, with_header: bool) -> Item:
+    """`struct tpacket_auxdata`: TP_STATUS_USER, the frame's length, how much of it there is, where its network header
+    is. There are no VLANs.
+    """
+    net = ETHERNET_HEADER_BYTES if with_header else 0
+    return _SOL_PACKET, _PACKET_AUXDATA, struct.pack("=IIIHHHH", 1, caught.size, len(caught.data), 0, net, 0, 0)
 
 
 def _real_time(host: Host, at_ns: int) -> tuple[int, int]:

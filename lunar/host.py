@@ -401,6 +401,7 @@ class Host:
         for device in self.devices.values():
             device.receiver = _NOBODY
             device.groups, device.memberships = None, None
+            device.sniffer, device.promiscuity, device.group_watchers = None, 0, 0
 
     # Devices
 
@@ -418,6 +419,7 @@ class Host:
         self._addresses[name] = addresses.copy()
         self.ip.devices.append(device)
         self._set_defaults(device)
+        device.sniffer = self.ip.sniffer
         device.arp_at_boot = self.network.arp
         self.set_arp(device, device.arp_at_boot)
         for address, prefix in addresses:
@@ -433,6 +435,7 @@ class Host:
         device.receiver = self._input
         self.ip.devices.append(device)
         self._set_defaults(device)
+        device.sniffer = self.ip.sniffer
         self.set_arp(device, device.arp_at_boot)
         for address, prefix in self._addresses[device.name]:
             self.add_address(device, address, prefix)

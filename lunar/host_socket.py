@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lunar import ancillary, unix_names, waiting
+from lunar import ancillary, link_names, unix_names, waiting
 from lunar.arguments import bytes_of, c_int, listed, parse_timeout, size_of, writable
 from lunar.control_items import Item
 from lunar.errors import error
@@ -24,6 +24,7 @@ from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, Sock
 from lunar.sock_names import Name, accepted_from, own_name, peer_name, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import options, syscalls
+from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.unix import UnixSock
 from lunar.syscalls import connections, receiving, transfer
 from lunar.tcp.sock import TcpSock
@@ -220,6 +221,8 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             result = unix_names.bind(sock, address)
+        elif isinstance(sock, LinkSock):
+            result = link_names.bind(self.host, sock, address)
         else:
             result = syscalls.bind(sock, *parse_address(self.host, sock, address, "bind"))
         if result < 0:
@@ -246,6 +249,8 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._connect_unix(sock, address)
+        if isinstance(sock, LinkSock):
+            return errno.EOPNOTSUPP
         addr, port = parse_address(self.host, sock, address, "connect")
         result = -syscalls.connect(sock, addr, port)
         if result != errno.EINPROGRESS or not self._may_wait(sock):
@@ -324,6 +329,8 @@ class LunarSocket(socket.socket):
         sock = self._open()
         if isinstance(sock, UnixSock):
             return self._until(sock, POLLOUT, lambda: _count(unix_names.send_to(sock, payload, address)), flags)
+        if isinstance(sock, LinkSock):
+            return _count(link_names.send_to(self.host, sock, payload, address, caller)) or 0
         if flags & syscalls.MSG_FASTOPEN and self._timeout_s is None and isinstance(sock, TcpSock):
             return transfer.send_now(self.host, self._descriptor, sock, payload, flags, address)
         addr, port = parse_address(self.host, sock, address, caller)

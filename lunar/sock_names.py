@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import errno
 
-from lunar import unix_names
+from lunar import link_names, unix_names
 from lunar.errors import error
 from lunar.net.sock import Sock
 from lunar.socket_address import Address, own_address, shown
 from lunar.sockets import syscalls
+from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.tcp.sock import TcpSock
 
-Name = Address | str | bytes
+Name = Address | link_names.LinkName | str | bytes
 
 
 def own_name(sock: Sock) -> Name:
     """The address that `sock` is bound to."""
+    if isinstance(sock, LinkSock):
+        return link_names.own_name(sock)
     return unix_names.shown(sock.name) if isinstance(sock, UnixSock) else own_address(sock)
 
 
 def peer_name(sock: Sock) -> Name:
     """Whom `sock` is connected to. ENOTCONN: a stream that was reset or never connected has no peer."""
+    if isinstance(sock, LinkSock):
+        raise error(errno.EOPNOTSUPP)
     if isinstance(sock, UnixSock):
         connected = sock.state == CONNECTED
     else:
@@ -48,6 +53,8 @@ def sender(sock: Sock, got: syscalls.Received) -> Name | None:
     """
     if got.report is not None:
         return shown(sock, got.addr, int(got.port)) if got.report.named else None
+    if isinstance(sock, LinkSock):
+        return link_names.sender(sock, got)
     if got.name:
         return unix_names.shown(got.name)
-    return shown(sock, got.addr, int(got.port)) if got.port or isinstance(sock, PacketSock) else None
+    return shown(sock, got.addr, int(got.port), int(got.scope)) if got.port or isinstance(sock, PacketSock) else None

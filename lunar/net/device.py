@@ -58,6 +58,14 @@ class Receiver:
         raise NotImplementedError
 
 
+class Sniffer:
+    """Who is shown the frames of a device besides: a host's packet sockets."""
+
+    def saw(self, frame: Frame, device: Device, outgoing: bool) -> None:
+        """`frame` is going out, or has come in. It is still another's."""
+        raise NotImplementedError
+
+
 @final
 class Nobody(Receiver):
     """The receiver of a host without a stack: its devices have dropped everything before."""
@@ -111,6 +119,9 @@ class Device(Port):
         self._ring: deque[Frame] | None = None
         # A capture: called as tap(device, frame) for each frame in and out.
         self.tap: Any = None
+        self.sniffer: Sniffer | None = None  # as long as a packet socket is open
+        self.promiscuity: i64 = 0  # how many of them want what is for others, and what is for groups
+        self.group_watchers: i64 = 0
         self.rx_packets: i64 = 0
         self.rx_bytes: i64 = 0
         self.rx_dropped: i64 = 0
@@ -120,15 +131,21 @@ class Device(Port):
 
     def transmit(self, frame: Frame) -> None:
         """Send `frame`, whose destination is resolved. A device that is down or unplugged drops and counts."""
+        frame.eth_src = self.mac
+        self.put(frame)
+
+    def put(self, frame: Frame) -> None:
+        """Send a frame whose source was written by who made it."""
         medium = self.medium
         if medium is None or not self.up or not self.plugged or not self.running or self.queue_packets == 0:
             self.tx_dropped += 1
             return
-        frame.eth_src = self.mac
         self.tx_packets += 1
         self.tx_bytes += frame.size_bytes
         if self.tap is not None:
             self.tap(self, frame)
+        if self.sniffer is not None:
+            self.sniffer.saw(frame, self, True)
         medium.transmit(frame, self)
 
     def arrive(self, frame: Frame) -> None:
@@ -137,7 +154,10 @@ class Device(Port):
             return
         # A switch floods what is for groups; a device takes only what is meant for it.
         if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC and not self.takes(frame.eth_dst):
-            self.rx_dropped += 1
+            if self.promiscuous or self.promiscuity > 0:
+                self._watch(frame)
+            else:
+                self.rx_dropped += 1
             return
         if not self.running:
             self._store(frame)
@@ -146,13 +166,28 @@ class Device(Port):
         self.rx_bytes += frame.size_bytes
         if self.tap is not None:
             self.tap(self, frame)
+        if self.sniffer is not None:
+            self.sniffer.saw(frame, self, False)
         self.receiver.receive_frame(frame, self)
+
+    def _watch(self, frame: Frame) -> None:
+        """Show a frame that is for others to who wants them; the stack does not take it."""
+        if not self.running:
+            return
+        self.rx_packets += 1
+        self.rx_bytes += frame.size_bytes
+        if self.tap is not None:
+            self.tap(self, frame)
+        if self.sniffer is not None:
+            self.sniffer.saw(frame, self, False)
 
     def takes(self, mac: i64) -> bool:
         """Whether `mac` is a group's that the device is in."""
         if not mac & GROUP_BIT:
             return False
         groups = self.groups
+        if self.allmulti or self.group_watchers > 0:
+            return True
         return mac == _ALL_IPV4 or mac == _ALL_IPV6 or (groups is not None and int(mac) in groups)
 
     def join(self, mac: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mypy_extensions import i64
 
 from lunar.net.counters import Counters, IpCounters
-from lunar.net.device import Device
+from lunar.net.device import Device, Sniffer
 from lunar.net.family import Family
 from lunar.net.route import Changes
 from lunar.packet import AF_INET, AF_INET6, IcmpMessage, Packet
@@ -88,6 +88,7 @@ class Ip:
         self.filter: Filter | None = None  # netfilter, once there is a rule
         self.route_errno: i64 = errno.ENETUNREACH  # why the last lookup found no route (ip_output.py: route_for)
         self.conntrack_sysctls: object | None = None  # netfilter/conntrack_sysctls.py, once one is set or needed
+        self.sniffer: Sniffer | None = None  # the packet sockets, once there was one
         self.listeners: object | None = None  # of groups (listener.py), once there is a membership
         # net.ipv4.igmp_max_memberships (of a socket), igmp_max_msf (sources of one), igmp_qrv (how often a change is
         # told), igmp_link_local_mcast_reports; net.ipv6.mld_max_msf, mld_qrv.

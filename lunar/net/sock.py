@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
+from lunar.net.bpf import Program
 from lunar.net.device import Device
 from lunar.net.error_queue import (
     ORIGIN_TIMESTAMPING,
@@ -88,6 +89,8 @@ class Sock:
         self.recverr6: bool = False  # IPV6_RECVERR
         self.stamping: Stamping | None = None  # SO_TIMESTAMP, SO_TIMESTAMPING
         self.zerocopy: ZeroCopy | None = None  # SO_ZEROCOPY
+        self.filter: Program | None = None  # SO_ATTACH_FILTER, of datagram, raw and packet sockets
+        self.filter_locked: bool = False
         self.multicast: Multicast | None = None  # what was set of it, for IPv4 and for IPv6
         self.multicast6: Multicast | None = None
         self.select_errors: bool = False  # SO_SELECT_ERR_QUEUE: of datagram sockets reports are POLLPRI, too

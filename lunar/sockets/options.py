@@ -17,8 +17,17 @@ from mypy_extensions import i64
 from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET6, ICMP
-from lunar.sockets import ipv6_options, multicast_options, packet_info, report_options, tcp_options
+from lunar.sockets import (
+    filter_options,
+    ipv6_options,
+    multicast_options,
+    packet_info,
+    packet_options,
+    report_options,
+    tcp_options,
+)
 from lunar.sockets.foreign import ForeignSock
+from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.raw import PacketSock, RawSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sender import pacing
@@ -90,11 +99,17 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         return -errno.EOPNOTSUPP
     if isinstance(sock, ForeignSock) and level != SOL_SOCKET:
         return sock.set_option(level, name, value)
+    if isinstance(sock, LinkSock) and level != SOL_SOCKET:
+        if level == packet_options.SOL_PACKET:
+            return packet_options.set_bytes(sock, name, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
+        return -errno.ENOPROTOOPT
     done = report_options.set_integer(sock, level, name, value)
     if done is None:
         done = multicast_options.set_integer(sock, level, name, value)
     if done is None:
         done = ipv6_options.set_integer(sock, level, name, value)
+    if done is None:
+        done = filter_options.set_integer(sock, level, name, value)
     if done is not None:
         return done
     if level == SOL_SOCKET:
@@ -229,11 +244,15 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
         done = tcp_options.set_bytes(sock, name, value)
         if done is not None:
             return done
+    if level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
+        return packet_options.set_bytes(sock, name, value)
     done = report_options.set_bytes(sock, level, name, value)
     if done is None:
         done = multicast_options.set_bytes(sock, level, name, value)
     if done is None:
         done = ipv6_options.set_bytes(sock, level, name, value)
+    if done is None:
+        done = filter_options.set_bytes(sock, level, name, value)
     if done is not None:
         return done
     if level == IPPROTO_IP and sock.family != AF_UNIX and len(value) < 4:
@@ -289,6 +308,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
         reported = multicast_options.get_bytes(sock, level, name)
     if reported is None:
         reported = ipv6_options.get_bytes(sock, level, name, size)
+    if reported is None and level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
+        reported = packet_options.get_bytes(sock, name)
     if reported is not None:
         value = reported
     elif level == SOL_SOCKET and name == SO_LINGER:
@@ -345,8 +366,12 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         reported = multicast_options.get_integer(sock, level, name)
     if reported is None:
         reported = ipv6_options.get_integer(sock, level, name)
+    if reported is None:
+        reported = filter_options.get_integer(sock, level, name)
     if reported is not None:
         return reported
+    if level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
+        return packet_options.get_integer(sock, name)
     if isinstance(sock, RawSock) and level == SOL_RAW:
         # The value, of 32 bits, is a structure (`get_bytes`): its topmost bit is no sign.
         return -errno.EOPNOTSUPP if name == ICMP_FILTER and sock.protocol != ICMP else -errno.ENOPROTOOPT

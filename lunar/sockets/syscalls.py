@@ -20,13 +20,14 @@ from lunar.net.ip import Ip
 from lunar.net.ipv6_options import Ipv6Options
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock, covers_of
 from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
-from lunar.sockets import epoll, ping, raw, unix
+from lunar.sockets import epoll, packet_sock, ping, raw, unix
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.host_file import HostFile
 from lunar.sockets.packet_info import PacketInfo
+from lunar.sockets.packet_sock import AF_PACKET, Caught, LinkSock
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.timerfd import TimerFd
@@ -89,13 +90,16 @@ class Received:
         self.packet: PacketInfo | None = None  # of a datagram or raw socket that tells of it
         self.attachment: Attachment | None = None  # what came beside it, of `recvmsg`; the caller releases it
         self.truncated: bool = False  # of a datagram there was more than was asked for
+        self.caught: Caught | None = None  # by a packet socket
         self.report: Report | None = None  # what came from the error queue; the address is where its packet was to go
 
 
 def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | None:
     """A new socket; None when this family, type and protocol do not go together (see `socket_errno`)."""
-    if socket_errno(family, type, protocol, udp.ip):
+    if any_socket_errno(family, type, protocol, udp.ip) or family == AF_UNIX:
         return None
+    if family == AF_PACKET:
+        return packet_sock.create(udp.ip, type, protocol)
     if type == SOCK_RAW:
         return raw.create(udp.ip, protocol)
     if type == SOCK_DGRAM and protocol == ICMP:
@@ -129,7 +133,11 @@ def socket_errno(family: int, type: int, protocol: int, ip: Ip | None = None) ->
 
 
 def any_socket_errno(family: int, type: int, protocol: int, ip: Ip | None = None) -> int:
-    """As `socket_errno`, of Unix sockets, too."""
+    """As `socket_errno`, of Unix and packet sockets, too."""
+    if family == AF_PACKET:
+        if type < 0 or type >= SOCK_MAX:
+            return errno.EINVAL
+        return 0 if type in (SOCK_DGRAM, SOCK_RAW) else errno.ESOCKTNOSUPPORT
     if family == AF_UNIX:
         return socketpair_errno(family, type, protocol)
     return socket_errno(family, type, protocol, ip)
@@ -142,7 +150,7 @@ def unix_type(type: int) -> int:
 
 def is_socket(sock: Sock) -> bool:
     """Whether the calls for sockets may have it: what else has a descriptor is not (ENOTSOCK)."""
-    return isinstance(sock, (TcpSock, UdpSock, UnixSock, PacketSock, ForeignSock))
+    return isinstance(sock, (TcpSock, UdpSock, UnixSock, PacketSock, LinkSock, ForeignSock))
 
 
 def socketpair(family: int, type: int, protocol: int) -> tuple[UnixSock, UnixSock] | None:
@@ -333,6 +341,8 @@ def send(sock: Sock, data: bytes, flags: int) -> int:
         return int(sock.send(data, False))
     if isinstance(sock, ForeignSock):
         return sock.send(data, (flags & MSG_MORE) != 0)
+    if isinstance(sock, LinkSock):
+        return int(sock.send(data, None, 0, -1))
     return -errno.EOPNOTSUPP
 
 
@@ -454,6 +464,17 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         return _of_unix(sock, sock.recv(size, peek), size, flags)
     if isinstance(sock, ForeignSock) and not flags & MSG_OOB:
         return _of_foreign(sock, size, flags)
+    if isinstance(sock, LinkSock):
+        if flags & MSG_OOB:
+            return Received(b"", 0, 0, errno.EINVAL)
+        caught = sock.recv(peek)
+        if caught is None:
+            return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
+        got = _message(caught.data, size, flags, 0, 0)
+        got.caught = caught
+        if sock.stamping is not None:
+            got.stamp_ns = sock.came_ns
+        return got
     return Received(b"", 0, 0, errno.EOPNOTSUPP)
 
 
@@ -594,7 +615,7 @@ def close(sock: Sock) -> None:
         sock.close()
     elif isinstance(sock, UdpSock):
         sock.close()
-    elif isinstance(sock, PacketSock):
+    elif isinstance(sock, (PacketSock, LinkSock)):
         sock.close()
     elif isinstance(sock, UnixSock):
         sock.close()

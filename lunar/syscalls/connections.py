@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from lunar import ancillary, sockaddr, unix_names
+from lunar import ancillary, link_names, sockaddr, unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.packet import AF_INET, AF_INET6
 from lunar.sock_names import Name, accepted_from, own_name, peer_name
 from lunar.sockets import options, syscalls
+from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.syscalls.descriptor import (
     SOCK_CLOEXEC,
@@ -106,6 +107,9 @@ def bind(fd: int, address: Any) -> None:
     if isinstance(sock, UnixSock):
         _checked(unix_names.bind(sock, sockaddr.path_of(address)))
         return
+    if isinstance(sock, LinkSock):
+        _checked(link_names.bind(host, sock, address))
+        return
     family, addr, port = sockaddr.unpack(host, sock, address, "bind")
     if family == sockaddr.AF_UNSPEC and addr:
         raise error(errno.EAFNOSUPPORT)  # Linux takes AF_UNSPEC for AF_INET, for the sake of old programs, with 0.0.0.0
@@ -161,6 +165,8 @@ def connect(fd: int, address: Any) -> None:
     if isinstance(sock, UnixSock):
         _connect_unix(Patience(host, fd, sock, int(sock.sndtimeo_ns), sock.nonblocking), sock, address)
         return
+    if isinstance(sock, LinkSock):
+        raise error(errno.EOPNOTSUPP)
     try:
         family, addr, port = sockaddr.unpack(host, sock, address, "connect")
     except OSError:

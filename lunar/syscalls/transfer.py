@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lunar import ancillary as control
-from lunar import sockaddr, unix_names
+from lunar import link_names, sockaddr, unix_names
 from lunar.errors import error
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.sockets import syscalls
@@ -16,6 +16,7 @@ from lunar.sockets.attachment import Attachment
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.host_file import HostFile
+from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
 from lunar.sockets.syscalls import (
@@ -166,6 +167,8 @@ def send_now(host: Host, fd: int, sock: Sock, data: bytes, flags: int, address: 
             if count != -errno.EAGAIN:
                 return _checked(count)
             patience.wait(POLLOUT)
+    if isinstance(sock, LinkSock):
+        return _checked(link_names.send_to(host, sock, data, address))
     if sock.type == _SOCK_STREAM:
         return _send_all(patience, sock, data, flags)  # which has one peer, whatever the address
     if isinstance(sock, UdpSock) and sock.corked is not None:
