@@ -19,6 +19,7 @@ from lunar.host_files.tree import HostFiles
 from lunar.kernel_log import KernelLog
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
+from lunar.name_service import NameService
 from lunar.net import arp, fib, listener
 from lunar.net.address import FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY, Address
 from lunar.net.counters import Counters
@@ -45,6 +46,7 @@ from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp
+from lunar.waits import block
 from lunar.wire.address import address_text, network_mask
 from weaves import seeds, units
 from weaves.here import here
@@ -153,6 +155,7 @@ class Host:
         self._lookups: Lookups | None = None
         self._netfilter: Netfilter | None = None
         self._kernel_log: KernelLog | None = None
+        self._name_service: NameService | None = None
         self.node_name = self.name  # what the host's programs find as its name, and may set
         self._unix: UnixTable | None = None
         self._last_pid = 1  # init's
@@ -392,7 +395,7 @@ class Host:
             self.ip.handlers,
         ):  # fmt: skip
             table.clear()
-        self._files, self._select, self._unix, self._lookups = None, None, None, None
+        self._files, self._select, self._unix, self._lookups, self._name_service = None, None, None, None, None
         self._netfilter, self.ip.filter = None, None
         self.ip.inet.loopback_route = None
         self.ip.inet6.loopback_route = None
@@ -815,10 +818,22 @@ class Host:
     def getaddrinfo(
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
-        return self.network.names.getaddrinfo(self.name, host, port, family, type, proto, flags)
+        return block(self, self.name_service.getaddrinfo(host, port, family, type, proto, flags))
 
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
-        return self.network.names.getnameinfo(sockaddr, flags)
+        return block(self, self.name_service.getnameinfo(sockaddr, flags))
+
+    @property
+    def name_service(self) -> NameService:
+        """Where the host looks names up."""
+        if self._name_service is None:
+            self._name_service = NameService(self)
+        return self._name_service
+
+    @property
+    def files_at_hand(self) -> HostFiles | None:
+        """`paths`, if anybody has asked for it yet: a host of which no file was read or written has said nothing."""
+        return self._paths
 
     def close(self) -> None:
         """The end of the run: close the loops; nothing runs any more."""

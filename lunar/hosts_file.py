@@ -51,6 +51,9 @@ def at_first(host: Host) -> str:
     lines = ["127.0.0.1\tlocalhost"]
     if host.has_ipv6:
         lines.append("::1\tlocalhost ip6-localhost ip6-loopback")
+    alone = host.name_service.has_servers
     for family, address, names in host.network.names.entries():
+        if alone and host.ip.local.get(address) is None:
+            continue  # what others are called the servers tell
         lines.append(f"{address_text(family, address)}\t{' '.join(names)}")
     return "\n".join(lines) + "\n"

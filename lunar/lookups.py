@@ -6,6 +6,7 @@ results and errors of CPython's. What they know is in names.py and services.py.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import operator
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar import interfaces, services
 from lunar.arguments import parse_timeout
 from lunar.errors import error
+from lunar.waits import block
 from lunar.wire.address import ipv4_text
 
 if TYPE_CHECKING:
@@ -51,14 +53,15 @@ class Lookups:
     def gethostbyaddr(self, address: Any) -> tuple[str, list[str], list[str]]:
         text = _argument("gethostbyaddr", address)
         if ":" in text:
-            self._host.getaddrinfo(text, None, socket.AF_UNSPEC, socket.SOCK_DGRAM)
-            raise socket.herror(_HOST_NOT_FOUND, "Unknown host")  # no name has an IPv6 address
-        number = self._addresses("gethostbyaddr", address)[0]
-        try:
-            name, _service = self._host.getnameinfo((number, 0), socket.NI_NAMEREQD)
-        except socket.gaierror:
-            raise socket.herror(_HOST_NOT_FOUND, "Unknown host") from None
-        return name, [], [number]
+            sockaddr = self._host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_DGRAM)[0][4]
+            family, number = socket.AF_INET6, str(sockaddr[0])
+        else:
+            family, number = socket.AF_INET, self._addresses("gethostbyaddr", address)[0]
+        value = int.from_bytes(_socket.inet_pton(family, number), "big")
+        names = block(self._host, self._host.name_service.names_of(family, value))
+        if not names:
+            raise socket.herror(_HOST_NOT_FOUND, "Unknown host")
+        return names[0], names[1:], [number]
 
     def _addresses(self, caller: str, name: Any) -> list[str]:
         text = _argument(caller, name)

@@ -11,7 +11,7 @@ import asyncio
 import errno
 from asyncio import base_events, events, sslproto, unix_events
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lunar import unix_names
 from lunar.asyncio.socket_transports import DatagramTransport, StreamTransport
@@ -23,6 +23,7 @@ from lunar.sock_names import accepted_from, sender
 from lunar.socket_address import parse_address
 from lunar.sockets import syscalls
 from lunar.sockets.unix import AF_UNIX, UnixSock
+from lunar.waits import Steps
 from weaves.loop import HostFuture, WeaveLoop
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _check_ssl_socket: Any = getattr(base_events, "_check_ssl_socket")  # noqa: B009
 _ssl_protocol: Any = sslproto.SSLProtocol
 _read_pipe_transport: Any = getattr(unix_events, "_UnixReadPipeTransport")  # noqa: B009
 _write_pipe_transport: Any = getattr(unix_events, "_UnixWritePipeTransport")  # noqa: B009
+
+T = TypeVar("T")
 
 _READABLE: Final = POLLIN | POLLERR | POLLHUP | POLLRDHUP
 _WRITABLE: Final = POLLOUT | POLLERR | POLLHUP
@@ -98,15 +101,44 @@ class HostLoop(UnixStreams, WeaveLoop):
         if not self._discarded:
             super()._check_closed()
 
-    # Names: answered at once, from the tapestry's table
+    # Names: answered at once, unless a name server is asked
+
+    async def drive(self, steps: Steps[T]) -> T:
+        """The result of `steps`, which may wait for sockets (lunar/waits.py)."""
+        try:
+            while True:
+                wait = next(steps)
+                future: HostFuture[None] = self.create_future()
+
+                def waiter(happened: int, future: HostFuture[None] = future, mask: int = wait.mask) -> None:
+                    if happened & (mask | POLLERR | POLLHUP) and not future.done() and not self._closed:
+                        future.set_result(None)
+
+                def late(future: HostFuture[None] = future) -> None:
+                    if not future.done():
+                        future.set_result(None)
+
+                wait.sock.waiters.append(waiter)
+                timer = self.call_at(wait.deadline_ns / 1_000_000_000, late)
+                try:
+                    await future
+                finally:
+                    timer.cancel()
+                    if waiter in wait.sock.waiters:
+                        wait.sock.waiters.remove(waiter)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            steps.close()
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
-        return self.host.getaddrinfo(host, port, family, type, proto, flags)
+        return await self.drive(self.host.name_service.getaddrinfo(host, port, family, type, proto, flags))
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
-        return self.host.getnameinfo(sockaddr, flags)
+        return await self.drive(self.host.name_service.getnameinfo(sockaddr, flags))
 
     # What BaseEventLoop calls
 

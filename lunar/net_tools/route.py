@@ -105,7 +105,7 @@ def gateway_address(host: Host, word: str, where: str) -> int:
     try:
         return int(ipaddress.IPv4Address(word))
     except ValueError:
-        found = host.network.names.lookup(word)
+        found = [address for address in host.network.names.lookup(word) if address < 1 << 32]
         if not found:
             raise CommandError(f'{where} "{word}" is neither an address nor a host of the tapestry') from None
         # Of a router's several addresses, the one on a network of this host.
