@@ -21,7 +21,17 @@ from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.name_service import NameService
 from lunar.net import arp, fib, listener
-from lunar.net.address import FOREVER, IFA_F_PERMANENT, IFA_F_SECONDARY, Address
+from lunar.net.address import (
+    FOREVER,
+    IFA_F_MANAGETEMPADDR,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFA_F_PERMANENT,
+    IFA_F_SECONDARY,
+    SCOPE_LINK,
+    Address,
+)
+from lunar.net.autoconf import Autoconf, Keeper
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
@@ -80,6 +90,23 @@ _COUNTERS: Final = [name for name in dir(Counters()) if name[0] != "_"]
 
 # What a host's lane folds when the host changes so.
 _FOLDED: Final = {"crashes": 11, "boots": 12, "is paused": 13, "goes on": 14, "powers off": 15}
+
+
+class _Keeper(Keeper):
+    """What the network layer asks of a host for the addresses that its devices make themselves."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def settle(self, device: Device, address: Address) -> None:
+        self.host._settle(device, address)
+
+    def withdraw(self, device: Device, address: Address) -> None:
+        if address in device.addresses:
+            self.host.remove_address(device, address)
+
+    def name_servers(self) -> None:
+        """Programs that follow the advertisements (rdnssd) write resolv.conf."""
 
 
 class _Change:
@@ -149,6 +176,7 @@ class Host:
         self.ip.handlers[ICMPV6] = self.icmp
         self.ip.handlers[UDP] = self.udp
         self.ip.handlers[TCP] = self.tcp
+        self._autoconf: Autoconf | None = None  # made with the first IPv6 address
         self.descriptors = FdTable()
         self._files: Files | None = None
         self._select: Select | None = None
@@ -426,7 +454,7 @@ class Host:
         device.arp_at_boot = self.network.arp
         self.set_arp(device, device.arp_at_boot)
         for address, prefix in addresses:
-            self.add_address(device, address, prefix)
+            self.add_address(device, address, prefix, at_once=True)
         return device
 
     def _configure(self, device: Device) -> None:
@@ -441,30 +469,54 @@ class Host:
         device.sniffer = self.ip.sniffer
         self.set_arp(device, device.arp_at_boot)
         for address, prefix in self._addresses[device.name]:
-            self.add_address(device, address, prefix)
+            self.add_address(device, address, prefix, at_once=True)
 
     def _set_defaults(self, device: Device) -> None:
         """net.ipv4.conf.DEV and the like begin with the values for devices to come."""
         self.ip.inet.confs.begin(device)
         self.ip.inet6.confs.begin(device)
 
-    def add_address(self, device: Device, address: int, prefix: int) -> None:
+    @property
+    def has_autoconf(self) -> bool:
+        """Whether a device of it has, or had, IPv6."""
+        return self._autoconf is not None
+
+    @property
+    def autoconf(self) -> Autoconf:
+        """The IPv6 addresses of its devices, and what routers have advertised."""
+        if self._autoconf is None:
+            self._autoconf = Autoconf(self.ip, _Keeper(self))
+        return self._autoconf
+
+    def add_address(self, device: Device, address: int, prefix: int, at_once: bool = False) -> None:
         """Give `device` an address, with the route to its network, and the host's name to the address.
 
-        It is an IPv6 address if it is 2**32 or more (lunar/wire/address.py).
+        It is an IPv6 address if it is 2**32 or more (lunar/wire/address.py). One of a device with `arp` is there when
+        nobody else on the network has it (RFC 4862), unless it is to be there `at_once`.
         """
         made = Address(AF_INET if address < 1 << 32 else AF_INET6, address, prefix)
         if made.family == AF_INET and prefix < 31:
             made.broadcast = address | (~network_mask(prefix) & 0xFFFF_FFFF)
-        self.assign(device, made)
+        self.assign(device, made, at_once)
 
-    def assign(self, device: Device, made: Address) -> None:
-        """Give `device` the address `made`, as `add_address` does; `ip addr add` says more of it.
+    def assign(self, device: Device, made: Address, at_once: bool = False) -> None:
+        """Give `device` the address `made`, as `add_address` does; `ip addr add` says more of it."""
+        if made.family == AF_INET or device.name == "lo":
+            self._settle(device, made)
+        else:
+            self.autoconf.add(device, made, at_once or made.flags & IFA_F_NODAD != 0)
+
+    def _settle(self, device: Device, made: Address) -> None:
+        """`made` is the device's from now on.
 
         Of IPv4 one in a network that the device is in already is secondary; the others come behind those whose scope is
         as wide or wider, as on Linux.
         """
         at = len(device.addresses)
+        if made.family == AF_INET6 and made.scope != SCOPE_LINK:
+            # As on Linux those that reach farther come first.
+            while at > 0 and _reaches_less(device.addresses[at - 1], made):
+                at -= 1
         if made.family == AF_INET:
             if made.prefix < 31:
                 # All ones are everybody, whether the address was given a broadcast address or not.
@@ -482,8 +534,9 @@ class Host:
         self.ip.local[made.address] = device
         if device.up:
             self._add_network_route(device, made)
-        self.network.names.add(self.name, made.address)
-        if made.valid_until_ns != FOREVER:
+        if made.scope != SCOPE_LINK or made.family == AF_INET:
+            self.network.names.add(self.name, made.address)
+        if made.valid_until_ns != FOREVER and not made.flags & IFA_F_MANAGETEMPADDR:
             self.scheduler.post(Call(self._expire, (device, made)), self.lane, int(made.valid_until_ns))
         if self.boundary is not None:
             self.boundary.stack.configured()
@@ -536,7 +589,10 @@ class Host:
             family.routes.remove_network(old.network(), int(old.prefix), device)
         for table in fib.tables(family):
             table.remove_source(old.address)
-        self.network.names.remove(self.name, old.address)
+        if old.scope != SCOPE_LINK or old.family == AF_INET:
+            self.network.names.remove(self.name, old.address)
+        if self._autoconf is not None and old.family == AF_INET6:
+            self._autoconf.removed(device, old)
         if followers and device.inet.promote_secondaries:
             heir = followers[0]
             heir.flags &= ~IFA_F_SECONDARY
@@ -565,7 +621,11 @@ class Host:
                 self._add_network_route(device, own)
             if device.arp:
                 arp.of(self.ip).announce_all(device)
+            if self._autoconf is not None:
+                self._autoconf.came_up(device)
         else:
+            if self._autoconf is not None:
+                self._autoconf.went_down(device)
             fib.device_down(self.ip, device)
             self._forget_neighbors(device)
         if self.boundary is not None:
@@ -588,6 +648,8 @@ class Host:
                 family.neighbors.flush(device)
 
     def _add_network_route(self, device: Device, own: Address) -> None:
+        if own.flags & (IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE):
+            return  # whether the network of an advertised prefix is on the link, its router says apart from this
         with contextlib.suppress(FileExistsError):  # a second address in the same network
             source = own.address if own.family == AF_INET else 0
             metric = 0 if own.family == AF_INET else IPV6_KERNEL_METRIC
@@ -855,6 +917,10 @@ def _same_network(own: Address, other: Address) -> bool:
 
 def _is_primary_of(own: Address, other: Address) -> bool:
     return not own.flags & IFA_F_SECONDARY and _same_network(own, other)
+
+
+def _reaches_less(own: Address, other: Address) -> bool:
+    return own.family == AF_INET6 and own.scope > other.scope
 
 
 def _is_to_come(string: String) -> bool:

@@ -112,6 +112,11 @@ _UNREACHABLE6_ERRNO: Final = [
 _UNREACHABLE6_FATAL: Final = [False, True, False, False, True, True, True]
 
 
+# ICMPv6's types of neighbour discovery (ndisc.py).
+_FIRST_OF_NEIGHBORS: Final = 133
+_LAST_OF_NEIGHBORS: Final = 137
+
+
 @final
 class Icmp(Handler):
     """The ICMP of one host. `echo_waiter`, when set, is called with each echo reply (message) that arrives."""
@@ -134,6 +139,10 @@ class Icmp(Handler):
             elif type == ECHO_REPLY6:
                 if self.echo_waiter is not None:
                     self.echo_waiter(packet)
+            elif _FIRST_OF_NEIGHBORS <= type <= _LAST_OF_NEIGHBORS:
+                neighbors = self.ip.inet6.neighbors
+                if neighbors is not None:
+                    neighbors.receive_frame(packet, device)
             elif type < _INFORMATIONAL6:
                 self._heard_error6(packet)
             elif type == REDIRECT6:

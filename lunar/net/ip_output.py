@@ -15,7 +15,6 @@ from lunar.net import fib, fragmenter, path_mtu, source
 from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.echo import come_back
-from lunar.net.groups import hardware_address
 from lunar.net.ip import LOCAL_OUT, POST_ROUTING, Ip
 from lunar.net.neighbor import HELD, resolve
 from lunar.net.route import Route
@@ -230,13 +229,7 @@ def _hand_over(ip: Ip, packet: Packet, route: Route) -> i64:
     device = route.device
     counters = ip.family(packet.family).counters
     next_hop = route.gateway if route.gateway else packet.dst
-    mac: i64
-    if device.arp and ip.is_multicast(packet.dst):
-        mac = hardware_address(packet.dst)
-    else:
-        mac = resolve(ip, device, next_hop, ip.is_broadcast(packet.dst), packet)
-        if mac < 0 and ip.is_multicast(packet.dst):
-            mac = hardware_address(packet.dst)
+    mac: i64 = resolve(ip, device, next_hop, ip.is_broadcast(packet.dst), packet)
     if mac < 0:
         if mac == HELD:
             return 0

@@ -20,6 +20,7 @@ from mypy_extensions import i64
 
 from lunar.net.device import Device, Receiver
 from lunar.net.device_conf import DeviceConf
+from lunar.net.groups import hardware_address
 from lunar.net.ip import Ip
 from lunar.packet import AF_INET, BROADCAST_MAC, ETHERNET_HEADER_BYTES, Frame, Packet
 from weaves.scheduler import Event
@@ -507,10 +508,10 @@ def resolve(ip: Ip, device: Device, next_hop: int, broadcast: bool, packet: Pack
         return BROADCAST_MAC
     if device.arp:
         if ip.is_multicast(next_hop):
-            return group_mac(next_hop)
+            return hardware_address(next_hop)
         table = ip.family(packet.family).neighbors
-        assert isinstance(table, Neighbors), "a host whose device has arp has the table"
-        return table.resolve(device, next_hop, packet)
+        # A host without IPv6 has no table for it.
+        return table.resolve(device, next_hop, packet) if isinstance(table, Neighbors) else -errno.EHOSTUNREACH
     if device.neighbors is not None:
         # What the administrator has put there holds without ARP, too.
         known = device.neighbors.get(next_hop)
@@ -520,11 +521,4 @@ def resolve(ip: Ip, device: Device, next_hop: int, broadcast: bool, packet: Pack
     mac: i64 = -1 if medium is None else medium.resolve(device, next_hop)
     if mac >= 0:
         return mac
-    return group_mac(next_hop) if ip.is_multicast(next_hop) else -errno.EHOSTUNREACH
-
-
-def group_mac(group: int) -> i64:
-    """The hardware address of a group: RFC 1112 (6.4) for IPv4, RFC 2464 (7) for IPv6."""
-    if group < 1 << 32:
-        return 0x0100_5E00_0000 | (group & 0x7F_FFFF)
-    return 0x3333_0000_0000 | (group & 0xFFFF_FFFF)
+    return hardware_address(next_hop) if ip.is_multicast(next_hop) else -errno.EHOSTUNREACH

@@ -123,11 +123,64 @@ _INET: Final = (
     _inet("shared_media", 0, 1, "redirects go beyond the device's own networks"),
     _inet("src_valid_mark", 0, 1, "rp_filter looks for a route with the packet's mark"),
 )  # fmt: skip
+def _of_device(host: Host, device: Device | None) -> list[Device]:
+    """The devices that a change is about."""
+    return [one for one in host.ip.devices if one.name != "lo"] if device is None else [device]
+
+
+def _forwarding6(host: Host, device: Device | None) -> None:
+    _forwarding(host, device)
+    if host.has_autoconf:
+        for one in _of_device(host, device):
+            host.autoconf.role_changed(one)
+
+
+def _disabled6(host: Host, device: Device | None) -> None:
+    for one in _of_device(host, device):
+        if one.inet6.disable_ipv6:
+            if host.has_autoconf:
+                host.autoconf.disable(one)
+        elif one.name != "lo":
+            host.autoconf.ask_for_routers(one)
+
+
+def _accepts6(host: Host, device: Device | None) -> None:
+    """Who wants a device configured by routers wants IPv6 there."""
+    if device is not None and device.name != "lo" and device.inet6.accept_ra and not device.inet6.disable_ipv6:
+        host.autoconf.ask_for_routers(device)
+
+
 _INET6: Final = (
+    _inet6("accept_dad", 0, 2, "0: addresses are not tested; 2: a taken link-local one switches IPv6 off"),
+    _inet6("accept_ra", 0, 2, "routers configure the device: 1: if it does not forward; 2: always", _accepts6),
+    _inet6("accept_ra_defrtr", 0, 1, "routers that advertise themselves become default routers"),
+    _inet6("accept_ra_from_local", 0, 1, "advertisements of own addresses are believed"),
+    _inet6("accept_ra_min_hop_limit", 0, 255, "a smaller hop limit is not believed"),
+    _inet6("accept_ra_mtu", 0, 1, "an advertised MTU is believed"),
+    _inet6("accept_ra_pinfo", 0, 1, "advertised prefixes are believed"),
+    _inet6("accept_ra_rt_info_max_plen", 0, 128, "longer prefixes of advertised routes are not believed"),
+    _inet6("accept_ra_rt_info_min_plen", 0, 128, "shorter ones are not believed"),
+    _inet6("accept_ra_rtr_pref", 0, 1, "preferences of routers, and advertised routes, are believed"),
     _inet6("accept_redirects", 0, 1, "a router's redirects are believed, by a host that is none"),
+    _inet6("addr_gen_mode", 0, 3, "own addresses: 0: of the hardware address; 1: none link-local; 2, 3: by RFC 7217"),
+    _inet6("autoconf", 0, 1, "advertised prefixes make addresses"),
+    _inet6("dad_transmits", 0, 255, "how often an address is tested"),
+    _inet6("disable_ipv6", 0, 1, "1: the device has no IPv6 addresses; 0: it has, and asks for routers", _disabled6),
+    _inet6("drop_unsolicited_na", 0, 1, "what a neighbour tells without being asked is dropped"),
+    _inet6("enhanced_dad", 0, 1, "tests carry a nonce, so that their own echo is known"),
+    _inet6("force_tllao", 0, 1, "each answer to a neighbour has the hardware address"),
     _inet6("force_mld_version", 0, 2, "1, 2: IPv6 groups are told in this version of MLD; 0: in that of the routers"),
-    _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding),
+    _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding6),
+    _inet6("keep_addr_on_down", 0, 1, "a device that goes down keeps its IPv6 addresses"),
+    _inet6("max_addresses", 0, INT_MAX, "how many IPv6 addresses a device makes itself; 0: no limit"),
     _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),
+    _inet6("ndisc_notify", 0, 1, "a new address is told to all neighbours"),
+    _inet6("ndisc_tclass", 0, 255, "the traffic class of neighbour discovery"),
+    _inet6("proxy_ndp", 0, 1, "a router answers for the addresses of `ip neigh add proxy`"),
+    _inet6("ra_defrtr_metric", 1, INT_MAX, "the metric of routes by default routers"),
+    _inet6("router_solicitation_interval", 0, 3600, "when routers are asked again the first time, in seconds"),
+    _inet6("router_solicitation_max_interval", 0, 86_400, "how long it takes at most, in seconds; 0: no limit"),
+    _inet6("router_solicitations", -1, INT_MAX, "how often routers are asked; -1: until the interval is the longest"),
     _inet6("mldv2_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
 )  # fmt: skip
 _NEIGH: Final = (

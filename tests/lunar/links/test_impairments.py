@@ -230,7 +230,7 @@ def test_a_frame_without_a_whole_header_is_one_that_no_device_takes(size: int) -
 def test_a_frame_of_another_protocol_is_dropped_and_counted() -> None:
     b = Bench(PASS_ALL)
     data = bytearray(ethernet.encode(segment()))
-    data[12:14] = b"\x86\xdd"
+    data[12:14] = b"\x88\xcc"
     b.device.arrive(ethernet.frame_of(bytes(data)))
     assert (b.device.rx_dropped, b.ip.counters.ip_in_receives) == (1, 0)
 
