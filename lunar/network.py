@@ -16,7 +16,7 @@ import contextlib
 import inspect
 import random
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,9 +137,13 @@ class Network:
     # Building
 
     def host(
-        self, name: str, *addresses: str, stack: str | Personality | Callable[[Boundary], Stack] | None = None
+        self,
+        name: str,
+        *addresses: str | Sequence[str],
+        stack: str | Personality | Callable[[Boundary], Stack] | None = None,
     ) -> Host:
-        """A new host; each of `addresses` ("10.0.0.2/24", "2001:db8::2/64") makes a device: eth0, eth1, ...
+        """A new host; each of `addresses` ("10.0.0.2/24", or ["10.0.0.2/24", "2001:db8::2/64"] for several) makes a
+        device: eth0, eth1, ...
 
         `stack` is which system it behaves as, by name ("linux-2.4") or as a `lunar.personalities.Personality`, or
         makes another stack for it (a class derived from `lunar.stack.Stack`).
@@ -149,11 +153,14 @@ class Network:
         """
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
-        parsed = [units.parse_address(address) for address in addresses]
+        parsed = [
+            [units.parse_address(address) for address in ([texts] if isinstance(texts, str) else texts)]
+            for texts in addresses
+        ]
         host = Host(self, name, personalities.find(stack) if isinstance(stack, str) else stack)
         self.hosts[name] = host
-        for pair in parsed:
-            host.add_device([pair])
+        for pairs in parsed:
+            host.add_device(pairs)
         return host
 
     def next_device_number(self) -> int:
