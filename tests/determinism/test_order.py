@@ -95,7 +95,7 @@ def crossing(reverse: bool) -> Log:
 
     async def send(name: str) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            asyncio.DatagramProtocol, remote_addr=("hub", 5000)
+            asyncio.DatagramProtocol, remote_addr=("10.0.0.2", 5000)
         )
         transport.sendto(name.encode())
 
@@ -113,7 +113,6 @@ def crossing(reverse: bool) -> Log:
         left = net.host("left", "10.0.0.1/24")
         right = net.host("right", "10.0.1.1/24")
         hub = net.host("hub", "10.0.0.2/24", "10.0.1.2/24")
-        net.names.add("hub", 0x0A00_0002)
         right.sh("route add 10.0.0.2 gw 10.0.1.2")
         links = [(left, "hub.eth0"), (right, "hub.eth1")]
         for ends in reversed(links) if reverse else links:
