@@ -24,7 +24,7 @@ def _known() -> dict[str, dict[str, str]]:
 
 def why(path: Path, reason: str) -> str:
     """Why Linux fails the script of this path as `reason` says (`suite.Result.reason`); "" if it does not so."""
-    for depth in (2, 3):
+    for depth in (2, 3, 4):
         known = _known().get("/".join(path.parts[-depth:]))
         if known is not None and _TIME.sub("", known["said"]) == _TIME.sub("", reason):
             return known["why"]

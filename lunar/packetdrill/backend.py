@@ -31,7 +31,8 @@ class ShellError(Exception):
 @attrs.define
 class Settings:
     """What the options of the command line and of a script set, by the names that they have there. Addresses are texts,
-    `define` the values of `--define` by their names.
+    `define` the values of `--define` by their names. `ip_version` says what `...` is in `socket`, `bind` and `connect`:
+    "ipv4", "ipv6", or "ipv4-mapped-ipv6", sockets of AF_INET6 that speak IPv4.
     """
 
     ip_version: str = "ipv4"

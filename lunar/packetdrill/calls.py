@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from lunar.packetdrill import control, symbols
+from lunar.packet import AF_INET, AF_INET6
+from lunar.packetdrill import control, options, symbols
 from lunar.packetdrill.arguments import (
     address,
     buffer,
@@ -153,15 +154,20 @@ class Calls:
             self._descriptors[number(script)] = live
 
     def _local(self, expression: Expression) -> Any:
-        return address(expression, self._settings.local_ip, self._settings.bind_port)
+        return self._address(expression, self._settings.local_ip, self._settings.bind_port)
 
     def _remote(self, expression: Expression) -> Any:
-        return address(expression, self._settings.remote_ip, self._settings.connect_port)
+        return self._address(expression, self._settings.remote_ip, self._settings.connect_port)
+
+    def _address(self, expression: Expression, ip: str, port: int) -> Any:
+        version = self._settings.ip_version
+        return address(expression, f"::ffff:{ip}" if version == options.MAPPED else ip, port)
 
     # Making and naming sockets
 
     def socket(self, call: SystemCall, arguments: tuple[Expression, ...]) -> None:
-        family = 2 if arguments[0] is ELLIPSIS else number(arguments[0])
+        own = AF_INET if self._settings.ip_version == options.IPV4 else AF_INET6
+        family = own if arguments[0] is ELLIPSIS else number(arguments[0])
         live = self._try(call, self._sys.socket, family, number(arguments[1]), number(arguments[2]))
         if live is not None:
             self._new(call, call.result, live)

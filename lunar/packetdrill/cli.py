@@ -23,6 +23,8 @@ PASSED: Final = 0
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
 
+_FAMILIES: Final = {options.IPV4: "IPv4", options.IPV6: "IPv6", options.MAPPED: "IPv4"}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -69,11 +71,12 @@ def main(words: Sequence[str]) -> int:
     given, others = _arguments(words)
     try:
         settings = _settings(given, others)
-        paths = suite.find(given.paths)
+        paths = suite.find(given.paths, settings.ip_version)
         if not given.paths:
             raise ValueError("expected a script or a folder with some")
         if not paths:
-            raise ValueError(f"there are no scripts (*.pkt) for IPv4 in {' '.join(map(str, given.paths))}")
+            where = " ".join(map(str, given.paths))
+            raise ValueError(f"there are no scripts (*.pkt) for {_FAMILIES[settings.ip_version]} in {where}")
     except (ValueError, FileNotFoundError) as error:
         print(f"weave packetdrill: {error}", file=sys.stderr)
         return WRONG_INPUT
@@ -111,7 +114,8 @@ def _settings(given: argparse.Namespace, others: list[str]) -> Settings:
             raise ValueError(f'"{word}" is not an option; expected --NAME=VALUE')
         name, _, value = word[2:].partition("=")
         pairs.append((name, value))
-    return options.apply(options.default_settings(), pairs)
+    version = next((value for name, value in reversed(pairs) if name == "ip_version"), options.IPV4)
+    return options.apply(options.default_settings(version), pairs)
 
 
 def _run_all(paths: list[Path], settings: Settings, given: argparse.Namespace) -> Iterator[Result]:

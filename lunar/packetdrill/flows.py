@@ -16,7 +16,7 @@ from lunar.packet import ACK, RST, SYN
 from lunar.packetdrill.backend import Settings
 from lunar.packetdrill.live import LivePacket
 from lunar.packetdrill.script import TcpOption, TcpPacket
-from lunar.wire.address import parse_ipv4
+from lunar.wire.address import parse_address
 
 _MASK: Final = 0xFFFF_FFFF
 # The first port that the interpreter takes for its own end of a connection.
@@ -119,8 +119,9 @@ class Flows:
     """All connections of one run, the last one begun at the end."""
 
     def __init__(self, settings: Settings) -> None:
-        self.local_ip: Final = parse_ipv4(settings.local_ip)
-        self.remote_ip: Final = parse_ipv4(settings.remote_ip)
+        self.local_ip: Final = parse_address(settings.local_ip)[1]
+        self.remote_ip: Final = parse_address(settings.remote_ip)[1]
+        self.is_ipv6: Final = ":" in settings.local_ip  # on the wire; mapped addresses are IPv4 there
         self._bind_port: Final = settings.bind_port
         self._connect_port: Final = settings.connect_port
         self._scales_echoes: Final = settings.tcp_ts_ecr_scaled

@@ -143,7 +143,7 @@ def _configure(namespace: Namespace, settings: Settings) -> None:
     if settings.ip_version == "ipv6":
         # What has just got its address may send at once: nobody else can have it.
         namespace.sysctl(f"net.ipv6.conf.{DEVICE}.accept_dad", "0")
-        local, remote = f"{settings.local_ip}/64", f"{settings.remote_ip}/128"
+        local, remote = f"{settings.local_ip}/48", f"{settings.remote_ip}/128"  # the gateway is in the same /48
         gateway = [] if settings.gateway_ip == settings.local_ip else ["via", settings.gateway_ip]
     else:
         prefix = ip_network(f"0.0.0.0/{settings.netmask_ip}").prefixlen

@@ -11,11 +11,13 @@ from typing import Final
 
 import attrs
 
-from lunar.packet import ICMP, TCP, UDP
+from lunar.packet import AF_INET6, ICMP, ICMPV6, IPV6_HEADER_BYTES, TCP, UDP
 from lunar.packetdrill.script import TcpOption
 from lunar.wire import checksum
+from lunar.wire.address import family_of
 
 _IP: Final = Struct(">BBHHHBBHII")
+_IP6: Final = Struct(">IHBB16s16s")
 _TCP: Final = Struct(">HHIIBBHHH")
 _ICMP: Final = Struct(">BBHI")
 _UDP: Final = Struct(">HHHH")
@@ -39,7 +41,10 @@ _DONT_FRAGMENT: Final = 0x4000
 
 @attrs.define
 class LivePacket:
-    """An IPv4 packet that was sent. Of what is not TCP the fields of TCP are 0, of what is not ICMP those of ICMP."""
+    """A packet that was sent. Of what is not TCP the fields of TCP are 0, of what is not ICMP those of ICMP.
+
+    `total_length` is IPv4's; of IPv6 the header counts, too.
+    """
 
     at_ns: int
     src: int
@@ -64,11 +69,16 @@ class LivePacket:
 
 
 def parse(data: bytes, at_ns: int) -> LivePacket | None:
-    """The packet of these bytes, None if they are none of IPv4's."""
-    if len(data) < 20 or data[0] >> 4 != 4:
+    """The packet of these bytes, None if they are none of IP's. Extension headers are not looked behind."""
+    if len(data) >= 20 and data[0] >> 4 == 4:
+        version, tos, length, _ident, _fragment, ttl, protocol, _check, src, dst = _IP.unpack_from(data)
+        at = (version & 0xF) * 4
+    elif len(data) >= IPV6_HEADER_BYTES and data[0] >> 4 == 6:
+        word, size, protocol, ttl, source, destination = _IP6.unpack_from(data)
+        src, dst = (int.from_bytes(address, "big") for address in (source, destination))
+        at, tos, length = IPV6_HEADER_BYTES, word >> 20 & 0xFF, IPV6_HEADER_BYTES + size
+    else:
         return None
-    version, tos, length, _ident, _fragment, ttl, protocol, _check, src, dst = _IP.unpack_from(data)
-    at = (version & 0xF) * 4
     packet = LivePacket(at_ns, src, dst, protocol, tos, ttl, length, length - at)
     if protocol == TCP and len(data) >= at + 20:
         (
@@ -81,7 +91,7 @@ def parse(data: bytes, at_ns: int) -> LivePacket | None:
     elif protocol == UDP and len(data) >= at + 8:
         packet.sport, packet.dport, size, _check = _UDP.unpack_from(data, at)
         packet.payload = size - 8
-    elif protocol == ICMP and len(data) >= at + 8:
+    elif protocol in (ICMP, ICMPV6) and len(data) >= at + 8:
         packet.type, packet.code, _check, packet.rest = _ICMP.unpack_from(data, at)
         packet.quoted = data[at + 8 :]
         packet.payload = length - at - 8
@@ -164,12 +174,15 @@ KINDS: Final = {
 
 
 def ip_bytes(src: int, dst: int, protocol: int, body: bytes, tos: int = 0, ttl: int = INBOUND_TTL) -> bytes:
-    """An IPv4 packet around `body`."""
+    """An IP packet around `body`, of the addresses' family."""
     return ip_header(src, dst, protocol, len(body), tos, ttl) + body
 
 
 def ip_header(src: int, dst: int, protocol: int, size: int, tos: int = 0, ttl: int = INBOUND_TTL) -> bytes:
-    """An IPv4 header before `size` bytes."""
+    """An IP header before `size` bytes."""
+    if family_of(src) == AF_INET6:
+        addresses = src.to_bytes(16, "big"), dst.to_bytes(16, "big")
+        return _IP6.pack(6 << 28 | tos << 20, size & 0xFFFF, protocol, ttl, *addresses)
     # More than 65535 bytes do not fit; Linux reads them as if the length were its low 16 bits, and so is it sent.
     fields = (0x45, tos, (20 + size) & 0xFFFF, 0, _DONT_FRAGMENT, ttl, protocol)
     check = checksum.internet(_IP.pack(*fields, 0, src, dst))
@@ -180,7 +193,7 @@ def tcp_bytes(
     src: int, dst: int, sport: int, dport: int, seq: int, ack: int, flags: int, window: int, urgent: int,
     options: bytes, payload: bytes, tos: int = 0, ttl: int = INBOUND_TTL,
 ) -> bytes:  # fmt: skip
-    """An IPv4 packet with a TCP segment, checksums and all."""
+    """An IP packet with a TCP segment, checksums and all."""
     offset = (20 + len(options)) // 4 << 4
     fields = (sport, dport, seq & 0xFFFF_FFFF, ack & 0xFFFF_FFFF, offset, flags, window)
     rest = options + payload
@@ -190,7 +203,7 @@ def tcp_bytes(
 
 
 def udp_bytes(src: int, dst: int, sport: int, dport: int, size: int, tos: int = 0, ttl: int = INBOUND_TTL) -> bytes:
-    """An IPv4 packet with a UDP datagram of `size` zero bytes."""
+    """An IP packet with a UDP datagram of `size` zero bytes."""
     fields = (sport, dport, 8 + size)
     datagram = _UDP.pack(*fields, 0) + bytes(size)
     check = checksum.internet(datagram, checksum.pseudo_header(src, dst, UDP, len(datagram)))
@@ -198,6 +211,10 @@ def udp_bytes(src: int, dst: int, sport: int, dport: int, size: int, tos: int = 
 
 
 def icmp_bytes(src: int, dst: int, type: int, code: int, rest: int, body: bytes, tos: int, ttl: int) -> bytes:
-    """An IPv4 packet with an ICMP message."""
-    check = checksum.internet(_ICMP.pack(type, code, 0, rest) + body)
-    return ip_bytes(src, dst, ICMP, _ICMP.pack(type, code, check, rest) + body, tos, ttl)
+    """An IP packet with a message of ICMP or, by the addresses, ICMPv6."""
+    message = _ICMP.pack(type, code, 0, rest) + body
+    protocol, pseudo = ICMP, 0
+    if family_of(src) == AF_INET6:
+        protocol, pseudo = ICMPV6, checksum.pseudo_header(src, dst, ICMPV6, len(message))
+    check = checksum.internet(message, pseudo)
+    return ip_bytes(src, dst, protocol, _ICMP.pack(type, code, check, rest) + body, tos, ttl)

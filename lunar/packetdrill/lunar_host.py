@@ -19,11 +19,11 @@ from lunar import syscalls
 from lunar.links.tap import Tap
 from lunar.net.route import Route
 from lunar.network import Network
-from lunar.packet import Packet, TcpSegment
+from lunar.packet import AF_INET6, Packet, TcpSegment
 from lunar.packetdrill import shell
 from lunar.packetdrill.backend import SentPacket, Settings, Task
-from lunar.wire import ipv4
-from lunar.wire.address import parse_ipv4
+from lunar.wire import inet
+from lunar.wire.address import parse_address, parse_ipv4
 from lunar.wire.malformed import Malformed
 from weaves.bridge import Flow
 from weaves.scheduler import IDLE, REACHED, Call
@@ -100,17 +100,28 @@ class LunarHost:
         self.tap = Tap(self._scheduler, _GATEWAY_MAC)
         self.device.medium = self.tap
         self.device.gso = True
-        prefix = parse_ipv4(settings.netmask_ip).bit_count()
-        address = parse_ipv4(settings.local_ip)
-        self.host.add_address(self.device, address, prefix)
-        # Behind tun0 there is a router, the second address of its network by the tool's custom.
-        network = address & parse_ipv4(settings.netmask_ip)
-        gateway = network + 2 if address != network + 2 else network + 1
-        self.host.ip.inet.routes.add(Route(parse_ipv4(settings.remote_ip), 32, gateway, self.device, 0, 0))
+        self._add_addresses(settings)
         self._scheduler.advance(_START_NS)
         self._calls = _Calls()
         self.syscalls: Any = self._calls
         self._shell = shell.Shell(self.host)
+
+    def _add_addresses(self, settings: Settings) -> None:
+        """The device's address, and the way to the remote side: by a router behind tun0, over IPv4 the second address of
+        its network by the tool's custom.
+        """
+        _, remote = parse_address(settings.remote_ip)
+        family, address = parse_address(settings.local_ip)
+        if family == AF_INET6:
+            self.host.add_address(self.device, address, 48)
+            _, router = parse_address(settings.gateway_ip)
+            self.host.ip.inet6.routes.add(Route(remote, 128, router, self.device, 0, 0, AF_INET6))
+            return
+        mask = parse_ipv4(settings.netmask_ip)
+        self.host.add_address(self.device, address, mask.bit_count())
+        network = address & mask
+        gateway = network + 2 if address != network + 2 else network + 1
+        self.host.ip.inet.routes.add(Route(remote, 32, gateway, self.device, 0, 0))
 
     def now_ns(self) -> int:
         """Virtual time."""
@@ -149,7 +160,7 @@ class LunarHost:
 
     def inject(self, data: bytes, mss: int = 0) -> None:
         """Let a packet arrive at `tun0`. One that is malformed is dropped there, and counted by nobody."""
-        packet = ipv4.decode(data)
+        packet = inet.decode(data)
         if isinstance(packet, Malformed):
             return
         assert isinstance(packet, Packet)
@@ -168,7 +179,7 @@ class LunarHost:
                 return None
         at_ns, frame = frames.popleft()
         assert isinstance(frame, Packet), "a host sends IP packets"
-        return SentPacket(at_ns, ipv4.encode(frame))
+        return SentPacket(at_ns, inet.encode(frame))
 
     def shell(self, text: str, folder: Path) -> str:
         """Obey command lines by our own tools."""

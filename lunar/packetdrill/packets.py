@@ -7,7 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from lunar.packet import ACK, CWR, ECE, FIN, ICMP, PSH, RST, SYN, TCP, UDP, URG
+from lunar.packet import (
+    ACK,
+    AF_INET6,
+    CWR,
+    ECE,
+    FIN,
+    ICMP,
+    ICMPV6,
+    IPV6_HEADER_BYTES,
+    PSH,
+    RST,
+    SYN,
+    TCP,
+    UDP,
+    URG,
+)
 from lunar.packetdrill import live
 from lunar.packetdrill.flows import Flow, Flows
 from lunar.packetdrill.live import LivePacket
@@ -25,6 +40,7 @@ from lunar.packetdrill.script import (
     TcpPacket,
     UdpPacket,
 )
+from lunar.wire.address import family_of
 
 _NS: Final = 1_000_000_000
 _MASK: Final = 0xFFFF_FFFF
@@ -55,6 +71,20 @@ ICMP_CODES: Final[dict[str, dict[str, int]]] = {
     "time_exceeded": {"exc_ttl": 0, "ttl_exceeded": 0, "exc_fragtime": 1, "reassembly_time_exceeded": 1},
     "redirect": {"net": 0, "host": 1, "net_for_tos": 2, "host_for_tos": 3},
 }
+
+
+# ICMPv6's, RFC 4443, by the names that the tool has for them.
+ICMPV6_TYPES: Final = {
+    "unreachable": 1, "packet_too_big": 2, "time_exceeded": 3, "parameter_problem": 4, "echo_request": 128,
+    "echo_reply": 129,
+}  # fmt: skip
+ICMPV6_CODES: Final[dict[str, dict[str, int]]] = {
+    "unreachable": {
+        "net_unreachable": 0, "no_route": 0, "admin_prohibited": 1, "not_neighbour": 2, "address_unreachable": 3,
+        "port_unreachable": 4,
+    },
+}  # fmt: skip
+_FIRST_INFORMATIONAL6: Final = 128  # below it are errors
 
 
 class Mismatch(Exception):
@@ -94,14 +124,14 @@ def inbound_udp(spec: UdpPacket, flows: Flows) -> bytes:
 
 def inbound_icmp(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
     """The message of the script. An error quotes a packet of `flow`, by default one at its first sequence number."""
-    kind, code = icmp_numbers(spec)
+    kind, code = icmp_numbers(spec, flows.is_ipv6)
     rest = spec.mtu or 0
     if spec.echo_id is not None:
         rest = spec.echo_id << 16
     body = b""
     if spec.quoted is not None and spec.quoted[0] == "raw":
         body = bytes(spec.quoted[2])
-    elif kind in (3, 4, 5, 11, 12):
+    elif kind < _FIRST_INFORMATIONAL6 if flows.is_ipv6 else kind in (3, 4, 5, 11, 12):
         body = _quotation(spec, flow, flows)
     tos, ttl = _tos(spec.ip), spec.ip.ttl or live.INBOUND_TTL
     return live.icmp_bytes(flows.remote_ip, flows.local_ip, kind, code, rest, body, tos, ttl)
@@ -128,16 +158,16 @@ def _quotation(spec: IcmpPacket, flow: Flow | None, flows: Flows) -> bytes:
     return header + ports + seq.to_bytes(4, "big") + bytes(12)
 
 
-def icmp_numbers(spec: IcmpPacket) -> tuple[int, int]:
+def icmp_numbers(spec: IcmpPacket, is_ipv6: bool) -> tuple[int, int]:
     """Type and code. Raises `Unsupported`."""
-    kind = ICMP_TYPES.get(spec.type)
+    kind = (ICMPV6_TYPES if is_ipv6 else ICMP_TYPES).get(spec.type)
     if kind is None:
         raise Unsupported(f"unknown ICMP type: '{spec.type}'")
-    if spec.type == "packet_too_big":
+    if spec.type == "packet_too_big" and not is_ipv6:
         return kind, 4
     if spec.code is None:
         return kind, 0
-    code = ICMP_CODES.get(spec.type, {}).get(spec.code)
+    code = (ICMPV6_CODES if is_ipv6 else ICMP_CODES).get(spec.type, {}).get(spec.code)
     if code is None:
         raise Unsupported(f"unknown ICMP code: '{spec.code}'")
     return kind, code
@@ -161,7 +191,11 @@ def compare_tcp(spec: TcpPacket, packet: LivePacket, flow: Flow, tick_usecs: int
     size = len(packet.options)
     if spec.options is not None:
         size = len(live.options_bytes(spec.options))
-    _check("ipv4_total_length", 40 + size + spec.payload, packet.total_length)
+    if family_of(packet.src) == AF_INET6:
+        # What IPv6's header says does not count itself.
+        _check("ipv6_payload_len", 20 + size + spec.payload, packet.total_length - IPV6_HEADER_BYTES)
+    else:
+        _check("ipv4_total_length", 40 + size + spec.payload, packet.total_length)
     _compare_ip(spec.ip, packet)
     _check("tcp_seq", spec.seq & _MASK, flow.script_seq(packet.seq, spec.flags))
     if spec.ack is not None:
@@ -193,14 +227,16 @@ def compare_udp(spec: UdpPacket, packet: LivePacket, flows: Flows) -> None:
 
 def compare_icmp(spec: IcmpPacket, packet: LivePacket) -> None:
     """As `compare_tcp`."""
-    kind, code = icmp_numbers(spec)
-    if packet.protocol != ICMP:
-        _differs("ip_protocol", ICMP, packet.protocol)
+    is_ipv6 = family_of(packet.src) == AF_INET6
+    kind, code = icmp_numbers(spec, is_ipv6)
+    protocol = ICMPV6 if is_ipv6 else ICMP
+    if packet.protocol != protocol:
+        _differs("ip_protocol", protocol, packet.protocol)
     _compare_ip(spec.ip, packet)
     _check("icmp_type", kind, packet.type)
     _check("icmp_code", code, packet.code)
     if spec.mtu is not None:
-        _check("icmp_mtu", spec.mtu, packet.rest & 0xFFFF)
+        _check("icmp_mtu", spec.mtu, packet.rest if is_ipv6 else packet.rest & 0xFFFF)
     if spec.echo_id is not None:
         _check("icmp_id", spec.echo_id, packet.rest >> 16)
 
@@ -307,7 +343,7 @@ def live_text(packet: LivePacket, flow: Flow | None, at_ns: int) -> str:
     """A packet of the stack in one line, in the script's numbers."""
     if packet.protocol == UDP:
         return f"{at_ns / _NS:9.6f} udp ({packet.payload})"
-    if packet.protocol == ICMP:
+    if packet.protocol in (ICMP, ICMPV6):
         return f"{at_ns / _NS:9.6f} icmp type {packet.type} code {packet.code}"
     seq = packet.seq if flow is None else flow.script_seq(packet.seq, packet.flags)
     ack = None

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lunar import net_tools
+from lunar.net.source import as_six
 from lunar.net_tools.errors import CommandError, parsed
+from lunar.packet import AF_INET, AF_INET6
 from lunar.packetdrill.backend import ShellError
 from lunar.tcp.tcb import LISTEN
 
@@ -176,9 +178,9 @@ class Shell:
         if path.startswith(_SYSCTL_FOLDER):
             return net_tools.obey(self._host, ["sysctl", "-n", _parameter(path)])
         if path == "/proc/net/tcp":
-            return _listeners(self._host)
+            return _listeners(self._host, AF_INET)
         if path == "/proc/net/tcp6":
-            return ""
+            return _listeners(self._host, AF_INET6)
         try:
             return (folder / path).read_text(errors="replace")
         except OSError as error:
@@ -287,13 +289,20 @@ def _parameter(path: str) -> str:
     return path[len(_SYSCTL_FOLDER) :].replace("/", ".")
 
 
-def _listeners(host: Host) -> str:
-    """/proc/net/tcp, of the listening sockets: proc_net_tcp in the kernel's documentation. Numbers are hexadecimal."""
+def _listeners(host: Host, domain: int) -> str:
+    """/proc/net/tcp or tcp6, of the listening sockets: proc_net_tcp in the kernel's documentation. Numbers are
+    hexadecimal, of each word of an address the last byte comes first.
+    """
     lines = ["  sl  local_address rem_address   st\n"]
     for index, sock in enumerate(host.descriptors.all()):
-        if getattr(sock, "state", None) == LISTEN and sock.protocol == 6:
-            address = int.from_bytes(int(sock.local_addr).to_bytes(4, "big"), "little")
-            lines.append(f"{index:4}: {address:08X}:{int(sock.local_port):04X} 00000000:0000 0A 00000000:00000000\n")
+        if getattr(sock, "state", None) == LISTEN and sock.protocol == 6 and sock.domain == domain:
+            address = int(sock.local_addr)
+            if domain == AF_INET6:
+                address = as_six(int(sock.family), address)
+            data = address.to_bytes(4 if domain == AF_INET else 16, "big")
+            text = "".join(data[at : at + 4][::-1].hex().upper() for at in range(0, len(data), 4))
+            nobody = "0" * len(text)
+            lines.append(f"{index:4}: {text}:{int(sock.local_port):04X} {nobody}:0000 0A 00000000:00000000\n")
     return "".join(lines)
 
 

@@ -41,15 +41,17 @@ class Result:
         return f"{self.error.line}: {first}" if self.error.line else first
 
 
-def find(paths: Iterable[Path]) -> list[Path]:
-    """The scripts of files and folders, in order; those for IPv6 alone (`*v6.pkt`) only if named themselves.
+def find(paths: Iterable[Path], ip_version: str = options.IPV4) -> list[Path]:
+    """The scripts of files and folders, in order; those for the other family alone (`*v6.pkt`, `*v4.pkt`) only if
+    named themselves.
 
     Raises `FileNotFoundError`.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(one for one in path.rglob("*.pkt") if not one.name.endswith("v6.pkt"))
+            others = "v4.pkt" if ip_version == options.IPV6 else "v6.pkt"
+            found += sorted(one for one in path.rglob("*.pkt") if not one.name.endswith(others))
         elif path.is_file():
             found.append(path)
         else:

@@ -60,7 +60,7 @@ def run(script: Script) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_with_one_thing_wrong_a_script_fails_there(path: Path) -> None:
-    script = parse(path.read_text(), str(path), options.SUITE_DEFINES)
+    script = parse(path.read_text(), str(path), options.default_settings().define)
     run(script)
     tried = 0
     for index, event in enumerate(script.events):

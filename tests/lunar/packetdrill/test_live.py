@@ -7,7 +7,8 @@ import pytest
 from lunar.packet import ACK, PSH, SYN, IcmpMessage, TcpSegment, UdpDatagram
 from lunar.packetdrill import live
 from lunar.packetdrill.script import TcpOption
-from lunar.wire import ipv4
+from lunar.wire import ipv4, ipv6
+from lunar.wire.address import parse_ipv6
 
 SRC, DST = 0xC000_0201, 0xC0A8_0001
 
@@ -72,6 +73,24 @@ def test_datagrams_and_messages() -> None:
     assert packet is not None and (packet.type, packet.code, packet.rest, packet.quoted) == (3, 4, 800, b"quoted")
 
 
+def test_packets_of_ipv6() -> None:
+    here, there = parse_ipv6("fd00::1"), parse_ipv6("fd00::2")
+    options = live.options_bytes((TcpOption("mss", 1440), TcpOption("nop")))
+    data = live.tcp_bytes(here, there, 1234, 80, 100, 200, SYN, 300, 0, options, b"abc", 2, 9)
+    segment = ipv6.decode(data)
+    assert isinstance(segment, TcpSegment), segment
+    assert (segment.src, segment.dst, segment.sport, segment.seq, segment.mss) == (here, there, 1234, 100, 1440)
+    assert (segment.tos, segment.ttl, segment.payload) == (2, 9, b"abc")
+    packet = live.parse(data, 5)
+    assert packet is not None
+    assert (packet.src, packet.dst, packet.tos, packet.ttl, packet.payload) == (here, there, 2, 9, 3)
+    assert (packet.total_length, packet.options, packet.flags) == (40 + 28 + 3, options, SYN)
+    message = ipv6.decode(live.icmp_bytes(here, there, 2, 0, 1300, b"quoted", 0, 64))
+    assert isinstance(message, IcmpMessage)
+    assert (message.type, message.code, message.rest, message.payload) == (2, 0, 1300, b"quoted")
+
+
 def test_what_is_no_packet() -> None:
     assert live.parse(b"", 0) is None
-    assert live.parse(b"\x60" + bytes(39), 0) is None  # IPv6
+    assert live.parse(b"\x60" + bytes(38), 0) is None
+    assert live.parse(b"\x50" + bytes(39), 0) is None

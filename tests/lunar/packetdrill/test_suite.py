@@ -97,7 +97,7 @@ def test_several_processes_tell_the_same(folder: Path, capsys: pytest.CaptureFix
         (["/nowhere"], "/nowhere: there is no such script or folder"),
         (["--nonsense=1", "x"], "there is no option --nonsense"),
         (["--mtu=abc", "x"], "bad --mtu 'abc': expected a whole number that is not negative"),
-        (["--ip_version=ipv6", "x"], "bad --ip_version 'ipv6': only ipv4 is here yet"),
+        (["--ip_version=ipx", "x"], "bad --ip_version 'ipx': expected ipv4, ipv6 or ipv4-mapped-ipv6"),
         (["--mtu=0", "x"], "bad --mtu '0': expected 68 to 65535 bytes"),
         (["--bind_port=65536", "x"], "bad --bind_port '65536': expected a port, 1 to 65535"),
         (["--tolerance_percent=nan", "x"], "bad --tolerance_percent 'nan': expected a number that is not negative"),
@@ -128,6 +128,32 @@ def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[
 def test_a_folder_without_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([str(tmp_path)]) == cli.WRONG_INPUT
     assert capsys.readouterr().err == f"weave packetdrill: there are no scripts (*.pkt) for IPv4 in {tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "local", "mtu", "level"),
+    [
+        ("ipv4", "192.168.0.1", 1500, "SOL_IP"), ("ipv6", "fd3d:0a0b:17d6::1", 1520, "SOL_IPV6"),
+        ("ipv4-mapped-ipv6", "192.168.0.1", 1500, "SOL_IPV6"),
+    ],
+)  # fmt: skip
+def test_a_mode_brings_the_suites_addresses(version: str, local: str, mtu: int, level: str) -> None:
+    settings = options.default_settings(version)
+    assert (settings.local_ip, settings.mtu, settings.define["CMSG_LEVEL_IP"]) == (local, mtu, level)
+
+
+def test_a_script_may_choose_the_mode_and_its_addresses() -> None:
+    given = options.default_settings("ipv4")
+    own = options.apply(given, [("local_ip", "fd::1"), ("ip_version", "ipv6"), ("remote_ip", "10.0.0.9")])
+    # IPv4's addresses are left aside then.
+    assert (own.ip_version, own.local_ip, own.remote_ip, own.mtu) == ("ipv6", "fd::1", "fd3d:fa7b:d17d::1", 1520)
+
+
+def test_scripts_of_the_other_family_are_left_out(folder: Path) -> None:
+    (folder / "two" / "only-v4.pkt").write_text(PASSES)
+    names = {version: [path.name for path in suite.find([folder], version)] for version in ("ipv4", "ipv6")}
+    assert names["ipv4"] == ["bad.pkt", "good.pkt", "good.pkt", "only-v4.pkt"]
+    assert names["ipv6"] == ["bad.pkt", "good.pkt", "good.pkt", "only-v6.pkt"]
 
 
 def test_a_scripts_options_hold_over_those_of_the_command(tmp_path: Path) -> None:
