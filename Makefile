@@ -98,12 +98,15 @@ conformance-apps: $(APPS)/.installed
 	@$(APPS)/bin/weave --version
 	$(APPS)/bin/python -P tests/conformance/run.py --only aiohttp anyio websockets $(ARGS)
 
-# Google's scripts for packetdrill, those of TCP over IPv4, against a virtual host (docs/packetdrill.md). Fetches into
-# .packetdrill, if PACKETDRILL does not say where a checkout is. The exit code is 1 when one fails, which a few do.
+# Google's scripts for packetdrill, those of TCP, in the suite's three modes against a virtual host (docs/packetdrill.md).
+# Fetches into .packetdrill, if PACKETDRILL does not say where a checkout is. The exit code is that of the last mode: 1
+# when a script fails, which a few do.
 PACKETDRILL ?= .packetdrill
+PACKETDRILL_MODES ?= ipv4 ipv6 ipv4-mapped-ipv6
 packetdrill: $(VENV)/.installed
 	@test -d $(PACKETDRILL) || git clone --quiet --depth 1 https://github.com/google/packetdrill.git $(PACKETDRILL)
-	$(BIN)/weave packetdrill --quiet $(ARGS) $(PACKETDRILL)/gtests/net/tcp
+	@for mode in $(PACKETDRILL_MODES); do echo "--ip_version=$$mode"; \
+	  $(BIN)/weave packetdrill --quiet --ip_version=$$mode $(ARGS) $(PACKETDRILL)/gtests/net/tcp; done
 
 # `build` goes before the interpreted install too: what an interrupted compilation left there would be installed with it.
 # The environment is rebuilt in place whenever a source changed; pip compiles by itself (setup.py).

@@ -75,7 +75,7 @@ def note(ip: Ip, route: Route, dst: int, said: i64) -> None:
     if route.mtu_locked:
         return
     if route.family == AF_INET6 and said < IPV6_MIN_MTU:
-        return  # RFC 8201 (4): a host never goes below what every link must carry; Linux does not look at such a message
+        return  # RFC 8201 (4): a host never goes below what every link must carry, and Linux leaves that aside
     now: i64 = mtu(ip, route, dst)
     if said >= now:
         return
