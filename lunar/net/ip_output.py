@@ -155,6 +155,17 @@ def send_own(ip: Ip, packet: Packet, route: Route, ident: i64) -> i64:
     return _leave(ip, packet, route)
 
 
+def send_complete(ip: Ip, packet: Packet) -> i64:
+    """As `send`, of a packet whose header is as it is to be, source and identification included."""
+    counters = ip.family(packet.family).counters
+    counters.ip_out_requests += 1
+    route = route_of(ip, packet)
+    if route is None:
+        counters.ip_out_no_routes += 1
+        return ip.route_errno
+    return _leave(ip, packet, route)
+
+
 def _leave(ip: Ip, packet: Packet, route: Route) -> i64:
     """Past the filter, which may want it to go another way."""
     filter = ip.filter

@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net import icmp
 from lunar.net.ip import FORWARD
-from lunar.net.ip_output import emit, route_for, send
+from lunar.net.ip_output import emit, route_for, send_complete
 from lunar.netfilter.headers import tcp_of
 from lunar.netfilter.match_state import CTINFO_REPLY
 from lunar.netfilter.rule import ACTS, DROP, STOLEN, Context, Target
@@ -64,13 +64,13 @@ class ResetTarget(Target):
             ack &= 0xFFFF_FFFF
         reset = TcpSegment(packet.family, packet.dst, packet.src, segment.dport, segment.sport, seq, ack, flags, 0, b"")
         reset.ttl = ip.family(packet.family).hop_limit
-        reset.dont_fragment = packet.family == AF_INET
+        reset.dont_fragment = packet.family == AF_INET  # and the identification is 0, as Linux' is
         set_tcp_size(reset)
         if packet.track is not None:
             # It belongs to the connection that it answers, whose state it does not change.
             reset.track = packet.track
             reset.ctinfo = _RELATED if packet.ctinfo >= CTINFO_REPLY else _RELATED_REPLY
-        send(ip, reset, None)
+        send_complete(ip, reset)
         return DROP
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lunar.net_tools.iptables.command import Command
 from lunar.net_tools.iptables.errors import IptablesError, Refused, invalid, no_such
+from lunar.net_tools.iptables.match_rate import HashLimit
 from lunar.net_tools.iptables.spec import Spec
 from lunar.netfilter.netfilter import TABLES, Netfilter
 from lunar.netfilter.rule import ACCEPT, ACCEPTS, CONTINUE, DROP, DROPS, RETURNS, Chain, Jump, Rule, Table
@@ -196,8 +197,26 @@ class Editor:
                 rule.spec.refuse(reached, self.table.name)
                 if _is_end(rule):
                     reached = 0  # no packet comes behind it
+        self._forget_unused()
         if self.table.name == "nat" and any(chain.rules for chain in self.table.chains.values()):
             self.netfilter.need_conntrack().nat = True
+
+    def _forget_unused(self) -> None:
+        """What the last rule of a name had in common with others ends with it."""
+        shared = self.netfilter.shared
+        if not shared:
+            return
+        used = {
+            match.shared_name
+            for tables in (self.netfilter.inet, self.netfilter.inet6)
+            for table in tables.all()
+            for chain in table.chains.values()
+            for rule in chain.rules
+            for match in rule.spec.matches
+            if isinstance(match, HashLimit)
+        }
+        for name in [name for name in shared if name not in used]:
+            del shared[name]
 
     def _walk(self, chain: Chain, bit: int, points: dict[str, int], path: list[Chain]) -> None:
         if chain in path:

@@ -299,15 +299,19 @@ class HashLimit(MatchExtension):
                 text += f" rate-interval {self.values['interval']}"
         return text
 
+    @property
+    def shared_name(self) -> str:
+        """What its table of buckets goes by among those of the host."""
+        return f"hashlimit/{self.family}/{self.values['name']}"
+
     def build(self, netfilter: Netfilter) -> Match:
         mode = self.get("mode", 0) | (run.ABOVE if self.above else 0) | (run.IN_BYTES if self.in_bytes else 0)
         if "rate-match" in self.values:
             mode |= run.BY_RATE
-        name = f"hashlimit/{self.family}/{self.values['name']}"
-        table = netfilter.shared.get(name)
+        table = netfilter.shared.get(self.shared_name)
         if not isinstance(table, run.HashTable):
             table = self._new_table(mode)
-            netfilter.shared[name] = table
+            netfilter.shared[self.shared_name] = table
         return run.HashLimitMatch(mode, table)
 
     def _new_table(self, mode: int) -> run.HashTable:
