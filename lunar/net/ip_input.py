@@ -69,7 +69,7 @@ def receive(ip: Ip, packet: Packet, device: Device) -> None:
     counters.ip_in_receives += 1
     if packet.tos & 3:
         _count_ecn(counters, packet)
-    if (packet.mark != 0 or packet.track is not None) and device is not ip.loopback_device():
+    if (packet.mark != 0 or packet.ctinfo != 2 or packet.track is not None) and device is not ip.loopback_device():
         # What the host had noted that sent it; over lo it is this one.
         packet.mark = 0
         packet.track = None

@@ -138,10 +138,6 @@ class Conntrack:
 
     def enter(self, packet: Packet, point: i64, came_by: Device | None) -> bool:
         """Set `packet.track` and `packet.ctinfo`. False: there is no room for a new connection, it is to be dropped."""
-        if point == PRE_ROUTING and came_by is not self.ip.loopback_device():
-            # What another host knew of it stays there. By lo it is known already.
-            packet.track = None
-            packet.ctinfo = NEW
         if packet.track is not None or packet.ctinfo == UNTRACKED:
             return True
         if isinstance(packet, IcmpMessage):

@@ -14,6 +14,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import fragment, ip_input
 from lunar.net.device import Device
 from lunar.net.ip import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Filter, Ip
 from lunar.netfilter.conntrack import Conntrack
@@ -169,9 +170,19 @@ class Netfilter(Filter):
         if conntrack is not None and (point == LOCAL_IN or point == POST_ROUTING):
             if nat and translate(self, packet, context) != ACCEPT:
                 return False
-            return conntrack.confirm(packet)
+            if not conntrack.confirm(packet):
+                return False
+            if point == LOCAL_IN:
+                # The protocol gets the packet without its connection, as on Linux: an error about it is a new packet.
+                packet.track = None
+                packet.ctinfo = 2
         return True
 
     def _gather(self, point: i64, packet: Packet, came_by: Device | None) -> bool:
         """Tracking needs whole packets (Linux' nf_defrag). The last fragment to come sends the whole on its way."""
-        return True
+        if point != PRE_ROUTING or came_by is None:
+            return True  # only raw sockets send fragments; they go as they are
+        whole = fragment.gather(self.ip, packet)
+        if whole is not None:
+            ip_input.go_on(self.ip, whole, came_by)
+        return False

@@ -18,7 +18,10 @@ from lunar.netfilter.headers import tcp_of
 from lunar.netfilter.match_state import CTINFO_REPLY
 from lunar.netfilter.rule import ACTS, DROP, STOLEN, Context, Target
 from lunar.packet import ACK, AF_INET, FIN, RST, SYN, Packet, TcpSegment, set_tcp_size
+from lunar.wire import checksum
 
+# DCCP, GRE, ESP, AH, SCTP, UDP-Lite.
+_WITHOUT_INTERNET_CHECKSUM: Final = (33, 47, 50, 51, 132, 136)
 _RELATED: Final = 1
 _RELATED_REPLY: Final = 4
 
@@ -33,8 +36,18 @@ class RejectTarget(Target):
         self.code: i64 = code
 
     def act(self, packet: Packet, context: Context) -> i64:
-        icmp.send_error(context.netfilter.ip, packet, self.type, self.code, 0)
+        if packet.family != AF_INET or _is_sound(packet):
+            icmp.send_message(context.netfilter.ip, packet, self.type, self.code, 0)
         return DROP
+
+
+def _is_sound(packet: Packet) -> bool:
+    """Linux answers nothing that is damaged. What it knows no better checksum of must have the Internet's, from its
+    header's end on, as OSPF has; TCP, UDP and ICMP were looked at when bytes became objects.
+    """
+    if type(packet) is not Packet or packet.fragment_offset != 0 or packet.more_fragments:
+        return True
+    return int(packet.protocol) in _WITHOUT_INTERNET_CHECKSUM or checksum.internet(packet.payload) == 0
 
 
 @final

@@ -220,7 +220,7 @@ def test_notrack_keeps_a_packet_out_of_the_table_of_connections() -> None:
     assert [packets for packets, _bytes in bench.counters()] == [1, 1]
     conntrack = bench.router.netfilter.conntrack
     assert conntrack is not None
-    assert conntrack.count == 1
+    assert conntrack.count() == 1
 
 
 def test_mirror_sends_a_packet_back_with_its_addresses_exchanged() -> None:
@@ -286,3 +286,16 @@ def test_rules_are_gone_after_a_boot_but_for_those_of_the_tapestry() -> None:
     bench.router.sh("sysctl -w net.ipv4.ip_forward=1")
     assert not bench.passes(udp())
     assert bench.passes(tcp(flags=SYN))
+
+
+def test_fragments_are_gathered_for_a_host_that_tracks_and_cut_again() -> None:
+    whole = udp(payload=bytes(range(256)) * 8)
+    bytes_of_all = bytes.fromhex("9c40003508080000") + whole.payload
+    pieces = [fragment(0, True, bytes_of_all[:1480]), fragment(1480, False, bytes_of_all[1480:])]
+    bench = Bench("-A FORWARD -p udp --dport 53", "-A FORWARD -f")
+    assert [len(bench.send(piece)) for piece in pieces] == [1, 1]
+    assert [packets for packets, _bytes in bench.counters()] == [1, 1]
+    pieces = [fragment(1480, False, bytes_of_all[1480:]), fragment(0, True, bytes_of_all[:1480])]
+    bench = Bench("-A FORWARD -p udp --dport 53 -m state --state NEW", "-A FORWARD -f")
+    assert [len(bench.send(piece)) for piece in pieces] == [0, 2]
+    assert bench.counters() == [(1, 20 + len(bytes_of_all)), (0, 0)]
