@@ -130,18 +130,18 @@ def test_a_hosts_own_network_can_be_deleted() -> None:
     assert routes(host) == {"10.0.0.0/24 0.0.0.0 eth0 0"}
 
 
-@pytest.mark.parametrize("command", ["route", "route -n"])
-def test_route_shows_the_table(command: str) -> None:
+@pytest.mark.parametrize(("command", "default"), [("route", "default"), ("route -n", "0.0.0.0")])
+def test_route_shows_the_table(command: str, default: str) -> None:
     host = router()
     host.sh("route add default gw 10.0.0.9 metric 7")
     host.sh("route add 10.3.0.7 eth1")
     assert host.sh(command) == (
         "Kernel IP routing table\n"
         "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n"
-        "10.3.0.7        0.0.0.0         255.255.255.255 UH    0      0        0 eth1\n"
+        f"{default:<15} 10.0.0.9        0.0.0.0         UG    7      0        0 eth0\n"
         "10.0.0.0        0.0.0.0         255.255.255.0   U     0      0        0 eth0\n"
         "10.1.0.0        0.0.0.0         255.255.0.0     U     0      0        0 eth1\n"
-        "0.0.0.0         10.0.0.9        0.0.0.0         UG    7      0        0 eth0\n"
+        "10.3.0.7        0.0.0.0         255.255.255.255 UH    0      0        0 eth1\n"
     )
 
 
@@ -176,8 +176,8 @@ def test_route_shows_the_table(command: str) -> None:
         ("route add default gw 10.0.0.9 metric -1", "route: metric -1: expected 0 to 2147483647"),
         ("route add default gw 10.0.0.9 metric 2147483648", "route: metric 2147483648: expected 0 to 2147483647"),
         (
-            "route add default gw 10.0.0.9 reject",
-            'route: "reject" is not supported; expected gw, netmask, metric or dev',
+            "route add default gw 10.0.0.9 window 1000",
+            'route: "window" is not supported; expected gw, netmask, metric, mss, reject or dev',
         ),
         ("route add 10.0.0.0/24 eth0", "route: add 10.0.0.0/24: there is such a route already"),
         ("route del default", "route: del default: there is no such route"),
@@ -198,31 +198,35 @@ def test_a_gateway_behind_a_gateway_is_refused() -> None:
 
 # ifconfig
 
+EXPECTED = (
+    "an address, netmask, broadcast, mtu, up, down, [-]arp, [-]promisc, [-]allmulti, txqu"
+    "euelen, hw ether, add or del"
+)
+
+
 
 def test_ifconfig_shows_a_device() -> None:
     host = router()
     assert host.sh("ifconfig eth0") == (
-        "eth0: flags=<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n"
-        "        inet 10.0.0.1  netmask 255.255.255.0\n"
-        "        ether 02:00:00:00:00:01\n"
-        "        RX packets 0  bytes 0  dropped 0\n"
-        "        TX packets 0  bytes 0  dropped 0\n"
+        "eth0: flags=4291<UP,BROADCAST,RUNNING,NOARP,MULTICAST>  mtu 1500\n"
+        "        inet 10.0.0.1  netmask 255.255.255.0  broadcast 10.0.0.255\n"
+        "        ether 02:00:00:00:00:01  txqueuelen 1000  (Ethernet)\n"
+        "        RX packets 0  bytes 0 (0.0 B)\n"
+        "        RX errors 0  dropped 0  overruns 0  frame 0\n"
+        "        TX packets 0  bytes 0 (0.0 B)\n"
+        "        TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0\n"
+        "\n"
     )
 
 
-def test_ifconfig_shows_lo() -> None:
-    assert router().sh("ifconfig lo") == (
-        "lo: flags=<UP,LOOPBACK,RUNNING>  mtu 65536\n"
-        "        inet 127.0.0.1  netmask 255.0.0.0\n"
-        "        RX packets 0  bytes 0  dropped 0\n"
-        "        TX packets 0  bytes 0  dropped 0\n"
-    )
+def test_a_device_that_is_on_no_link_does_not_run() -> None:
+    assert router().sh("ifconfig eth1").startswith("eth1: flags=4227<UP,BROADCAST,NOARP,MULTICAST>  mtu 1500\n")
 
 
 @pytest.mark.parametrize("command", ["ifconfig", "ifconfig -a"])
 def test_ifconfig_shows_all(command: str) -> None:
     host = router()
-    assert host.sh(command) == "\n".join(host.sh(f"ifconfig {name}") for name in ("lo", "eth0", "eth1"))
+    assert host.sh(command) == "".join(host.sh(f"ifconfig {name}") for name in ("eth0", "eth1", "lo"))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +292,9 @@ def test_ifconfig_sets_several_things_at_once() -> None:
 def test_down_and_up() -> None:
     host = router()
     host.sh("ifconfig eth0 down")
-    assert host.sh("ifconfig eth0").startswith("eth0: flags=<BROADCAST,RUNNING,MULTICAST>  mtu 1500\n")
+    assert host.sh("ifconfig eth0").startswith("eth0: flags=4226<BROADCAST,NOARP,MULTICAST>  mtu 1500\n")
+    assert "eth0" not in host.sh("ifconfig")
+    assert "eth0" in host.sh("ifconfig -a")
     host.sh("ifconfig eth0 up")
     assert host.devices["eth0"].up
 
@@ -319,7 +325,7 @@ def test_the_bounds_of_the_mtu(mtu: int) -> None:
         ("ifconfig eth0 mtu 67", "ifconfig: mtu 67: expected 68 to 65535"),
         ("ifconfig eth0 mtu 65536", "ifconfig: mtu 65536: expected 68 to 65535"),
         ("ifconfig eth0 netmask", "ifconfig: netmask: a value is missing"),
-        ("ifconfig eth0 netmask 255.255.0.0", "ifconfig: a netmask without an address"),
+        ("ifconfig eth0:3 netmask 255.255.0.0", "ifconfig: a netmask without an address"),
         ("ifconfig eth0 10.0.0.5 netmask 255.0.255.0", '"255.0.255.0" is not a netmask'),
         ("ifconfig eth0 10.0.0.5 netmask mask", '"mask" is not a netmask'),
         ("ifconfig eth0 10.0.0.256", '"10.0.0.256" is not an IPv4 address'),
@@ -328,18 +334,18 @@ def test_the_bounds_of_the_mtu(mtu: int) -> None:
         ("ifconfig eth0 10.0.0.5/x", '"x" is not a prefix length'),
         (
             "ifconfig eth0 10.0.0.5 10.0.0.6",
-            'ifconfig: "10.0.0.6" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
+            'ifconfig: "10.0.0.6" is not supported; expected ' + EXPECTED,
         ),
         (
-            "ifconfig eth0 promisc",
-            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
+            "ifconfig eth0 media auto",
+            'ifconfig: "media" is not supported; expected ' + EXPECTED,
         ),
         # Nothing is half obeyed.
         (
-            "ifconfig eth0 down mtu 900 promisc",
-            'ifconfig: "promisc" is not supported; expected an address, netmask, mtu, [-]arp, up or down',
+            "ifconfig eth0 down mtu 900 media",
+            'ifconfig: "media" is not supported; expected ' + EXPECTED,
         ),
-        ("ifconfig eth0 mtu 900 netmask 255.0.0.0", "ifconfig: a netmask without an address"),
+        ("ifconfig eth0:3 mtu 900 netmask 255.0.0.0", "ifconfig: a netmask without an address"),
     ],
 )
 def test_ifconfig_refuses(command: str, message: str) -> None:

@@ -28,7 +28,7 @@ def run(host: Host, style: Style, words: Words) -> str:
     for device in devices:
         groups: list[Row] = []
         if not style.family:
-            groups += [{"link": mac_text(mac)} for mac in hardware_groups(device)]
+            groups += [{"link": mac_text(mac)} for mac in hardware_groups(host, device)]
         for family in (AF_INET, AF_INET6):
             if style.family not in (0, family):
                 continue

@@ -143,11 +143,11 @@ def _all(host: Host, style: Style, wanted: _Filter) -> Iterator[Found]:
                 # What Linux has in the table `local` and this stack finds in main is not shown there.
                 routes = [] if table is None else [(table, route) for route in table.all() if route.table == one]
             # A sort is stable: of the same network and metric the order is the table's.
-            for where, route in sorted(routes, key=lambda pair: _place(pair[1])):
+            for where, route in sorted(routes, key=lambda pair: place(pair[1])):
                 yield family, where, route
 
 
-def _place(route: Route) -> tuple[int, ...]:
+def place(route: Route) -> tuple[int, ...]:
     """Where Linux tells a route: of IPv4 by network, the longest prefix first; of IPv6 what is within another first."""
     if route.family == AF_INET:
         return route.network, -int(route.prefix), -int(route.tos), int(route.metric)
