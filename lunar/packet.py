@@ -225,3 +225,11 @@ def set_tcp_size(segment: TcpSegment) -> None:
     if segment.options:
         header += len(segment.options)
     segment.size_bytes = header + tcp_options_bytes(segment) + len(segment.payload)
+
+
+def relate(message: Packet, offender: Packet) -> None:
+    """`message` is about `offender`, an error or a reset: netfilter counts it to the same connection, the other way."""
+    track = offender.track
+    if track is not None:
+        message.track = track
+        message.ctinfo = 4 if offender.ctinfo < 3 else 1  # RELATED, of the answers or of what they answer

@@ -22,7 +22,7 @@ from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import route_back, route_by, route_for, send, source_for
 from lunar.net.ipv4_options import midnight_ms
 from lunar.net.route import Route
-from lunar.packet import AF_INET, AF_INET6, ICMP_HEADER_BYTES, ICMPV6, IPV6_HEADER_BYTES, TCP, IcmpMessage, Packet
+from lunar.packet import AF_INET, AF_INET6, ICMPV6, ICMP_HEADER_BYTES, IPV6_HEADER_BYTES, IcmpMessage, Packet, TCP, relate
 from lunar.wire import extension, inet
 
 ECHO_REPLY: Final = 0
@@ -366,13 +366,14 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
     room: i64 = _QUOTE6_BYTES
     route = route_back(ip, offender)
     if offender.family == AF_INET:
-        message.tos = 0xC0 | (offender.tos & _ECN)  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
+        message.tos = 0xC0 | (offender.tos & 0x1E)  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
         room = _QUOTE_BYTES
         if offender.options:
             route = _answer_options(ip, offender, message, route)
             room -= len(message.options)
     message.payload = inet.encode(offender)[: int(room)]
     message.size_bytes = family.header_bytes + len(message.options) + ICMP_HEADER_BYTES + len(message.payload)
+    relate(message, offender)
     family.counters.icmp_out_msgs += 1
     send(ip, message, route)
 

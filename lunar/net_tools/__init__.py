@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lunar.net_tools import (
     arp,
+    conntrack,
     dmesg,
     ethtool,
     ifconfig,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _TOOLS: Final[dict[str, Callable[[Host, list[str]], str]]] = {
     "arp": arp.run,
+    "conntrack": conntrack.run,
     "dmesg": dmesg.run,
     "ethtool": ethtool.run,
     "ifconfig": ifconfig.run,

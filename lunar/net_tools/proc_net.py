@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from lunar.net_tools import conntrack_text
+
 if TYPE_CHECKING:
     from lunar.host import Host
 
-FILES: Final[dict[str, Callable[[Host], str]]] = {}
+FILES: Final[dict[str, Callable[[Host], str]]] = {
+    "nf_conntrack": conntrack_text.proc_file,
+}

@@ -53,6 +53,8 @@ DST_NAT_DONE: Final = 0x100
 _S: Final = 1_000_000_000
 # Linux calls UDP a stream when there are answers beyond two seconds after its first packet.
 _STREAM_AFTER_NS: Final = 2 * _S
+# What lives for less than this anyway is left to it when there is doubt about a connection.
+_SHORTENED_FROM_S: Final = 120
 # How many connections are looked at for one to give up when the table is full; Linux looks into eight of its buckets.
 _EARLY_DROP_LOOKS: Final = 8
 # Neighbour discovery and multicast listeners (RFC 4861, RFC 2710, RFC 3810), which are no connections.
@@ -158,8 +160,8 @@ class Conntrack:
         track = packet.track
         if not isinstance(track, Track):
             return True
-        if track.status & CONFIRMED:
-            return not track.dead
+        if track.status & CONFIRMED or packet.ctinfo >= REPLY_INFO:
+            return True  # what goes the other way of a new one is an error or a reset about its first packet
         now: i64 = self.ip.scheduler.now_ns
         if self.find(track.original) is not None or self.find(track.reply) is not None:
             # NAT has found nothing by which it would be another.
@@ -337,6 +339,11 @@ class Conntrack:
             if found == conntrack_tcp.REOPENS:
                 self.remove(track)
                 return False
+            if found == conntrack_tcp.SHORTENS:
+                left: i64 = track.expires_ns - self.ip.scheduler.now_ns
+                if left > max(sysctls.tcp_timeout_unacknowledged, _SHORTENED_FROM_S) * _S:
+                    self.refresh(track, sysctls.tcp_timeout_unacknowledged)
+                found = conntrack_tcp.INVALID
             if found == conntrack_tcp.INVALID:
                 self.statistics.invalid += 1
                 return True

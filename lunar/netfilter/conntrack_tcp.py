@@ -80,6 +80,7 @@ PASSES: Final = 1  # as part of the connection; its timeout is as it was
 REFRESHES: Final = 2  # the timeout begins anew, with `timeout_s`
 ENDS: Final = 3  # the connection is over at once
 REOPENS: Final = 4  # it is another connection by the same addresses and ports
+SHORTENS: Final = 5  # INVALID, and there is reason to doubt that the connection lives: as if data were not acknowledged
 
 # RFC 7323 (2.3).
 _MAX_SCALE: Final = 14
@@ -221,7 +222,7 @@ def opens(sysctls: ConntrackSysctls, segment: TcpSegment) -> TcpTrack | None:
 def follow(tcp: TcpTrack, sysctls: ConntrackSysctls, segment: TcpSegment, reply: bool, status: i64) -> i64:
     """Take one segment of the connection, of the answerer if `reply`. `status` has the bits of Track.status.
 
-    Returns INVALID ... REOPENS; with REFRESHES `tcp.timeout_s` says for how long the connection lives on.
+    Returns INVALID ... SHORTENS; with REFRESHES `tcp.timeout_s` says for how long the connection lives on.
     """
     kind = _kind(segment)
     if kind == _K_NONE or not _is_sane(segment):
@@ -256,7 +257,7 @@ def follow(tcp: TcpTrack, sysctls: ConntrackSysctls, segment: TcpSegment, reply:
             return PASSES
     if new == SYN_SENT2:
         tcp.both_opened = True
-    if new == SYN_RECV and old == SYN_RECV and tcp.both_opened and kind == _K_SYN_ACK:
+    if new == SYN_RECV and old == SYN_RECV and tcp.both_opened and kind == _K_ACK:
         new = ESTABLISHED
     unchecked = False
     if kind == _K_RST:
@@ -272,13 +273,14 @@ def follow(tcp: TcpTrack, sysctls: ConntrackSysctls, segment: TcpSegment, reply:
                 if not behind:
                     # RFC 5961 (3.2): the receiver will ask by an ACK whether it is meant.
                     new = old
-        if segment.ack == tcp.last_end:
-            if (seen_reply and tcp.last_kind == _K_SYN) or (not assured and tcp.last_kind == _K_ACK):
-                # What passed by before is refused: then the connection as it was known here is not.
-                unchecked = True
-                new = CLOSE
+        if seen_reply and tcp.last_by_answerer != reply and _refuses(tcp, segment, assured):
+            # What passed by before is refused: then the connection as it was known here is not.
+            unchecked = True
+            new = CLOSE
     if not unchecked:
         found = _in_window(tcp, sysctls, segment, kind, old, reply)
+        if found == INVALID and assured and (kind == _K_RST or kind == _K_FIN):
+            return _doubt(tcp, kind, reply)
         if found != REFRESHES:
             return found
     tcp.last_kind = kind
@@ -296,6 +298,24 @@ def follow(tcp: TcpTrack, sysctls: ConntrackSysctls, segment: TcpSegment, reply:
         if kind == _K_SYN and old != NONE:
             return PASSES  # a SYN once more, or the other side's, does not make it live longer
     return REFRESHES
+
+
+def _doubt(tcp: TcpTrack, kind: i64, reply: bool) -> i64:
+    """An FIN or RST is invalid. When the other side's was, too, the two may know better than conntrack does."""
+    if tcp.last_by_answerer != reply and (tcp.last_kind == _K_RST or tcp.last_kind == _K_FIN):
+        return SHORTENS
+    tcp.last_kind = kind
+    tcp.last_by_answerer = reply
+    return INVALID
+
+
+def _refuses(tcp: TcpTrack, segment: TcpSegment, assured: bool) -> bool:
+    """Whether an RST answers what came before it (RFC 9293, 3.10.7.1): a SYN, by its ACK, or an ACK, by its number."""
+    if tcp.last_kind == _K_SYN:
+        return segment.ack == tcp.last_end
+    if tcp.last_kind != _K_ACK or assured:
+        return False
+    return segment.seq == tcp.last_ack or segment.ack == tcp.last_end
 
 
 def _is_answer_to_stray_syn(tcp: TcpTrack, segment: TcpSegment, kind: i64, reply: bool) -> bool:
@@ -327,6 +347,7 @@ def _remember_stray(tcp: TcpTrack, segment: TcpSegment, kind: i64, reply: bool) 
     tcp.last_kind = kind
     tcp.last_by_answerer = reply
     tcp.last_seq = segment.seq
+    tcp.last_ack = segment.ack
     tcp.last_end = _end(segment)
     tcp.last_window = segment.window
     if kind == _K_SYN and not reply:
@@ -354,7 +375,7 @@ def _in_window(
         if flags & SYN:
             sender.end = end
             sender.max_end = end
-            sender.max_window = raw_window
+            sender.max_window = max(raw_window, 1)
             _read_options(sender, segment)
             if not (sender.scales and receiver.scales):
                 # RFC 7323 (1.3): both must say so.
@@ -388,7 +409,6 @@ def _in_window(
     found = _within(sender, receiver, seq, end, sack)
     if found != REFRESHES:
         return REFRESHES if sender.liberal or sysctls.tcp_be_liberal != 0 else found
-    sender.max_window = max(sender.max_window, 1)
     _note_sender(sender, receiver, segment, ack, sack, end)
     if kind == _K_ACK:
         _count_repetition(tcp, segment, seq, ack, end, reply)

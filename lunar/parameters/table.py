@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lunar.parameters import core, device, inet, multicast, routing, tcp
+from lunar.parameters import core, device, inet, multicast, netfilter, routing, tcp
 from lunar.parameters.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Those that a host has once.
 PARAMETERS: Final[dict[str, Parameter]] = {
-    **core.ROWS, **inet.ROWS, **multicast.ROWS, **routing.ROWS, **tcp.ROWS,
+    **core.ROWS, **inet.ROWS, **multicast.ROWS, **netfilter.ROWS, **routing.ROWS, **tcp.ROWS,
 }  # fmt: skip
 
 

@@ -1,0 +1,239 @@
+"""The same router twice: the machine's kernel in a namespace, and a virtual host. Commands and packets go to both.
+
+It has two devices, `ta` with 10.0.0.1/24 and `tb` with 10.1.0.1/24, and whoever holds it is what is behind them: a
+packet is written to one, and what comes out of either is read. Both are without ARP, so packets are IP's bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from lunar.kernel.namespace import KernelUnavailable, Namespace
+from lunar.kernel.tun import IFF_TUN, TunDevice
+from lunar.links.tap import Tap
+from lunar.net_tools import conntrack_text
+from lunar.net_tools.errors import CommandError
+from lunar.network import Network
+from lunar.packet import ICMP, Damaged, Frame, Packet
+from lunar.wire import checksum, inet
+from lunar.wire.address import parse_ipv4
+from lunar.wire.malformed import Malformed
+
+DEVICES: Final = ("ta", "tb")
+ADDRESSES: Final = {"ta": "10.0.0.1/24", "tb": "10.1.0.1/24"}
+# No limits on ICMP: what is compared is which packet is answered, not how fast. No redirects for what goes back where
+# it came from.
+SYSCTLS: Final = (
+    "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
+    "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
+    "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000", "net.ipv4.icmp_msgs_burst=10000",
+    "net.netfilter.nf_conntrack_acct=1",
+)  # fmt: skip
+
+Sent = list[tuple[str, bytes]]
+Tracked = list[tuple[str, int]]
+_MAC: Final = 0x0200_5E00_0001
+_BUDGET: Final = 100_000
+_PAUSE_NS: Final = 10_000_000
+
+
+class KernelRouter:
+    """The machine's. Raises `KernelUnavailable` where it gives this user none."""
+
+    def __init__(self) -> None:
+        self._namespace = Namespace()
+        for setting in SYSCTLS:
+            self._namespace.command("sysctl", "-qw", setting)
+        self._devices = {name: TunDevice(self._namespace, name, IFF_TUN) for name in DEVICES}
+        for name, address in ADDRESSES.items():
+            self._namespace.command("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+            self._namespace.command("ip", "address", "add", address, "dev", name)
+            self._namespace.command("ip", "link", "set", "dev", name, "up")
+
+    def command(self, line: str) -> str:
+        """Run a command line of iptables, ip, conntrack ...; what it prints. Raises `CommandError` with its words."""
+        words = line.replace("iptables", "iptables-legacy", 1) if line.startswith("iptables") else line
+        with self._namespace:
+            done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise CommandError(done.stderr.strip() or str(done.returncode))
+        return done.stdout
+
+    def send(self, device: str, packet: bytes) -> Sent:
+        """Let `packet` come in at `device`; what goes out because of it, by device."""
+        self._devices[device].write(packet)
+        out: Sent = []
+        for name, tun in self._devices.items():
+            while True:
+                try:
+                    out.append((name, os.read(tun.descriptor, 70_000)))
+                except BlockingIOError:
+                    break
+        return out
+
+    def connections(self) -> str:
+        """/proc/net/nf_conntrack."""
+        with self._namespace:
+            return Path("/proc/thread-self/net/nf_conntrack").read_text(encoding="ascii")
+
+    def close(self) -> None:
+        for device in self._devices.values():
+            device.close()
+        self._namespace.close()
+
+
+class LunarRouter:
+    """The virtual one. Each packet comes ten milliseconds of virtual time after the one before."""
+
+    def __init__(self) -> None:
+        self.network = Network(seed=1)
+        self.host = self.network.host("router")
+        self._taps: dict[str, Tap] = {}
+        for name, address in ADDRESSES.items():
+            device = self.host.add_device([], name)
+            self._taps[name] = device.medium = Tap(self.network.scheduler, _MAC)
+            text, _, prefix = address.partition("/")
+            self.host.add_address(device, parse_ipv4(text), int(prefix))
+        for setting in SYSCTLS:
+            self.command(f"sysctl -q -e -w {setting}")
+
+    def command(self, line: str) -> str:
+        """As KernelRouter's."""
+        return self.host.sh(line)
+
+    def send(self, device: str, packet: bytes) -> Sent:
+        """As KernelRouter's."""
+        scheduler = self.network.scheduler
+        port = self.host.devices[device]
+        frame = _frame(packet)
+        frame.eth_dst = port.mac
+        then = scheduler.now_ns + _PAUSE_NS
+        scheduler.run(then, _BUDGET)
+        scheduler.advance(then)
+        port.arrive(frame)
+        scheduler.forget_stop()
+        scheduler.run(scheduler.now_ns, _BUDGET)
+        scheduler.forget_stop()
+        out: Sent = []
+        for name, tap in self._taps.items():
+            while tap.frames:
+                out.append((name, _bytes(tap.frames.popleft()[1])))
+        return out
+
+    def connections(self) -> str:
+        """As KernelRouter's."""
+        return conntrack_text.proc_file(self.host)
+
+    def close(self) -> None:
+        self.network.close()
+
+
+def _frame(packet: bytes) -> Frame:
+    decoded = inet.decode(packet)
+    if isinstance(decoded, Malformed):
+        return Damaged(0x0800 if packet[0] >> 4 == 4 else 0x86DD, packet)
+    return decoded
+
+
+def _bytes(frame: Frame) -> bytes:
+    assert isinstance(frame, Packet), "a router sends what it could read"
+    return inet.encode(frame)
+
+
+def why_not() -> str | None:
+    """Why the machine's router cannot be had, None if it can."""
+    try:
+        router = KernelRouter()
+    except (KernelUnavailable, OSError) as reason:
+        return str(reason)
+    try:
+        router.command("iptables -t nat -L")
+        router.command("conntrack -C")
+    except CommandError as reason:
+        return f"iptables-legacy or conntrack: {reason}"
+    finally:
+        router.close()
+    return None
+
+
+class Pair:
+    """Both routers, told the same. What they do is compared less what `unlike` names."""
+
+    def __init__(self) -> None:
+        self.kernel = KernelRouter()
+        self.lunar = LunarRouter()
+
+    def command(self, line: str) -> bool:
+        """Give both the command; whether they took it. They may refuse it, but both."""
+        taken = []
+        for router in (self.kernel, self.lunar):
+            try:
+                router.command(line)
+                taken.append(True)
+            except CommandError as refused:
+                taken.append(False)
+                why = refused
+        if taken[0] != taken[1]:
+            who = "the kernel's iptables" if taken[1] else "Lunar"
+            raise AssertionError(f"{who} refuses {line!r}: {why}")
+        return taken[0]
+
+    def send(self, device: str, packet: bytes) -> tuple[Sent, Sent]:
+        """Let both have a packet: what each sends because of it, made comparable."""
+        kernel, lunar = (
+            sorted(_comparable(one) for one in router.send(device, packet)) for router in self.routers
+        )  # fmt: skip
+        return kernel, lunar
+
+    def output(self, line: str) -> tuple[list[str], list[str]]:
+        """What a command prints on both, line by line, less the comments with the time of day."""
+        kernel, lunar = (
+            [one for one in router.command(line).splitlines() if not one.startswith("#")] for router in self.routers
+        )  # fmt: skip
+        return kernel, lunar
+
+    @property
+    def routers(self) -> tuple[KernelRouter, LunarRouter]:
+        return self.kernel, self.lunar
+
+    def connections(self) -> tuple[Tracked, Tracked]:
+        """The lines of /proc/net/nf_conntrack, sorted, each without its seconds, and those beside it."""
+        kernel, lunar = (sorted(map(_split, router.connections().splitlines())) for router in self.routers)
+        return kernel, lunar
+
+    def close(self) -> None:
+        for router in self.routers:
+            router.close()
+
+
+def _split(line: str) -> tuple[str, int]:
+    found = _SECONDS.match(line)
+    assert found is not None, line
+    return f"{found[1]} {found[3]}", int(found[2])
+
+
+# Family, protocol and its number, the seconds, the rest.
+_SECONDS: Final = re.compile(r"(\S+ +\d+ \S+ +\d+) (\d+) (.*)")
+
+
+def _comparable(sent: tuple[str, bytes]) -> tuple[str, bytes]:
+    """Without the identification of what the router itself has made, which is of no meaning and drawn by chance.
+
+    The header's checksum becomes that without it. Its own packets are those with its addresses as their source, and
+    ICMP's errors, whatever source rules have given them.
+    """
+    device, data = sent
+    if data[0] >> 4 == 4 and (data[12:16] in _OWN or (data[9] == ICMP and data[20] in _ERRORS)):
+        header = data[:4] + bytes(2) + data[6:10] + bytes(2) + data[12:20]
+        data = header[:10] + checksum.internet(header).to_bytes(2, "big") + header[12:] + data[20:]
+    return device, data
+
+
+_ERRORS: Final = (3, 11, 12)
+
+
+_OWN: Final = {bytes(map(int, address.partition("/")[0].split("."))) for address in ADDRESSES.values()}
