@@ -43,6 +43,9 @@ _IPV6_PKTINFO: Final = 50
 _IPV6_HOPLIMIT: Final = 52
 _IPV6_DONTFRAG: Final = 62
 _IPV6_TCLASS: Final = 67
+_IPPROTO_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+_SHORT_BYTES: Final = 2
 _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
 _SO_TIMESTAMPING: Final = 37
@@ -148,6 +151,11 @@ def attached(host: Host, sock: Sock, items: Iterable[Item]) -> Attachment | None
             elif level == _IPPROTO_IPV6 and isinstance(sock, (UdpSock, PacketSock)) and sock.ipv6 is not None:
                 sock.header = sock.header or Header()
                 _set_header6(host, sock.header, kind, data)
+            elif level == _IPPROTO_UDP and isinstance(sock, UdpSock):
+                if kind != _UDP_SEGMENT or len(data) != _SHORT_BYTES:
+                    raise error(errno.EINVAL)
+                sock.header = sock.header or Header()
+                sock.header.segment_bytes = struct.unpack("H", data)[0]
             elif level == _SOL_SOCKET and kind in (_SO_TIMESTAMPING, _SO_TIMESTAMPING_NEW):
                 report_options.stamp_call(sock, _stamps_wanted(data))
             elif level == _SOL_SOCKET:

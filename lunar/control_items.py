@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from lunar import interfaces
 from lunar.net import source, timestamping
 from lunar.net.address import needs_scope
+from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.error_queue import Report, is_of_icmp
 from lunar.net.sock import Sock
@@ -49,6 +50,11 @@ _SCM_TIMESTAMPING: Final = 37
 _SCM_TIMESTAMPING_NEW: Final = 65
 _SCM_TIMESTAMPING_OPT_STATS: Final = 54
 
+_IPPROTO_UDP: Final = 17
+_UDP_GRO: Final = 104
+_SO_RXQ_OVFL: Final = 40
+_IP_RECVOPTS: Final = 6
+_IP_ORIGDSTADDR: Final = 20
 _SOL_PACKET: Final = 263
 _PACKET_AUXDATA: Final = 8
 
@@ -62,6 +68,10 @@ def items_of(host: Host, sock: Sock, got: Received) -> list[Item]:
     items: list[Item] = []
     if sock.stamping is not None and got.stamp_ns != NO_STAMP:
         items += _of_arrival(host, sock.stamping, int(got.stamp_ns))
+    if isinstance(sock, DatagramSock) and sock.tells_drops and sock.drops:
+        items.append((_SOL_SOCKET, _SO_RXQ_OVFL, struct.pack("=I", sock.drops)))
+    if got.segment_bytes:
+        items.append((_IPPROTO_UDP, _UDP_GRO, struct.pack("=i", got.segment_bytes)))
     if got.packet is not None:
         items += _of_packet(host, got.packet)
     if got.caught is not None and isinstance(sock, LinkSock) and sock.tells_more:
@@ -130,6 +140,11 @@ def _of_packet(host: Host, packet: PacketInfo) -> list[Item]:
         items.append((_IPPROTO_IP, _IP_TTL, struct.pack("=i", packet.ttl)))
     if packet.tells & packet_info.TELL_TOS:
         items.append((_IPPROTO_IP, _IP_TOS, struct.pack("B", packet.tos)))
+    if tells & packet_info.TELL_OPTIONS and packet.options:
+        items.append((_IPPROTO_IP, _IP_RECVOPTS, packet.options))
+    if tells & packet_info.TELL_DESTINATION:
+        address = struct.pack("=H", AF_INET) + struct.pack(">HI8x", packet.port, packet.dst)
+        items.append((_IPPROTO_IP, _IP_ORIGDSTADDR, address))
     return items
 
 

@@ -178,6 +178,10 @@ class UdpDatagram(Packet):
         super().__init__(family, src, dst, 17, payload)
         self.sport: i64 = sport
         self.dport: i64 = dport
+        # Over lo what a program sent at once (UDP_SEGMENT) stays together: it stands for datagrams of so many bytes.
+        # 0: it is one.
+        self.segment_bytes: i64 = 0
+        self.unchecked: bool = False  # it goes without a checksum (UDP_NO_CHECK6_TX, SO_NO_CHECK)
 
 
 @final

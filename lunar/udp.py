@@ -1,7 +1,9 @@
 """UDP, RFC 768: ports, a queue of datagrams for each socket, and the errors that ICMP brings to connected ones.
 
-Read lunar/net/sock.py first. Calls return a count or a negative errno and never block. Multicast and segmentation
-offload are not here.
+Read lunar/net/sock.py first. Calls return a count or a negative errno and never block. Groups are in
+lunar/net/multicast.py, the route of what is sent in lunar/net/sock_route.py. What a program sends at once to be cut
+into datagrams (UDP_SEGMENT) is cut here, but over lo it stays together up to a receiver that wants it so (UDP_GRO).
+Left out: UDP-Lite, and encapsulation.
 """
 
 from __future__ import annotations
@@ -11,20 +13,28 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp, multicast, path_mtu
+from lunar.net import datagram_parts, icmp, multicast, path_mtu
+from lunar.net.bpf import Program, Seen
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.error_queue import of_local
 from lunar.net.group_output import send_to_group
 from lunar.net.ip import Handler, Ip
-from lunar.net.ip_output import apply, route_by, route_for, send, source_for
+from lunar.net.ip_output import apply, send, source_for
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
+from lunar.net.sock_route import route_out
 from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
+from lunar.wire import inet
 from lunar.wire.address import family_of
 
 SOCK_DGRAM: Final = 2
 MAX_PAYLOAD: Final = 65507  # 65535 - 20 - 8
+# As many datagrams one send may make (UDP_MAX_SEGMENTS, 64 before Linux 6.8).
+MAX_SEGMENTS: Final = 128
+# Of IP_MTU_DISCOVER, ip(7).
+PMTUDISC_PROBE: Final = 3
+PMTUDISC_INTERFACE: Final = 4
 MAX_PAYLOAD6: Final = 65527  # IPv6 does not count its header
 
 _LOOPBACK: Final = 0x7F00_0001
@@ -39,6 +49,7 @@ class Udp(Handler):
         self.ip: Ip = ip
         # port -> the sockets bound to it, in the order of their binding.
         self.ports: dict[int, list[UdpSock]] = {}
+        self.secret: i64 = -1  # by which sockets of one port share what comes (SO_REUSEPORT); drawn when first needed
 
     def create(self, family: i64) -> UdpSock:
         """A new unbound socket."""
@@ -56,7 +67,7 @@ class Udp(Handler):
                 taken = False
                 group = self.ip.is_multicast(packet.dst)
                 for sock in socks.copy():
-                    if _score(sock, packet) >= 0 and (not group or sock.hears(packet, device)):
+                    if _score(sock, packet, device) >= 0 and (not group or sock.hears(packet, device)):
                         sock.deliver(packet)
                         taken = True
                 if taken:
@@ -64,13 +75,17 @@ class Udp(Handler):
             else:
                 best: UdpSock | None = None
                 best_score: i64 = -1
+                shared = False
                 for sock in socks:
-                    score = _score(sock, packet)
+                    score = _score(sock, packet, device)
                     # Of several that match alike, the one that was bound last, as on Linux.
                     if score >= best_score and score >= 0:
+                        shared = score == best_score and sock.reuse_port
                         best = sock
                         best_score = score
                 if best is not None:
+                    if shared:
+                        best = self._chosen(socks, best_score, packet, device)
                     best.deliver(packet)
                     return
         counters.udp_no_ports += 1
@@ -85,7 +100,7 @@ class Udp(Handler):
         best: UdpSock | None = None
         best_score: i64 = -1
         for sock in self.ports.get(sport, []):
-            score = _score(sock, answer)
+            score = _score(sock, answer, None)
             if score >= best_score and score >= 0:
                 best = sock
                 best_score = score
@@ -98,6 +113,13 @@ class Udp(Handler):
             return
         best.error = errno
         best.wake(POLLERR | POLLIN | POLLOUT)
+
+    def _chosen(self, socks: list[UdpSock], score: i64, packet: UdpDatagram, device: Device) -> UdpSock:
+        """Of the sockets that share a port by SO_REUSEPORT the one that this sender's datagrams always go to."""
+        alike = [sock for sock in socks if sock.reuse_port and _score(sock, packet, device) == score]
+        if self.secret < 0:
+            self.secret = self.ip.rng.getrandbits(32)
+        return alike[datagram_parts.share(self.secret, packet, len(alike))]
 
     def free_port(self) -> i64:
         """An unused port of the ephemeral range, or -1. The start is random, the search goes upwards."""
@@ -117,8 +139,10 @@ def _loopback(family: i64) -> int:
     return _LOOPBACK if family == AF_INET else _LOOPBACK6
 
 
-def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
-    """How exactly `sock` matches the packet's addresses; -1 for not at all. Linux prefers the most exact."""
+def _score(sock: UdpSock, packet: UdpDatagram, device: Device | None) -> i64:
+    """How exactly `sock` matches the packet's addresses and the device that it came by; -1 for not at all. Linux
+    prefers the most exact.
+    """
     if not sock.covers & covers_of(packet.family):
         return -1
     score: i64 = 0
@@ -126,6 +150,10 @@ def _score(sock: UdpSock, packet: UdpDatagram) -> i64:
         if sock.local_addr != packet.dst:
             return -1
         score += 2
+    if sock.bound_device and device is not None:
+        if sock.bound_device != device.name:
+            return -1
+        score += 4
     if sock.remote_port:
         if sock.remote_addr != packet.src or sock.remote_port != packet.sport:
             return -1
@@ -149,6 +177,14 @@ class UdpSock(DatagramSock):
         self.corked: bytes | None = None
         self.corked_addr: int = 0
         self.corked_port: i64 = 0
+        self.corked_segment: i64 = 0
+        self.segment_bytes: i64 = 0  # UDP_SEGMENT
+        self.takes_segments: bool = False  # UDP_GRO
+        self.sends_unchecked: bool = False  # SO_NO_CHECK of IPv4, UDP_NO_CHECK6_TX of IPv6
+        self.sends_unchecked6: bool = False
+        self.takes_unchecked6: bool = False  # UDP_NO_CHECK6_RX
+        self.port_later: bool = False  # IP_BIND_ADDRESS_NO_PORT
+        self.peeked_at: i64 = 0  # where in the datagram that `recv` gave the data begin (SO_PEEK_OFF)
 
     def bind(self, addr: int, port: i64) -> i64:
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
@@ -159,12 +195,18 @@ class UdpSock(DatagramSock):
         if self.local_port:
             return -errno.EINVAL
         asked: i64 = port
+        if port == 0 and self.port_later and addr:
+            self.local_addr = addr
+            self.addr_locked = True
+            return 0  # the port comes with the first use
         if port == 0:
             port = self.udp.free_port()
             if port < 0:
                 return -errno.EADDRINUSE
         for other in self.udp.ports.get(int(port), []):
             if (addr and other.local_addr and other.local_addr != addr) or not self.covers & other.covers:
+                continue
+            if self.bound_device and other.bound_device and self.bound_device != other.bound_device:
                 continue
             if (self.reuse_addr and other.reuse_addr) or (self.reuse_port and other.reuse_port):
                 continue
@@ -177,7 +219,14 @@ class UdpSock(DatagramSock):
         return 0
 
     def _autobind(self) -> i64:
-        return self.bind(0, 0) if self.local_port == 0 else 0
+        if self.local_port:
+            return 0
+        later, self.port_later = self.port_later, False
+        address, locked = self.local_addr, self.addr_locked
+        result: i64 = self.bind(address, 0)
+        self.port_later = later
+        self.addr_locked = locked
+        return result
 
     def connect(self, addr: int, port: i64) -> i64:
         """Fix the peer; later sends need no address and only its datagrams are received."""
@@ -185,7 +234,7 @@ class UdpSock(DatagramSock):
             addr = _loopback(self.family)
         route = self._route(self.family, addr)
         if route is None:
-            return -errno.ENETUNREACH
+            return -self.udp.ip.route_errno
         if self.udp.ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
         bound = self._autobind()
@@ -239,15 +288,7 @@ class UdpSock(DatagramSock):
         more = more or self.cork
         if more or self.corked is not None:
             return self._send_part(data, addr, port, more)
-        return self._send_whole(data, addr, port)
-
-    def _denial(self, addr: int) -> i64:
-        """What forbids to send to `addr`: 0, -ENETUNREACH, or -EACCES, a broadcast without SO_BROADCAST."""
-        ip = self.udp.ip
-        if ip.is_broadcast(addr) and not self.broadcast:
-            return -errno.EACCES
-        family: i64 = self._family_for(addr)
-        return -errno.ENETUNREACH if self._route(family, addr or _loopback(family)) is None else 0
+        return self._send_whole(data, addr, port, self._segment())
 
     def _family_for(self, addr: int) -> i64:
         """The family of a datagram to `addr`."""
@@ -256,20 +297,11 @@ class UdpSock(DatagramSock):
         return self.family if addr == 0 else family_of(addr)
 
     def _route(self, family: i64, addr: int) -> Route | None:
-        """The route to `addr`, to a group by the device that the socket has for it; none of a family that the socket
-        is not bound to.
-        """
+        """The route to `addr`, None with `Ip.route_errno`; none of a family that the socket is not bound to."""
         if not self.covers & covers_of(family):
+            self.udp.ip.route_errno = errno.ENETUNREACH
             return None
-        ip = self.udp.ip
-        header = self.header
-        device = None if header is None else header.device
-        if not ip.is_multicast(addr):
-            if family == AF_INET6 and device is not None:
-                return route_by(ip, device, family, addr)
-            return route_for(ip, family, addr, self)
-        own = self.multicast if family == AF_INET else self.multicast6
-        return multicast.route_to(ip, own, addr, family, device, self.local_addr)
+        return route_out(self.udp.ip, self, int(family), addr)
 
     def hears(self, packet: UdpDatagram, device: Device) -> bool:
         """Whether the socket wants what came to a group by `device`."""
@@ -287,11 +319,11 @@ class UdpSock(DatagramSock):
         size: i64 = len(data)
         if before is None:
             before = b""
-            denied: i64 = self._denial(addr)
-            if denied < 0:
-                return denied
+            if self._way(addr) is None:
+                return -self.recv_errno
             self.corked_addr = addr
             self.corked_port = port
+            self.corked_segment = self._segment()
         if len(before) + size > MAX_PAYLOAD:
             return -errno.EMSGSIZE
         if more:
@@ -301,7 +333,7 @@ class UdpSock(DatagramSock):
             self.corked = before + data
             return size
         self.corked = None
-        result: i64 = self._send_whole(before + data, self.corked_addr, self.corked_port)
+        result: i64 = self._send_whole(before + data, self.corked_addr, self.corked_port, self.corked_segment)
         return size if result >= 0 else result
 
     def set_cork(self, on: bool) -> i64:
@@ -310,25 +342,79 @@ class UdpSock(DatagramSock):
         waiting = self.corked
         if not on and waiting is not None:
             self.corked = None
-            result: i64 = self._send_whole(waiting, self.corked_addr, self.corked_port)
+            result: i64 = self._send_whole(waiting, self.corked_addr, self.corked_port, self.corked_segment)
             return min(result, 0)
         return 0
 
-    def _send_whole(self, data: bytes, addr: int, port: i64) -> i64:
+    def _way(self, addr: int) -> Route | None:
+        """The route to `addr`. None with `recv_errno`: ENETUNREACH and its kin, or EACCES, a broadcast without
+        SO_BROADCAST.
+        """
+        ip = self.udp.ip
+        if not self.broadcast and ip.is_broadcast(addr):
+            self.recv_errno = errno.EACCES
+            return None
+        family: i64 = self._family_for(addr)
+        route = self._route(family, addr or _loopback(family))
+        if route is None:
+            self.recv_errno = ip.route_errno
+        return route
+
+    def _segment(self) -> i64:
+        """Into datagrams of how many bytes this call's data are to be cut; 0 for one."""
+        header = self.header
+        return self.segment_bytes if header is None or header.segment_bytes < 0 else header.segment_bytes
+
+    def _send_whole(self, data: bytes, addr: int, port: i64, segment: i64) -> i64:
+        route = self._way(addr)
+        if route is None:
+            return -self.recv_errno
         size: i64 = len(data)
         family: i64 = self._family_for(addr)
         if addr == 0:
             addr = _loopback(family)
-        ip = self.udp.ip
-        denied: i64 = self._denial(addr)
-        route = self._route(family, addr)
-        if denied < 0 or route is None:
-            return denied
         if size > (MAX_PAYLOAD if family == AF_INET else MAX_PAYLOAD6):
             return self._too_big(route.device.mtu, addr, port)
         refusal: i64 = self._refusal()
         if refusal < 0:
             return refusal
+        ip = self.udp.ip
+        if segment == 0:
+            packet = self._packet(data, family, addr, port, route)
+            if packet is None:
+                return -self.recv_errno
+            result: i64 = self._hand_down(packet, route)
+            return size if result == 0 else result
+        headers: i64 = (28 if family == AF_INET else 48) + len(self.ip_options)
+        if segment + headers > route.device.mtu:
+            return -errno.EMSGSIZE
+        if (size + segment - 1) // segment > MAX_SEGMENTS:
+            return -errno.EINVAL
+        if size > segment and route.device is ip.loopback_device():
+            whole = self._packet(data, family, addr, port, route)
+            if whole is None:
+                return -self.recv_errno
+            whole.segment_bytes = segment
+            return self._sent_whole(whole, route, size)
+        at: i64 = 0
+        while True:
+            piece = self._packet(data[int(at) : int(at + segment)], family, addr, port, route)
+            if piece is None:
+                return -self.recv_errno
+            failed: i64 = self._hand_down(piece, route)
+            if failed < 0:
+                return failed
+            at += segment
+            if at >= size:
+                return size
+
+    def _sent_whole(self, packet: UdpDatagram, route: Route, size: i64) -> i64:
+        result: i64 = self._hand_down(packet, route)
+        return size if result == 0 else result
+
+    def _packet(self, data: bytes, family: i64, addr: int, port: i64, route: Route) -> UdpDatagram | None:
+        """A datagram with the header that the socket and the call want. None with `recv_errno`."""
+        ip = self.udp.ip
         six = self.ipv6
         src = self.local_addr
         if family == AF_INET6 and six is not None and six.source:
@@ -336,46 +422,68 @@ class UdpSock(DatagramSock):
         if src == 0 or ip.is_broadcast(src) or ip.is_multicast(src):
             src = source_for(ip, addr, route)
             if src == 0 and family == AF_INET6:
-                return -errno.EADDRNOTAVAIL
+                self.recv_errno = errno.EADDRNOTAVAIL
+                return None
         packet = UdpDatagram(family, src, addr, self.local_port, port, data)
-        packet.size_bytes = (28 if family == AF_INET else 48) + size
         if six is None or family == AF_INET:
+            packet.size_bytes = 28 + len(data)
             packet.ttl = self.ttl
             packet.tos = self.tos
+            if self.ip_options:
+                packet.options = self.ip_options
+                packet.size_bytes += len(packet.options)
+            if self.sends_unchecked:
+                packet.unchecked = True
+            packet.dont_fragment = path_mtu.stays_whole(ip, route, addr, self.mtu_discover, packet.size_bytes)
         else:
+            packet.size_bytes = 48 + len(data)
             six.dress(ip, packet)
             packet.flow_label = six.label(ip, src, self.local_port, addr, port, UDP)
+            if self.sends_unchecked6:
+                packet.unchecked = True
+        if self.mark:
+            packet.mark = self.mark
+        if ip.is_multicast(addr):
+            own = self.multicast if family == AF_INET else self.multicast6
+            packet.ttl = 1 if own is None else own.ttl
         header = self.header
         if header is not None:
-            if header.device is not None and header.device is not route.device:
-                return -errno.ENETUNREACH
             apply(header, packet)
-        if family == AF_INET:
-            packet.dont_fragment = path_mtu.stays_whole(ip, route, addr, self.mtu_discover, packet.size_bytes)
-        elif six is not None:
-            packet.dont_fragment = six.dont_fragment
-        result: i64 = self._send_packet(packet, route)
+        return packet
+
+    def _hand_down(self, packet: UdpDatagram, route: Route) -> i64:
+        """Send a datagram: 0, or -errno."""
+        ip = self.udp.ip
+        result: i64
+        if self.mtu_discover == PMTUDISC_INTERFACE and packet.family == AF_INET and packet.size_bytes > route.device.mtu:
+            result = errno.EMSGSIZE
+        elif ip.is_multicast(packet.dst):
+            own = self.multicast if packet.family == AF_INET else self.multicast6
+            result = send_to_group(ip, packet, route, own is None or own.loops)
+        else:
+            result = send(ip, packet, route, self._limit(packet, route))
         if result == errno.EHOSTUNREACH:
-            # Linux learns it from ARP, later; the datagram is lost without a word to the sender.
-            return size
+            return 0  # Linux learns it from ARP, later; the datagram is lost without a word to the sender
         if result == errno.EMSGSIZE:
-            return self._too_big(route.device.mtu, addr, port)
+            limit: i64 = self._limit(packet, route)
+            return self._too_big(limit if limit > 0 else path_mtu.mtu(ip, route, packet.dst), packet.dst, packet.dport)
         if result != 0:
             return -result
-        ip.family(family).counters.udp_out_datagrams += 1
+        ip.family(packet.family).counters.udp_out_datagrams += 1
         if self.stamping is not None:
             self.stamp_sent(self.stamping, packet)
-        return size
+        return 0
 
-    def _send_packet(self, packet: UdpDatagram, route: Route) -> i64:
-        ip = self.udp.ip
-        if not ip.is_multicast(packet.dst):
-            return send(ip, packet, route)
-        own = self.multicast if packet.family == AF_INET else self.multicast6
-        header = self.header
-        if header is None or header.ttl < 0:
-            packet.ttl = 1 if own is None else own.ttl
-        return send_to_group(ip, packet, route, own is None or own.loops)
+    def _limit(self, packet: UdpDatagram, route: Route) -> i64:
+        """The size from which on the packet is cut or refused, where the socket does not believe the path's MTU
+        (IP_PMTUDISC_PROBE and those behind it) or has one of its own (IPV6_MTU); else 0.
+        """
+        six = self.ipv6
+        if six is None or packet.family == AF_INET:
+            return route.device.mtu if self.mtu_discover >= PMTUDISC_PROBE else 0
+        if six.largest > 0:
+            return min(six.largest, route.device.mtu)
+        return route.device.mtu if six.mtu_discover >= PMTUDISC_PROBE else 0
 
     def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
@@ -384,11 +492,36 @@ class UdpSock(DatagramSock):
         return -errno.EMSGSIZE
 
     def recv(self, peek: bool) -> UdpDatagram | None:
-        """The next datagram; None with `recv_errno` when there is none or an error is pending."""
+        """The next datagram; None with `recv_errno` when there is none or an error is pending. Its data begin at
+        `peeked_at`.
+        """
+        if self.peek_offset >= 0:
+            return self._recv_from_offset(peek)
         packet = self.take_next(peek)
         if packet is None:
             return None
         assert isinstance(packet, UdpDatagram), "a UDP socket keeps datagrams"
+        return packet
+
+    def _recv_from_offset(self, peek: bool) -> UdpDatagram | None:
+        """SO_PEEK_OFF, socket(7): what is peeked at are the bytes of all datagrams from that offset on."""
+        self.peeked_at = 0
+        if peek and not self.error:
+            offset: i64 = self.peek_offset
+            for queued in self.queue:
+                assert isinstance(queued, UdpDatagram), "a UDP socket keeps datagrams"
+                size: i64 = len(queued.payload)
+                if offset < size or (size == 0 and offset == 0):
+                    self.peeked_at = offset
+                    return queued
+                offset -= size
+            self.recv_errno = errno.EAGAIN
+            return None
+        packet = self.take_next(peek)
+        if packet is None:
+            return None
+        assert isinstance(packet, UdpDatagram), "a UDP socket keeps datagrams"
+        self.peek_offset = max(0, self.peek_offset - len(packet.payload))
         return packet
 
     def data_bytes(self, queued: Any) -> i64:
@@ -403,12 +536,36 @@ class UdpSock(DatagramSock):
 
     def deliver(self, packet: UdpDatagram) -> None:
         """Queue a datagram that came in; dropped and counted when the receive buffer is full."""
+        if packet.segment_bytes > 0 and not self.takes_segments:
+            for piece in datagram_parts.pieces(packet):
+                self.deliver(piece)
+            return
         counters = self.udp.ip.family(packet.family).counters
+        if packet.unchecked and packet.family == AF_INET6 and not self.takes_unchecked6:
+            counters.udp_in_errors += 1
+            return
+        if self.filter is not None and not self._passes_filter(self.filter, packet):
+            return
         if self.enqueue(packet):
             counters.udp_in_datagrams += 1
         else:
             counters.udp_rcvbuf_errors += 1
             counters.udp_in_errors += 1
+
+    def _passes_filter(self, program: Program, packet: UdpDatagram) -> bool:
+        """Whether SO_ATTACH_FILTER lets the datagram in, perhaps cut. The program sees it from UDP's header on."""
+        whole = inet.encode(packet)
+        body = inet.encode_payload(packet)
+        seen = Seen(body)
+        seen.whole = whole
+        seen.ethertype = packet.ethertype
+        seen.mark = packet.mark
+        kept: i64 = program.run(seen)
+        if kept == 0:
+            return False
+        if kept < len(body):
+            packet.payload = packet.payload[: int(max(kept - UDP_HEADER_BYTES, 0))]
+        return True
 
     def close(self) -> None:
         """Give the port back."""

@@ -28,6 +28,9 @@ class DatagramSock(Sock):
         self.read_shut: bool = False
         self.write_shut: bool = False
         self.recv_errno: i64 = 0  # why `take_next` returned None
+        self.tells_drops: bool = False  # SO_RXQ_OVFL
+        self.drops: i64 = 0  # what found the receive buffer full
+        self.peek_offset: i64 = -1  # SO_PEEK_OFF, of UDP
         self.came_ns: i64 = -1  # when the packet came that `take_next` gave, where the socket wants to know; else -1
 
     # What the protocols know.
@@ -52,6 +55,7 @@ class DatagramSock(Sock):
         """
         charge: i64 = QUEUE_OVERHEAD_BYTES + self.data_bytes(packet)
         if self.queue and self.queued_bytes + charge > self.rcvbuf:
+            self.drops += 1
             return False
         self.queue.append(packet)
         self.queued_bytes += charge

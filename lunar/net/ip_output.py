@@ -114,10 +114,10 @@ def source_for(ip: Ip, dst: int, route: Route) -> int:
     return source.select(ip, route.device, dst)
 
 
-def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
+def send(ip: Ip, packet: Packet, route: Route | None, limit: i64 = 0) -> i64:
     """Send a packet of this host's own; `route` saves the lookup when the caller knows it.
 
-    The caller has set `size_bytes`. Returns 0, or the errno that Linux would give: ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
+    The caller has set `size_bytes`; `limit` is as for `emit`. Returns 0, or the errno that Linux would give: ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
     """
     counters = ip.family(packet.family).counters
     counters.ip_out_requests += 1
@@ -131,7 +131,7 @@ def send(ip: Ip, packet: Packet, route: Route | None) -> i64:
     # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
     packet.ident = ip.next_ident
     ip.next_ident = (ip.next_ident + 1) & 0xFFFF
-    return _leave(ip, packet, route)
+    return _leave(ip, packet, route, limit)
 
 
 def apply(header: Header, packet: Packet) -> None:
@@ -166,7 +166,7 @@ def send_complete(ip: Ip, packet: Packet) -> i64:
     return _leave(ip, packet, route)
 
 
-def _leave(ip: Ip, packet: Packet, route: Route) -> i64:
+def _leave(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
     """Past the filter, which may want it to go another way."""
     filter = ip.filter
     if filter is not None:
@@ -181,7 +181,7 @@ def _leave(ip: Ip, packet: Packet, route: Route) -> i64:
             route = other
     if ip.is_broadcast(packet.dst):
         return _broadcast(ip, packet, route)
-    return emit(ip, packet, route)
+    return emit(ip, packet, route, limit)
 
 
 def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:

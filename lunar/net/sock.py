@@ -59,6 +59,8 @@ class Header:
         self.ttl: i64 = -1
         self.tos: i64 = -1
         self.dont_fragment: i64 = -1
+        self.segment_bytes: i64 = -1  # UDP_SEGMENT
+        self.options: bytes | None = None  # IPv4's
         self.device: Device | None = None  # by which it shall go
 
 
@@ -116,7 +118,9 @@ class Sock:
         self.freebind: bool = False  # IP_FREEBIND: an address that the host does not have will do
         self.rcvtimeo_ns: i64 = 0  # SO_RCVTIMEO, 0 for none; obeyed by the faces, as `nonblocking`
         self.sndtimeo_ns: i64 = 0
-        self.bound_device: str = ""
+        self.bound_device: str = ""  # SO_BINDTODEVICE
+        self.unicast_device: Device | None = None  # IP_UNICAST_IF
+        self.ip_options: bytes = b""  # IP_OPTIONS, of what is sent over IPv4
         self.nonblocking: bool = False  # O_NONBLOCK; obeyed by the faces, because no call of the stack blocks
         self.descriptors: i64 = 0  # how many of the host's name it; the last one's end closes it
         self.held: i64 = 0  # how many calls wait in it; the last one's end closes it, too

@@ -18,6 +18,7 @@ from lunar.net.ip import DEFAULT_TTL
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET6, ICMP
 from lunar.sockets import (
+    datagram_options,
     filter_options,
     ipv6_options,
     multicast_options,
@@ -106,6 +107,8 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
     done = report_options.set_integer(sock, level, name, value)
     if done is None:
         done = multicast_options.set_integer(sock, level, name, value)
+    if done is None:
+        done = datagram_options.set_integer(sock, level, name, value)
     if done is None:
         done = ipv6_options.set_integer(sock, level, name, value)
     if done is None:
@@ -250,6 +253,8 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
     if done is None:
         done = multicast_options.set_bytes(sock, level, name, value)
     if done is None:
+        done = datagram_options.set_bytes(sock, level, name, value)
+    if done is None:
         done = ipv6_options.set_bytes(sock, level, name, value)
     if done is None:
         done = filter_options.set_bytes(sock, level, name, value)
@@ -306,6 +311,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
     reported = report_options.get_bytes(sock, level, name)
     if reported is None:
         reported = multicast_options.get_bytes(sock, level, name)
+    if reported is None:
+        reported = datagram_options.get_bytes(sock, level, name, size)
     if reported is None:
         reported = ipv6_options.get_bytes(sock, level, name, size)
     if reported is None and level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
@@ -364,6 +371,8 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
     reported = report_options.get_integer(sock, level, name)
     if reported is None:
         reported = multicast_options.get_integer(sock, level, name)
+    if reported is None:
+        reported = datagram_options.get_integer(sock, level, name)
     if reported is None:
         reported = ipv6_options.get_integer(sock, level, name)
     if reported is None:

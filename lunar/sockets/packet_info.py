@@ -20,6 +20,8 @@ from lunar.wire.address import family_of
 TELL_ADDRESSES: Final = 1
 TELL_TTL: Final = 2
 TELL_TOS: Final = 4
+TELL_OPTIONS: Final = 8  # IP_RECVOPTS
+TELL_DESTINATION: Final = 16  # IP_RECVORIGDSTADDR
 # The same of AF_INET6 sockets. Addresses are told of IPv4's packets, too, as mapped ones.
 TELL6_ADDRESSES: Final = 0x100
 TELL6_HOP_LIMIT: Final = 0x200
@@ -39,6 +41,8 @@ class PacketInfo:
         self.tos: i64 = tos
         self.device: Device | None = device
         self.flow_label: i64 = 0
+        self.options: bytes = b""  # IPv4's
+        self.port: i64 = 0  # where it was sent to
         self.family: i64 = family_of(dst)
         if tells & TELL_ADDRESSES and self.family == AF_INET and not ip.has_address(dst):
             route = ip_output.route_for(ip, AF_INET, src)

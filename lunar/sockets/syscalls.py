@@ -90,6 +90,7 @@ class Received:
         self.packet: PacketInfo | None = None  # of a datagram or raw socket that tells of it
         self.attachment: Attachment | None = None  # what came beside it, of `recvmsg`; the caller releases it
         self.truncated: bool = False  # of a datagram there was more than was asked for
+        self.segment_bytes: i64 = 0  # of UDP: it is several datagrams of so many bytes each (UDP_GRO)
         self.caught: Caught | None = None  # by a packet socket
         self.report: Report | None = None  # what came from the error queue; the address is where its packet was to go
 
@@ -433,9 +434,14 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         packet = sock.recv(peek)
         if packet is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
-        got = _message(packet.payload, size, flags, packet.src, packet.sport)
+        payload = packet.payload
+        if sock.peek_offset >= 0 and peek:
+            payload = payload[int(sock.peeked_at) :]
+            sock.peek_offset += min(len(payload), size)
+        got = _message(payload, size, flags, packet.src, packet.sport)
         if sock.stamping is not None:
             got.stamp_ns = sock.came_ns
+        got.segment_bytes = packet.segment_bytes
         target = packet.target
         device = target if isinstance(target, Device) else None
         if device is not None and needs_scope(packet.src):
@@ -445,6 +451,8 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
                 sock.tells, sock.udp.ip, packet.src, packet.dst, packet.ttl, packet.tos, device
             )  # fmt: skip
             got.packet.flow_label = packet.flow_label
+            got.packet.options = packet.options
+            got.packet.port = packet.dport
         return got
     if isinstance(sock, PacketSock):
         if flags & MSG_OOB:

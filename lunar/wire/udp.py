@@ -1,7 +1,7 @@
-"""UDP's header, RFC 768.
+"""UDP's header, RFC 768; over IPv6 RFC 8200 section 8.1.
 
-The checksum is always sent. A received zero means that the sender made none, and is accepted over IPv4, as RFC 1122
-section 4.1.3.4 asks, and not over IPv6 (RFC 8200 section 8.1).
+A checksum of zero means that the sender made none. Over IPv4 it is accepted, as RFC 1122 section 4.1.3.4 asks; over
+IPv6 only by a socket that wants it (RFC 6936), which lunar/udp.py knows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import AF_INET6, UDP, UDP_HEADER_BYTES, UdpDatagram
+from lunar.packet import UDP, UDP_HEADER_BYTES, UdpDatagram
 from lunar.wire import checksum
 from lunar.wire.malformed import BAD_TRANSPORT_CHECKSUM, BAD_TRANSPORT_HEADER, Malformed
 
@@ -29,6 +29,8 @@ def encode(datagram: UdpDatagram) -> bytes:
     dport: i64 = datagram.dport
     length: i64 = UDP_HEADER_BYTES + len(payload)
     total = checksum.pseudo_header(datagram.src, datagram.dst, datagram.protocol, length) + sport + dport + length
+    if datagram.unchecked:
+        return _HEADER.pack(sport, dport, length, 0) + payload
     # Zero would say "no checksum"; its other form, -0, is sent in its place.
     check = checksum.internet(payload, total) or 0xFFFF
     return _HEADER.pack(sport, dport, length, check) + payload
@@ -48,6 +50,6 @@ def decode(family: i64, src: int, dst: int, data: bytes) -> UdpDatagram | Malfor
         covered = data if length == size else data[:length]
         if checksum.internet(covered, checksum.pseudo_header(src, dst, UDP, length)) != 0:
             return _BAD_CHECKSUM
-    elif family == AF_INET6:
-        return _BAD_CHECKSUM
-    return UdpDatagram(family, src, dst, fields[0], fields[1], data[UDP_HEADER_BYTES:length])
+    datagram = UdpDatagram(family, src, dst, fields[0], fields[1], data[UDP_HEADER_BYTES:length])
+    datagram.unchecked = check == 0
+    return datagram

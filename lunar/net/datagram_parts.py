@@ -1,0 +1,38 @@
+"""Parts of UDP without a socket: datagrams that stay together (UDP_SEGMENT), and who of several sockets gets what."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from lunar.packet import UdpDatagram
+
+
+def pieces(packet: UdpDatagram) -> list[UdpDatagram]:
+    """The datagrams that one stands for."""
+    found: list[UdpDatagram] = []
+    segment = int(packet.segment_bytes)
+    for at in range(0, len(packet.payload), segment):
+        data = packet.payload[at : at + segment]
+        piece = UdpDatagram(packet.family, packet.src, packet.dst, packet.sport, packet.dport, data)
+        piece.ttl = packet.ttl
+        piece.tos = packet.tos
+        piece.options = packet.options
+        piece.flow_label = packet.flow_label
+        piece.target = packet.target
+        piece.mark = packet.mark
+        piece.unchecked = packet.unchecked
+        piece.size_bytes = packet.size_bytes - len(packet.payload) + len(data)
+        found.append(piece)
+    return found
+
+
+def share(secret: i64, packet: UdpDatagram, count: i64) -> i64:
+    """Which of `count` sockets gets what has these ends: always the same one, and each about as many (SO_REUSEPORT)."""
+    value: i64 = secret
+    ports: i64 = (packet.sport << 16) | packet.dport
+    for word in (packet.src & 0xFFFF_FFFF, packet.src >> 96, packet.dst & 0xFFFF_FFFF, int(ports)):
+        mixed: i64 = word
+        # FNV-1a by words of 32 bits, whose products stay below 2**63; then the high bits come down.
+        value = ((value ^ mixed) * 16_777_619) & 0xFFFF_FFFF
+        value ^= value >> 15
+    return (value * count) >> 32
