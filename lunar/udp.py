@@ -455,7 +455,7 @@ class UdpSock(DatagramSock):
         """Send a datagram: 0, or -errno."""
         ip = self.udp.ip
         result: i64
-        if self.mtu_discover == PMTUDISC_INTERFACE and packet.family == AF_INET and packet.size_bytes > route.device.mtu:
+        if packet.size_bytes > route.device.mtu and self.mtu_discover == PMTUDISC_INTERFACE:
             result = errno.EMSGSIZE
         elif ip.is_multicast(packet.dst):
             own = self.multicast if packet.family == AF_INET else self.multicast6
@@ -476,14 +476,11 @@ class UdpSock(DatagramSock):
 
     def _limit(self, packet: UdpDatagram, route: Route) -> i64:
         """The size from which on the packet is cut or refused, where the socket does not believe the path's MTU
-        (IP_PMTUDISC_PROBE and those behind it) or has one of its own (IPV6_MTU); else 0.
+        (IP_PMTUDISC_PROBE and those behind it); else 0.
         """
         six = self.ipv6
-        if six is None or packet.family == AF_INET:
-            return route.device.mtu if self.mtu_discover >= PMTUDISC_PROBE else 0
-        if six.largest > 0:
-            return min(six.largest, route.device.mtu)
-        return route.device.mtu if six.mtu_discover >= PMTUDISC_PROBE else 0
+        discover: i64 = self.mtu_discover if six is None or packet.family == AF_INET else six.mtu_discover
+        return route.device.mtu if discover >= PMTUDISC_PROBE else 0
 
     def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 
 from lunar.net import fib, multicast
+from lunar.net.address import needs_scope
 from lunar.net.device import Device
 from lunar.net.ip import Ip
-from lunar.net.ip_output import route_by, route_for
+from lunar.net.ip_output import device_at, route_by, route_for
 from lunar.net.route import Route
 from lunar.net.sock import Sock
-from lunar.packet import AF_INET
+from lunar.packet import AF_INET, AF_INET6
 
 
 def route_out(ip: Ip, sock: Sock, family: int, dst: int) -> Route | None:
@@ -26,6 +27,11 @@ def route_out(ip: Ip, sock: Sock, family: int, dst: int) -> Route | None:
         if device is None:
             ip.route_errno = errno.ENODEV
             return None
+    six = sock.ipv6
+    if device is None and six is not None and family == AF_INET6 and needs_scope(dst):
+        # The device that the program named with the address, now or at connect(2).
+        scope = six.named_scope if six.named_scope != 0 else six.scope
+        device = device_at(ip, scope)
     if ip.is_multicast(dst):
         own = sock.multicast if family == AF_INET else sock.multicast6
         route = multicast.route_to(ip, own, dst, family, device, sock.local_addr)

@@ -34,7 +34,7 @@ IPPROTO_IP: Final = 0
 IP_OPTIONS: Final = 4
 IP_RECVOPTS: Final = 6
 IP_MTU: Final = 14
-IP_ORIGDSTADDR: Final = 20
+IP_RECVORIGDSTADDR: Final = 20
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 IP_UNICAST_IF: Final = 50
 IP_PROTOCOL: Final = 52
@@ -66,7 +66,7 @@ def told_by(name: int) -> i64:
     """The bit of `Sock.tells` for an option of IPPROTO_IP; 0 for one that has none."""
     if name == IP_RECVOPTS:
         return packet_info.TELL_OPTIONS
-    return packet_info.TELL_DESTINATION if name == IP_ORIGDSTADDR else 0
+    return packet_info.TELL_DESTINATION if name == IP_RECVORIGDSTADDR else 0
 
 
 def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:

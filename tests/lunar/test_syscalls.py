@@ -22,7 +22,15 @@ import pytest
 
 from lunar import syscalls
 from lunar.network import Network
-from lunar.sockets import options, report_options, tcp_options
+from lunar.sockets import (
+    datagram_options,
+    filter_options,
+    ipv6_options,
+    multicast_options,
+    options,
+    report_options,
+    tcp_options,
+)
 from lunar.sockets.fdtable import FD_BASE
 from weaves.loader import load
 
@@ -350,7 +358,9 @@ def test_sendfile_and_dup2_of_os_know_a_hosts_descriptors(net: Network, tmp_path
 
 def number_of(name: str) -> int:
     """The number of a level or an option, as our own tables have it, or Python."""
-    for module in (options, tcp_options, report_options, socket):
+    for module in (
+        options, tcp_options, report_options, datagram_options, filter_options, multicast_options, ipv6_options, socket,
+    ):  # fmt: skip
         if (number := getattr(module, name, None)) is not None:
             return int(number)
     raise AssertionError(f"no table knows {name}")
