@@ -22,7 +22,17 @@ from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import route_back, route_by, route_for, send, source_for
 from lunar.net.ipv4_options import midnight_ms
 from lunar.net.route import Route
-from lunar.packet import AF_INET, AF_INET6, ICMPV6, ICMP_HEADER_BYTES, IPV6_HEADER_BYTES, IcmpMessage, Packet, TCP, relate
+from lunar.packet import (
+    AF_INET,
+    AF_INET6,
+    ICMP_HEADER_BYTES,
+    ICMPV6,
+    IPV6_HEADER_BYTES,
+    TCP,
+    IcmpMessage,
+    Packet,
+    relate,
+)
 from lunar.wire import extension, inet
 
 ECHO_REPLY: Final = 0
@@ -87,7 +97,6 @@ _QUOTE_BYTES: Final = _ERROR_BYTES - 20 - ICMP_HEADER_BYTES
 _LEAST_MTU6: Final = 1280
 _QUOTE6_BYTES: Final = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES
 
-_ECN: Final = 0x03  # Linux keeps these bits of a TOS that it answers
 
 # Options of neighbour discovery that a redirect has (RFC 4861, 4.6).
 _TARGET_LINK_ADDRESS: Final = 2

@@ -117,7 +117,8 @@ def source_for(ip: Ip, dst: int, route: Route) -> int:
 def send(ip: Ip, packet: Packet, route: Route | None, limit: i64 = 0) -> i64:
     """Send a packet of this host's own; `route` saves the lookup when the caller knows it.
 
-    The caller has set `size_bytes`; `limit` is as for `emit`. Returns 0, or the errno that Linux would give: ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
+    The caller has set `size_bytes`; `limit` is as for `emit`. Returns 0, or the errno that Linux would give:
+    ENETUNREACH, EHOSTUNREACH, EMSGSIZE.
     """
     counters = ip.family(packet.family).counters
     counters.ip_out_requests += 1
