@@ -576,6 +576,8 @@ class Host:
         """
         device.addresses.remove(old)
         self.ip.local.pop(old.address, None)
+        if self.ip.filter is not None:
+            self.ip.filter.lost(device, old.address)
         followers: list[Address] = []
         left = device.addresses
         if old.family == AF_INET:
@@ -624,6 +626,8 @@ class Host:
             if self._autoconf is not None:
                 self._autoconf.came_up(device)
         else:
+            if self.ip.filter is not None:
+                self.ip.filter.lost(device, 0)
             if self._autoconf is not None:
                 self._autoconf.went_down(device)
             fib.device_down(self.ip, device)

@@ -67,6 +67,10 @@ class Filter:
         """
         raise NotImplementedError
 
+    def lost(self, device: Device, address: int) -> None:
+        """`device` has lost `address`; 0: it went down."""
+        raise NotImplementedError
+
 
 class Ip:
     """The network layer of one host."""

@@ -232,10 +232,10 @@ class Conntrack:
         for track in list(self._tracks.values()):
             self.remove(track)
 
-    def device_down(self, device: Device) -> None:
-        """What MASQUERADE let go out under an address of `device` ends: another may have it soon."""
+    def address_lost(self, device: Device, address: int) -> None:
+        """What MASQUERADE let go out under an address of `device`, any if it is 0, ends: another may have it soon."""
         for track in list(self._tracks.values()):
-            if track.masquerade is device:
+            if track.masquerade is device and (address == 0 or track.reply.dst == address):
                 self.remove(track)
 
     def refresh(self, track: Track, timeout_s: i64) -> None:

@@ -178,6 +178,12 @@ class Netfilter(Filter):
                 packet.ctinfo = 2
         return True
 
+    def lost(self, device: Device, address: int) -> None:
+        """What was hidden behind an address ends with it (nat.py)."""
+        conntrack = self.conntrack
+        if conntrack is not None:
+            conntrack.address_lost(device, address)
+
     def _gather(self, point: i64, packet: Packet, came_by: Device | None) -> bool:
         """Tracking needs whole packets (Linux' nf_defrag). The last fragment to come sends the whole on its way."""
         if point != PRE_ROUTING or came_by is None:
