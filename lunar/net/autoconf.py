@@ -433,9 +433,7 @@ class Autoconf(Tester):
             if device.inet6.addr_gen_mode >= STABLE:
                 made.flags |= IFA_F_STABLE_PRIVACY
             made.valid_until_ns = until(self.ip, found.valid_s)
-            made.preferred_until_ns = until(self.ip, found.preferred_s)
-            if found.preferred_s == 0:
-                made.flags |= IFA_F_DEPRECATED
+            self._prefer(made, found)
             self.add(device, made, False)
             return
         valid: i64 = until(self.ip, found.valid_s)
@@ -446,11 +444,15 @@ class Autoconf(Tester):
             known.valid_until_ns = max(valid, now + _TWO_HOURS_NS)
         elif valid - now > left:
             known.valid_until_ns = valid
-        known.preferred_until_ns = until(self.ip, found.preferred_s)
+        self._prefer(known, found)
+
+    def _prefer(self, address: Address, found: Autonomous) -> None:
+        """Until when `address` is preferred."""
+        address.preferred_until_ns = until(self.ip, found.preferred_s)
         if found.preferred_s == 0:
-            known.flags |= IFA_F_DEPRECATED
+            address.flags |= IFA_F_DEPRECATED
         else:
-            known.flags &= ~IFA_F_DEPRECATED
+            address.flags &= ~IFA_F_DEPRECATED
 
     def _has_too_many(self, device: Device) -> bool:
         """net.ipv6.conf.DEV.max_addresses: a flood of prefixes must not fill memory."""

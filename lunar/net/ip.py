@@ -142,8 +142,10 @@ class Ip:
         return self.inet if number == AF_INET else self.inet6
 
     def is_martian(self, src: int) -> bool:
-        """Whether no packet on a network can have the source `src`, as Linux calls it."""
-        return src in self.local or 0xE000_0000 <= src <= 0xFFFF_FFFF or src >> 24 == 127 or src >> 120 == 0xFF
+        """Whether no packet on a network can have the source `src`, as Linux calls it; of own addresses only IPv4's."""
+        if src > 0xFFFF_FFFF:
+            return src >> 120 == 0xFF
+        return src in self.local or src >= 0xE000_0000 or src >> 24 == 127
 
     def loopback_device(self) -> Device | None:
         """`lo`, if the host has made it."""

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp
+from lunar.net import icmp, source
 from lunar.net.address import SCOPE_LINK, is_link_local
 from lunar.net.device import Device
 from lunar.net.group_output import route_by
@@ -87,11 +87,11 @@ class Ndisc(NeighborProtocol):
 
     def solicit(self, entry: Neighbor, mac: i64, waiting: Packet | None) -> None:
         device = entry.device
-        source = self._source(device, entry.address, waiting)
-        if source == 0:
+        src = self._source(device, entry.address, waiting)
+        if src == 0:
             return
         dst = solicited_node(entry.address) if mac == NO_ADDRESS else entry.address
-        self.ask(device, source, entry.address, dst, b"")
+        self.ask(device, src, entry.address, dst, b"")
 
     def _source(self, device: Device, target: int, waiting: Packet | None) -> int:
         """In whose name we ask: the waiting packet's source if it is the device's own, else its link-local address."""
@@ -125,7 +125,7 @@ class Ndisc(NeighborProtocol):
         body = target.to_bytes(_ADDRESS_BYTES, "big")
         if with_mac or device.inet6.force_tllao != 0:
             body += nd_option.address_option(nd_option.TARGET_ADDRESS, device.mac)
-        src = target if device.has_address(target) else self._source(device, dst, None)
+        src = target if device.has_address(target) else source.select(self.ip, device, dst)
         self.send(device, src, dst, NEIGHBOR_ADVERTISEMENT, flags, body)
 
     def ask_routers(self, device: Device, src: int) -> None:
@@ -199,7 +199,8 @@ class Ndisc(NeighborProtocol):
 
     def answer(self, device: Device, src: int, target: int, mac: i64, own: bool, to_group: bool) -> None:
         """Answer the question of `src`, 0 for one that tests."""
-        flags: i64 = IS_ROUTER if device.inet6.forwarding != 0 else 0
+        # Whether another is a router, who answers in its place is not asked here (`ip neigh add proxy ... router`).
+        flags: i64 = IS_ROUTER if own and device.inet6.forwarding != 0 else 0
         if src == 0:
             self.tell(device, ALL_NODES, target, flags | (OVERRIDE if own else 0), True)
             return

@@ -47,8 +47,8 @@ NO_ADDRESS: Final = -1  # in place of a hardware address
 
 _S: Final = 1_000_000_000
 _MS: Final = 1_000_000
-# A question is not asked again sooner, whatever retrans_time_ms says (Linux: HZ/100).
-_RETRANS_LEAST_NS: Final = 10 * _MS
+# A question is not asked again sooner, whatever retrans_time_ms says (Linux: HZ / 100, of 250 ticks a second).
+_RETRANS_LEAST_NS: Final = 8 * _MS
 _REACHABLE_DRAWN_EVERY_NS: Final = 300 * _S  # RFC 4861 (6.3.4) says hours; Linux five minutes
 _LONG_AGO_NS: Final = 3600 * _S  # before now, of what has never been
 _FORCED_EVERY_NS: Final = 5 * _S  # above gc_thresh2 old entries are let go of so often
@@ -431,7 +431,7 @@ class Neighbors(Receiver):
     def update(self, entry: Neighbor, mac: i64, state: i64, override: bool, weak: bool = False) -> bool:
         """The neighbour is at `mac` (NO_ADDRESS: where it was) and now has `state`, as a message says. Without
         `override` another address than the known one is not believed; with `weak` besides, it is where the known one is
-        in doubt only. False where it changed nothing.
+        in doubt only. Whether all else that the message says is to be believed, too.
         """
         old: i64 = entry.state
         if old & (NOARP | PERMANENT):
@@ -440,17 +440,15 @@ class Neighbors(Receiver):
         if not old & VALID:
             if mac == NO_ADDRESS:
                 return False
-        elif mac == NO_ADDRESS:
+        elif mac != NO_ADDRESS and mac != entry.mac and not override:
+            if weak and old & CONNECTED:
+                # RFC 4861 (7.2.5): another address without the flag to override: the old one is in doubt.
+                self._settle(entry, entry.mac, STALE, now)
+            return False
+        elif mac == NO_ADDRESS or mac == entry.mac:
+            if state == STALE:
+                return True  # nothing new: it stays as sure as it was
             mac = entry.mac
-        elif mac != entry.mac and not override:
-            if not weak or not old & CONNECTED:
-                return False
-            # RFC 4861 (7.2.5): another address without the flag to override: the old one is in doubt.
-            mac = entry.mac
-            state = STALE
-        elif mac == entry.mac and state == STALE:
-            # Nothing new: it stays as sure as it was.
-            return True
         self._settle(entry, mac, state, now)
         return True
 

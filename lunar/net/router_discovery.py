@@ -25,7 +25,9 @@ _MS: Final = 1_000_000
 _LEAST_MTU: Final = 1280
 _PREFIX_METRIC: Final = 256
 _HEADER_BYTES: Final = 8  # reachable time and retransmission timer
-_RETRANS_LEAST_MS: Final = 10
+# Linux' least: HZ / 100 and HZ / 10, of a kernel with 250 ticks a second.
+_RETRANS_LEAST_MS: Final = 8
+_REACHABLE_LEAST_MS: Final = 100
 _MANAGED: Final = 0x80
 _OTHER: Final = 0x40
 _MOST_ROUTERS: Final = 64  # a flood of advertisements must not fill memory
@@ -67,8 +69,10 @@ def heard(ip: Ip, interface: Interface, message: IcmpMessage, options: list[tupl
         preference: i64 = preference_of((flags >> 3) & 3) if conf.accept_ra_rtr_pref != 0 else MEDIUM
         _heard_default(ip, interface, message.src, lifetime_s, preference)
     hops: i64 = message.rest >> 24
-    if hops != 0 and hops >= conf.accept_ra_min_hop_limit:
+    # Linux believes the hop limit of default routers alone.
+    if conf.accept_ra_defrtr != 0 and hops != 0 and hops >= conf.accept_ra_min_hop_limit:
         _set(ip, device, "hop_limit", hops)
+        ip.inet6.hop_limit = hops
     _heard_times(ip, device, message.payload)
     mtu: int = 0
     found: list[Autonomous] = []
@@ -108,7 +112,7 @@ def _heard_times(ip: Ip, device: Device, payload: bytes) -> None:
     if 0 < retrans_ms < 0x8000_0000:
         _set(ip, device, "neigh_retrans_time_ms", max(retrans_ms, _RETRANS_LEAST_MS))
     if 0 < reachable_ms < 0x8000_0000 // 3 and device.inet6_own.neigh_base_reachable_time_ms != reachable_ms:
-        _set(ip, device, "neigh_base_reachable_time_ms", max(reachable_ms, 10))
+        _set(ip, device, "neigh_base_reachable_time_ms", max(reachable_ms, _REACHABLE_LEAST_MS))
         _set(ip, device, "neigh_gc_stale_time", max(3 * reachable_ms // 1000, 1))
 
 
@@ -240,7 +244,8 @@ def _heard_route(ip: Ip, interface: Interface, src: int, body: bytes) -> None:
     if bits == 2 or not conf.accept_ra_rt_info_min_plen <= length <= conf.accept_ra_rt_info_max_plen:
         return
     if length == 0:
-        _heard_default(ip, interface, src, min(lifetime_s, 0xFFFF), preference_of(bits))
+        if conf.accept_ra_defrtr != 0:
+            _heard_default(ip, interface, src, min(lifetime_s, 0xFFFF), preference_of(bits))
         return
     # Routes of one network stand by metric: the preference is in it, as hosts look at nothing else.
     metric: i64 = conf.ra_defrtr_metric + MEDIUM - preference_of(bits)

@@ -47,8 +47,7 @@ def table_of(host: Host, family: int) -> Neighbors | None:
 
 def make_table(host: Host, family: int) -> Neighbors:
     """As `table_of`, made if there is none."""
-    assert family == AF_INET
-    return arp.of(host.ip).table
+    return arp.of(host.ip).table if family == AF_INET else host.autoconf.ndisc.table
 
 
 @attrs.define
