@@ -152,10 +152,10 @@ class Icmp(Handler):
                 neighbors = self.ip.inet6.neighbors
                 if neighbors is not None:
                     neighbors.receive_frame(packet, device)
+                if type == REDIRECT6:
+                    redirect.heard6(self.ip, packet, device)
             elif type < _INFORMATIONAL6:
                 self._heard_error6(packet)
-            elif type == REDIRECT6:
-                redirect.heard6(self.ip, packet, device)
         elif not self.ip.has_address(packet.dst) and not self._answers_groups(packet):
             counters.icmp_in_errors += 1
         elif type == ECHO:

@@ -22,6 +22,7 @@ from lunar.net.device import Device, Receiver
 from lunar.net.device_conf import DeviceConf
 from lunar.net.groups import hardware_address
 from lunar.net.ip import Ip
+from lunar.net.route import Route
 from lunar.packet import AF_INET, BROADCAST_MAC, ETHERNET_HEADER_BYTES, Frame, Packet
 from weaves.scheduler import Event
 
@@ -39,7 +40,6 @@ PERMANENT: Final = 0x80  # put there by the administrator
 CONNECTED: Final = PERMANENT | NOARP | REACHABLE
 VALID: Final = CONNECTED | STALE | DELAY | PROBE
 _IN_TIMER: Final = INCOMPLETE | REACHABLE | DELAY | PROBE
-_USABLE: Final = CONNECTED | DELAY | PROBE
 
 # What `resolve` says when the packet waits for an answer, or has been dropped where nobody hears of it.
 HELD: Final = -1
@@ -291,9 +291,11 @@ class Neighbors(Receiver):
             entry = self.make(device, next_hop)
             if entry is None:
                 return -errno.ENOBUFS
+        if entry.state & CONNECTED:
+            return entry.mac  # as on Linux, where the header is kept, nothing is noted of it
         now: i64 = self.ip.scheduler.now_ns
         entry.used_ns = now
-        if entry.state & _USABLE:
+        if entry.state & (DELAY | PROBE):
             return entry.mac
         if entry.state == STALE:
             entry.set_state(DELAY)
@@ -520,3 +522,12 @@ def resolve(ip: Ip, device: Device, next_hop: int, broadcast: bool, packet: Pack
     if mac >= 0:
         return mac
     return hardware_address(next_hop) if ip.is_multicast(next_hop) else -errno.EHOSTUNREACH
+
+
+def confirm(route: Route, dst: int) -> None:
+    """The layers above hear from `dst`: who passes packets on to it by `route` is reachable."""
+    entries = route.device.neighbors
+    if entries is not None:
+        found = entries.get(route.gateway if route.gateway else dst)
+        if isinstance(found, Neighbor):
+            found.confirm()

@@ -9,6 +9,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from lunar.net import neighbor
 from lunar.packet import FIN, SYN, TcpSegment
 from lunar.tcp import chronograph, ecn
 from lunar.tcp.congestion import cwnd
@@ -112,6 +113,9 @@ def _take(tcb: Tcb, news: News, blocks: list[tuple[int, int]] | None, ack: i64, 
     tcb.snd_una = ack
     if news.advanced:
         _remove(tcb, news, sample, ack)
+        route = tcb.route
+        if route is not None and route.device.arp:
+            neighbor.confirm(route, tcb.remote_addr)  # what we send arrives (RFC 4861, 7.3.1)
         if tcb.marks is not None:
             send_marks.acknowledged(tcb, tcb.marks, ttl)
         if tcb.mtu_search is not None and mtu_probe.acknowledged(tcb):
