@@ -7,6 +7,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.netfilter.conntrack import Track
+from lunar.netfilter.headers import ports_of
 from lunar.netfilter.rule import Context, Match
 from lunar.packet import Packet
 
@@ -168,15 +169,27 @@ class ConnmarkMatch(Match):
 
 @final
 class _Counted:
-    """A connection that `ConnlimitMatch` has seen, and when first."""
+    """A connection that `ConnlimitMatch` has seen, and when first. Of a packet that has none only the ends are known."""
 
-    def __init__(self, track: Track, since_ns: i64) -> None:
-        self.track: Track = track
+    def __init__(self, track: Track | None, packet: Packet, since_ns: i64) -> None:
+        self.track: Track | None = track
+        self.src: int = packet.src
+        self.dst: int = packet.dst
+        self.protocol: i64 = packet.protocol
+        self.ports: i64 = ports_of(packet)
         self.since_ns: i64 = since_ns
 
+    def is_of(self, track: Track | None, packet: Packet) -> bool:
+        """Whether `packet` is of this connection."""
+        if track is not None or self.track is not None:
+            return self.track is track
+        same = self.src == packet.src and self.dst == packet.dst and self.protocol == packet.protocol
+        return same and self.ports == ports_of(packet)
+
     def counts(self, now_ns: i64) -> bool:
+        """Whether it is there still."""
         track = self.track
-        if track.status & CONFIRMED == 0:
+        if track is None or track.status & CONFIRMED == 0:
             return now_ns - self.since_ns <= _UNCONFIRMED_NS
         return not track.dead and not track.closed()
 
@@ -185,7 +198,8 @@ class _Counted:
 class ConnlimitMatch(Match):
     """`-m connlimit`: whether the network of the packet's source (or destination) has more than `limit` connections.
 
-    With `up_to`: whether it has not. Connections that have ended do not count.
+    With `up_to`: whether it has not. Connections that have ended do not count. Packets that are not tracked count for
+    two ticks, as on Linux.
     """
 
     def __init__(self, limit: i64, mask: int, by_destination: bool, up_to: bool) -> None:
@@ -196,10 +210,9 @@ class ConnlimitMatch(Match):
         self.seen: dict[int, list[_Counted]] = {}
 
     def matches(self, packet: Packet, context: Context) -> bool:
-        track = packet.track
-        if track is None:
-            return False  # there is no connection to count
-        assert isinstance(track, Track), "conntrack puts nothing else there"
+        found = packet.track
+        assert found is None or isinstance(found, Track), "conntrack puts nothing else there"
+        track: Track | None = found
         now: i64 = context.now_ns
         key = (packet.dst if self.by_destination else packet.src) & self.mask
         seen = self.seen.get(key)
@@ -211,13 +224,13 @@ class ConnlimitMatch(Match):
         kept: list[_Counted] = []
         known = False
         for counted in seen:
-            if counted.track is track:
+            if counted.is_of(track, packet):
                 known = True
                 kept.append(counted)
             elif counted.counts(now):
                 kept.append(counted)
         if not known:
-            kept.append(_Counted(track, now))
+            kept.append(_Counted(track, packet, now))
         self.seen[key] = kept
         return (len(kept) > self.limit) != self.up_to
 

@@ -15,15 +15,12 @@ from lunar.net import icmp
 from lunar.net.ip import FORWARD
 from lunar.net.ip_output import emit, route_for, send_complete
 from lunar.netfilter.headers import tcp_of
-from lunar.netfilter.match_state import CTINFO_REPLY
 from lunar.netfilter.rule import ACTS, DROP, STOLEN, Context, Target
-from lunar.packet import ACK, AF_INET, FIN, RST, SYN, Packet, TcpSegment, set_tcp_size
+from lunar.packet import ACK, AF_INET, FIN, RST, SYN, Packet, TcpSegment, relate, set_tcp_size
 from lunar.wire import checksum
 
 # DCCP, GRE, ESP, AH, SCTP, UDP-Lite.
 _WITHOUT_INTERNET_CHECKSUM: Final = (33, 47, 50, 51, 132, 136)
-_RELATED: Final = 1
-_RELATED_REPLY: Final = 4
 
 
 @final
@@ -79,10 +76,7 @@ class ResetTarget(Target):
         reset.ttl = ip.family(packet.family).hop_limit
         reset.dont_fragment = packet.family == AF_INET  # and the identification is 0, as Linux' is
         set_tcp_size(reset)
-        if packet.track is not None:
-            # It belongs to the connection that it answers, whose state it does not change.
-            reset.track = packet.track
-            reset.ctinfo = _RELATED if packet.ctinfo >= CTINFO_REPLY else _RELATED_REPLY
+        relate(reset, packet)
         send_complete(ip, reset)
         return DROP
 

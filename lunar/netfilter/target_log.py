@@ -12,8 +12,25 @@ from mypy_extensions import i64
 
 from lunar.netfilter.headers import icmp_of, ports_of, tcp_of, tcp_options_of
 from lunar.netfilter.rule import ACTS, CONTINUE, Context, Target
-from lunar.packet import ACK, AF_INET, CWR, ECE, FIN, ICMP, ICMPV6, PSH, RST, SYN, TCP, UDP, URG, IcmpMessage, Packet
-from lunar.wire import ipv4, ipv6
+from lunar.packet import (
+    ACK,
+    AF_INET,
+    AF_INET6,
+    CWR,
+    ECE,
+    FIN,
+    ICMP,
+    ICMPV6,
+    PSH,
+    RST,
+    SYN,
+    TCP,
+    UDP,
+    URG,
+    IcmpMessage,
+    Packet,
+)
+from lunar.wire import ipv4
 from lunar.wire.address import ipv4_text
 
 # `LogTarget.flags`, with Linux' bits.
@@ -27,6 +44,9 @@ _FLAG_NAMES: Final = [
     (CWR, "CWR"), (ECE, "ECE"), (URG, "URG"), (ACK, "ACK"), (PSH, "PSH"), (RST, "RST"), (SYN, "SYN"), (FIN, "FIN"),
 ]  # fmt: skip
 _UDP_LITE: Final = 136
+_AH: Final = 51
+_ESP: Final = 50
+_SPI_AT: Final = {_AH: 4, _ESP: 0}  # where the security parameters index is
 
 
 @final
@@ -61,7 +81,7 @@ def _devices(packet: Packet, context: Context, flags: i64) -> str:
     dst = _mac(0 if of_lo else packet.eth_dst)
     src = _mac(0 if of_lo else packet.eth_src)
     protocol = int(packet.ethertype)
-    if flags & MAC_DECODED:
+    if flags & MAC_DECODED and not of_lo:
         return f"{text}MACSRC={src} MACDST={dst} MACPROTO={protocol:04x} "
     return f"{text}MAC={dst}:{src}:{protocol >> 8:02x}:{protocol & 0xFF:02x} "
 
@@ -121,6 +141,14 @@ def _transport(packet: Packet, flags: i64, quoted: bool) -> str:
         if packet.fragment_offset:
             return text
         return text + _icmp(packet, flags, quoted)
+    if packet.family == AF_INET and protocol in _SPI_AT:
+        at = _SPI_AT[protocol]
+        text = "PROTO=AH " if protocol == _AH else "PROTO=ESP "
+        if packet.fragment_offset:
+            return text
+        if len(packet.payload) < at + 4:
+            return f"{text}INCOMPLETE [{len(packet.payload)} bytes] "
+        return f"{text}SPI=0x{int.from_bytes(packet.payload[at : at + 4], 'big'):x} "
     return f"PROTO={protocol} "
 
 
@@ -156,6 +184,8 @@ def _icmp(packet: Packet, flags: i64, quoted: bool) -> str:
         return text
     rest = int(packet.rest)
     if packet.family == AF_INET:
+        if type in (3, 4, 5, 11, 12) and len(packet.payload) < 20:
+            return f"{text}INCOMPLETE [{8 + len(packet.payload)} bytes] "
         if type == 0 or type == 8:
             return f"{text}ID={rest >> 16} SEQ={rest & 0xFFFF} "
         if type == 12:
@@ -182,11 +212,22 @@ def _quotation(packet: Packet, flags: i64) -> str:
     """The packet that an error is about, in brackets, as far as it is quoted."""
     data = packet.payload
     if packet.family == AF_INET:
-        if len(data) < 28:
-            return f"[INCOMPLETE [{len(data)} bytes] ] "
         inner = ipv4.decode_header(data)
     else:
-        if len(data) < 48:
+        if len(data) < 40:
             return f"[INCOMPLETE [{len(data)} bytes] ] "
-        inner = ipv6.decode_header(data)
+        inner = _inner6(data)
     return "[" + _ip(inner, flags, True) + "] "
+
+
+def _inner6(data: bytes) -> Packet:
+    """What an IPv6 header says that is quoted with the beginning of its packet, whatever there is in it."""
+    first: i64 = int.from_bytes(data[:4], "big")
+    src = int.from_bytes(data[8:24], "big")
+    dst = int.from_bytes(data[24:40], "big")
+    inner = Packet(AF_INET6, src, dst, data[6], data[40:])
+    inner.tos = first >> 20 & 0xFF
+    inner.flow_label = first & 0xF_FFFF
+    inner.ttl = data[7]
+    inner.size_bytes = 40 + int.from_bytes(data[4:6], "big")
+    return inner
