@@ -169,7 +169,7 @@ class ConnmarkMatch(Match):
 
 @final
 class _Counted:
-    """A connection that `ConnlimitMatch` has seen, and when first. Of a packet that has none only the ends are known."""
+    """A connection that `ConnlimitMatch` has seen, and when first; of an untracked packet only the ends are known."""
 
     def __init__(self, track: Track | None, packet: Packet, since_ns: i64) -> None:
         self.track: Track | None = track
