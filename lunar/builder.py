@@ -57,13 +57,18 @@ def _stack(
 def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> Network:
     """The network that `description` says. Raises `TapestryError` for a `net` line that cannot be obeyed."""
     network = Network(
-        seed, on_error=description.on_error, epoch_ns=description.epoch_ns, through_bytes=through_bytes
-    )
+        seed, on_error=description.on_error, epoch_ns=description.epoch_ns, through_bytes=through_bytes,
+        arp=description.arp,
+    )  # fmt: skip
     stacks = _stacks(description)
     for host_description in description.hosts:
         host = network.host(host_description.name, stack=_stack(description, host_description, stacks))
         for device in host_description.devices:
             host.add_device(list(device.addresses), device.name)
+            if device.auto:
+                host.sh(f"sysctl -w net.ipv6.conf.{device.name}.disable_ipv6=0", each_boot=True)
+        for file in host_description.files:
+            host.paths.put(file.path, file.text)
         if host_description.names and not any(device.addresses for device in host_description.devices):
             raise host_description.where.error("names without an address to stand for; expected an ethN with one")
         for name in host_description.names:
@@ -87,6 +92,7 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             if red is None
             else RedLimits(red.least, red.most, red.in_bytes, red.probability, red.weight, red.ecn),
             mtu=link.mtu,
+            arp=link.arp,
         )
     # After the links, because a gateway may be named by its host.
     for host_description in description.hosts:

@@ -55,6 +55,7 @@ from weaves.units import REORDER_BY_NS
 from weaves.watchdog import THE_RUN, THE_STRING, OnHang, Watchdog
 
 _NS: Final = 1_000_000_000
+_AUTO: Final = "auto"
 # How many events and turns each string may cost when the network is closed.
 _CLOSING_TURNS: Final = 100
 
@@ -143,7 +144,7 @@ class Network:
         stack: str | Personality | Callable[[Boundary], Stack] | None = None,
     ) -> Host:
         """A new host; each of `addresses` ("10.0.0.2/24", or ["10.0.0.2/24", "2001:db8::2/64"] for several) makes a
-        device: eth0, eth1, ...
+        device: eth0, eth1, ... One that is to find its IPv6 addresses by itself, from what routers say, has "auto".
 
         `stack` is which system it behaves as, by name ("linux-2.4") or as a `lunar.personalities.Personality`, or
         makes another stack for it (a class derived from `lunar.stack.Stack`).
@@ -153,14 +154,14 @@ class Network:
         """
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
-        parsed = [
-            [units.parse_address(address) for address in ([texts] if isinstance(texts, str) else texts)]
-            for texts in addresses
-        ]
+        devices = [[entry] if isinstance(entry, str) else list(entry) for entry in addresses]
+        parsed = [[units.parse_address(text) for text in texts if text != _AUTO] for texts in devices]
         host = Host(self, name, personalities.find(stack) if isinstance(stack, str) else stack)
         self.hosts[name] = host
-        for pairs in parsed:
-            host.add_device(pairs)
+        for texts, pairs in zip(devices, parsed, strict=True):
+            device = host.add_device(pairs)
+            if _AUTO in texts:
+                host.sh(f"sysctl -w net.ipv6.conf.{device.name}.disable_ipv6=0", each_boot=True)
         return host
 
     def next_device_number(self) -> int:

@@ -85,7 +85,8 @@ class Beads:
             self.groups[table.name] = group
             self.add_hosts({table.name: group})
             return
-        for key, value in (*table.devices.items(), ("net", table.net), ("names", table.names), ("stack", table.stack)):
+        of_hosts = {"net": table.net, "names": table.names, "stack": table.stack, "files": table.files}
+        for key, value in (*table.devices.items(), *of_hosts.items()):
             if value:
                 message = f"only a host's stack has {'devices' if key in table.devices else key}"
                 expected = f'expected it on a bead of module "{self._network}"'

@@ -61,6 +61,7 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         ),
         watchdog_ns=root.tapestry.watchdog,
         on_hang=root.tapestry.on_hang,
+        arp=root.tapestry.arp,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -12,13 +13,15 @@ import attrs
 from weaves.fields import Field, text_field
 from weaves.string_entry import StringEntry
 from weaves.tables import BeadTable, HostTable, OneOrMore
-from weaves.tapestry import DeviceDescription, HostDescription, NetLine
+from weaves.tapestry import DeviceDescription, FileDescription, HostDescription, NetLine
 from weaves.tapestry_errors import Where
 from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import ADDRESS_EXPECTED, format_address, parse_address
 
 # RFC 1123, 2.1, with the underscore that people use all the same.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+# In place of an address: the device has IPv6 addresses by what routers say.
+AUTO: Final = "auto"
 DEVICE_END: Final = re.compile(r"(.+)\.(eth(?:0|[1-9][0-9]*))")
 
 
@@ -55,6 +58,7 @@ class Group:
         self.where = source.where(*path)
         self.devices = sorted(table.devices, key=lambda device: int(device[3:]))
         addresses = [_address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
+        files = list(_file_fields(source, (*path, "files"), table.files))
         net = list(_net_fields(source, (*path, "net"), table.net))
         aliases = [
             text_field(source.where(*path, "names", number), alias, str) for number, alias in enumerate(table.names)
@@ -76,7 +80,7 @@ class Group:
                     index=index,
                     devices=tuple(
                         [
-                            DeviceDescription(device, _addresses(fields, index, host))
+                            _device(device, fields, index, host)
                             for device, fields in zip(self.devices, addresses, strict=True)
                         ]
                     ),
@@ -86,26 +90,43 @@ class Group:
                     where=self.where,
                     stack=table.stack,
                     stack_where=source.where(*path, "stack"),
+                    files=tuple([file.of(index, host) for file in files]),
                 )
             )
 
 
-def _address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[Field[tuple[int, int]]]:
+def _address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[Field[tuple[int, int] | None]]:
     if not texts:
         raise source.where(*path).error(f"no address; {ADDRESS_EXPECTED}")
     if isinstance(texts, str):
-        return [text_field(source.where(*path), texts, parse_address)]
-    return [text_field(source.where(*path, number), text, parse_address) for number, text in enumerate(texts)]
+        return [text_field(source.where(*path), texts, _address)]
+    return [text_field(source.where(*path, number), text, _address) for number, text in enumerate(texts)]
 
 
-def _addresses(fields: list[Field[tuple[int, int]]], index: int, host: str) -> tuple[tuple[int, int], ...]:
-    addresses = tuple([field.of(index, host) for field in fields])
-    if len(addresses) > 1:
-        for number, (address, _) in enumerate(addresses):
-            if any(address == earlier for earlier, _ in addresses[:number]):
-                message = f"{format_address(address)} is there twice; expected each address once on a device"
+def _address(text: str) -> tuple[int, int] | None:
+    """An address; None for "auto"."""
+    return None if text == AUTO else parse_address(text)
+
+
+def _device(name: str, fields: list[Field[tuple[int, int] | None]], index: int, host: str) -> DeviceDescription:
+    found = [field.of(index, host) for field in fields]
+    if len(found) > 1:
+        for number, entry in enumerate(found):
+            if entry is None and None in found[:number]:
+                raise fields[number].where.error(f'"{AUTO}" is there twice; expected it once on a device')
+            if entry is not None and any(other is not None and entry[0] == other[0] for other in found[:number]):
+                message = f"{format_address(entry[0])} is there twice; expected each address once on a device"
                 raise fields[number].where.error(message)
-    return addresses
+    return DeviceDescription(name, tuple([entry for entry in found if entry is not None]), None in found)
+
+
+def _file_fields(source: TomlSource, path: TomlPath, files: dict[str, str]) -> Iterable[Field[FileDescription]]:
+    for name, text in files.items():
+        where = source.where(*path, name)
+        if not name.startswith("/") or posixpath.normpath(name) != name or name.startswith(("/proc/", "/sys/")):
+            message = f'"{name}" is not the path of a file that a host can have'
+            raise where.error(f'{message}; expected one like "/etc/resolv.conf"')
+        yield text_field(where, text, partial(FileDescription, name, where=where))
 
 
 def _net_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> Iterable[Field[NetLine]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from weaves.host_groups import DEVICE_END, Group
 from weaves.tables import LinkTable, QueueTable
 from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
 from weaves.units import REORDER_BY_NS, format_address, format_network
+
+# The bits of its addresses, the first of them, the prefix length.
+_Network: TypeAlias = tuple[int, int, int]
 
 _RED_KEYS = ("min", "max", "probability", "weight", "ecn")
 
@@ -104,16 +109,14 @@ class Links:
             queue_limit_bytes=table.queue.limit[1],
             red=_red(source, number, table.queue),
             mtu=table.mtu,
+            arp=table.arp,
             where=source.where("links", number),
         )
 
     def _has_route_to_device(self, end: tuple[str, str]) -> bool:
-        """Whether a `net` line of the host sends a network to the device itself: `route add -net ... dev eth0`."""
+        """Whether a `net` line of the host sends a network to the device itself: `ip route add ... dev eth0`."""
         host, device = end
-        return any(
-            (words := line.text.split())[:2] == ["route", "add"] and "gw" not in words and device in words[2:]
-            for line in self._hosts[host][1][0].net
-        )
+        return any(_is_route_to(line.text.split(), device) for line in self._hosts[host][1][0].net)
 
     def _name(self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]]) -> str:
         name = given
@@ -147,31 +150,51 @@ def _check_addresses(
     where: Where, ends: dict[tuple[str, str], DeviceDescription], routed: set[tuple[str, str]]
 ) -> None:
     # Every address must lie in a network of another end, or nobody on this link could answer it; unless a route to the
-    # device says that the other end's network is on this link too (`routed`). One pass collects the networks and who
-    # has them; there are few, whatever the number of ends.
+    # device says that the other end's network is on this link too (`routed`), or another end finds its IPv6 addresses
+    # by itself. One pass collects the networks and who has them; there are few, whatever the number of ends.
     owners: dict[int, tuple[str, str]] = {}
-    networks: dict[tuple[int, int], tuple[str, str] | None] = {}  # (network, prefix) -> its one end, None for several
+    networks: dict[_Network, tuple[str, str] | None] = {}  # its one end, None for several
     for end, device in ends.items():
         for address, prefix in device.addresses:
             if (other := owners.setdefault(address, end)) != end:
                 message = f"{'.'.join(other)} and {'.'.join(end)} both have {format_address(address)}"
                 raise where.error(f"{message}; expected each address once on a link")
-            network = (_network(address, prefix), prefix)
+            network = _network(address, prefix)
             networks[network] = end if networks.get(network, end) == end else None
-    prefixes = {prefix for _, prefix in networks}
+    prefixes = {(bits, prefix) for bits, _, prefix in networks}
+    open_to_all = sum(device.auto for device in ends.values())
     for end, device in ends.items():
         if end in routed:
             continue
         for address, prefix in device.addresses:
+            if _bits(address) == 128 and open_to_all > device.auto:
+                continue
             if not any(
-                (key := (_network(address, other_prefix), other_prefix)) in networks and networks[key] != end
-                for other_prefix in prefixes
+                (key := _network(address, other_prefix)) in networks and networks[key] != end
+                for bits, other_prefix in prefixes
+                if bits == _bits(address)
             ):
-                others = [format_network(*network) for network, owner in networks.items() if owner != end]
+                others = [
+                    format_network(network, other_prefix)
+                    for (bits, network, other_prefix), owner in networks.items()
+                    if owner != end and bits == _bits(address)
+                ]
                 shown = " or ".join(others[:3]) + (" ..." if len(others) > 3 else "")
                 message = f"{format_address(address)}/{prefix} of {'.'.join(end)} is in no network of this link"
-                raise where.error(f"{message}; expected an address in {shown}")
+                raise where.error(f"{message}; expected an address in {shown or 'one'}")
 
 
-def _network(address: int, prefix: int) -> int:
-    return address >> (32 - prefix) << (32 - prefix)
+def _is_route_to(words: list[str], device: str) -> bool:
+    """Whether a command makes a route to a network that is on the link of `device`."""
+    adds = words[:2] == ["route", "add"] or (words[:1] == ["ip"] and "route" in words[1:3] and "add" in words[2:4])
+    return adds and device in words[2:] and "gw" not in words and "via" not in words
+
+
+def _bits(address: int) -> int:
+    """How long addresses of its family are."""
+    return 32 if address < 1 << 32 else 128
+
+
+def _network(address: int, prefix: int) -> _Network:
+    free = _bits(address) - prefix
+    return _bits(address), address >> free << free, prefix

@@ -263,6 +263,8 @@ def _code(module: ModuleDescription) -> str:
 
 
 def _addresses(device: DeviceDescription, last: DeviceDescription) -> str:
+    if not device.addresses:
+        return "auto"
     (address, prefix), more = device.addresses[0], len(device.addresses) - 1
     text = span(format_address(address), format_address(last.addresses[0][0]))
     return f"{text}/{prefix}" + (f" and {more} more" if more else "")

@@ -81,7 +81,8 @@ def _stack(column: Column, host: HostEntry) -> str:
 
 
 def _addresses(device: DeviceDescription) -> str:
-    return ", ".join(f"{format_address(address)}/{prefix}" for address, prefix in device.addresses)
+    found = [f"{format_address(address)}/{prefix}" for address, prefix in device.addresses]
+    return ", ".join([*found, "auto"] if device.auto else found)
 
 
 def _bead(bead: Bead) -> str:

@@ -72,6 +72,7 @@ class HostTable:
     on_error: OnError | None = None
     names: tuple[str, ...] = ()
     stack: str | None = None
+    files: dict[str, str] = attrs.field(factory=dict)
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # no key of the file: it gathers eth0, eth1 ...
 
 
@@ -91,6 +92,7 @@ class BeadTable:
     net: OneOrMore = ()
     names: tuple[str, ...] = ()
     stack: str | None = None
+    files: dict[str, str] = attrs.field(factory=dict)
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # as in HostTable
 
 
@@ -136,6 +138,7 @@ class LinkTable:
     corrupt: Share = Share(0.0)
     queue: QueueTable = QueueTable()
     mtu: Mtu = Mtu(1500)
+    arp: bool | None = None
 
 
 @attrs.frozen(slots=True)
@@ -159,6 +162,7 @@ class TapestryTable:
     watchdog: Patience | None = None
     on_hang: OnHang = "run"
     isolate: tuple[str, ...] | None = None
+    arp: bool = False
 
 
 @attrs.frozen(slots=True)

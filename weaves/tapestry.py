@@ -24,6 +24,7 @@ __all__ = [
     "BeadDescription",
     "DeviceDescription",
     "EventDescription",
+    "FileDescription",
     "HostDescription",
     "LinkDescription",
     "ModuleDescription",
@@ -47,10 +48,23 @@ QueueKind: TypeAlias = Literal["fifo", "red"]
 
 @attrs.frozen(slots=True)
 class DeviceDescription:
-    """A device of one host, with at least one address: IPv4, as a 32-bit int, and the prefix length."""
+    """A device of one host: its addresses with their prefix lengths. An IPv4 address is below 2**32, an IPv6 one not.
+
+    With `auto` it finds IPv6 addresses by itself, from what routers say.
+    """
 
     name: str
     addresses: tuple[tuple[int, int], ...]
+    auto: bool = False
+
+
+@attrs.frozen(slots=True)
+class FileDescription:
+    """A file that a host has of its own, by its absolute path."""
+
+    path: str
+    text: str
+    where: Where
 
 
 @attrs.frozen(slots=True)
@@ -143,6 +157,7 @@ class HostDescription:
     where: Where
     stack: str | None = None  # the name of its kind, for the network to know; None: the usual one
     stack_where: Where | None = None
+    files: tuple[FileDescription, ...] = ()
 
 
 @attrs.frozen(slots=True)
@@ -193,6 +208,7 @@ class LinkDescription:
     red: RedDescription | None
     mtu: int
     where: Where
+    arp: bool | None = None  # whether its devices ask for hardware addresses; None: as the tapestry says
 
 
 @attrs.frozen(slots=True)
@@ -233,6 +249,7 @@ class Tapestry:
     stacks: tuple[StackDescription, ...] = ()  # in the order of the file
     watchdog_ns: int | None = None  # of real time; 0 is off, None leaves it to who runs the tapestry
     on_hang: OnHang = "run"
+    arp: bool = False  # whether hosts ask for hardware addresses, on links that do not say otherwise
 
 
 def read(path: str | os.PathLike[str]) -> Tapestry:

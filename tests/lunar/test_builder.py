@@ -38,6 +38,22 @@ def test_hosts_have_their_devices_and_addresses() -> None:
     assert addresses(network.hosts["b"]) == {"lo": ["127.0.0.1/8", "::1/128"]}
 
 
+def test_devices_have_addresses_of_both_families() -> None:
+    network = built('[hosts.a]\neth0 = ["10.0.0.1/24", "2001:db8::1/64"]\n')
+    assert addresses(network.hosts["a"])["eth0"][:2] == ["10.0.0.1/24", "2001:db8::1/64"]
+
+
+def test_hosts_have_their_files() -> None:
+    network = built('[hosts.a]\nfiles = { "/etc/resolv.conf" = "nameserver 10.0.0.53" }\n')
+    assert network.hosts["a"].paths.text("/etc/resolv.conf") == "nameserver 10.0.0.53"
+
+
+def test_devices_ask_for_hardware_addresses_where_they_shall() -> None:
+    two = PAIR + '[hosts.c]\neth0 = "10.0.1.1/24"\n[hosts.d]\neth0 = "10.0.1.2/24"\n'
+    network = built("[tapestry]\narp = true\n" + two + LINK + '[[links]]\nends = ["c", "d"]\narp = false\n')
+    assert [network.hosts[name].devices["eth0"].arp for name in "abcd"] == [True, True, False, False]
+
+
 def test_links_have_their_values() -> None:
     network = built(
         PAIR + '[[links]]\nname = "wire"\nends = ["b", "a"]\nrate = "10mbit"\ndelay = "5ms"\nloss = "25%"\nmtu = 576\n'

@@ -89,7 +89,7 @@ eth01 = "10.0.0.1/24"
 == a name that only the classes use
 [hosts.a]
 devices = 1
->>> 2: [hosts.a] devices: unknown key; expected one of count, eth0, names, net, on_error, stack, strings
+>>> 2: [hosts.a] devices: unknown key; expected one of count, eth0, files, names, net, on_error, stack, strings
 
 == no working directory
 [hosts.a]
@@ -560,6 +560,53 @@ eth0 = "10.0.0.255/24"
 eth0="ff02::1/64"
 >>> 2: [hosts.a] eth0: ff02::1/64 is not an address a device can have; expected an IPv6 address with
 ... a prefix length, such as "2001:db8::2/64"
+
+== an IPv4 address as IPv6
+[hosts.a]
+eth0="::10.0.0.1/96"
+>>> 2: [hosts.a] eth0: ::10.0.0.1/96 is not an address a device can have; expected an IPv6 address with
+... a prefix length, such as "2001:db8::2/64"
+
+== auto twice
+[hosts.a]
+eth0 = ["auto", "10.0.0.1/24", "auto"]
+>>> 2: [hosts.a] eth0[2]: "auto" is there twice; expected it once on a device
+
+== one IPv6 address twice on a device
+[hosts.a]
+eth0 = ["2001:db8::1/64", "2001:db8:0::1/64"]
+>>> 2: [hosts.a] eth0[1]: 2001:db8::1 is there twice; expected each address once on a device
+
+== an IPv6 address without a neighbour
+[hosts.a]
+eth0 = ["10.0.0.1/24", "2001:db8::1/64"]
+[hosts.b]
+eth0 = ["10.0.0.2/24", "2001:db8:1::2/64"]
+[[links]]
+ends = ["a", "b"]
+>>> 6: [[links]] ends: 2001:db8::1/64 of a.eth0 is in no network of this link; expected an address in 2001:db8:1::/64
+
+== a file without a path
+[hosts.a]
+files = { "hosts" = "" }
+>>> 2: [hosts.a] files.hosts: "hosts" is not the path of a file that a host can have; expected one like
+... "/etc/resolv.conf"
+
+== a file of proc
+[hosts.a]
+files = { "/proc/sys/net/ipv4/ip_forward" = "1" }
+>>> 2: [hosts.a] files."/proc/sys/net/ipv4/ip_forward": "/proc/sys/net/ipv4/ip_forward" is not the path of a file that
+... a host can have; expected one like "/etc/resolv.conf"
+
+== a file that is no text
+[hosts.a]
+files = { "/etc/hosts" = 1 }
+>>> 2: [hosts.a] files."/etc/hosts": 1 is an integer; expected a string
+
+== arp as a word
+[tapestry]
+arp = "on"
+>>> 2: [tapestry] arp: "on" is a string; expected true or false
 
 == prefix above 32
 [hosts.a]
@@ -1293,6 +1340,43 @@ def test_a_group_of_one_has_a_number() -> None:
 def test_devices_are_in_the_order_of_their_numbers() -> None:
     devices = host('eth10 = "10.0.0.1/24"\neth9 = "10.0.1.1/24"').devices
     assert [device.name for device in devices] == ["eth9", "eth10"]
+
+
+def test_a_device_has_addresses_of_both_families() -> None:
+    (device,) = host('eth0 = ["10.0.0.1/24", "2001:db8::1/64", "auto"]').devices
+    assert device.addresses == ((address("10.0.0.1"), 24), (0x2001_0DB8 << 96 | 1, 64))
+    assert device.auto
+
+
+def test_numbers_in_ipv6_addresses_are_hexadecimal_by_their_format() -> None:
+    found = tapestry('[hosts.a]\ncount = 12\neth0 = "2001:db8::{i+1:x}/64"').hosts
+    assert [known.devices[0].addresses[0][0] & 0xFFFF for known in found][-3:] == [10, 11, 12]
+
+
+def test_ends_that_find_their_addresses_fit_any_ipv6_network() -> None:
+    text = '[hosts.r]\neth0 = "2001:db8::1/64"\n[hosts.a]\neth0 = "auto"\n[[links]]\nends = ["r", "a"]\narp = true'
+    found = tapestry(text)
+    assert found.hosts[1].devices[0].addresses == ()
+    assert (found.links[0].arp, found.arp) == (True, False)
+
+
+def test_a_route_of_ip_to_the_device_frees_its_network() -> None:
+    text = """
+    [hosts.a]
+    eth0 = "2001:db8::1/64"
+    net = "ip -6 route add 2001:db8:1::/64 dev eth0"
+    [hosts.b]
+    eth0 = "2001:db8:1::2/64"
+    net = "ip -6 route add 2001:db8::/64 dev eth0"
+    [[links]]
+    ends = ["a", "b"]
+    """
+    assert len(tapestry(text).links) == 1
+
+
+def test_files_are_texts_with_templates() -> None:
+    (_, known) = tapestry('[hosts.a]\ncount = 2\nfiles = { "/etc/motd" = "I am {host}\\n" }').hosts
+    assert [(file.path, file.text) for file in known.files] == [("/etc/motd", "I am a-1\n")]
 
 
 def test_a_device_can_have_several_addresses() -> None:
