@@ -167,7 +167,6 @@ class UdpSock(DatagramSock):
 
     def __init__(self, udp: Udp, family: i64) -> None:
         super().__init__(family, SOCK_DGRAM, UDP)
-        self.ttl = udp.ip.inet.hop_limit
         self.udp: Udp = udp
         self.route: Route | None = None
         self.addr_locked: bool = False  # bound by the program to this address, to this port
@@ -427,7 +426,7 @@ class UdpSock(DatagramSock):
         packet = UdpDatagram(family, src, addr, self.local_port, port, data)
         if six is None or family == AF_INET:
             packet.size_bytes = 28 + len(data)
-            packet.ttl = self.ttl
+            packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
             packet.tos = self.tos
             if self.ip_options:
                 packet.options = self.ip_options

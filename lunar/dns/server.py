@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -113,10 +114,9 @@ class Server:
         listener = await asyncio.start_server(self._connection, host, port)
         datagrams = []
         try:
-            for sock in listener.sockets:
-                transport, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self), local_addr=sock.getsockname()[:2], family=sock.family
-                )
+            for listening in listener.sockets:
+                sock = _datagram_socket(listening.family, listening.getsockname())
+                transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
                 datagrams.append(transport)
             await listener.serve_forever()
         finally:
@@ -164,6 +164,16 @@ class _Datagrams(asyncio.DatagramProtocol):
         if query is not None and query.edns >= 0:
             room = max(_UDP_BYTES, min(int(query.payload), _EDNS_BYTES))
         self._transport.sendto(_fitted(response, room), addr)
+
+
+def _datagram_socket(family: int, address: Any) -> socket.socket:
+    """A socket for the same address as a listener's: as asyncio's servers, of IPv6 alone where it is of IPv6."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.setblocking(False)
+    sock.bind(address)
+    return sock
 
 
 def _fitted(response: dns.message.Message, room: int) -> bytes:

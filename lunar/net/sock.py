@@ -103,7 +103,7 @@ class Sock:
         self.oob_inline: bool = False
         self.header: Header | None = None  # for the length of one sendmsg
         self.tells: i64 = 0  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS (sockets/packet_info.py)
-        self.ttl: i64 = 64
+        self.ttl: i64 = -1  # IP_TTL; -1: net.ipv4.ip_default_ttl, when something is sent
         self.tos: i64 = 0
         self.priority: i64 = 0
         self.mtu_discover: i64 = 1  # IP_MTU_DISCOVER, ip(7): 1 is IP_PMTUDISC_WANT

@@ -125,7 +125,7 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         if name == IP_TTL:
             if value != -1 and not 1 <= value <= 255:
                 return -errno.EINVAL
-            sock.ttl = _default_ttl(sock) if value == -1 else value
+            sock.ttl = value
             return 0
         if name == IP_HDRINCL and isinstance(sock, RawSock):
             sock.header_included = value != 0
@@ -430,7 +430,7 @@ def getsockopt(sock: Sock, level: int, name: int) -> int:
         if name == IP_TOS:
             found = sock.tos
         elif name == IP_TTL:
-            found = sock.ttl
+            found = sock.ttl if sock.ttl >= 0 else _default_ttl(sock)
         elif name == IP_HDRINCL and isinstance(sock, RawSock):
             found = int(sock.header_included)
         elif name == IP_MTU_DISCOVER:

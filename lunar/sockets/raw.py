@@ -53,7 +53,6 @@ class PacketSock(DatagramSock):
         super().__init__(AF_INET, type, protocol)
         self.table: RawTable = table
         self.ip: Ip = table.ip
-        self.ttl = table.ip.inet.hop_limit
         self.reuse_addr = True  # Linux' default for both kinds
         self.connected: bool = False
 
@@ -113,7 +112,7 @@ class PacketSock(DatagramSock):
 
     def dress(self, packet: Packet, route: Route) -> bool:
         """Give the packet's header what the socket's options and sendmsg want. False: not by this route."""
-        packet.ttl = self.ttl
+        packet.ttl = self.ttl if self.ttl >= 0 else self.ip.inet.hop_limit
         packet.tos = self.tos
         packet.dont_fragment = True
         header = self.header

@@ -150,7 +150,6 @@ class Tcb(Sock):
         ip = tables.ip
         self.sndbuf = tables.sysctls.tcp_wmem_default
         self.rcvbuf = tables.sysctls.tcp_rmem_default
-        self.ttl = ip.inet.hop_limit
         if ip.no_pmtu_disc != 0:
             self.mtu_discover = 0
         self.tables: Tables = tables

@@ -89,7 +89,7 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     discover: i64 = tcb.mtu_discover
     if tcb.family == AF_INET:
-        segment.ttl = tcb.ttl
+        segment.ttl = tcb.ttl if tcb.ttl >= 0 else tcb.tables.ip.inet.hop_limit
         segment.tos |= tcb.tos  # ECN's two bits may be there
     else:
         discover = _dress6(tcb, segment)

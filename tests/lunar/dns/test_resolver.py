@@ -361,6 +361,16 @@ def test_what_is_no_question_is_not_answered(net: Network) -> None:
     assert net.run(main, on=net.hosts["ns2"]) == [None, None, None, "FORMERR", "NOTIMP", "REFUSED", "REFUSED"]
 
 
+def test_a_server_is_asked_over_ipv6(net: Network) -> None:
+    with Network(seed=1) as six:
+        client = six.host("client", "2001:db8::2/64")
+        six.link(client, six.host("ns", "2001:db8::53/64"), delay="1ms")
+        six.start(six.hosts["ns"], serve, ZONES, background=True)
+        client.paths.put("/etc/resolv.conf", "nameserver 2001:db8::53\n")
+        assert six.run(found, "six.example.org", on=client) == ["2001:db8::6"]
+        assert len(six.run(found, "many.example.org", on=client)) == 600
+
+
 def test_runs_with_name_servers_repeat() -> None:
     def once() -> str:
         with Network(seed=5) as net:
