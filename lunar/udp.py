@@ -167,6 +167,8 @@ class UdpSock(DatagramSock):
 
     def __init__(self, udp: Udp, family: i64) -> None:
         super().__init__(family, SOCK_DGRAM, UDP)
+        self.rcvbuf = udp.ip.rmem_default
+        self.sndbuf = udp.ip.wmem_default
         self.udp: Udp = udp
         self.route: Route | None = None
         self.addr_locked: bool = False  # bound by the program to this address, to this port
@@ -189,7 +191,7 @@ class UdpSock(DatagramSock):
         """Take `port` (0: any) at `addr` (0: all). EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
         ip = self.udp.ip
         if addr and not ip.has_address(addr) and not ip.is_broadcast(addr) and not self.freebind:
-            if not ip.is_multicast(addr):
+            if not ip.is_multicast(addr) and not ip.binds_any(addr):
                 return -errno.EADDRNOTAVAIL
         if self.local_port:
             return -errno.EINVAL

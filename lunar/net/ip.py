@@ -113,6 +113,14 @@ class Ip:
         self.auto_flowlabels: i64 = 1  # net.ipv6.auto_flowlabels, see ipv6_options.py
         self.bindv6only: bool = False  # net.ipv6.bindv6only: what new AF_INET6 sockets have as IPV6_V6ONLY
         self.tcp_stdurg: bool = False  # net.ipv4.tcp_stdurg
+        # net.core: the buffers that sockets begin with, but TCP's, and the most that programs may ask for, in bytes.
+        self.rmem_default: i64 = 212_992
+        self.wmem_default: i64 = 212_992
+        self.rmem_max: i64 = 4_194_304
+        self.wmem_max: i64 = 4_194_304
+        # net.ipv4.ip_nonlocal_bind, net.ipv6.ip_nonlocal_bind: sockets may have addresses that are not the host's.
+        self.nonlocal_bind: bool = False
+        self.nonlocal_bind6: bool = False
         # net.ipv4.ping_group_range: who may have ping sockets (raw.py). As Linux has it at first, nobody.
         self.ping_group_first: i64 = 1
         self.ping_group_last: i64 = 0
@@ -136,6 +144,10 @@ class Ip:
         self.epoch_ns: i64 = 0  # the host's wall clock at the beginning of the run
         self.icmp_tokens: i64 = 50
         self.icmp_stamp_ns: i64 = 0
+
+    def binds_any(self, address: int) -> bool:
+        """Whether sockets may be bound to `address` although the host does not have it."""
+        return self.nonlocal_bind if address < 1 << 32 else self.nonlocal_bind6
 
     def family(self, number: i64) -> Family:
         """What the host keeps for AF_INET or AF_INET6."""

@@ -51,6 +51,15 @@ ROWS: Final[dict[str, Parameter]] = {
     "net.ipv4.neigh.default.gc_thresh3": Parameter(
         _neighbors, ("gc_thresh3",), 0, INT_MAX, "a table has no more neighbours"
     ),
+    "net.ipv4.ip_nonlocal_bind": Parameter(
+        of_ip, ("nonlocal_bind",), 0, 1, "sockets may be bound to addresses that the host does not have"
+    ),
+    "net.ipv6.ip_nonlocal_bind": Parameter(of_ip, ("nonlocal_bind6",), 0, 1, "the same of IPv6"),
+    "net.ipv6.bindv6only": Parameter(of_ip, ("bindv6only",), 0, 1, "new sockets of IPv6 have `IPV6_V6ONLY`"),
+    "net.ipv6.auto_flowlabels": Parameter(
+        of_ip, ("auto_flowlabels",), 0, 3,
+        "flow labels: 0 none; 1 unless a socket declines; 2 if a socket asks; 3 always",
+    ),
     "net.ipv4.ping_group_range": _PingGroups(
         of_ip, ("ping_group_first", "ping_group_last"), 0, INT_MAX,
         'the groups whose programs may have ping sockets; `"1 0"` is nobody',

@@ -14,7 +14,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net.ip import DEFAULT_TTL
+from lunar.net.ip import DEFAULT_TTL, Ip
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET6, ICMP
 from lunar.sockets import (
@@ -195,12 +195,16 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     elif name == SO_BROADCAST:
         sock.broadcast = on
     elif name == SO_SNDBUF:
-        sock.sndbuf = max(2 * _buffer_size(value), _SNDBUF_MIN)
+        ip = _ip_of(sock)
+        most_sent: i64 = _BUFFER_MAX if ip is None else ip.wmem_max  # net.core.wmem_max
+        sock.sndbuf = max(2 * _buffer_size(value, most_sent), _SNDBUF_MIN)
         sock.sndbuf_locked = True
         if isinstance(sock, TcpSock):
             sock.send_buffer_changed()
     elif name == SO_RCVBUF:
-        sock.rcvbuf = max(2 * _buffer_size(value), _RCVBUF_MIN)
+        ip = _ip_of(sock)
+        most_received: i64 = _BUFFER_MAX if ip is None else ip.rmem_max  # net.core.rmem_max
+        sock.rcvbuf = max(2 * _buffer_size(value, most_received), _RCVBUF_MIN)
         sock.rcvbuf_locked = True
     elif name == SO_OOBINLINE:
         sock.oob_inline = on
@@ -228,9 +232,16 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     return 0
 
 
-def _buffer_size(value: int) -> int:
+def _buffer_size(value: int, most: i64) -> i64:
     # The kernel takes the value as unsigned: -1 is the most.
-    return min(value & 0xFFFF_FFFF, _BUFFER_MAX)
+    return min(value & 0xFFFF_FFFF, most)
+
+
+def _ip_of(sock: Sock) -> Ip | None:
+    """The network layer of its host; None of what knows of none, as a Unix socket."""
+    if isinstance(sock, (TcpSock, PacketSock, LinkSock)):
+        return sock.ip
+    return sock.udp.ip if isinstance(sock, UdpSock) else None
 
 
 def set_linger(sock: Sock, on: int, seconds: int) -> int:

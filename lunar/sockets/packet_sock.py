@@ -78,6 +78,8 @@ class LinkSock(DatagramSock):
         super().__init__(AF_PACKET, type, 0)  # Linux shows no protocol either
         self.table: LinkTable = table
         self.ip: Ip = table.ip
+        self.rcvbuf = table.ip.rmem_default
+        self.sndbuf = table.ip.wmem_default
         self.number: i64 = number
         self.device: Device | None = None
         self.caught: i64 = 0  # PACKET_STATISTICS, since it was last asked for

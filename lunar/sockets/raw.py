@@ -53,6 +53,8 @@ class PacketSock(DatagramSock):
         super().__init__(AF_INET, type, protocol)
         self.table: RawTable = table
         self.ip: Ip = table.ip
+        self.rcvbuf = table.ip.rmem_default
+        self.sndbuf = table.ip.wmem_default
         self.reuse_addr = True  # Linux' default for both kinds
         self.connected: bool = False
 
@@ -77,7 +79,9 @@ class PacketSock(DatagramSock):
 
     def is_ours(self, addr: int) -> bool:
         """Whether a socket can be bound to `addr`."""
-        return addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr) or self.freebind
+        if addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr) or self.freebind:
+            return True
+        return self.ip.binds_any(addr)
 
     def connect(self, addr: int, port: i64) -> i64:
         """Name the peer: to whom `send` goes, and from whom alone packets come. ENETUNREACH, EACCES."""

@@ -61,6 +61,7 @@ def new_socket(host: Host, family: int, kind: int, protocol: int) -> Sock:
     sock: Sock | None
     if family == AF_UNIX:
         sock = host.unix.create(syscalls.unix_type(kind))
+        sock.rcvbuf, sock.sndbuf = host.ip.rmem_default, host.ip.wmem_default
         ancillary.sign(sock)
     else:
         sock = syscalls.socket(host.tcp, host.udp, family, kind, protocol)

@@ -72,7 +72,7 @@ class TcpSock(Tcb):
         """
         local = self.ip.local
         if addr and addr not in local and not (addr >> 24 == 127 and _LOOPBACK in local):
-            if not self.freebind:
+            if not self.freebind and not self.ip.binds_any(addr):
                 return -errno.EADDRNOTAVAIL
         if self.bound is not None or self.state != CLOSED:
             return -errno.EINVAL
