@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # A metric has 32 bits, and the tool's own argument one less.
 _METRIC_MAX: Final = 0x7FFF_FFFF
 # What a route's MSS leaves out of its MTU: headers of IP and TCP.
-_HEADERS_BYTES: Final = 40
+HEADERS_BYTES: Final = 40
 _EXPECTED: Final = "gw, netmask, metric, mss, reject or dev"
 
 _PLAIN: Final = "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface"
@@ -117,7 +117,7 @@ def _change(host: Host, add: bool, words: list[str]) -> str:
     if device is None:
         raise CommandError(f"route: add {target}: a gateway (gw) or a device (dev) is missing")
     made = Route(network, prefix, gateway, device, metric, 0)
-    made.advmss = max(0, mss - _HEADERS_BYTES)
+    made.advmss = max(0, mss - HEADERS_BYTES)
     if reject:
         made.type = UNREACHABLE
         made.scope = SCOPE_HOST
@@ -198,7 +198,7 @@ def show(host: Host, numeric: bool, extended: int) -> str:
         flags = ("!" if refused else "U") + ("G" if route.gateway else "") + ("H" if route.prefix == 32 else "")
         target = ipv4_text(route.network) if numeric or route.network or route.prefix else "default"
         device = "-" if refused else route.device.name if route.type == UNICAST else "*"
-        mss = int(route.advmss) + _HEADERS_BYTES if route.advmss else 0
+        mss = int(route.advmss) + HEADERS_BYTES if route.advmss else 0
         head = f"{target:<15} {gateway:<15} {ipv4_text(network_mask(int(route.prefix))):<15} {flags:<5} "
         plain = f"{int(route.metric):<6} {'-' if refused else 0}        0 {device}"
         if extended == 1:

@@ -99,6 +99,10 @@ class FdTable:
         else:
             self._inheritable.discard(fd)
 
+    def numbered(self) -> list[tuple[int, Sock]]:
+        """Every descriptor with its socket, by their numbers."""
+        return sorted(self._socks.items())
+
     def all(self) -> list[Sock]:
         """Every open socket."""
         return list(self._socks.values())
