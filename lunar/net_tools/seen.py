@@ -113,6 +113,7 @@ class Look:
     def _connection(self, sock: TcpSock) -> Seen:
         seen = _ends("tcp", sock, int(sock.state))
         seen.recv_q, seen.send_q = max(0, ioctl(sock, FIONREAD)), max(0, ioctl(sock, TIOCOUTQ))
+        seen.recv_q += int(sock.fin_received)  # Linux counts sequence numbers
         retransmit, keepalive = sock.retransmit_timer, sock.keepalive_timer
         if retransmit.at_ns:
             seen.timer = _PERSIST if retransmit.kind == timers.PROBE else _ON

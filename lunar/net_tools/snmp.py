@@ -108,8 +108,11 @@ def values(host: Host) -> dict[str, int]:
     """All counters of a host by Linux' names; IPv6's are Ip6..., Icmp6..., Udp6..."""
     found = {linux_name(name): value for name, value in _of(host.ip.counters)}
     for name, value in _of(host.ip.inet6.counters):
-        group, _, rest = name.partition("_")
-        found[group.capitalize() + "6" + linux_name(f"x_{rest}")[1:]] = value
+        group = name.partition("_")[0].capitalize()
+        rest = linux_name(name)
+        for prefix in ("TcpExtIP", "IpExt", group):
+            rest = rest.removeprefix(prefix)
+        found[f"{group}6{rest}"] = value
     return found
 
 

@@ -113,9 +113,13 @@ def _table(found: list[Seen], wanted: _Wanted) -> str:
     columns = [*(["Netid"] if several else []), *([] if wanted.one_state else ["State"]), "Recv-Q", "Send-Q"]
     shown = [_cells(seen, wanted, several) for seen in found]
     rows = [cells for cells, _ in shown]
-    if not options.has("H"):
-        rows = [[*columns, "Local Address:", "Port", "Peer Address:", "Port", "Process"], *rows]
-    widths = [max((len(row[at]) for row in rows), default=0) for at in range(len(columns) + 5)]
+    head = [*columns, "Local Address:", "Port", "Peer Address:", "Port", "Process"]
+    without = options.has("H")
+    # A head that is not shown makes its columns as wide all the same, but for the last.
+    measured = [[*head[:-1], "" if without else head[-1]], *rows]
+    widths = [max(len(row[at]) for row in measured) for at in range(len(head))]
+    if not without:
+        rows = [head, *rows]
     lines = []
     for number, row in enumerate(rows):
         text = ""

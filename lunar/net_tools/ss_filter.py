@@ -59,7 +59,7 @@ def states_of(word: str) -> frozenset[int]:
         return GROUPS[word]
     if word in STATES:
         return frozenset({STATES[word]})
-    raise CommandError(f'ss: wrong state name: {word}; expected {", ".join([*GROUPS, *STATES])}')
+    raise CommandError(f"ss: wrong state name: {word}")
 
 
 class Expression:

@@ -61,6 +61,10 @@ class Ground:
             done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 
+    def there(self) -> Namespace:
+        """The first host on the kernel, for a `with`: what is started within it is there."""
+        return self._a
+
     def ours(self, line: str) -> str:
         try:
             return self.first.sh(line)
