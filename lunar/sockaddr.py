@@ -14,7 +14,7 @@ from lunar.errors import error
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET, AF_INET6
 from lunar.socket_address import parse_address
-from lunar.wire.address import parse_ipv4
+from lunar.wire.address import parse_ipv4, parse_ipv6
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -41,6 +41,12 @@ class Sockaddr(bytes):
     def inet(cls, address: str, port: int) -> Sockaddr:
         """A `struct sockaddr_in`."""
         return cls(struct.pack("<H", AF_INET) + struct.pack(">HI8x", port, parse_ipv4(address)))
+
+    @classmethod
+    def inet6(cls, address: str, port: int, scope: int = 0) -> Sockaddr:
+        """A `struct sockaddr_in6`; `scope` is the number of a device, for a link-local address."""
+        head = struct.pack("<H", AF_INET6) + struct.pack(">HI", port, 0)
+        return cls(head + parse_ipv6(address).to_bytes(16, "big") + struct.pack("<I", scope))
 
     @property
     def family(self) -> int:
@@ -82,6 +88,8 @@ def unpack(host: Host, sock: Sock, address: Any, caller: str) -> tuple[int, int,
     if address.family != sock.domain and not (caller == "bind" and sock.type == _SOCK_RAW):
         raise error(errno.EAFNOSUPPORT)  # which raw sockets do not look at
     if six:
+        if sock.ipv6 is not None:
+            sock.ipv6.named_scope = int.from_bytes(address[24:28], "little")
         return AF_INET6, int.from_bytes(address[8:24], "big"), int.from_bytes(address[2:4], "big")
     port, number = struct.unpack_from(">HI", address, 2)
     return AF_INET, number, port

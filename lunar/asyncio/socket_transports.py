@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lunar.errors import error
 from lunar.host_socket import LunarSocket
+from lunar.net.address import needs_scope
+from lunar.net.device import Device
+from lunar.net.ip_output import index_of
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
+from lunar.packet import UdpDatagram
 from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
 from lunar.sockets.foreign import ForeignSock
@@ -376,11 +380,16 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
                 if number not in (0, errno.EAGAIN):
                     self._protocol.error_received(error(number))
             else:
-                self._protocol.datagram_received(packet.payload, shown(self._sock, packet.src, int(packet.sport)))
+                self._protocol.datagram_received(packet.payload, self._sender(packet))
         finally:
             # Whatever the protocol raises, which the loop reports: the next datagram is read all the same.
             if self._sock.queue and not self._closing:
                 self._woken(POLLIN)
+
+    def _sender(self, packet: UdpDatagram) -> Any:
+        device = packet.target if needs_scope(packet.src) else None
+        scope = int(index_of(self._loop.host.ip, device)) if isinstance(device, Device) else 0
+        return shown(self._sock, packet.src, int(packet.sport), scope)
 
     def _read_foreign(self, sock: ForeignSock) -> None:
         message = sock.recv_message(False)
@@ -407,7 +416,9 @@ class DatagramTransport(_SocketTransport, transports.DatagramTransport):
             try:
                 known = self._names.get(addr)
                 if known is None:
-                    known = self._names[addr] = parse_address(self._loop.host, self._sock, addr, "sendto")
+                    known = parse_address(self._loop.host, self._sock, addr, "sendto")
+                    if not needs_scope(known[0]):  # what is noted of a scope is for one call
+                        self._names[addr] = known
             except OSError as exception:  # a name that nobody has
                 self._protocol.error_received(exception)
                 return

@@ -107,8 +107,8 @@ class LunarHost:
         self._shell = shell.Shell(self.host)
 
     def _add_addresses(self, settings: Settings) -> None:
-        """The device's address, and the way to the remote side: by a router behind tun0, of IPv4 the second address
-        of its network by the tool's custom.
+        """The device's address, and the way to the remote side: by a router behind tun0, which over IPv4 is the second
+        address of its network by the tool's custom.
         """
         _, remote = parse_address(settings.remote_ip)
         family, address = parse_address(settings.local_ip)

@@ -220,3 +220,122 @@ def test_tcp_learns_the_mtu_of_a_path() -> None:
         assert net.run(main, on=a) == (1428, 1328)
         assert serving.result == 100_000
         assert r.ip.inet6.counters.icmp_out_msgs > 0
+
+
+# Link-local addresses
+
+
+def link_local(host: lunar.Host, device: str = "eth0") -> str:
+    """The address that the device has made itself."""
+    from lunar.wire.address import ipv6_text
+
+    return next(ipv6_text(own.address) for own in host.devices[device].addresses if own.address >> 118 == 0x3FA)
+
+
+def one_with_two_neighbors(net: lunar.Network) -> tuple[lunar.Host, lunar.Host, lunar.Host]:
+    """Host a has b at eth0 and c at eth1."""
+    a = net.host("a", f"{ONE}/64", "2001:db8:1::1/64")
+    b, c = net.host("b", f"{TWO}/64"), net.host("c", f"{THREE}/64")
+    net.link(a.devices["eth0"], b, delay="1ms")
+    net.link(a.devices["eth1"], c, delay="1ms")
+    return a, b, c
+
+
+@pytest.mark.parametrize(("name", "device"), [("b", "eth0"), ("c", "eth1")])
+def test_a_scope_chooses_the_link(name: str, device: str) -> None:
+    def serve(own: str) -> Any:
+        with socket.socket(socket.AF_INET6) as server:
+            server.bind((own, 80, 0, socket.if_nametoindex("eth0")))
+            server.listen()
+            connection, peer = server.accept()
+            with connection:
+                connection.sendall(b"here")
+                return peer[0], peer[3], connection.getsockname()[::3]
+
+    def main(there: str) -> Any:
+        scope = socket.if_nametoindex(device)
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.connect((there, 80, 0, scope))
+            own, peer = sock.getsockname(), sock.getpeername()
+            return own[0], own[3] == scope, peer[0], peer[3] == scope, sock.recv(10)
+
+    with lunar.Network(seed=1) as net:
+        a, b, c = one_with_two_neighbors(net)
+        there = {"b": b, "c": c}[name]
+        serving = net.start(there, serve, link_local(there))
+        own = link_local(a, device)
+        assert net.run(main, link_local(there), on=a) == (own, True, link_local(there), True, b"here")
+        assert serving.result == (own, 2, (link_local(there), 2))
+
+
+def test_datagrams_tell_the_device_and_are_answered_by_it() -> None:
+    def echo() -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::", 7))
+            data, peer = sock.recvfrom(100)
+            sock.sendto(data, peer)
+
+    def main(b: str, c: str) -> list[Any]:
+        heard: list[Any] = []
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(1)
+            for there, device in ((b, "eth0"), (c, "eth1")):
+                scope = socket.if_nametoindex(device)
+                sock.sendto(device.encode(), (there, 7, 0, scope))
+                heard.append(sock.recvfrom(100) == (device.encode(), (there, 7, 0, scope)))
+            sock.sendto(b"x", (c, 7, 0, socket.if_nametoindex("eth0")))  # where c is not
+            with pytest.raises(TimeoutError):
+                sock.recv(10)
+        return heard
+
+    with lunar.Network(seed=1) as net:
+        a, b, c = one_with_two_neighbors(net)
+        net.start(b, echo)
+        net.start(c, echo)
+        assert net.run(main, link_local(b), link_local(c), on=a) == [True, True]
+
+
+def test_a_closed_port_of_a_link_local_address_answers_on_its_link() -> None:
+    def main(c: str) -> list[str]:
+        scope = socket.if_nametoindex("eth1")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.connect((c, 9, 0, scope))
+            sock.send(b"x")
+            refused = [code(sock.recv, 10)]
+        with socket.socket(socket.AF_INET6) as sock, socket.socket(socket.AF_INET6) as other:
+            return [*refused, code(sock.connect, (c, 9, 0, scope)), code(other.connect, (c, 9))]
+
+    with lunar.Network(seed=1) as net:
+        a, _b, c = one_with_two_neighbors(net)
+        assert net.run(main, link_local(c), on=a) == ["ECONNREFUSED", "ECONNREFUSED", "EINVAL"]
+
+
+def test_asyncio_datagrams_to_a_link_local_address() -> None:
+    class Echo(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.transport.sendto(data, addr)
+
+    class Client(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.heard: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.heard.set_result((data, addr[0], addr[3]))
+
+    async def serve() -> None:
+        await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=("::", 7))
+        await asyncio.sleep(1)
+
+    async def main(there: str) -> Any:
+        loop = asyncio.get_running_loop()
+        transport, client = await loop.create_datagram_endpoint(Client, family=socket.AF_INET6)
+        transport.sendto(b"hello", (there, 7, 0, socket.if_nametoindex("eth1")))
+        return await client.heard
+
+    with lunar.Network(seed=1) as net:
+        a, _b, c = one_with_two_neighbors(net)
+        net.start(c, serve)
+        assert net.run(main, link_local(c), on=a) == (b"hello", link_local(c), 3)
