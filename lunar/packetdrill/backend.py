@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
+
+# ICMPv6 of neighbour discovery and multicast listeners (RFC 4861, RFC 2710, RFC 3810), which no script speaks of.
+HOUSEKEEPING: Final = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ from typing import Any, Final
 from lunar.kernel import calls
 from lunar.kernel.namespace import Namespace
 from lunar.kernel.tun import IFF_TUN, TunDevice
-from lunar.packetdrill.backend import SentPacket, Settings, ShellError, Task
+from lunar.packetdrill.backend import HOUSEKEEPING, SentPacket, Settings, ShellError, Task
 from lunar.packetdrill.kernel_task import KernelTask, Workers
 
 DEVICE: Final = "tun0"
@@ -39,9 +39,7 @@ _PR_SET_TIMERSLACK: Final = 29  # linux/prctl.h
 _LONGEST_PACKET: Final = 65_535 + 40
 _BUFFER_BYTES: Final = 1 << 24
 
-# ICMPv6 of neighbour discovery and multicast listeners (RFC 4861, RFC 2710, RFC 3810), which no script speaks of.
 _ICMPV6: Final = 58
-_HOUSEKEEPING: Final = {130, 131, 132, 133, 134, 135, 136, 137, 143}
 
 
 class KernelHost:
@@ -155,7 +153,7 @@ def _configure(namespace: Namespace, settings: Settings) -> None:
 
 
 def _is_housekeeping(data: bytes) -> bool:
-    return data[0] >> 4 == 6 and data[6] in (0, _ICMPV6) and (data[6] == 0 or data[40] in _HOUSEKEEPING)
+    return data[0] >> 4 == 6 and data[6] in (0, _ICMPV6) and (data[6] == 0 or data[40] in HOUSEKEEPING)
 
 
 def _sent_ns(control: list[tuple[int, int, bytes]]) -> int:

@@ -19,9 +19,9 @@ from lunar import syscalls
 from lunar.links.tap import Tap
 from lunar.net.route import Route
 from lunar.network import Network
-from lunar.packet import AF_INET6, Packet, TcpSegment
+from lunar.packet import AF_INET6, IcmpMessage, Packet, TcpSegment
 from lunar.packetdrill import shell
-from lunar.packetdrill.backend import SentPacket, Settings, Task
+from lunar.packetdrill.backend import HOUSEKEEPING, SentPacket, Settings, Task
 from lunar.wire import inet
 from lunar.wire.address import parse_address, parse_ipv4
 from lunar.wire.malformed import Malformed
@@ -34,6 +34,11 @@ _START_NS: Final = 1_000_000_000_000
 _GATEWAY_MAC: Final = 0x0200_5E00_0001
 # Enough events and turns for anything between two events of a script; what takes more goes on in another round.
 _BUDGET: Final = 1_000_000
+
+
+def _is_housekeeping(packet: Packet) -> bool:
+    """Whether it is of neighbour discovery or of listeners to groups, of which no script speaks."""
+    return isinstance(packet, IcmpMessage) and packet.family == AF_INET6 and packet.type in HOUSEKEEPING
 
 
 class FlowTask:
@@ -100,8 +105,8 @@ class LunarHost:
         self.tap = Tap(self._scheduler, _GATEWAY_MAC)
         self.device.medium = self.tap
         self.device.gso = True
-        self._add_addresses(settings)
         self._scheduler.advance(_START_NS)
+        self._add_addresses(settings)
         self._calls = _Calls()
         self.syscalls: Any = self._calls
         self._shell = shell.Shell(self.host)
@@ -174,12 +179,14 @@ class LunarHost:
     def sent(self, until_ns: int) -> SentPacket | None:
         """The next packet of the host, if there is one until `until_ns`."""
         frames = self.tap.frames
-        while not frames:
-            if not self._goes_on(max(until_ns, self.now_ns())) and not frames:
-                return None
-        at_ns, frame = frames.popleft()
-        assert isinstance(frame, Packet), "a host sends IP packets"
-        return SentPacket(at_ns, inet.encode(frame))
+        while True:
+            while not frames:
+                if not self._goes_on(max(until_ns, self.now_ns())) and not frames:
+                    return None
+            at_ns, frame = frames.popleft()
+            assert isinstance(frame, Packet), "a host sends IP packets"
+            if not _is_housekeeping(frame):
+                return SentPacket(at_ns, inet.encode(frame))
 
     def shell(self, text: str, folder: Path) -> str:
         """Obey command lines by our own tools."""
