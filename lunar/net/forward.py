@@ -16,7 +16,7 @@ from lunar.net.family import Family
 from lunar.net.ip import FORWARD, Ip
 from lunar.net.ip_output import emit
 from lunar.net.ipv4_options import Options
-from lunar.net.route import LOCAL, PROHIBIT, UNICAST, UNREACHABLE, Route
+from lunar.net.route import BLACKHOLE, LOCAL, PROHIBIT, UNICAST, UNREACHABLE, Route
 from lunar.packet import AF_INET, AF_INET6, Packet
 
 
@@ -63,9 +63,12 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
         counters.ip_frag_fails += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, limit)
         return True
+    turns_back = route.device is device and (options is None or options.source_at < 0)
+    if turns_back and packet.family == AF_INET6:
+        _consider_redirect6(ip, packet, device, route)
     packet.ttl -= 1
-    if route.device is device and (options is None or options.source_at < 0):
-        _consider_redirect(ip, packet, device, route)
+    if turns_back and packet.family == AF_INET:
+        _consider_redirect(ip, packet, device, route)  # which quotes it with its new TTL, as Linux does
     if options is not None:
         ipv4_options.leave(packet, options, route.source_address())
     filter = ip.filter
@@ -77,8 +80,8 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
 
 
 def _is_martian(dst: int) -> bool:
-    """Destinations that no packet on a network has: of 0.0.0.0/8, and groups, as multicast routing is not here."""
-    return dst >> 24 == 0 or 0xE000_0000 <= dst < 0xF000_0000
+    """Destinations that no packet on a network has: 0.0.0.0, and groups, as multicast routing is not here."""
+    return dst == 0 or 0xE000_0000 <= dst < 0xF000_0000
 
 
 def _route(ip: Ip, family: Family, packet: Packet, dst: int, device: Device) -> Route | None:
@@ -90,7 +93,15 @@ def _route(ip: Ip, family: Family, packet: Packet, dst: int, device: Device) -> 
 
 
 def _refuse(ip: Ip, family: Family, packet: Packet, route: Route | None) -> None:
-    """There is no way, or a route says that there shall be none."""
+    """There is no way, or a route says that there shall be none.
+
+    Of IPv4 Linux limits it twice: by net.ipv4.route.error_cost, and as all errors.
+    """
+    if packet.family == AF_INET and (route is None or route.type != BLACKHOLE):
+        cost_ns: i64 = ip.error_cost_ms * 1_000_000
+        if not peer.of(ip, packet.src).may_hear(ip.scheduler.now_ns, cost_ns, ip.error_burst_ms * 1_000_000):
+            family.counters.ip_out_no_routes += 1
+            return
     if route is None:
         family.counters.ip_out_no_routes += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.NET_UNREACHABLE, 0)
@@ -116,9 +127,6 @@ def _may_leave(ip: Ip, packet: Packet, device: Device, route: Route) -> bool:
 
 def _consider_redirect(ip: Ip, packet: Packet, device: Device, route: Route) -> None:
     """`packet` goes out where it came in, by `device`: its sender had better send it to the next hop itself."""
-    if packet.family == AF_INET6:
-        _consider_redirect6(ip, packet, device, route)
-        return
     if device.inet.send_redirects == 0:
         return
     next_hop = route.gateway if route.gateway else packet.dst

@@ -256,7 +256,7 @@ def _least(packet: Packet) -> i64:
         at += length
     if number == TCP:
         return at + TCP_HEADER_BYTES
-    return at + 8 if number == UDP or number == ICMPV6 else at
+    return at + 8 if number == UDP or number == ICMPV6 else at + 1
 
 
 def _place(found: Incomplete, packet: Packet, family: Family) -> i64:

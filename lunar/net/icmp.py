@@ -97,6 +97,7 @@ _QUOTE_BYTES: Final = _ERROR_BYTES - 20 - ICMP_HEADER_BYTES
 _LEAST_MTU6: Final = 1280
 _QUOTE6_BYTES: Final = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES
 
+_TOS_MASK: Final = 0x1E  # RFC 1349: what is neither precedence nor the last bit
 
 # Options of neighbour discovery that a redirect has (RFC 4861, 4.6).
 _TARGET_LINK_ADDRESS: Final = 2
@@ -353,19 +354,19 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
 
     A router's report carries the address of the device that it leaves by (RFC 1812, 4.3.2.4), as Linux' does.
     """
-    if offender.fragment_offset != 0 or (offender.eth_dst >> 40) & 1:
-        return
     family = ip.family(offender.family)
     src = _speaker(ip, offender)
     if offender.family == AF_INET6:
         if _is_silent6(ip, offender, type, code):
             return
     else:
+        if offender.fragment_offset != 0 or _is_for_all(offender):
+            return
         if isinstance(offender, IcmpMessage) and _is_error(offender.type):
             return
-        if offender.src == 0 or offender.src in ip.broadcasts or offender.src >= 0xE000_0000:
+        if offender.src == 0 or ip.is_broadcast(offender.src) or ip.is_multicast(offender.src):
             return
-        if offender.dst in ip.broadcasts or offender.dst >= 0xE000_0000:
+        if ip.is_broadcast(offender.dst) or ip.is_multicast(offender.dst):
             return
     # Linux does not limit what is about a packet that came by lo.
     if not ip.has_address(offender.src) and not icmp_limits.allows(ip, family, offender.src, type, code):
@@ -375,7 +376,8 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
     room: i64 = _QUOTE6_BYTES
     route = route_back(ip, offender)
     if offender.family == AF_INET:
-        message.tos = 0xC0 | (offender.tos & 0x1E)  # RFC 1812 (4.3.2.5): precedence 6, internetwork control
+        # RFC 1812 (4.3.2.5): precedence 6, internetwork control; the rest as the offender's.
+        message.tos = 0xC0 | (offender.tos & _TOS_MASK)
         room = _QUOTE_BYTES
         if offender.options:
             route = _answer_options(ip, offender, message, route)
@@ -385,6 +387,11 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
     relate(message, offender)
     family.counters.icmp_out_msgs += 1
     send(ip, message, route)
+
+
+def _is_for_all(offender: Packet) -> bool:
+    """Whether it came in a frame to a group or to everybody."""
+    return (offender.eth_dst >> 40) & 1 != 0
 
 
 def _is_error(type: i64) -> bool:
@@ -452,7 +459,7 @@ def _is_silent6(ip: Ip, offender: Packet, type: i64, code: i64) -> bool:
         return True
     if offender.src == 0 or offender.src >> 120 == 0xFF:
         return True
-    if ip.is_multicast(offender.dst):
+    if ip.is_multicast(offender.dst) or _is_for_all(offender):
         return type != TOO_BIG6 and not (type == PARAMETER_PROBLEM6 and code == UNKNOWN_OPTION6)
     return False
 

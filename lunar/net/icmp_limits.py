@@ -33,7 +33,8 @@ def allows(ip: Ip, family: Family, dst: int, type: i64, code: i64) -> bool:
     if not _has_token(ip):
         family.counters.icmp_out_rate_limited += 1
         return False
-    if conf.ratelimit_ms > 0:
+    # Without a limit it costs nothing, and nothing is saved up for what has one (forward.py).
+    if family.number == AF_INET or conf.ratelimit_ms > 0:
         if not peer.of(ip, dst).may_be_told(ip.scheduler.now_ns, conf.ratelimit_ms * 1_000_000):
             family.counters.icmp_out_rate_limited_host += 1
             return False

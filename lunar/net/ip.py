@@ -132,6 +132,9 @@ class Ip:
         self.peers: dict[int, object] = {}
         self.icmp_msgs_per_sec: i64 = 1000
         self.icmp_msgs_burst: i64 = 50
+        # net.ipv4.route.error_cost and error_burst: of errors that say that there is no route.
+        self.error_cost_ms: i64 = 1000
+        self.error_burst_ms: i64 = 5000
         # net.ipv4.route.redirect_number, redirect_load and redirect_silence.
         self.redirect_number: i64 = 9
         self.redirect_load_ms: i64 = 20

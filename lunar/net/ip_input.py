@@ -90,7 +90,8 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
             counters.ip_in_addr_errors += 1
             counters.ip_in_martian_src += 1
             return
-    if packet.dst >> 24 == 127 and device is not ip.loopback_device() and device.inet.route_localnet == 0:
+    inside = packet.dst >> 24 == 127 or packet.dst == 1
+    if inside and device is not ip.loopback_device() and device.inet.route_localnet == 0:
         counters.ip_in_martian_dst += 1
         return
     options: Options | None = None

@@ -5,8 +5,8 @@ strict source routes and router alert are understood; others are passed on as th
 parameter problem points, are Linux' answers. A source route is obeyed where net.ipv4.conf.DEV.accept_source_route says
 so; Linux begins with a host that drops such packets.
 
-A packet that passes gets its options changed twice: at the entrance with the address that the host has there, and
-before it leaves with the one that it has there (`leave`).
+A packet that passes gets its options changed twice: at the entrance with the address that the host has there (`read`),
+and before it leaves with the one that it has there (`leave`).
 """
 
 from __future__ import annotations
@@ -51,14 +51,13 @@ class Options:
         self.alert_at: i64 = -1
         self.strict: bool = False
         self.record_filled: bool = False  # an address was put there at the entrance; leaving replaces it
-        self.stamp_filled: bool = False
         self.next_hop: int = 0  # of a source route that is obeyed
 
 
-def read(ip: Ip, data: bytes, here: int, stamps: bool) -> Options:
+def read(ip: Ip, data: bytes, here: int, stamps: bool, counts: bool = True) -> Options:
     """Look through options of a packet that came in; `here` is the host's address where it came.
 
-    With `stamps` record route and timestamps get their entries.
+    With `stamps` record route and timestamps get their entries; without `counts` a full timestamp stays as it is.
     """
     options = Options(data)
     view = options.data
@@ -81,7 +80,7 @@ def read(ip: Ip, data: bytes, here: int, stamps: bool) -> Options:
         if kind == RECORD_ROUTE:
             problem = _read_record(options, at, length, here, stamps)
         elif kind == TIMESTAMP:
-            problem = _read_stamp(ip, options, at, length, here, stamps)
+            problem = _read_stamp(ip, options, at, length, here, stamps, counts)
         elif kind == LOOSE_SOURCE_ROUTE or kind == STRICT_SOURCE_ROUTE:
             problem = _read_source_route(options, at, length, kind)
         elif kind == ROUTER_ALERT:
@@ -117,7 +116,7 @@ def _read_record(options: Options, at: i64, length: i64, here: int, stamps: bool
     return -1
 
 
-def _read_stamp(ip: Ip, options: Options, at: i64, length: i64, here: int, stamps: bool) -> i64:
+def _read_stamp(ip: Ip, options: Options, at: i64, length: i64, here: int, stamps: bool, counts: bool) -> i64:
     view = options.data
     if options.stamp_at >= 0:
         return 0
@@ -138,11 +137,10 @@ def _read_stamp(ip: Ip, options: Options, at: i64, length: i64, here: int, stamp
                 _put(view, at + pointer - 1, here)
                 _put(view, at + pointer + 3, midnight_ms(ip))
                 view[at + 2] = pointer + 8
-                options.stamp_filled = True
             elif flag == PRESPECIFIED and ip.has_address(_address(view, at + pointer - 1)):
                 _put(view, at + pointer + 3, midnight_ms(ip))
                 view[at + 2] = pointer + 8
-    elif flag != PRESPECIFIED:
+    elif flag != PRESPECIFIED and counts:
         # Full: it counts how many hosts had no room.
         overflow: i64 = view[at + 3] >> 4
         if overflow == 15:
@@ -191,7 +189,9 @@ def follow(ip: Ip, packet: Packet, options: Options) -> i64:
 
 
 def leave(packet: Packet, options: Options, source: int) -> None:
-    """The packet goes on: `source` is the host's address there, which what was noted at the entrance becomes."""
+    """The packet goes on: `source` is the host's address there, which a route that is recorded gets in place of the one
+    at the entrance. A timestamp keeps that one, as Linux' does.
+    """
     view = options.data
     if options.record_filled:
         _put(view, options.record_at + view[options.record_at + 2] - 5, source)
@@ -201,8 +201,6 @@ def leave(packet: Packet, options: Options, source: int) -> None:
         _put(view, at + pointer - 1, source)
         view[at + 2] = pointer + 4
         packet.dst = options.next_hop
-    if options.stamp_filled:
-        _put(view, options.stamp_at + view[options.stamp_at + 2] - 9, source)
     packet.options = bytes(view)
 
 
@@ -228,7 +226,7 @@ def answer(ip: Ip, packet: Packet, source: int) -> tuple[bytes, int]:
     if len(made) > 40:
         return b"", packet.src
     # What goes out gets an entry, too, where there is room for one.
-    filled = read(ip, bytes(made), source, True)
+    filled = read(ip, bytes(made), source, True, counts=False)
     if filled.problem >= 0:
         return bytes(made), dst
     return bytes(filled.data), dst

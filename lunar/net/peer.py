@@ -14,6 +14,7 @@ from mypy_extensions import i64
 from lunar.net.ip import Ip
 
 _ENTRIES: Final = 4096
+_LONG_NS: Final = 60_000_000_000
 _BURST: Final = 6  # intervals that can be saved up
 
 
@@ -21,19 +22,24 @@ _BURST: Final = 6  # intervals that can be saved up
 class Peer:
     """Of one address. Times in nanoseconds."""
 
-    def __init__(self, saved_ns: i64, now_ns: i64) -> None:
-        self.saved_ns: i64 = saved_ns  # for errors: time that has gone by without one
-        self.stamp_ns: i64 = now_ns
+    def __init__(self, stamp_ns: i64) -> None:
+        self.saved_ns: i64 = 0  # for errors: time that had gone by without one, at the last
+        self.stamp_ns: i64 = stamp_ns
         self.redirects: i64 = 0  # sent in a row, and when the last was
         self.redirect_ns: i64 = -1
 
     def may_be_told(self, now_ns: i64, interval_ns: i64) -> bool:
         """Whether an error may go to the peer now, at most one each `interval_ns` in the long run; it is counted."""
-        saved: i64 = self.saved_ns + now_ns - self.stamp_ns
+        # What was saved up for another purpose at this instant is not looked at again, as on Linux.
+        most_ns: i64 = _BURST * interval_ns if now_ns != self.stamp_ns else self.saved_ns
+        return self.may_hear(now_ns, interval_ns, most_ns)
+
+    def may_hear(self, now_ns: i64, cost_ns: i64, most_ns: i64) -> bool:
+        """Take `cost_ns` of the time that has been saved up, `most_ns` at most; False if there is not so much."""
+        saved: i64 = min(self.saved_ns + now_ns - self.stamp_ns, most_ns)
         self.stamp_ns = now_ns
-        saved = min(saved, _BURST * interval_ns)
-        allowed = saved >= interval_ns
-        self.saved_ns = saved - interval_ns if allowed else saved
+        allowed = saved >= cost_ns
+        self.saved_ns = saved - cost_ns if allowed else saved
         return allowed
 
     def may_be_redirected(self, now_ns: i64, ip: Ip) -> bool:
@@ -59,7 +65,7 @@ def of(ip: Ip, address: int) -> Peer:
         if len(ip.peers) >= _ENTRIES:
             ip.peers.clear()
         # As if nothing had gone to it for long.
-        found = Peer(60_000_000_000, ip.scheduler.now_ns)
+        found = Peer(ip.scheduler.now_ns - _LONG_NS)
         ip.peers[address] = found
     assert isinstance(found, Peer), "only this file puts something there"
     return found
