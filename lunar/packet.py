@@ -181,6 +181,7 @@ class UdpDatagram(Packet):
         # Over lo what a program sent at once (UDP_SEGMENT) stays together: it stands for datagrams of so many bytes.
         # 0: it is one.
         self.segment_bytes: i64 = 0
+        self.peeked: bool = False  # a socket that peeks onwards has given it (SO_PEEK_OFF)
         self.unchecked: bool = False  # it goes without a checksum (UDP_NO_CHECK6_TX, SO_NO_CHECK)
 
 

@@ -23,7 +23,7 @@ from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, send, source_for
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
-from lunar.net.sock_route import route_out
+from lunar.net.sock_route import came_by, route_out
 from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
 from lunar.wire import inet
 from lunar.wire.address import family_of
@@ -151,7 +151,7 @@ def _score(sock: UdpSock, packet: UdpDatagram, device: Device | None) -> i64:
             return -1
         score += 2
     if sock.bound_device and device is not None:
-        if sock.bound_device != device.name:
+        if sock.bound_device != came_by(sock.udp.ip, packet, device).name:
             return -1
         score += 4
     if sock.remote_port:
@@ -375,7 +375,7 @@ class UdpSock(DatagramSock):
         if addr == 0:
             addr = _loopback(family)
         if size > (MAX_PAYLOAD if family == AF_INET else MAX_PAYLOAD6):
-            return self._too_big(route.device.mtu, addr, port)
+            return self._too_big(route.device.mtu, addr)
         refusal: i64 = self._refusal()
         if refusal < 0:
             return refusal
@@ -467,7 +467,7 @@ class UdpSock(DatagramSock):
             return 0  # Linux learns it from ARP, later; the datagram is lost without a word to the sender
         if result == errno.EMSGSIZE:
             limit: i64 = self._limit(packet, route)
-            return self._too_big(limit if limit > 0 else path_mtu.mtu(ip, route, packet.dst), packet.dst, packet.dport)
+            return self._too_big(limit if limit > 0 else path_mtu.mtu(ip, route, packet.dst), packet.dst)
         if result != 0:
             return -result
         ip.family(packet.family).counters.udp_out_datagrams += 1
@@ -483,10 +483,10 @@ class UdpSock(DatagramSock):
         discover: i64 = self.mtu_discover if six is None or packet.family == AF_INET else six.mtu_discover
         return route.device.mtu if discover >= PMTUDISC_PROBE else 0
 
-    def _too_big(self, mtu: i64, addr: int, port: i64) -> i64:
+    def _too_big(self, mtu: i64, addr: int) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
         if self.reports(self._family_for(addr)):
-            self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, port))
+            self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, self.remote_port))
         return -errno.EMSGSIZE
 
     def recv(self, peek: bool) -> UdpDatagram | None:
@@ -509,8 +509,9 @@ class UdpSock(DatagramSock):
             for queued in self.queue:
                 assert isinstance(queued, UdpDatagram), "a UDP socket keeps datagrams"
                 size: i64 = len(queued.payload)
-                if offset < size or (size == 0 and offset == 0):
+                if offset < size or (size == 0 and offset == 0 and not queued.peeked):
                     self.peeked_at = offset
+                    queued.peeked = True
                     return queued
                 offset -= size
             self.recv_errno = errno.EAGAIN

@@ -15,7 +15,7 @@ from lunar.net.ip import Ip
 from lunar.net.ip_output import device_at, route_by, route_for
 from lunar.net.route import Route
 from lunar.net.sock import Sock
-from lunar.packet import AF_INET, AF_INET6
+from lunar.packet import AF_INET, AF_INET6, Packet
 
 
 def route_out(ip: Ip, sock: Sock, family: int, dst: int) -> Route | None:
@@ -63,6 +63,15 @@ def _route_by(ip: Ip, sock: Sock, device: Device, family: int, dst: int) -> Rout
     if family == AF_INET:
         return Route(dst, 32, 0, device, 0, 0)
     return route_by(ip, device, family, dst)
+
+
+def came_by(ip: Ip, packet: Packet, device: Device) -> Device:
+    """By which device programs see `packet` come: what the host sends to an address of its own by that address' device,
+    though it is lo that brings it.
+    """
+    if device is ip.loopback_device():
+        return ip.local.get(packet.dst, device)
+    return device
 
 
 def named(ip: Ip, name: str) -> Device | None:

@@ -127,7 +127,7 @@ def _set_of_socket(sock: DatagramSock, ip: Ip | None, name: int, value: int) -> 
         return 0
     if isinstance(sock, UdpSock):
         if name == SO_PEEK_OFF:
-            sock.peek_offset = value if value >= 0 else -1
+            sock.peek_offset = value
             return 0
         if name == SO_NO_CHECK:
             sock.sends_unchecked = value != 0

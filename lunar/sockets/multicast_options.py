@@ -118,9 +118,9 @@ def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:
         of(sock, family).loops = value != 0
         return 0
     if name == (IP_MULTICAST_ALL if family == AF_INET else IPV6_MULTICAST_ALL):
-        if value not in (0, 1):
+        if family == AF_INET and value not in (0, 1):
             return -errno.EINVAL
-        of(sock, family).all = value == 1
+        of(sock, family).all = value != 0
         return 0
     return _set_bytes(ip, sock, family, name, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
 

@@ -39,7 +39,8 @@ class PacketInfo:
         self.local: int = dst
         self.ttl: i64 = ttl
         self.tos: i64 = tos
-        self.device: Device | None = device
+        # What the host sends to an address of its own comes by that address' device, as programs see it.
+        self.device: Device | None = ip.local.get(dst, device) if device is ip.loopback_device() else device
         self.flow_label: i64 = 0
         self.options: bytes = b""  # IPv4's
         self.port: i64 = 0  # where it was sent to

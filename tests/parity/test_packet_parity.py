@@ -6,18 +6,14 @@ identifications and the checksums over them) is left out of the comparison.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import errno
 import socket
 import struct
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from lunar.kernel.namespace import KernelUnavailable, Namespace
-from lunar.network import Network
+from in_namespace import attempt, check_the_same
 
 PROGRAMS: dict[str, Callable[[list[Any]], None]] = {}
 
@@ -32,13 +28,6 @@ OWN, OTHER = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 def program(function: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
     PROGRAMS[function.__name__] = function
     return function
-
-
-def attempt(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except OSError as failed:
-        return errno.errorcode[failed.errno or 0]
 
 
 def opened(kind: int, protocol: int, device: str | None = "eth0") -> socket.socket:
@@ -218,39 +207,6 @@ def filters_of_datagrams(log: list[Any]) -> None:
     far.close()
 
 
-def on_the_machine(function: Callable[[list[Any]], None]) -> list[Any]:
-    try:
-        namespace = Namespace()
-        for words in (
-            "ip link add eth0 address 02:00:00:00:00:01 type veth peer name eth1 address 02:00:00:00:00:02",
-            "ip addr add 10.0.0.1/24 dev eth0", "ip link set eth0 up", "ip link set eth1 up",
-        ):  # fmt: skip
-            if words.startswith("ip addr"):
-                for name in ("all", "eth0", "eth1"):
-                    with contextlib.suppress(OSError):  # where the kernel has no IPv6
-                        namespace.sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
-            namespace.command(*words.split())
-    except KernelUnavailable as missing:
-        pytest.skip(str(missing))
-    log: list[Any] = []
-    with namespace:
-        function(log)
-    namespace.close()
-    return log
-
-
-def on_a_host(function: Callable[[list[Any]], None]) -> list[Any]:
-    network = Network(seed=1)
-    host = network.host("host", "10.0.0.1/24")
-    network.link(host, network.host("other", "10.0.0.2/24"))
-    log: list[Any] = []
-    network.start(host, lambda: function(log))
-    network.run()
-    return log
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_packet_sockets_are_the_machines(name: str) -> None:
-    machine = on_the_machine(PROGRAMS[name])
-    assert machine
-    assert on_a_host(PROGRAMS[name]) == machine
+    check_the_same(PROGRAMS[name])
