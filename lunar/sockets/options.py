@@ -24,12 +24,14 @@ from lunar.sockets import (
     multicast_options,
     packet_info,
     packet_options,
+    raw_options,
     report_options,
     tcp_options,
 )
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.raw import PacketSock, RawSock
+from lunar.sockets.raw_ipv6 import RawSixSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sender import pacing
 from lunar.tcp.sock import TcpSock
@@ -142,8 +144,10 @@ def setsockopt(sock: Sock, level: int, name: int, value: int) -> int:
         if bit:
             sock.tells = sock.tells | bit if value else sock.tells & ~bit
             return 0
-    if level == SOL_RAW:
+    if level == SOL_RAW and sock.domain != AF_INET6:
         return _set_raw(sock, name, value)
+    if isinstance(sock, RawSixSock):
+        return raw_options.set_integer(sock, level, name, value)
     if level == IPPROTO_TCP and isinstance(sock, TcpSock):
         return tcp_options.set_integer(sock, name, value)
     if level == IPPROTO_UDP and isinstance(sock, UdpSock) and name == UDP_CORK:
@@ -260,6 +264,8 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int:
             return done
     if level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
         return packet_options.set_bytes(sock, name, value)
+    if level == raw_options.IPPROTO_ICMPV6 and isinstance(sock, RawSixSock):
+        return raw_options.set_filter(sock, name, value)
     done = report_options.set_bytes(sock, level, name, value)
     if done is None:
         done = multicast_options.set_bytes(sock, level, name, value)
@@ -328,6 +334,8 @@ def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
         reported = ipv6_options.get_bytes(sock, level, name, size)
     if reported is None and level == packet_options.SOL_PACKET and isinstance(sock, LinkSock):
         reported = packet_options.get_bytes(sock, name)
+    if reported is None and isinstance(sock, RawSixSock):
+        reported = raw_options.get_bytes(sock, level, name)
     if reported is not None:
         value = reported
     elif level == SOL_SOCKET and name == SO_LINGER:

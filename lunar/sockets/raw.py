@@ -1,10 +1,8 @@
 """Raw sockets, raw(7): packets of one protocol with their IP headers, as copies beside what the stack does with them.
 
 `RawTable` is what lunar/net/ip_input.py asks before a packet goes to its protocol; a host has one while a socket of
-this kind is open. Ping sockets, which see the answers to their own echo requests and no header, are in ping.py and
-share `PacketSock`.
-
-Left out: IPv6, IP options (wire/ipv4.py), fragments (a packet above the MTU is refused with EMSGSIZE).
+this kind is open. Those of IPv6, which never see a header, are in raw_ipv6.py; ping sockets, which see the answers to
+their own echo requests, in ping.py. All share `PacketSock`.
 """
 
 from __future__ import annotations
@@ -14,13 +12,17 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp, ip_output
+from lunar.net import icmp, ip_output, multicast, path_mtu
+from lunar.net.bpf import Seen
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
 from lunar.net.error_queue import of_local
+from lunar.net.group_output import send_own, send_to_group
+from lunar.net.groups import Multicast
 from lunar.net.ip import Ip, RawReceiver
 from lunar.net.route import Route
-from lunar.net.sock import POLLERR, POLLIN, POLLOUT
+from lunar.net.sock import COVERS_IPV6, POLLERR, POLLIN, POLLOUT
+from lunar.net.sock_route import came_by, route_out
 from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, IPV4_HEADER_BYTES, IcmpMessage, Packet
 from lunar.wire import ipv4
 from lunar.wire.malformed import Malformed
@@ -30,6 +32,11 @@ IPPROTO_RAW: Final = 255  # sends only: its header is the program's
 PACKET_MAX_BYTES: Final = 65535
 
 _LOOPBACK: Final = 0x7F00_0001
+_LOOPBACK6: Final = 1
+# Of IP_MTU_DISCOVER, ip(7).
+_PMTUDISC_DO: Final = 2
+_PMTUDISC_PROBE: Final = 3
+_PMTUDISC_INTERFACE: Final = 4
 _ICMP_FILTERED: Final = 32  # types that ICMP_FILTER has a bit for
 
 
@@ -49,14 +56,16 @@ class Taken:
 class PacketSock(DatagramSock):
     """What raw and ping sockets have in common: an address, a peer, packets as the program will get them."""
 
-    def __init__(self, table: RawTable, type: i64, protocol: i64) -> None:
-        super().__init__(AF_INET, type, protocol)
+    def __init__(self, table: RawTable, type: i64, protocol: i64, family: i64) -> None:
+        super().__init__(family, type, protocol)
         self.table: RawTable = table
         self.ip: Ip = table.ip
         self.rcvbuf = table.ip.rmem_default
         self.sndbuf = table.ip.wmem_default
         self.reuse_addr = True  # Linux' default for both kinds
         self.connected: bool = False
+        if family != AF_INET:
+            self.covers = COVERS_IPV6
 
     # What the kinds do.
 
@@ -79,17 +88,22 @@ class PacketSock(DatagramSock):
 
     def is_ours(self, addr: int) -> bool:
         """Whether a socket can be bound to `addr`."""
-        if addr == 0 or self.ip.has_address(addr) or self.ip.is_broadcast(addr) or self.freebind:
+        ip = self.ip
+        if addr == 0 or ip.has_address(addr) or ip.is_broadcast(addr) or ip.is_multicast(addr) or self.freebind:
             return True
-        return self.ip.binds_any(addr)
+        return ip.binds_any(addr)
+
+    def loopback(self) -> int:
+        """What 0.0.0.0 and :: mean as a destination."""
+        return _LOOPBACK if self.family == AF_INET else _LOOPBACK6
 
     def connect(self, addr: int, port: i64) -> i64:
         """Name the peer: to whom `send` goes, and from whom alone packets come. ENETUNREACH, EACCES."""
         if addr == 0:
-            addr = _LOOPBACK
-        route = ip_output.route_for(self.ip, self.family, addr)
+            addr = self.loopback()
+        route = route_out(self.ip, self, int(self.family), addr)
         if route is None:
-            return -errno.ENETUNREACH
+            return -self.ip.route_errno
         if self.ip.is_broadcast(addr) and not self.broadcast:
             return -errno.EACCES
         if self.local_addr == 0:
@@ -112,38 +126,96 @@ class PacketSock(DatagramSock):
             if not self.connected:
                 return -1
             addr = self.remote_addr
-        return addr if addr else _LOOPBACK
+        return addr if addr else self.loopback()
 
-    def dress(self, packet: Packet, route: Route) -> bool:
-        """Give the packet's header what the socket's options and sendmsg want. False: not by this route."""
-        packet.ttl = self.ttl if self.ttl >= 0 else self.ip.inet.hop_limit
-        packet.tos = self.tos
-        packet.dont_fragment = True
+    def source_of(self, addr: int, route: Route) -> int:
+        """The source of a packet to `addr`, which sendmsg may still change."""
+        own = self.local_addr
+        if own and not self.ip.is_multicast(own) and not self.ip.is_broadcast(own):
+            return own
+        return ip_output.source_for(self.ip, addr, route)
+
+    def dress(self, packet: Packet, route: Route) -> None:
+        """Give the packet's header what the socket's options and sendmsg want."""
+        ip = self.ip
+        six = self.ipv6
+        if six is None:
+            packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
+            packet.tos = self.tos
+            if self.ip_options:
+                packet.options = self.ip_options
+                packet.size_bytes += len(packet.options)
+            packet.dont_fragment = path_mtu.stays_whole(ip, route, packet.dst, self.mtu_discover, packet.size_bytes)
+        else:
+            six.dress(ip, packet)
+        if self.mark:
+            packet.mark = self.mark
+        own = self.groups()
+        if ip.is_multicast(packet.dst):
+            packet.ttl = 1 if own is None else own.ttl
         header = self.header
         if header is not None:
-            if header.device is not None and header.device is not route.device:
-                return False
             ip_output.apply(header, packet)
-        return True
+
+    def groups(self) -> Multicast | None:
+        """What was set of multicast, of the socket's family."""
+        return self.multicast if self.family == AF_INET else self.multicast6
+
+    def limit(self, route: Route, addr: int) -> i64:
+        """The size above which a packet is refused with EMSGSIZE (IP_MTU_DISCOVER, ip(7)); 0 for what IP can have."""
+        discover: i64 = self.discovers_mtu()
+        if discover == _PMTUDISC_DO:
+            return path_mtu.mtu(self.ip, route, addr)
+        return route.device.mtu if discover == _PMTUDISC_PROBE or discover == _PMTUDISC_INTERFACE else 0
+
+    def hand_down(self, packet: Packet, route: Route) -> i64:
+        """Send a packet: 0 or -errno."""
+        own = self.groups()
+        result: i64
+        if self.ip.is_multicast(packet.dst):
+            result = send_to_group(self.ip, packet, route, own is None or own.loops)
+        else:
+            limit: i64 = route.device.mtu if self.discovers_mtu() >= _PMTUDISC_PROBE else 0
+            result = ip_output.send(self.ip, packet, route, limit)
+        return self.handed_down(packet, result)
 
     def route_to(self, addr: int) -> Route | None:
         """The route for a packet to `addr`; None with `recv_errno` ENETUNREACH or EACCES."""
-        route = ip_output.route_for(self.ip, self.family, addr)
+        route = route_out(self.ip, self, int(self.family), addr)
         if route is None:
-            self.recv_errno = errno.ENETUNREACH
+            self.recv_errno = self.ip.route_errno
         elif self.ip.is_broadcast(addr) and not self.broadcast:
             self.recv_errno = errno.EACCES
             return None
         return route
 
-    def matches(self, packet: Packet) -> bool:
-        """Whether the packet is from the peer and for the address, where the socket has them."""
-        return (self.local_addr == 0 or self.local_addr == packet.dst) and (
-            not self.connected or self.remote_addr == packet.src
-        )
+    def matches(self, packet: Packet, device: Device) -> bool:
+        """Whether the packet is from the peer and for the address, by the device and of the group, where the socket has
+        them.
+        """
+        if packet.family != self.family:
+            return False
+        if self.local_addr != 0 and self.local_addr != packet.dst:
+            # Linux lets a socket that is bound to an address hear groups, over IPv6.
+            if self.family == AF_INET or not self.ip.is_multicast(packet.dst):
+                return False
+        if self.connected and self.remote_addr != packet.src:
+            return False
+        if self.bound_device and self.bound_device != came_by(self.ip, packet, device).name:
+            return False
+        own = self.groups()
+        return own is None or not self.ip.is_multicast(packet.dst) or own.hears(packet.dst, packet.src, device)
 
     def keep(self, data: bytes, packet: Packet, device: Device) -> None:
-        """Keep `data`, what the program will read; dropped when the receive buffer is full."""
+        """Keep `data`, what the program will read, if its filter lets it in; dropped when the buffer is full."""
+        if self.filter is not None:
+            seen = Seen(data)
+            seen.ethertype = packet.ethertype
+            seen.mark = packet.mark
+            kept: i64 = self.filter.run(seen)
+            if kept == 0:
+                return
+            data = data[: int(min(kept, len(data)))]
         self.enqueue(Taken(data, packet, device))
 
     def recv(self, peek: bool) -> Taken | None:
@@ -183,7 +255,7 @@ class PacketSock(DatagramSock):
         """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7)), but with
         IP_RECVERR any.
         """
-        if self.recverr:
+        if self.reports(self.family):
             self.report(icmp.report_of(message, number, dst, 0, self.quoted(message.payload)))
         elif not self.connected or not fatal:
             return
@@ -192,11 +264,11 @@ class PacketSock(DatagramSock):
 
     def quoted(self, packet: bytes) -> bytes:
         """What the program is told of its own packet, which it may have written without a header."""
-        return packet[IPV4_HEADER_BYTES:]
+        return packet[int(self.ip.family(self.family).header_bytes) :]
 
     def too_big(self, mtu: i64, addr: int) -> i64:
         """Refuse to send a packet: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
-        if self.recverr:
+        if self.reports(self.family):
             self.report(of_local(errno.EMSGSIZE, min(mtu, 0xFFFF), addr, self.remote_port if self.connected else 0))
         return -errno.EMSGSIZE
 
@@ -205,6 +277,9 @@ class PacketSock(DatagramSock):
             return
         self.closed = True
         self.table.remove(self)
+        for own in (self.multicast, self.multicast6):
+            if own is not None:
+                multicast.leave_all(self.ip, own)
         self.drop_queue()
 
 
@@ -213,7 +288,7 @@ class RawSock(PacketSock):
     """A raw socket. `local_port` is its protocol, which is what getsockname(2) shows."""
 
     def __init__(self, table: RawTable, protocol: i64) -> None:
-        super().__init__(table, SOCK_RAW, protocol)
+        super().__init__(table, SOCK_RAW, protocol, AF_INET)
         self.local_port = protocol
         self.header_included: bool = protocol == IPPROTO_RAW  # IP_HDRINCL
         self.icmp_filter: i64 = 0  # ICMP_FILTER: a set bit keeps its type out
@@ -234,7 +309,7 @@ class RawSock(PacketSock):
         return super().disconnect()
 
     def take(self, packet: Packet, device: Device) -> bool:
-        if not self.matches(packet):
+        if not self.matches(packet, device):
             return False
         if self.protocol == ICMP and self._is_filtered(packet):
             return True
@@ -266,22 +341,25 @@ class RawSock(PacketSock):
         route = self.route_to(addr)
         if route is None:
             return -self.recv_errno
-        source = self.local_addr if self.local_addr else ip_output.source_for(self.ip, addr, route)
+        source = self.source_of(addr, route)
         if self.header_included:
             return self._send_whole(data, source, addr, route)
         if self.protocol == ICMP and size == 0:
             return -errno.EFAULT  # Linux looks at the type
-        whole: i64 = size + IPV4_HEADER_BYTES
-        if whole > PACKET_MAX_BYTES or whole > route.device.mtu:
-            return self.too_big(route.device.mtu, addr)
+        whole: i64 = size + IPV4_HEADER_BYTES + len(self.ip_options)
+        limit: i64 = self.limit(route, addr)
+        if whole > PACKET_MAX_BYTES or (limit > 0 and whole > limit):
+            return self.too_big(limit if limit > 0 else route.device.mtu, addr)
         packet = Packet(AF_INET, source, addr, self.protocol, data)
-        packet.size_bytes = whole
-        if not self.dress(packet, route):
-            return -errno.ENETUNREACH
+        packet.size_bytes = size + IPV4_HEADER_BYTES
+        self.dress(packet, route)
         typed = ipv4.decode_payload(packet)
         if not isinstance(typed, Malformed):
+            typed.options = packet.options
+            typed.size_bytes = packet.size_bytes
+            typed.mark = packet.mark
             packet = typed  # otherwise it goes as it is, for its receiver to drop
-        failed: i64 = self.handed_down(packet, ip_output.send(self.ip, packet, route))
+        failed: i64 = self.hand_down(packet, route)
         return failed if failed < 0 else size
 
     def _send_whole(self, data: bytes, source: int, addr: int, route: Route) -> i64:
@@ -298,7 +376,9 @@ class RawSock(PacketSock):
         src = int.from_bytes(data[12:16], "big")
         dst = int.from_bytes(data[16:20], "big")
         packet = Packet(AF_INET, src if src else source, dst, int(data[9]), data[header:])
-        packet.size_bytes = size - header + IPV4_HEADER_BYTES
+        packet.options = data[IPV4_HEADER_BYTES:header]
+        packet.size_bytes = size
+        packet.mark = self.mark
         packet.ttl = int(data[8])
         packet.tos = int(data[1])
         high: i64 = data[4]
@@ -312,8 +392,19 @@ class RawSock(PacketSock):
         if not packet.more_fragments and packet.fragment_offset == 0:
             typed = ipv4.decode_payload(packet)
             if not isinstance(typed, Malformed):
+                typed.options = packet.options
+                typed.size_bytes = packet.size_bytes
+                typed.mark = packet.mark
                 packet = typed
-        failed: i64 = self.handed_down(packet, ip_output.send_own(self.ip, packet, route, (high << 8) | low))
+        ident: i64 = (high << 8) | low
+        if self.ip.is_multicast(dst):
+            own = self.multicast
+            packet.ident = ident
+            return self._sent(packet, send_own(self.ip, packet, route, own is None or own.loops), size)
+        return self._sent(packet, ip_output.send_own(self.ip, packet, route, ident), size)
+
+    def _sent(self, packet: Packet, result: i64, size: i64) -> i64:
+        failed: i64 = self.handed_down(packet, result)
         return failed if failed < 0 else size
 
     def quoted(self, packet: bytes) -> bytes:
@@ -354,9 +445,9 @@ class RawTable(RawReceiver):
     def error(self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int) -> None:
         socks = self.socks.get(protocol)
         if socks is not None:
-            data = message.payload[IPV4_HEADER_BYTES:]
+            data = message.payload[int(self.ip.family(message.family).header_bytes) :]
             for sock in socks.copy():
-                if sock.error_about(src, dst, data):
+                if sock.family == message.family and sock.error_about(src, dst, data):
                     sock.heard_error(message, number, fatal, dst)
 
 

@@ -19,8 +19,8 @@ from lunar.net.error_queue import Report
 from lunar.net.ip import Ip
 from lunar.net.ipv6_options import Ipv6Options
 from lunar.net.sock import COVERS_IPV4, COVERS_IPV6, Sock, covers_of
-from lunar.packet import AF_INET, AF_INET6, ICMP, TCP, UDP
-from lunar.sockets import epoll, packet_sock, ping, raw, unix
+from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, TCP, UDP
+from lunar.sockets import epoll, packet_sock, ping, raw, raw_ipv6, unix
 from lunar.sockets.attachment import Attachment
 from lunar.sockets.epoll import Epoll
 from lunar.sockets.eventfd import EventFd
@@ -30,6 +30,7 @@ from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.packet_sock import AF_PACKET, Caught, LinkSock
 from lunar.sockets.pipe import PipeEnd
 from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_ipv6 import RawSixSock
 from lunar.sockets.timerfd import TimerFd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
@@ -102,9 +103,9 @@ def socket(tcp: Tcp, udp: Udp, family: int, type: int, protocol: int) -> Sock | 
     if family == AF_PACKET:
         return packet_sock.create(udp.ip, type, protocol)
     if type == SOCK_RAW:
-        return raw.create(udp.ip, protocol)
-    if type == SOCK_DGRAM and protocol == ICMP:
-        return ping.create(udp.ip)
+        return raw.create(udp.ip, protocol) if family == AF_INET else raw_ipv6.create(udp.ip, protocol)
+    if type == SOCK_DGRAM and protocol in (ICMP, ICMPV6):
+        return ping.create(udp.ip, family)
     made: Sock = tcp.create(family) if type == SOCK_STREAM else udp.create(family)
     if family == AF_INET6 and udp.ip.bindv6only:
         made.v6only = True
@@ -125,10 +126,10 @@ def socket_errno(family: int, type: int, protocol: int, ip: Ip | None = None) ->
     if type == SOCK_STREAM:
         return 0 if protocol == 0 or protocol == TCP else errno.EPROTONOSUPPORT
     if type == SOCK_DGRAM:
-        if protocol == ICMP and family == AF_INET:
+        if protocol == (ICMP if family == AF_INET else ICMPV6):
             return 0 if ip is not None and ping.is_allowed(ip) else errno.EACCES
         return 0 if protocol == 0 or protocol == UDP else errno.EPROTONOSUPPORT
-    if type == SOCK_RAW and family == AF_INET:
+    if type == SOCK_RAW:
         return 0 if 0 < protocol <= raw.IPPROTO_RAW else errno.EPROTONOSUPPORT
     return errno.ESOCKTNOSUPPORT
 
@@ -190,6 +191,8 @@ def bind(sock: Sock, addr: int, port: int) -> int:
         return _bind(sock, 0, port)
     family, covers, scope, v6only = sock.family, sock.covers, six.scope, sock.v6only
     if is_mapped(addr):
+        if isinstance(sock, PacketSock):
+            return -errno.EADDRNOTAVAIL
         if sock.v6only:
             return -errno.EINVAL
         sock.family = AF_INET
@@ -206,7 +209,7 @@ def bind(sock: Sock, addr: int, port: int) -> int:
                 return result
         sock.family = AF_INET6
         sock.covers = COVERS_IPV6
-        sock.v6only = True  # as Linux says then
+        sock.v6only = not isinstance(sock, PacketSock)  # as Linux says then
     result = _bind(sock, addr, port)
     if result < 0:
         sock.family, sock.covers, six.scope, sock.v6only = family, covers, scope, v6only
@@ -383,10 +386,27 @@ def sendto(sock: Sock, data: bytes, flags: int, addr: int, port: int) -> int:
             sock.ipv6.named_scope = 0
         return result
     if isinstance(sock, PacketSock):
-        return -errno.EOPNOTSUPP if flags & MSG_OOB else int(sock.send(data, addr))
+        if flags & MSG_OOB:
+            return -errno.EOPNOTSUPP
+        return _send_packet(sock, data, addr, port)
     if isinstance(sock, ForeignSock) and sock.type == SOCK_DGRAM:
         return -errno.EOPNOTSUPP if flags & MSG_OOB else sock.send_message(data, addr, port)
     return send(sock, data, flags)
+
+
+def _send_packet(sock: PacketSock, data: bytes, addr: int, port: int) -> int:
+    """sendto(2) of a raw or ping socket."""
+    six = sock.ipv6
+    if six is None:
+        return int(sock.send(data, addr))
+    addr = _destination(sock, addr)
+    if addr < 0:
+        return addr
+    if isinstance(sock, RawSixSock) and port and sock.protocol != raw.IPPROTO_RAW and port != sock.protocol:
+        return -errno.EINVAL  # in the place of the port a protocol may stand, the socket's own
+    result = int(sock.send(data, addr))
+    six.named_scope = 0
+    return result
 
 
 def _destination(sock: Sock, addr: int) -> int:
@@ -461,6 +481,8 @@ def recvfrom(sock: Sock, size: int, flags: int) -> Received:
         if taken is None:
             return Received(b"", 0, 0, _reason(sock.recv_errno, flags))
         got = _message(taken.data, size, flags, taken.src, 0)
+        if needs_scope(taken.src):
+            got.scope = ip_output.index_of(sock.ip, taken.device)
         if sock.stamping is not None:
             got.stamp_ns = sock.came_ns
         if sock.tells:

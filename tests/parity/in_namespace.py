@@ -53,7 +53,8 @@ def on_the_machine(program: Program, six: str = "") -> list[Any]:
             namespace.command(*f"ip addr add {six} dev eth0 nodad".split())
             # The kernel's own routes of a device come a moment after its carrier: asked for until they are there.
             for _ in range(_PATIENCE):
-                if "ff00::/8" in namespace.command("ip", "-6", "route", "show", "table", "local", "dev", "eth0"):
+                routes = namespace.command("ip", "-6", "route", "show", "table", "local", "dev", "eth0")
+                if "ff00::/8" in routes and f"local {six.partition('/')[0]}" in routes:
                     break
     except KernelUnavailable as missing:
         pytest.skip(str(missing))

@@ -137,9 +137,11 @@ def test_a_raw_socket_is_enough_for_its_protocol() -> None:
     assert got == [b"hello"]
 
 
-def test_a_packet_above_the_mtu_is_refused() -> None:
+def test_a_packet_above_the_mtu_is_cut_or_refused_where_it_must_not_be() -> None:
     def send() -> Any:
         sock = raw(200)
+        sock.sendto(bytes(1481), ("10.1.0.2", 0))
+        sock.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: IP_PMTUDISC_DO
         sock.sendto(bytes(1480), ("10.1.0.2", 0))
         with pytest.raises(OSError) as failed:
             sock.sendto(bytes(1481), ("10.1.0.2", 0))
