@@ -64,7 +64,6 @@ class KernelSide:
             for key in ("accept_ra", "dad_transmits", "router_solicitations"):
                 self.namespace.sysctl(f"net.ipv6.conf.{name}.{key}", "0")
             self.namespace.command("ip", "link", "set", name, "address", ethernet.mac_text(mac), "up")
-        self._collect(1.0)  # its groups are told within a second
 
     def command(self, line: str) -> None:
         if line.startswith("sysctl -w "):

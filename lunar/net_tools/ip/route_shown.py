@@ -14,7 +14,7 @@ import attrs
 from lunar.net import fib
 from lunar.net.device import Device
 from lunar.net.family import Family
-from lunar.net.route import BROADCAST, LOCAL, MULTICAST, UNICAST, Route, RouteTable
+from lunar.net.route import BROADCAST, LOCAL, MULTICAST, PROTO_REDIRECT, UNICAST, Route, RouteTable
 from lunar.net.rule import TABLE_LOCAL, TABLE_MAIN, Flow
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.ip import names
@@ -296,7 +296,7 @@ def get(host: Host, style: Style, words: Words) -> str:
         device = ip.broadcasts[flow.dst]
         route = Route(flow.dst, 32, 0, device, 0, 0, number)
     else:
-        route = fib.lookup(ip, family, flow)
+        route = ip.route_changes.redirects.get(flow.dst) or fib.lookup(ip, family, flow)
         if number == AF_INET and flow.dst >> 28 == 14:
             kind = MULTICAST
     if route is None and flow.oif and not flow.src:
@@ -376,6 +376,8 @@ def _got(host: Host, family: Family, route: Route, flow: Flow, kind: int, source
     if number == AF_INET:
         row["uid"] = int(flow.uid)
         cache = {LOCAL: ["local"], BROADCAST: ["local", "brd"], MULTICAST: ["mc"]}.get(kind, [])
+        if route.proto == PROTO_REDIRECT:
+            cache.append("redirected")
         row["cache"] = cache
     metrics = _metrics(route)
     learned: Any = host.ip.path_mtus.get(flow.dst)
