@@ -35,8 +35,14 @@ def fold(total: int) -> int:
 
 
 def pseudo_header(src: int, dst: int, protocol: int, length_bytes: int) -> int:
-    """The sum that TCP and UDP put before their own words: RFC 9293 section 3.1; for IPv6, RFC 8200 section 8.1."""
-    return src + dst + protocol + length_bytes
+    """The sum that TCP and UDP put before their own words: RFC 9293 section 3.1; for IPv6, RFC 8200 section 8.1.
+
+    It is below 2**63, so that callers can add native integers to it. (It is never zero, as the protocol is none.)
+    """
+    total = src + dst
+    if total > 0xFFFF_FFFF_FFFF:
+        total %= 0xFFFF
+    return total + protocol + length_bytes
 
 
 def _by_number(data: bytes, initial: int) -> int:
