@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp_limits, ipv4_options, path_mtu, redirect
+from lunar.net import icmp_limits, ipv4_options, mld, path_mtu, redirect
 from lunar.net.address import SCOPE_LINK
 from lunar.net.device import Device
 from lunar.net.error_queue import Report, of_icmp
@@ -157,6 +157,8 @@ class Icmp(Handler):
                     redirect.heard6(self.ip, packet, device)
             elif type < _INFORMATIONAL6:
                 self._heard_error6(packet)
+            elif type == mld.QUERY or type == mld.REPORT_V1:
+                mld.receive(self.ip, packet, device)
         elif not self.ip.has_address(packet.dst) and not self._answers_groups(packet):
             counters.icmp_in_errors += 1
         elif type == ECHO:

@@ -15,7 +15,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from lunar.net.device import Device
-from lunar.net.groups import Group, Membership, Record, hardware_address
+from lunar.net.groups import EXCLUDE, Group, Membership, Record, hardware_address
 from lunar.net.ip import Ip
 from weaves.scheduler import Event
 
@@ -309,16 +309,18 @@ class Listener:
             self._ask(one, sources if spoken == self.speaker.newest else [], response_ns)
 
     def _ask(self, group: Group, sources: list[int], response_ns: i64) -> None:
-        """RFC 3376 (5.2): the answers to several questions become one."""
+        """RFC 3376 (5.2): the answers to several questions become one. Who hears all but some sources answers with the
+        whole list then, as Linux does.
+        """
+        if sources:
+            sources = [source for source in sources if group.allows(source)]
+            if not sources:
+                return  # nobody that is asked for is heard
+            if group.mode == EXCLUDE:
+                sources = []
         due = group.due
         if due is None:
-            if sources:
-                asked = [source for source in sources if group.allows(source)]
-                if not asked:
-                    return  # Linux sends no record without sources
-                group.asked = asked
-            else:
-                group.asked = None
+            group.asked = sources.copy() if sources else None
             group.due = self._post(GROUP, group, self._chance(response_ns))
             return
         known = group.asked
@@ -326,7 +328,7 @@ class Listener:
             group.asked = None
         else:
             for source in sources:
-                if source not in known and group.allows(source):
+                if source not in known:
                     known.append(source)
         group.due = self._sooner(due, response_ns)
 

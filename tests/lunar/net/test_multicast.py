@@ -287,12 +287,27 @@ def test_a_query_for_a_group_is_answered_for_it() -> None:
 def test_a_query_for_sources_is_answered_for_those_that_are_heard() -> None:
     s = Site()
     sock = s.sock()
+    joins(sock, GROUP, "10.0.0.1", ADD_SOURCE, "1.1.1.2")
+    joins(sock, GROUP, "10.0.0.1", ADD_SOURCE, "1.1.1.3")
+    quiet(s)
+    s.asks(query(GROUP, 10, "1.1.1.1", "1.1.1.2"), GROUP)
+    s.asks(query(GROUP, 10, "1.1.1.1"), GROUP)
+    s.runs(1100)
+    assert [said[2] for said in s.said] == [[(1, GROUP, ["1.1.1.2"])]]
+
+
+def test_who_hears_all_but_some_answers_with_the_whole_list() -> None:
+    s = Site()
+    sock = s.sock()
     joins(sock)
     joins(sock, GROUP, "10.0.0.1", BLOCK, "1.1.1.1")
     quiet(s)
+    s.asks(query(GROUP, 10, "1.1.1.1"), GROUP)
+    s.runs(1100)
+    assert s.said == []
     s.asks(query(GROUP, 10, "1.1.1.1", "1.1.1.2"), GROUP)
     s.runs(1100)
-    assert [said[2] for said in s.said] == [[(1, GROUP, ["1.1.1.2"])]]
+    assert [said[2] for said in s.said] == [[(2, GROUP, ["1.1.1.1"])]]
 
 
 def test_a_router_of_version_2_is_spoken_to_in_version_2() -> None:
