@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import datagram_parts, icmp, multicast, path_mtu
+from lunar.net import datagram_parts, icmp, ipv4_options, multicast, path_mtu
 from lunar.net.bpf import Program, Seen
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
@@ -431,7 +431,7 @@ class UdpSock(DatagramSock):
             packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
             packet.tos = self.tos
             if self.ip_options:
-                packet.options = self.ip_options
+                packet.options = ipv4_options.begin(ip, self.ip_options, src)
                 packet.size_bytes += len(packet.options)
             if self.sends_unchecked:
                 packet.unchecked = True

@@ -232,6 +232,11 @@ def answer(ip: Ip, packet: Packet, source: int) -> tuple[bytes, int]:
     return bytes(filled.data), dst
 
 
+def begin(ip: Ip, data: bytes, source: int) -> bytes:
+    """The options that a socket wants in a packet from `source`: a record of the route and timestamps begin there."""
+    return bytes(read(ip, data, source, True, counts=False).data)
+
+
 def _reversed(options: Options, sender: int) -> tuple[bytes, int]:
     """A source route to the sender by the way that the packet came, and its first hop."""
     view = options.data

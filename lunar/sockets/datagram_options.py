@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.net import ip_output, path_mtu, sock_route
+from lunar.net import ip_output, ipv4_options, path_mtu, sock_route
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.ip import Ip
 from lunar.net.sock import Sock
@@ -48,8 +48,6 @@ UDP_GRO: Final = 104
 _SEGMENT_MAX: Final = 0xFFFF
 _NAME_BYTES: Final = 16  # IFNAMSIZ
 _OPTIONS_MAX: Final = 40
-# IP options that would change where a packet goes; not sent (wire has them, routers may obey them).
-_SOURCE_ROUTES: Final = (131, 137)
 _SNDBUF_MIN: Final = 4608
 _RCVBUF_MIN: Final = 2304
 _BUFFER_MAX: Final = 0x3FFF_FFFF
@@ -87,7 +85,7 @@ def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:
             sock.port_later = value != 0
             return 0
         if name == IP_OPTIONS:
-            return _set_options(sock, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
+            return _set_options(sock, ip, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
     if level == IPPROTO_UDP and isinstance(sock, UdpSock):
         if name == UDP_SEGMENT:
             if not 0 <= value <= _SEGMENT_MAX:
@@ -164,32 +162,22 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int | None:
         sock.bound_device = device
         return 0
     if level == IPPROTO_IP and name == IP_OPTIONS:
-        return _set_options(sock, value)
+        return _set_options(sock, ip, value)
     return None
 
 
-def _set_options(sock: Sock, value: bytes) -> int:
-    """IP_OPTIONS: they are padded to whole words with ends of the list. EINVAL for a list that is none."""
-    if len(value) > _OPTIONS_MAX or not are_options(value):
+def _set_options(sock: Sock, ip: Ip, value: bytes) -> int:
+    """IP_OPTIONS: they are padded to whole words with ends of the list. EINVAL for a list that is none, and for a source
+    route.
+    """
+    if len(value) > _OPTIONS_MAX:
         return -errno.EINVAL
-    sock.ip_options = value + bytes(-len(value) % 4)
+    padded = value + bytes(-len(value) % 4)
+    found = ipv4_options.read(ip, padded, 0, False)
+    if found.problem >= 0 or found.source_at >= 0:
+        return -errno.EINVAL
+    sock.ip_options = padded
     return 0
-
-
-def are_options(value: bytes) -> bool:
-    """Whether the lengths of a list of IP options hold together, and none of them is a source route."""
-    at = 0
-    while at < len(value):
-        kind = value[at]
-        if kind == 0:
-            return True
-        if kind == 1:
-            at += 1
-            continue
-        if kind in _SOURCE_ROUTES or at + 1 >= len(value) or value[at + 1] < 2:
-            return False
-        at += value[at + 1]
-    return at == len(value)
 
 
 def get_integer(sock: Sock, level: int, name: int) -> int | None:

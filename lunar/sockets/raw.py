@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from lunar.net import icmp, ip_output, multicast, path_mtu
+from lunar.net import icmp, ip_output, ipv4_options, multicast, path_mtu
 from lunar.net.bpf import Seen
 from lunar.net.datagram_sock import DatagramSock
 from lunar.net.device import Device
@@ -143,7 +143,7 @@ class PacketSock(DatagramSock):
             packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
             packet.tos = self.tos
             if self.ip_options:
-                packet.options = self.ip_options
+                packet.options = ipv4_options.begin(ip, self.ip_options, packet.src)
                 packet.size_bytes += len(packet.options)
             packet.dont_fragment = path_mtu.stays_whole(ip, route, packet.dst, self.mtu_discover, packet.size_bytes)
         else:

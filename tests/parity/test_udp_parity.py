@@ -145,6 +145,20 @@ def what_the_header_said(log: list[Any]) -> None:
 
 
 @program
+def routes_are_recorded(log: list[Any]) -> None:
+    far, near = datagram(OWN), datagram(OWN, 4000)
+    far.setsockopt(IP, 6, 1)
+    stamps = b"\x44\x0c\x05\x03" + aton("9.9.9.9") + bytes(4)
+    for options in (b"\x07\x0b\x04" + bytes(9), b"\x01\x07\x07\x04" + bytes(4), stamps):
+        log.append([attempt(near.setsockopt, IP, 4, options), near.getsockopt(IP, 4, 40)])
+        near.sendto(b"hello", (OWN, 4001))
+        log.append(far.recvmsg(100, 100))
+    for wrong in (b"\x07\x0b\x03" + bytes(9), b"\x07\x0b\x05" + bytes(9), b"\x44\x03\x05\x00", b"\x94\x03\0\0"):
+        log.append(attempt(near.setsockopt, IP, 4, wrong))
+    closing(far, near)
+
+
+@program
 def peeking_goes_on(log: list[Any]) -> None:
     far, near = datagram(OWN), datagram()
     far.setsockopt(SOL, 42, 2)
