@@ -139,7 +139,7 @@ def _show(host: Host, options: _Options, rest: list[str]) -> str:
 def _linux(line: _Line, name: str) -> str:
     shown = f"{name or ipv4_text(line.address):<23.23}  "
     if line.mac == NO_ADDRESS and not line.published:
-        return f"{shown}{'':<8}{'(incomplete)':<39} {line.device}\n"
+        return f"{shown}{'':<8}{'(incomplete)':<41} {line.device}\n"
     kind, mac = ("*", _FROM_DEVICE) if line.published else ("ether", mac_text(line.mac))
     flags = ("" if line.published else "C") + ("M" if line.permanent else "") + ("P" if line.published else "")
     return f"{shown}{kind:<8}{mac:<20}{flags:<6}{'':<15} {line.device}\n"

@@ -187,8 +187,7 @@ def _flush(host: Host, chosen: _Choice, statistics: bool) -> str:
         return ""
     if not count:
         return "Nothing to flush.\n"
-    entries = "1 entry" if count == 1 else f"{count} entries"
-    return f"\n*** Round 1, deleting {entries} ***\n*** Flush is complete after 1 round ***\n"
+    return f"\n*** Round 1, deleting {count} entries ***\n*** Flush is complete after 1 round ***\n"
 
 
 def _get(host: Host, words: list[str]) -> str:

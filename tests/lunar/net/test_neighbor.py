@@ -1,4 +1,4 @@
-"""The neighbour table: states and times, of both families; when a neighbour is asked, how often, what waits and goes."""
+"""The neighbour table's states and times, of both families: when a neighbour is asked, how often, and what waits."""
 
 from __future__ import annotations
 

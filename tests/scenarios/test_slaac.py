@@ -1,0 +1,256 @@
+"""Hosts that a router configures: addresses, default routers and MTU by its advertisements, until their lifetimes end.
+
+The router runs `lunar.radvd`, a program on a packet socket; hosts are given nothing but the wish to be configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import Any
+
+import pytest
+
+import lunar
+from lunar.host import Host
+from lunar.net.address import IFA_F_DEPRECATED, SCOPE_LINK, Address
+from lunar.net.device import Device
+from lunar.packet import AF_INET6, Frame, IcmpMessage
+from lunar.radvd.advertiser import Advertiser, Prefix, Said
+from lunar.wire.address import parse_ipv6
+
+S = 1_000_000_000
+NET, NET_2 = parse_ipv6("2001:db8:1::"), parse_ipv6("2001:db8:2::")
+
+
+def text(address: int) -> str:
+    return str(ipaddress.IPv6Address(address))
+
+
+class Lan:
+    """A switch with a router (2001:db8:1::1, and a network behind it with a server) and hosts that have no address."""
+
+    def __init__(self, hosts: int = 1, arp: bool = True) -> None:
+        self.net = lunar.Network(seed=1, arp=arp)
+        self.router = self.net.host("router", "2001:db8:1::1/64", "2001:db8:ff::1/64")
+        self.server = self.net.host("server", "2001:db8:ff::2/64")
+        self.hosts = [self.net.host(f"host-{number}") for number in range(hosts)]
+        for host in self.hosts:
+            host.add_device([])
+        self.net.link(self.router, *self.hosts, self.spare())
+        self.net.link("router.eth1", self.server, delay="1ms")
+        self.router.sh("sysctl -q net.ipv6.conf.all.forwarding=1")
+        self.server.sh("route -A inet6 add default gw 2001:db8:ff::1")
+
+    def spare(self) -> Host:
+        """One host more, so that it is a switch: it only listens."""
+        other = self.net.host("other")
+        other.add_device([])
+        return other
+
+    def advertises(self, *prefixes: Prefix, **said: Any) -> None:
+        """The router begins to advertise."""
+        intervals = (said.pop("least", 200.0), said.pop("most", 600.0))
+        self.net.start(
+            self.router, lambda: Advertiser("eth0", Said(prefixes, **said), *intervals).run(), background=True,
+            name="radvd",
+        )  # fmt: skip
+
+    def asks(self, host: Host | None = None) -> None:
+        """A host wants to be configured."""
+        (host or self.hosts[0]).sh("sysctl -q net.ipv6.conf.eth0.accept_ra=1")
+
+
+def addresses(host: Host) -> list[Address]:
+    """The host's addresses that are no link-local ones."""
+    own = host.devices["eth0"].addresses
+    return [one for one in own if one.family == AF_INET6 and one.scope != SCOPE_LINK]
+
+
+def routers(host: Host) -> list[str]:
+    return [text(route.gateway) for route in host.ip.inet6.routes.routes_to(0, 0)]
+
+
+def heard(device: Device, net: lunar.Network) -> list[tuple[int, int]]:
+    """(milliseconds, type) of the neighbour discovery that a device sends and receives from now on."""
+    seen: list[tuple[int, int]] = []
+
+    def see(_device: Device, frame: Frame) -> None:
+        if isinstance(frame, IcmpMessage) and frame.family == AF_INET6 and 133 <= frame.type <= 137:
+            seen.append((net.scheduler.now_ns // 1_000_000, int(frame.type)))
+
+    device.tap = see
+    return seen
+
+
+def test_a_host_gets_an_address_and_a_router_by_asking() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64))
+    lan.net.run(until="60s")  # the router's first advertisements are over
+    lan.asks()
+    lan.net.run(until="65s")
+    (own,) = addresses(host)
+    mac = int(host.devices["eth0"].mac)
+    assert own.address == NET | (mac >> 24 << 40 | 0xFFFE << 24 | mac & 0xFFFFFF) ^ 2 << 56
+    assert routers(host) == ["fe80::ff:fe00:1"]
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("2001:db8:ff::2", 80)
+        told = await reader.read()
+        writer.close()
+        return told
+
+    async def serve() -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(writer.get_extra_info("peername")[0].encode())
+            writer.close()
+
+        async with await asyncio.start_server(handle, "::", 80):
+            await asyncio.sleep(100)
+
+    lan.net.start(lan.server, serve, background=True)
+    assert lan.net.run(ask(), on=host) == text(own.address).encode()
+
+
+def test_the_order_of_things_with_a_test_of_each_address() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64), least=1000.0, most=1000.0)
+    lan.net.run(until="60s")
+    seen = heard(host.devices["eth0"], lan.net)
+    lan.asks()
+    lan.net.run(until="70s")
+    # Its link-local address is tested for a second, then it asks for routers; the answer comes in half a second, and
+    # the address that it makes of it is tested, too.
+    kinds = [kind for _, kind in seen]
+    assert kinds == [135, 133, 134, 135]
+    tested, asked, answered, tested_2 = (at for at, _ in seen)
+    assert 60_000 <= tested < 61_000
+    assert asked == tested + 1000
+    assert asked < answered <= asked + 510
+    assert answered <= tested_2 < answered + 1000
+
+
+def test_without_arp_nothing_is_tested_and_all_is_there_at_once() -> None:
+    lan = Lan(arp=False)
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64))
+    lan.net.run(until="60s")
+    seen = heard(host.devices["eth0"], lan.net)
+    lan.asks()
+    lan.net.run(until="61s")
+    assert [kind for _, kind in seen] == [133, 134]
+    assert len(addresses(host)) == 1
+
+
+def test_hosts_that_do_not_ask_have_no_ipv6() -> None:
+    lan = Lan(2)
+    lan.advertises(Prefix(NET, 64))
+    lan.asks(lan.hosts[0])
+    lan.net.run(until="60s")
+    assert len(addresses(lan.hosts[0])) == 1
+    assert lan.hosts[1].devices["eth0"].addresses == []
+
+
+def test_an_address_is_deprecated_and_then_gone_when_the_router_falls_silent() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64, valid_s=600, preferred_s=300), least=100.0, most=100.0, lifetime_s=300)
+    lan.asks()
+    lan.net.run(until="250s")
+    (own,) = addresses(host)
+    assert not own.flags & IFA_F_DEPRECATED
+    preferred, valid = own.preferred_until_ns, own.valid_until_ns
+    assert valid - preferred == 300 * S
+    lan.router.crash()
+    lan.net.run(until=f"{preferred // S - 1}s")
+    assert not own.flags & IFA_F_DEPRECATED
+    assert routers(host) == ["fe80::ff:fe00:1"]
+    lan.net.run(until=f"{preferred // S + 1}s")
+    assert own.flags & IFA_F_DEPRECATED
+    assert addresses(host) == [own]
+    assert routers(host) == []
+    lan.net.run(until=f"{valid // S + 1}s")
+    assert addresses(host) == []
+    assert host.ip.inet6.routes.lookup(NET | 5) is None
+
+
+def test_a_router_that_stops_says_so() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64))
+    lan.asks()
+    lan.net.run(until="50s")
+    assert routers(host) == ["fe80::ff:fe00:1"]
+    next(string for string in lan.net.supervisor.strings if string.name == "radvd").kill()
+    lan.net.run(until="51s")
+    assert routers(host) == []
+    assert len(addresses(host)) == 1  # that lives as long as it was told
+
+
+def test_a_new_prefix_takes_the_place_of_one_that_is_deprecated() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64), least=100.0, most=100.0)
+    lan.asks()
+    lan.net.run(until="50s")
+    (old,) = addresses(host)
+    lan.advertises(Prefix(NET, 64, preferred_s=0), Prefix(NET_2, 64), least=100.0, most=100.0)
+    lan.net.run(until="60s")
+    assert {text(one.address >> 64 << 64): bool(one.flags & IFA_F_DEPRECATED) for one in addresses(host)} == {
+        "2001:db8:1::": True,
+        "2001:db8:2::": False,
+    }
+    assert old in addresses(host)
+
+
+def test_the_advertised_mtu_bounds_what_is_sent() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64), mtu=1400)
+    lan.asks()
+    lan.net.run(until="20s")
+    assert {int(route.mtu) for route in host.ip.inet6.routes.all() if route.expires_ns >= 0} == {1400}
+
+
+def test_name_servers_are_known_and_forgotten() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    server = parse_ipv6("2001:db8:ff::53")
+    lan.advertises(Prefix(NET, 64), servers=(server,), servers_lifetime_s=100, least=1000.0, most=1000.0)
+    lan.asks()
+    lan.net.run(until="20s")
+    interface = host.autoconf.find(host.devices["eth0"])
+    assert interface is not None
+    assert list(interface.servers) == [server]
+    lan.net.run(until="500s")
+    assert list(interface.servers) == []
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+def test_stable_addresses_say_nothing_of_the_hardware(mode: int) -> None:
+    lan = Lan(2)
+    lan.advertises(Prefix(NET, 64), Prefix(NET_2, 64))
+    for host in lan.hosts:
+        host.sh(f"sysctl -q net.ipv6.conf.eth0.addr_gen_mode={mode}")
+        lan.asks(host)
+    lan.net.run(until="20s")
+    ids = [one.address & (1 << 64) - 1 for host in lan.hosts for one in host.devices["eth0"].addresses]
+    assert len(ids) == len(set(ids)) == 6  # another in each network
+    assert not [one for one in ids if one >> 24 & 0xFFFF == 0xFFFE]
+
+
+def test_a_hundred_hosts_configure_themselves_alike_in_each_run() -> None:
+    def run() -> tuple[str, int]:
+        lan = Lan(100)
+        lan.advertises(Prefix(NET, 64))
+        for host in lan.hosts:
+            lan.asks(host)
+        lan.net.run(until="20s")
+        found = {one.address for host in lan.hosts for one in addresses(host)}
+        return lan.net.digest(), len(found)
+
+    first = run()
+    assert first[1] == 100
+    assert run() == first
