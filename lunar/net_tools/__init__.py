@@ -28,6 +28,7 @@ from lunar.net_tools import (
     ss,
     sysctl,
     tc,
+    traceroute,
 )
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.programs import Program, Write
@@ -63,6 +64,7 @@ _READERS: Final[dict[str, Callable[[Host, list[str], str], str]]] = {
 # Those that take virtual time.
 _PROGRAMS: Final[dict[str, Callable[[Host, list[str]], Program]]] = {
     "ping": ping.program,
+    "traceroute": traceroute.program,
 }
 
 

@@ -126,3 +126,13 @@ def next_report(sock: socket.socket) -> Report | None:
                 who = socket.inet_ntop(socket.AF_INET6, data[_EXTENDED_ERR.size + 8 : _EXTENDED_ERR.size + 24])
             return Report(number, origin, icmp_type, code, info, who, quoted)
     return None
+
+
+def checksum(data: bytes) -> int:
+    """The checksum of RFC 1071."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

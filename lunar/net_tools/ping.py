@@ -269,7 +269,7 @@ class _Ping:
         data = stamp + bytes(at & 0xFF for at in range(len(stamp), size))
         head = _HEADER.pack(_ECHO[self._family], 0, 0, self._ident, sequence)
         if self._family == socket.AF_INET:
-            head = _HEADER.pack(_ECHO[self._family], 0, _checksum(head + data), self._ident, sequence)
+            head = _HEADER.pack(_ECHO[self._family], 0, peer.checksum(head + data), self._ident, sequence)
         try:
             self._sock.sendto(head + data, self._peer.sockaddr)
         except OSError as error:
@@ -396,13 +396,3 @@ def _shown_time(ns: int) -> str:
     if micros >= 1_000:
         return f"{(micros + 5) // 1000}.{(micros + 5) // 10 % 100:02d}"
     return f"{micros // 1000}.{micros % 1000:03d}"
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -154,7 +154,7 @@ def shell() -> Iterator[Shell]:
 
 
 def test_completion(shell: Shell) -> None:
-    assert shell.complete("ho", "ho") == ["host", "hosts"]
+    assert shell.complete("ho", "ho") == ["host", "hostname", "hosts"]
     assert shell.complete("ifc", "ifc") == ["ifconfig"]
     assert shell.complete("", "host ") == ["client", "server"]
     assert shell.complete("et", "ifconfig et") == ["eth0"]

@@ -52,6 +52,7 @@ class Ground:
         self.first, second = self.net.host("a"), self.net.host("b")
         for number in (0, 1):
             self.first.add_device([], f"eth{number}")
+            self.first.sh(f"sysctl -w net.ipv6.conf.eth{number}.addr_gen_mode=1")
         for number in (0, 1):
             second.add_device([], f"eth{number}")
             self.net.link(f"a.eth{number}", f"b.eth{number}")

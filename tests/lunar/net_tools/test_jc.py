@@ -144,6 +144,13 @@ def test_ping(site: Site) -> None:
     assert told["round_trip_ms_avg"] == 20.0
 
 
+def test_traceroute(site: Site) -> None:
+    told = site.parsed("traceroute", "traceroute server")
+    assert (told["destination_ip"], told["destination_name"]) == ("10.1.0.2", "server")
+    assert [hop["probes"][0]["ip"] for hop in told["hops"]] == ["10.0.0.1", "10.1.0.2"]
+    assert [probe["rtt"] for probe in told["hops"][0]["probes"]] == [10.0, 10.0, 10.0]
+
+
 def test_sysctl(site: Site) -> None:
     assert site.parsed("sysctl", "sysctl -a", site.router)["net.ipv4.ip_forward"] == 1
 
