@@ -463,6 +463,12 @@ class Host:
             self.network.names.remove(self.name, own.address)
         device.addresses.clear()
         device.up = True
+        device.promiscuous = device.allmulti = False
+        device.alias, device.txqueuelen = "", 1000
+        if device.queue is not None:
+            from lunar.net_tools import queues
+
+            queues.take_away(device)
         device.receiver = self._input
         self.ip.devices.append(device)
         self._set_defaults(device)

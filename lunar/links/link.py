@@ -235,6 +235,9 @@ class Link(Medium):
         else:
             self.b_to_a.send(frame)
 
+    def way_out(self, device: Device) -> object | None:
+        return self.a_to_b if device is self.a else self.b_to_a
+
     def cut(self, device: Device) -> None:
         if device is self.a:
             self.a_to_b.cut()

@@ -57,6 +57,9 @@ class Switch(Medium):
     def cut(self, device: Device) -> None:
         self.uplinks[int(device.mac)].cut()
 
+    def way_out(self, device: Device) -> object | None:
+        return self.uplinks.get(int(device.mac))
+
     def readdress(self, device: Device, old: int) -> None:
         mac = int(device.mac)
         self.uplinks[mac] = self.uplinks.pop(old)

@@ -38,6 +38,10 @@ class Medium:
     def cut(self, device: Device) -> None:
         """The host of `device` has lost its power: what it has not sent wholly is gone."""
 
+    def way_out(self, device: Device) -> object | None:
+        """What carries the frames that `device` sends, a `lunar.links.link.Wire`; None where nothing queues."""
+        return None
+
     def readdress(self, device: Device, old: int) -> None:
         """`device` has another hardware address than `old`, by which it was known."""
 

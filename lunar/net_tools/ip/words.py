@@ -80,6 +80,11 @@ class Words:
             return True
         return False
 
+    @property
+    def taken(self) -> str:
+        """The word that was taken last."""
+        return self._words[self._at - 1]
+
     def choose(self, names: Sequence[str], default: str = "") -> str:
         """The one of `names` that the next word is, or begins, and only one; `default` at the end."""
         if not self:

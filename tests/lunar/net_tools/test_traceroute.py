@@ -108,5 +108,5 @@ def test_refused(row: Row, command: str, message: str) -> None:
 
 def test_without_a_way_there_is_none() -> None:
     lonely = lunar.Network(seed=1).host("lonely", "10.0.0.2/24")
-    with pytest.raises(CommandError, match="^connect: Network is unreachable$"):
+    with pytest.raises(CommandError, match=r"^connect: Network is unreachable$"):
         lonely.sh("traceroute 10.9.9.9")
