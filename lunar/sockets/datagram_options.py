@@ -167,7 +167,7 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int | None:
 
 
 def _set_options(sock: Sock, ip: Ip, value: bytes) -> int:
-    """IP_OPTIONS: they are padded to whole words with ends of the list. EINVAL for a list that is none, and for a source
+    """IP_OPTIONS: they are padded to whole words with ends of the list. EINVAL for what is no list, and for a source
     route.
     """
     if len(value) > _OPTIONS_MAX:

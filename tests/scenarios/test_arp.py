@@ -1,4 +1,4 @@
-"""ARP between hosts: what programs notice of it, who answers for whom, and what a changed address does to neighbours."""
+"""ARP between hosts: what programs notice of it, who answers for whom, what a changed address does to neighbours."""
 
 from __future__ import annotations
 

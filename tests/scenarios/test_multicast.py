@@ -1,4 +1,4 @@
-"""Programs that speak to groups and to everybody: discovery as of SSDP, a router, and one that asks who listens.
+"""Programs that speak to groups and to everybody: discovery as of SSDP, a router, and one that asks who listens."""
 
 from __future__ import annotations
 

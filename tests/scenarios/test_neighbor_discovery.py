@@ -1,9 +1,10 @@
-"""IPv6 neighbours: who is asked, addresses that are tested before they are used, routers that do not answer any more."""
+"""IPv6 neighbours: who is asked, addresses tested before they are used, routers that do not answer any more."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import socket
 
 import pytest
@@ -141,7 +142,7 @@ def test_how_often_it_is_asked_can_be_set() -> None:
     assert NEW in one.ip.local
     times = [at for at, what in heard if what == ":: asks for 2001:db8::42"]
     assert len(times) == 3
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [500, 500]
+    assert [b - a for a, b in itertools.pairwise(times)] == [500, 500]
 
 
 def test_a_link_local_address_that_another_has_switches_ipv6_off_where_that_is_wanted() -> None:
