@@ -719,7 +719,7 @@ class TcpSock(Tcb):
         """TCP_MD5SIG: the key for peers at `addr`, or in the network that its first `prefix` bits name. An empty key
         takes it away. 0, -EINVAL or -ENOENT.
         """
-        if len(key) > md5.KEY_MAX or prefix < 0 or prefix > 32:
+        if len(key) > md5.KEY_MAX or prefix < 0 or prefix > 128:
             return -errno.EINVAL
         if self.md5_keys is None:
             self.md5_keys = []

@@ -15,6 +15,7 @@ from dpkt.pcap import Reader
 from lunar.packet import (
     ACK,
     AF_INET,
+    AF_INET6,
     FIN,
     PSH,
     SYN,
@@ -27,7 +28,8 @@ from lunar.packet import (
     set_tcp_size,
 )
 from lunar.pcap import CaptureDirectory
-from lunar.wire import ethernet, ipv4
+from lunar.wire import ethernet, ipv4, ipv6
+from lunar.wire.address import parse_ipv6
 from weaves import file_set
 from weaves.clock import EPOCH_NS, NS_PER_MS, NS_PER_S
 
@@ -319,11 +321,34 @@ def all_kinds() -> list[Packet]:
     return [*segments, *datagrams, unreachable, too_big, echo, reply, first, last, experiment]
 
 
-def test_tcpdump_finds_nothing_wrong(tmp_path: Path) -> None:
+def all_kinds_of_ipv6() -> list[Packet]:
+    """The same over IPv6, with extension headers and a fragment header."""
+    src, dst = parse_ipv6("2001:db8::1"), parse_ipv6("fe80::200:5eff:fe00:5302")
+    syn = TcpSegment(AF_INET6, src, dst, 40000, 5001, 100, 0, SYN, 64240, b"")
+    syn.mss, syn.sack_permitted, syn.has_timestamps, syn.ts_val, syn.window_scale = 1440, True, True, 1, 7
+    data = TcpSegment(AF_INET6, src, dst, 40000, 5001, 101, 77, ACK | PSH, 64240, bytes(range(255)))
+    data.flow_label, data.tos = 0x12345, 0x28
+    for one in (syn, data):
+        set_tcp_size(one)
+    datagrams = [UdpDatagram(AF_INET6, src, dst, 1000, 2000, bytes(size)) for size in (0, 1, 2, 1452)]
+    datagrams[1].options = bytes.fromhex("00 00 05 02 0000 01 00  3c 00 01 04 00000000")
+    unreachable = IcmpMessage(AF_INET6, dst, src, 1, 4, 0, ipv6.encode(datagrams[2]))
+    too_big = IcmpMessage(AF_INET6, dst, src, 2, 0, 1280, ipv6.encode(data))
+    echo = IcmpMessage(AF_INET6, src, dst, 128, 0, (1 << 16) | 1, bytes(range(57)))
+    body = ipv6.encode_payload(UdpDatagram(AF_INET6, src, dst, 1000, 2000, bytes(2000)))
+    first = Packet(AF_INET6, src, dst, UDP, body[:1448])
+    first.more_fragments, first.ident = True, 0x1234_5678
+    last = Packet(AF_INET6, src, dst, UDP, body[1448:])
+    last.fragment_offset, last.ident = 1448, 0x1234_5678
+    experiment = Packet(AF_INET6, src, dst, 253, b"experiment")
+    return [syn, data, *datagrams, unreachable, too_big, echo, first, last, experiment]
+
+
+def told_by_tcpdump(tmp_path: Path, packets: list[Packet]) -> str:
+    """What tcpdump prints of a capture with these packets, of which it must not complain."""
     tcpdump = shutil.which("tcpdump", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/bin")
     if tcpdump is None:
         pytest.skip("tcpdump is not installed")
-    packets = all_kinds()
     with CaptureDirectory(tmp_path) as captures:
         for number, packet in enumerate(packets):
             captures.record("a", "eth0", number * NS_PER_MS + 5, packet)
@@ -336,6 +361,12 @@ def test_tcpdump_finds_nothing_wrong(tmp_path: Path) -> None:
     output = run.stdout
     for complaint in ("bad", "incorrect", "wrong", "truncated", "[|", "invalid", "unknown ip"):
         assert complaint not in output.lower(), output
+    return output
+
+
+def test_tcpdump_finds_nothing_wrong(tmp_path: Path) -> None:
+    packets = all_kinds()
+    output = told_by_tcpdump(tmp_path, packets)
     # It saw all of them, and looked at the checksums. A segment and a datagram are there again, quoted in ICMP errors.
     assert output.count("IP (tos 0x0") == len(packets) + 2
     assert output.count("(correct)") == 7 + 1
@@ -345,3 +376,16 @@ def test_tcpdump_finds_nothing_wrong(tmp_path: Path) -> None:
     assert "options [nop,nop,TS val 3 ecr 0,nop,nop,sack 3 {1000:2000}{4000:5000}{7000:8000}]" in output
     assert "need to frag (mtu 1280)" in output
     assert "ICMP echo request, id 1, seq 1, length 65" in output
+
+
+def test_tcpdump_finds_nothing_wrong_with_ipv6(tmp_path: Path) -> None:
+    packets = all_kinds_of_ipv6()
+    output = told_by_tcpdump(tmp_path, packets)
+    assert output.count(" IP6 (") == len(packets)
+    assert (output.count("(correct)"), output.count("[udp sum ok]"), output.count("[icmp6 sum ok]")) == (2, 4, 3)
+    assert "IP6 (class 0x28, flowlabel 0x12345, hlim 64, next-header TCP (6) payload length: 275)" in output
+    assert "HBH (rtalert: 0x0000) (padn) DSTOPT (padn) 1000 > 2000: [udp sum ok] UDP, length 1" in output
+    assert "ICMP6, destination unreachable, unreachable port, fe80::200:5eff:fe00:5302 udp port 2000" in output
+    assert "ICMP6, packet too big, mtu 1280" in output
+    assert "frag (0x12345678:0|1448) 1000 > 2000: UDP, length 2000" in output
+    assert "frag (0x12345678:1448|560)" in output
