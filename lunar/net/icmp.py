@@ -43,7 +43,6 @@ PARAMETER_PROBLEM: Final = 12
 TIMESTAMP: Final = 13
 TIMESTAMP_REPLY: Final = 14
 REDIRECT: Final = 5
-_HIGHEST: Final = 18  # of the types that Linux knows
 # Types of which Linux says that they are obsolete, and drops them without a word.
 _PASSED_OVER: Final = (9, 10, 15, 16, 17, 18)
 
@@ -221,7 +220,9 @@ class Icmp(Handler):
             route = _answer_options(ip, packet, reply, route)
         reply.size_bytes = family.header_bytes + len(reply.options) + ICMP_HEADER_BYTES + len(reply.payload)
         family.counters.icmp_out_msgs += 1
+        ip.icmp_sends = True
         send(ip, reply, route)
+        ip.icmp_sends = False
 
     def _heard_error(self, packet: IcmpMessage) -> None:
         ip = self.ip
@@ -356,6 +357,8 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
 
     A router's report carries the address of the device that it leaves by (RFC 1812, 4.3.2.4), as Linux' does.
     """
+    if ip.icmp_sends:
+        return  # Linux has one socket for this on each processor: what a rule rejects meanwhile it cannot report
     family = ip.family(offender.family)
     src = _speaker(ip, offender)
     if offender.family == AF_INET6:
@@ -388,7 +391,13 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
     message.size_bytes = family.header_bytes + len(message.options) + ICMP_HEADER_BYTES + len(message.payload)
     relate(message, offender)
     family.counters.icmp_out_msgs += 1
+    ip.icmp_sends = True
     send(ip, message, route)
+    ip.icmp_sends = False
+
+
+# Echo, timestamp, information, address mask, and their replies; Linux takes all other types for errors.
+_QUERIES: Final = (0, 8, 13, 14, 15, 16, 17, 18)
 
 
 def _is_for_all(offender: Packet) -> bool:
@@ -397,8 +406,8 @@ def _is_for_all(offender: Packet) -> bool:
 
 
 def _is_error(type: i64) -> bool:
-    """Whether a type of IPv4's is an error, of which none is reported: of a redirect neither (RFC 1122, 3.2.2)."""
-    return type in (UNREACHABLE, 4, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM) or type > _HIGHEST
+    """Whether a type of IPv4's is no query: of an error none is reported, of a redirect neither (RFC 1122, 3.2.2)."""
+    return type not in _QUERIES
 
 
 def _speaker(ip: Ip, offender: Packet) -> int:

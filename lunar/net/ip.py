@@ -145,6 +145,7 @@ class Ip:
         self.max_dst_opts_number: i64 = 8
         self.max_dst_opts_length: i64 = 0x7FFF_FFFF
         self.epoch_ns: i64 = 0  # the host's wall clock at the beginning of the run
+        self.icmp_sends: bool = False  # while a message of ICMP's is on its way through the rules
         self.icmp_tokens: i64 = 50
         self.icmp_stamp_ns: i64 = 0
 

@@ -238,6 +238,13 @@ class Conntrack:
             if track.masquerade is device and (address == 0 or track.reply.dst == address):
                 self.remove(track)
 
+    def is_reset(self, packet: Packet) -> None:
+        """This host itself resets the TCP connection of `packet`."""
+        track = packet.track
+        if isinstance(track, Track) and track.tcp is not None:
+            track.tcp.state = conntrack_tcp.CLOSE
+            self.refresh(track, self.sysctls.tcp_timeout_close)
+
     def refresh(self, track: Track, timeout_s: i64) -> None:
         """Let a connection live for `timeout_s` from now on."""
         track.timeout_s = timeout_s

@@ -20,8 +20,9 @@ from lunar.netfilter import conntrack_error, conntrack_tuple, nat_rewrite
 from lunar.netfilter.conntrack import (
     DST_NAT,
     DST_NAT_DONE,
+    ESTABLISHED,
+    ESTABLISHED_REPLY,
     LOCAL_OUT,
-    NEW,
     POST_ROUTING,
     PRE_ROUTING,
     RELATED,
@@ -72,7 +73,7 @@ def translate(netfilter: Netfilter, packet: Packet, context: Context) -> i64:
     if (info == RELATED or info == RELATED_REPLY) and isinstance(packet, IcmpMessage):
         return _translate_error(track, packet, of_source)
     done: i64 = SRC_NAT_DONE if of_source else DST_NAT_DONE
-    if info == NEW and not track.status & done:
+    if not (track.status & done or info == ESTABLISHED or info == ESTABLISHED_REPLY):
         verdict: i64 = netfilter.run_nat_table(packet, context)
         if verdict != ACCEPT:
             return verdict

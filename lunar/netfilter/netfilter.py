@@ -16,7 +16,7 @@ from mypy_extensions import i64
 
 from lunar.net import fragment, ip_input
 from lunar.net.device import Device
-from lunar.net.ip import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Filter, Ip
+from lunar.net.ip import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Filter, Ip
 from lunar.netfilter.conntrack import Conntrack
 from lunar.netfilter.nat import translate
 from lunar.netfilter.rule import ACCEPT, Context, Table
@@ -122,6 +122,8 @@ class Netfilter(Filter):
         self.inet6: Tables = Tables(10)
         self.conntrack: Conntrack | None = None
         self.shared: dict[str, object] = {}
+        self._forwarded: Packet | None = None  # between FORWARD and POST_ROUTING
+        self._forwarded_from: Device | None = None
 
     def tables(self, family: i64) -> Tables:
         """The tables of AF_INET or AF_INET6."""
@@ -149,6 +151,14 @@ class Netfilter(Filter):
         """Lead the packet through all that looks at this point. False: it is dropped, or somebody has taken it."""
         tables = self.inet if packet.family == AF_INET else self.inet6
         conntrack = self.conntrack
+        if point == FORWARD:
+            self._forwarded = packet
+            self._forwarded_from = came_by
+        elif point == POST_ROUTING:
+            # Rules see there, too, where a packet came in that is forwarded.
+            if self._forwarded is packet:
+                came_by = self._forwarded_from
+            self._forwarded = None
         context = Context(self, point, came_by, goes_by, self.ip.scheduler.now_ns)
         if point == PRE_ROUTING or point == LOCAL_OUT:
             if conntrack is not None and (packet.more_fragments or packet.fragment_offset != 0):

@@ -77,6 +77,9 @@ class ResetTarget(Target):
         reset.dont_fragment = packet.family == AF_INET  # and the identification is 0, as Linux' is
         set_tcp_size(reset)
         relate(reset, packet)
+        conntrack = context.netfilter.conntrack
+        if conntrack is not None:
+            conntrack.is_reset(packet)
         send_complete(ip, reset)
         return DROP
 

@@ -2,8 +2,9 @@
 
 What the kernel decides by chance or by the machine's clock is not drawn, because it cannot be compared: `statistic
 --mode random`, limits that refill within a run, SNAT and MASQUERADE to several addresses or ports, --random. A range of
-ports for DNAT and REDIRECT is drawn: Linux begins it with its first. `owner`, `mac` and `LOG` need what the two routers
-have not (programs, Ethernet, a log of the namespace's own); `MIRROR` left Linux long ago.
+ports for DNAT and REDIRECT is drawn: Linux begins it with its first. `connlimit` looks through what it has counted at
+most once in a tick of the kernel's clock. `owner`, `mac` and `LOG` need what the two routers have not (programs,
+Ethernet, a log of the namespace's own); `MIRROR` left Linux long ago.
 """
 
 from __future__ import annotations
@@ -152,9 +153,6 @@ class RuleSet:
             f"--hashlimit-mode {mode} --hashlimit-name h{self._number}"
         )
 
-    def _connlimit(self) -> str:
-        return f"-m connlimit --connlimit-{self.rng.choice(('above', 'upto'))} {self.rng.choice((1, 2, 4))}"
-
     def _statistic(self) -> str:
         every = self.rng.choice((2, 3, 5))
         return f"-m statistic --mode nth --every {every} --packet {self.rng.randrange(every)}"
@@ -241,7 +239,7 @@ class RuleSet:
 
 _MATCHES: Final[tuple[Callable[[RuleSet], str], ...]] = (
     RuleSet._state, RuleSet._conntrack, RuleSet._conntrack, RuleSet._mark, RuleSet._connmark, RuleSet._length,
-    RuleSet._ttl, RuleSet._tos, RuleSet._dscp, RuleSet._limit, RuleSet._hashlimit, RuleSet._connlimit,
+    RuleSet._ttl, RuleSet._tos, RuleSet._dscp, RuleSet._limit, RuleSet._hashlimit,
     RuleSet._statistic, RuleSet._string, RuleSet._addrtype, RuleSet._comment,
 )  # fmt: skip
 

@@ -127,7 +127,7 @@ class Traffic:
         assert talk.far is not None, "there is something to report on"
         rng = self._rng
         device, heard = talk.far
-        kind, code = rng.choice(((3, 3), (3, 1), (3, 4), (11, 0), (12, 0), (5, 1)))
+        kind, code = rng.choice(((3, 3), (3, 1), (3, 13), (11, 0), (12, 0), (5, 1)))
         quoted = ipv4.encode(heard)[: rng.choice((28, 40, 1000))]
         src = rng.choice((heard.dst, _BEHIND[device] + 9))
         message = IcmpMessage(AF_INET, src, heard.src, kind, code, 0, quoted)

@@ -18,7 +18,7 @@ from lunar.links.tap import Tap
 from lunar.net_tools import conntrack_text
 from lunar.net_tools.errors import CommandError
 from lunar.network import Network
-from lunar.packet import ICMP, Damaged, Frame, Packet
+from lunar.packet import ICMP, RST, TCP, Damaged, Frame, Packet
 from lunar.wire import checksum, inet
 from lunar.wire.address import parse_ipv4
 from lunar.wire.malformed import Malformed
@@ -185,7 +185,7 @@ class Pair:
     def send(self, device: str, packet: bytes) -> tuple[Sent, Sent]:
         """Let both have a packet: what each sends because of it, made comparable."""
         kernel, lunar = (
-            sorted(_comparable(one) for one in router.send(device, packet)) for router in self.routers
+            sorted(_comparable(one, packet) for one in router.send(device, packet)) for router in self.routers
         )  # fmt: skip
         return kernel, lunar
 
@@ -220,14 +220,16 @@ def _split(line: str) -> tuple[str, int]:
 _SECONDS: Final = re.compile(r"(\S+ +\d+ \S+ +\d+) (\d+) (.*)")
 
 
-def _comparable(sent: tuple[str, bytes]) -> tuple[str, bytes]:
+def _comparable(sent: tuple[str, bytes], cause: bytes) -> tuple[str, bytes]:
     """Without the identification of what the router itself has made, which is of no meaning and drawn by chance.
 
-    The header's checksum becomes that without it. Its own packets are those with its addresses as their source, and
-    ICMP's errors, whatever source rules have given them.
+    The header's checksum becomes that without it. Its own packets are those with its addresses as their source, and,
+    whatever source rules have given them, ICMP's errors, TCP's resets, and an echo reply other than `cause`.
     """
     device, data = sent
-    if data[0] >> 4 == 4 and (data[12:16] in _OWN or (data[9] == ICMP and data[20] in _ERRORS)):
+    own = data[12:16] in _OWN or (data[9] == TCP and data[33] & RST != 0)
+    own = own or (data[9] == ICMP and (data[20] in _ERRORS or (data[20] == 0 and data[4:6] != cause[4:6])))
+    if own:
         header = data[:4] + bytes(2) + data[6:10] + bytes(2) + data[12:20]
         data = header[:10] + checksum.internet(header).to_bytes(2, "big") + header[12:] + data[20:]
     return device, data
