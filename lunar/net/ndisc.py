@@ -72,6 +72,10 @@ class Tester:
         """A neighbour that was a router has told that it is none any more."""
         raise NotImplementedError
 
+    def router_answers(self, device: Device, address: int, answers: bool) -> None:
+        """A neighbour that is a router does not answer any more, or does again."""
+        raise NotImplementedError
+
 
 @final
 class Ndisc(NeighborProtocol):
@@ -108,6 +112,9 @@ class Ndisc(NeighborProtocol):
 
     def unreachable(self, packet: Packet) -> None:
         icmp.send_error(self.ip, packet, icmp.UNREACHABLE, icmp.HOST_UNREACHABLE, 0)
+
+    def router_answers(self, entry: Neighbor, answers: bool) -> None:
+        self.tester.router_answers(entry.device, entry.address, answers)
 
     # Sending
 

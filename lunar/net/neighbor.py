@@ -81,6 +81,9 @@ class NeighborProtocol:
         """There was no answer: tell the sender of `packet`, which waited."""
         raise NotImplementedError
 
+    def router_answers(self, entry: Neighbor, answers: bool) -> None:
+        """A router does not answer any more, or does again."""
+
     def receive(self, frame: Frame, device: Device) -> None:
         """A message that came in."""
         raise NotImplementedError
@@ -413,6 +416,8 @@ class Neighbors(Receiver):
         entry.set_state(FAILED)
         entry.updated_ns = self.ip.scheduler.now_ns
         self.res_failed += 1
+        if entry.is_router:
+            self.protocol.router_answers(entry, False)
         queue = entry.queue
         entry.queue = None
         entry.queue_bytes = 0
@@ -486,6 +491,8 @@ class Neighbors(Receiver):
                 entry.confirmed_ns = now - _LONG_AGO_NS
         if state == PROBE and state != old:
             self._probe(entry)
+        if entry.is_router and state == REACHABLE and old != REACHABLE:
+            self.protocol.router_answers(entry, True)
         if not old & VALID:
             self._send_queue(entry)
 

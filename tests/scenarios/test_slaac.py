@@ -6,7 +6,7 @@ The router runs `lunar.radvd`, a program on a packet socket; hosts are given not
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import socket
 from typing import Any
 
 import pytest
@@ -17,14 +17,14 @@ from lunar.net.address import IFA_F_DEPRECATED, SCOPE_LINK, Address
 from lunar.net.device import Device
 from lunar.packet import AF_INET6, Frame, IcmpMessage
 from lunar.radvd.advertiser import Advertiser, Prefix, Said
-from lunar.wire.address import parse_ipv6
+from lunar.wire.address import address_text, parse_ipv6
 
 S = 1_000_000_000
 NET, NET_2 = parse_ipv6("2001:db8:1::"), parse_ipv6("2001:db8:2::")
 
 
 def text(address: int) -> str:
-    return str(ipaddress.IPv6Address(address))
+    return address_text(10, address)
 
 
 class Lan:
@@ -71,6 +71,12 @@ def routers(host: Host) -> list[str]:
     return [text(route.gateway) for route in host.ip.inet6.routes.routes_to(0, 0)]
 
 
+def mac_id(host: Host) -> int:
+    """What a host makes of its hardware address (RFC 4291, appendix A)."""
+    mac = int(host.devices["eth0"].mac)
+    return (mac >> 24 << 40 | 0xFFFE << 24 | mac & 0xFFFFFF) ^ 2 << 56
+
+
 def heard(device: Device, net: lunar.Network) -> list[tuple[int, int]]:
     """(milliseconds, type) of the neighbour discovery that a device sends and receives from now on."""
     seen: list[tuple[int, int]] = []
@@ -91,8 +97,7 @@ def test_a_host_gets_an_address_and_a_router_by_asking() -> None:
     lan.asks()
     lan.net.run(until="65s")
     (own,) = addresses(host)
-    mac = int(host.devices["eth0"].mac)
-    assert own.address == NET | (mac >> 24 << 40 | 0xFFFE << 24 | mac & 0xFFFFFF) ^ 2 << 56
+    assert own.address == NET | mac_id(host)
     assert routers(host) == ["fe80::ff:fe00:1"]
 
     async def ask() -> bytes:
@@ -187,6 +192,32 @@ def test_a_router_that_stops_says_so() -> None:
     lan.net.run(until="51s")
     assert routers(host) == []
     assert len(addresses(host)) == 1  # that lives as long as it was told
+
+
+def test_a_router_that_does_not_answer_goes_behind_another() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    second = lan.net.hosts["other"]
+    second.add_address(second.devices["eth0"], NET | 2, 64, at_once=True)
+    second.sh("sysctl -q net.ipv6.conf.all.forwarding=1")
+    lan.advertises(Prefix(NET, 64), preference="high")
+    lan.net.start(second, lambda: Advertiser("eth0", Said(preference="low")).run(), background=True)
+    lan.asks()
+    lan.net.run(until="40s")
+    first, other = (address_text(10, 0xFE80 << 112 | mac_id(one)) for one in (lan.router, second))
+    assert routers(host) == [first, other]
+    lan.router.crash()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"is anybody there?", ("2001:db8:9::1", 9))
+
+    lan.net.run(until="100s")
+    lan.net.run(send, on=host)
+    lan.net.run(until="107s")  # 5 s of trust, and three questions
+    assert routers(host) == [first, other]
+    lan.net.run(until="109s")
+    assert routers(host) == [other, first]
 
 
 def test_a_new_prefix_takes_the_place_of_one_that_is_deprecated() -> None:
