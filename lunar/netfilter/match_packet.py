@@ -166,7 +166,7 @@ def address_type(family: i64, address: int, device: Device | None, context: Cont
 
 @final
 class StringMatch(Match):
-    """`-m string`: bytes that begin between `first` and `last`, counted from the IP header's start."""
+    """`-m string`: bytes that lie between `first` and `last`, counted from the IP header's start."""
 
     def __init__(self, pattern: bytes, first: i64, last: i64, ignores_case: bool, inverted: bool) -> None:
         self.pattern: bytes = pattern.upper() if ignores_case else pattern
@@ -179,7 +179,7 @@ class StringMatch(Match):
         data = as_bytes(packet)
         if self.ignores_case:
             data = data.upper()
-        found = data.find(self.pattern, int(self.first), int(self.last) + len(self.pattern))
+        found = data.find(self.pattern, int(self.first), int(self.last))
         return (found >= 0) != self.inverted
 
 

@@ -81,19 +81,21 @@ class Bucket:
         self.bursts: i64 = 0  # of bytes: how often the credit may be filled at once
         self.stamp_ns: i64 = 0
         self.until_ns: i64 = 0
-        self.window: i64 = 0  # of --hashlimit-rate-match: the interval, what it counts, what the one before counted
+        # Of --hashlimit-rate-match: what has come since `stamp_ns`, and whether it was too much before that.
         self.counted: i64 = 0
-        self.before: i64 = 0
+        self.was_above: bool = False
 
 
 @final
 class HashTable:
     """What rules with the same `--hashlimit-name` share: a bucket for each address and port that `mode` tells apart.
 
-    `period_ns` is the time of one packet, or of 16 bytes. `interval_ns` and `most` are for --hashlimit-rate-match.
+    `period_ns` is the time of one packet, or of 16 bytes. For --hashlimit-rate-match `rate` of packets or bytes in an
+    interval are too many for the next one, and more than `most` at once. Buckets without packets are collected each
+    `collect_ns`, counted from the table's making, as Linux does: until then one that is too old is used on.
     """
 
-    def __init__(self, mode: i64, period_ns: i64, burst: i64, expire_ms: i64, room: i64) -> None:
+    def __init__(self, mode: i64, period_ns: i64, burst: i64, expire_ms: i64, room: i64, now_ns: i64) -> None:
         self.mode: i64 = mode
         self.period_ns: i64 = period_ns
         self.burst: i64 = burst
@@ -102,7 +104,10 @@ class HashTable:
         self.src_mask: int = 0
         self.dst_mask: int = 0
         self.interval_ns: i64 = _SECOND_NS
+        self.rate: i64 = 0
         self.most: i64 = 0
+        self.made_ns: i64 = now_ns
+        self.collect_ns: i64 = _SECOND_NS
         self.buckets: dict[tuple[int, int, int, int], Bucket] = {}
 
     def bucket(self, packet: Packet, now_ns: i64) -> Bucket | None:
@@ -122,7 +127,7 @@ class HashTable:
                 dport = int(both & 0xFFFF)
         key = (src, dst, sport, dport)
         found = self.buckets.get(key)
-        if found is not None and found.until_ns > now_ns:
+        if found is not None and found.until_ns >= self._collected_ns(now_ns):
             self._refill(found, now_ns)
         else:
             if found is None and len(self.buckets) >= self.room:
@@ -142,16 +147,20 @@ class HashTable:
             bucket.bursts = self.burst
         else:
             bucket.credit = self.period_ns * self.burst
-        bucket.window = now_ns // self.interval_ns
         return bucket
+
+    def _collected_ns(self, now_ns: i64) -> i64:
+        """When buckets were collected last."""
+        return now_ns - (now_ns - self.made_ns) % self.collect_ns
 
     def _refill(self, bucket: Bucket, now_ns: i64) -> None:
         if self.mode & BY_RATE:
-            window: i64 = now_ns // self.interval_ns
-            if window != bucket.window:
-                bucket.before = bucket.counted if window == bucket.window + 1 else 0
+            gone_ms: i64 = (now_ns - bucket.stamp_ns) // 1_000_000
+            interval_ms: i64 = self.interval_ns // 1_000_000
+            if gone_ms >= interval_ms:
+                bucket.was_above = bucket.counted * interval_ms > gone_ms * self.rate
                 bucket.counted = 0
-                bucket.window = window
+                bucket.stamp_ns = now_ns
             return
         full: i64 = _SECOND_NS if self.mode & IN_BYTES else self.period_ns * self.burst
         credit: i64 = bucket.credit + now_ns - bucket.stamp_ns
@@ -159,7 +168,12 @@ class HashTable:
         bucket.stamp_ns = now_ns
 
     def _forget(self, now_ns: i64) -> None:
-        self.buckets = {key: bucket for key, bucket in self.buckets.items() if bucket.until_ns > now_ns}
+        last: i64 = self._collected_ns(now_ns)
+        kept: dict[tuple[int, int, int, int], Bucket] = {}
+        for key, bucket in self.buckets.items():
+            if bucket.until_ns >= last:
+                kept[key] = bucket
+        self.buckets = kept
 
 
 @final
@@ -182,8 +196,10 @@ class HashLimitMatch(Match):
             amount = (packet.size_bytes >> _CHUNK_SHIFT) + 1
         if self.mode & BY_RATE:
             bucket.counted += packet.size_bytes if self.mode & IN_BYTES else 1
-            return (_rate(bucket, table, context.now_ns) <= table.most) != above
+            return (not bucket.was_above and bucket.counted <= table.most) != above
         cost: i64 = amount * table.period_ns
+        if self.mode & IN_BYTES and cost > _SECOND_NS:
+            cost = _SECOND_NS  # what is larger than a second's worth passes when that is there
         if bucket.credit < cost and bucket.bursts > 0:
             bucket.bursts -= 1
             bucket.credit = _SECOND_NS
@@ -191,13 +207,6 @@ class HashLimitMatch(Match):
             bucket.credit -= cost
             return not above
         return above
-
-
-def _rate(bucket: Bucket, table: HashTable, now_ns: i64) -> i64:
-    """What came in the last interval: of the one before as much as it still covers."""
-    interval_ms: i64 = table.interval_ns // 1_000_000
-    gone_ms: i64 = (now_ns % table.interval_ns) // 1_000_000
-    return bucket.counted + bucket.before * (interval_ms - gone_ms) // interval_ms
 
 
 def all_ones(family: i64, prefix: i64) -> int:

@@ -82,7 +82,8 @@ IPV4: list[tuple[str, list[Callable[[], Packet]], list[Callable[[], Packet]]]] =
     ("-m string --hex-string 'a|00 ff|' --algo kmp", [lambda: udp(payload=b"xa\0\xff")], [lambda: udp(payload=b"a\0")]),
     ("-m string --string NEEDLE --algo bm --icase", [lambda: udp(payload=b"Needle")], [udp]),
     ("-m string --string NEEDLE --algo bm", [], [lambda: udp(payload=b"Needle")]),
-    # 20 bytes of IP, 8 of UDP: the payload begins at 28.
+    # 20 bytes of IP, 8 of UDP: the payload begins at 28. All of the pattern must lie within.
+    ("-m string --string abc --algo bm --to 33", [lambda: udp(payload=b"__abc")], [lambda: udp(payload=b"___abc")]),
     ("-m string --string abc --algo bm --from 30", [lambda: udp(payload=b"__abc")], [lambda: udp(payload=b"_abc")]),
     ("-m string ! --string hello --algo kmp", [tcp], [udp]),
     ("-m comment --comment 'all of it'", [udp, tcp], []),
@@ -189,6 +190,32 @@ def test_hashlimit_above_counts_bytes() -> None:
     outcomes = [bench.passes(sized(udp(), 500)) for _ in range(4)]
     assert outcomes == [True, True, False, False]
     assert bench.passes(sized(udp(dport=54), 500))
+
+
+def test_hashlimit_rate_match_judges_an_interval_by_the_one_before() -> None:
+    # Measured on Linux 6.18 with pings of this size.
+    bench = Bench(
+        "-A FORWARD -p udp -m hashlimit --hashlimit-above 5/sec --hashlimit-name a --hashlimit-rate-match",
+        "-A FORWARD -p udp -m hashlimit --hashlimit-above 500b/s --hashlimit-name b --hashlimit-rate-match",
+    )
+    for _ in range(41):
+        bench.send(sized(udp(), 84), 0.025)  # one second: above from the 11th on (burst 5), the 6th (496 bytes)
+    assert [packets for packets, _bytes in bench.counters()] == [31, 36]
+    bench.run(1.2)  # an interval without: the next one begins anew
+    for _ in range(9):
+        bench.send(sized(udp(), 84), 0.1)
+    assert [packets for packets, _bytes in bench.counters()] == [31, 40]
+    bench.send(sized(udp(), 84), 0.2)  # ten in this second, and the next is judged by it
+    bench.send(sized(udp(), 84))
+    assert [packets for packets, _bytes in bench.counters()] == [32, 42]
+
+
+def test_hashlimit_lets_a_large_packet_pass_for_a_seconds_worth() -> None:
+    rule = "-A FORWARD -p udp -m hashlimit --hashlimit-upto 80b/s --hashlimit-name b -j ACCEPT"
+    bench = Bench(rule, "-P FORWARD DROP")
+    assert [bench.passes(sized(udp(), 500)) for _ in range(2)] == [True, False]
+    bench.run(1)
+    assert [bench.passes(sized(udp(), 500)) for _ in range(2)] == [True, False]
 
 
 def test_hashlimit_of_one_name_ends_with_its_last_rule() -> None:

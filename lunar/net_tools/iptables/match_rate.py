@@ -310,19 +310,25 @@ class HashLimit(MatchExtension):
             mode |= run.BY_RATE
         table = netfilter.shared.get(self.shared_name)
         if not isinstance(table, run.HashTable):
-            table = self._new_table(mode)
+            table = self._new_table(mode, netfilter.ip.scheduler.now_ns)
             netfilter.shared[self.shared_name] = table
         return run.HashLimitMatch(mode, table)
 
-    def _new_table(self, mode: int) -> run.HashTable:
+    def _new_table(self, mode: int, now_ns: int) -> run.HashTable:
         period_ns = 1_000_000_000 // (_bytes_of(self.period) >> 4) if self.in_bytes else self.period * 1000
         expire_ms = self.get("expire", 0) or self.seconds * 1000
         room = self.get("max", 0) or 8 * self.get("size", 0) or _DEFAULT_ROOM
-        table = run.HashTable(mode, period_ns, self.burst, expire_ms, room)
+        table = run.HashTable(mode, period_ns, self.burst, expire_ms, room, now_ns)
         table.src_mask = run.all_ones(self.family, self.get("srcmask", self._bits()))
         table.dst_mask = run.all_ones(self.family, self.get("dstmask", self._bits()))
         table.interval_ns = self.get("interval", 1) * 1_000_000_000
-        table.most = _bytes_of(self.period) if self.in_bytes else _HASH_SCALE // self.period
+        table.collect_ns = (self.get("gcinterval", 0) or 1000) * 1_000_000
+        if self.in_bytes:
+            table.rate = _bytes_of(self.period)
+            table.most = (self.burst or 1) * table.rate
+        else:
+            table.rate = _HASH_SCALE // self.period
+            table.most = self.burst + table.rate
         return table
 
 
