@@ -32,7 +32,14 @@ def share(secret: i64, packet: UdpDatagram, count: i64) -> i64:
     ports: i64 = (packet.sport << 16) | packet.dport
     for word in (packet.src & 0xFFFF_FFFF, packet.src >> 96, packet.dst & 0xFFFF_FFFF, int(ports)):
         mixed: i64 = word
-        # FNV-1a by words of 32 bits, whose products stay below 2**63; then the high bits come down.
-        value = ((value ^ mixed) * 16_777_619) & 0xFFFF_FFFF
-        value ^= value >> 15
+        value = _scattered(value ^ mixed)
     return (value * count) >> 32
+
+
+def _scattered(value: i64) -> i64:
+    """Each bit of 32 depends on each: two multiplications whose products stay below 2**63."""
+    value ^= value >> 16
+    value = (value * 0x21F0_AAAD) & 0xFFFF_FFFF
+    value ^= value >> 15
+    value = (value * 0x735A_2D97) & 0xFFFF_FFFF
+    return value ^ (value >> 15)

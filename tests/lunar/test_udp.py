@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar.net import path_mtu
 from lunar.net.datagram_sock import QUEUE_OVERHEAD_BYTES
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.packet import AF_INET
+from lunar.packet import AF_INET, Frame, Packet
 from lunar.sockets import options, syscalls
 from lunar.udp import MAX_PAYLOAD, UdpSock
 from lunar.wire.address import ipv4_text, parse_ipv4
@@ -983,3 +984,74 @@ def test_a_blocking_receive_is_refused() -> None:
         w.net.run(ask, on=w.a)
     assert w.net.now == 0.002
     assert w.a.udp.ports == {}
+
+
+# What becomes of a datagram that is too large (IP_MTU_DISCOVER): a router has said 1,000 bytes, the device takes 1,500
+
+
+@pytest.mark.parametrize(
+    ("discover", "fits_path", "fits_device", "fits_none"),
+    [
+        # (DF, pieces), or the errno.
+        (0, (False, 1), (False, 2), (False, 2)),
+        (1, (True, 1), (False, 2), (False, 2)),
+        (2, (True, 1), -errno.EMSGSIZE, -errno.EMSGSIZE),
+        (3, (True, 1), (True, 1), -errno.EMSGSIZE),
+        (4, (False, 1), (False, 1), -errno.EMSGSIZE),
+        (5, (False, 1), (False, 1), (False, 2)),
+    ],
+)
+def test_what_is_too_large_for_the_path_or_the_device(
+    discover: int, fits_path: Any, fits_device: Any, fits_none: Any
+) -> None:
+    w = Wire()
+    route = w.a.ip.inet.routes.lookup(parse_ipv4(B))
+    assert route is not None
+    path_mtu.note(w.a.ip, route, parse_ipv4(B), 1000)
+    sock = udp(w.a)
+    assert options.setsockopt(sock, socket.IPPROTO_IP, options.IP_MTU_DISCOVER, discover) == 0
+    seen: list[Packet] = []
+
+    def note(_device: Any, frame: Frame) -> None:
+        if isinstance(frame, Packet):
+            seen.append(frame)
+
+    w.a.devices["eth0"].tap = note
+    for size, expected in ((1000, fits_path), (1500, fits_device), (1501, fits_none)):
+        seen.clear()
+        sent = sends(sock, bytes(size - 28), B, 9)
+        assert (sent if sent < 0 else (seen[0].dont_fragment, len(seen))) == expected, size
+        assert sum(packet.size_bytes - 20 for packet in seen) == (0 if sent < 0 else size - 20)
+        if sent >= 0 and expected[1] > 1:
+            assert max(int(packet.size_bytes) for packet in seen) <= (1500 if discover == 5 else 1000)
+
+
+# Of several sockets that share a port
+
+
+def test_sockets_that_share_a_port_share_its_senders() -> None:
+    w = Wire()
+    socks = [udp(w.b, B, 53, reuse_port=True) for _ in range(4)]
+    senders = [udp(w.a, A, 1000 + at) for at in range(200)]
+    for _ in range(2):
+        for at, sender in enumerate(senders):
+            sends(sender, b"%d" % at, B, 53)
+        w.runs()
+    got = [gets(sock) for sock in socks]
+    assert all(30 <= len(found) // 2 <= 70 for found in got)  # 50 each, about
+    assert all(sorted(found) == sorted(2 * list(set(found))) for found in got)  # each sender always reached the same
+
+
+def test_a_socket_of_a_device_hears_what_comes_by_it_alone() -> None:
+    w = Wire()
+    net = w.net
+    other = net.host("c", "10.1.0.3/24")
+    w.b.add_device([(parse_ipv4("10.1.0.2"), 24)])
+    net.link(w.b.devices["eth1"], other, delay="1ms")
+    sock = udp(w.b, "0.0.0.0", 53)
+    sock.bound_device = "eth1"
+    sends(udp(w.a), b"by eth0", B, 53)
+    sends(udp(other), b"by eth1", "10.1.0.2", 53)
+    w.runs()
+    assert gets(sock) == [b"by eth1"]
+    assert w.b.ip.counters.udp_no_ports == 1
