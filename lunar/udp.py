@@ -88,8 +88,10 @@ class Udp(Handler):
                         best = self._chosen(socks, best_score, packet, device)
                     best.deliver(packet)
                     return
-        counters.udp_no_ports += 1
-        if not broadcast:
+        if broadcast:
+            counters.udp_ignored_multi += 1
+        else:
+            counters.udp_no_ports += 1
             icmp.send_error(self.ip, packet, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0)
 
     def error(self, message: IcmpMessage, errno: i64, fatal: bool, src: int, dst: int, data: bytes) -> None:
@@ -541,6 +543,7 @@ class UdpSock(DatagramSock):
             return
         counters = self.udp.ip.family(packet.family).counters
         if packet.unchecked and packet.family == AF_INET6 and not self.takes_unchecked6:
+            counters.udp_in_csum_errors += 1
             counters.udp_in_errors += 1
             return
         if self.filter is not None and not self._passes_filter(self.filter, packet):

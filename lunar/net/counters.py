@@ -33,6 +33,9 @@ class IpCounters:
         self.ip_rp_filter: i64 = 0  # dropped by rp_filter
         self.ip_in_martian_src: i64 = 0  # of packets with an impossible source or destination, which were dropped
         self.ip_in_martian_dst: i64 = 0
+        self.ip_in_mcast_pkts: i64 = 0  # for groups that the host listens to, and what it sent to groups
+        self.ip_out_mcast_pkts: i64 = 0
+        self.ip_out_bcast_pkts: i64 = 0
         self.icmp_in_msgs: i64 = 0
         self.icmp_in_errors: i64 = 0
         self.icmp_out_msgs: i64 = 0
@@ -43,6 +46,8 @@ class IpCounters:
         self.udp_no_ports: i64 = 0
         self.udp_in_errors: i64 = 0
         self.udp_rcvbuf_errors: i64 = 0
+        self.udp_in_csum_errors: i64 = 0
+        self.udp_ignored_multi: i64 = 0  # broadcasts and what came for groups, which no socket wanted
 
 
 @final

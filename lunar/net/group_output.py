@@ -40,6 +40,7 @@ def send_own(ip: Ip, packet: Packet, route: Route, loops: bool) -> i64:
     """The same with the packet's own source and identification."""
     counters = ip.family(packet.family).counters
     counters.ip_out_requests += 1
+    counters.ip_out_mcast_pkts += 1
     device = route.device
     filter = ip.filter
     if filter is not None and not filter.passes(LOCAL_OUT, packet, None, device):

@@ -113,6 +113,8 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
                 return
         elif not _is_heard(packet, device):
             return  # of a group that nobody here listens to; Linux does not count it
+        else:
+            counters.ip_in_mcast_pkts += 1
     elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
         return
     if packet.more_fragments or packet.fragment_offset != 0:

@@ -188,6 +188,7 @@ def _leave(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
 def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:
     if route is ip.family(packet.family).loopback_route:
         return emit(ip, packet, route)
+    ip.family(packet.family).counters.ip_out_bcast_pkts += 1
     # A host hears its own broadcasts (Linux' ip_mc_output()).
     copy = inet.copy(packet)
     result = emit(ip, packet, route)
