@@ -1,0 +1,27 @@
+"""Some of the rule sets of duel.py beside the machine's iptables; all of them by its command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duel
+import pytest
+from random_rules import RuleSet
+from routers import Pair, why_not
+
+_REASON = why_not()
+pytestmark = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
+_SETS = 40
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("seed", range(0, _SETS * 7, 7))
+def test_random_packets_become_the_same_and_are_counted_by_the_same_rules(pair: Pair, seed: int) -> None:
+    found = duel.play(pair, seed)
+    assert found in (None, duel.CHANCE), "\n".join([str(found), *RuleSet(seed).commands])
