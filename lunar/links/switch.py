@@ -14,8 +14,8 @@ from typing import final
 
 from lunar.links.link import Wire
 from lunar.net.device import Device, Medium
-from lunar.packet import GROUP_BIT, Frame, Port
-from lunar.wire import ethernet
+from lunar.packet import GROUP_BIT, ArpMessage, Frame, Port
+from lunar.wire import arp, ethernet
 
 
 @final
@@ -87,4 +87,6 @@ class Switch(Medium):
             return
         for device in self.devices:
             if device is not came_from:
-                self.downlinks[int(device.mac)].send(ethernet.copy(frame))
+                # ARP is what is flooded most, and needs no bytes for a copy.
+                copy: Frame = arp.copy(frame) if isinstance(frame, ArpMessage) else ethernet.copy(frame)
+                self.downlinks[int(device.mac)].send(copy)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from lunar.interfaces import index_of
-from lunar.net.address import IFA_F_PERMANENT
 from lunar.net.route import PROHIBIT, UNICAST, UNREACHABLE
 from lunar.net_tools import arp, conntrack_text, route, route6, snmp
 from lunar.net_tools.groups import hardware_groups, memberships
@@ -74,10 +73,11 @@ def _if_inet6(host: Host) -> str:
     scopes = {0: 0x00, 200: 0x40, 253: 0x20, 254: 0x10}
     text = ""
     for device in host.devices.values():
-        for own in device.addresses:
+        tested = host.autoconf.pending(device) if host.has_autoconf else []
+        for own in [*device.addresses, *tested]:
             if own.family == AF_INET6:
                 text += f"{own.address:032x} {index_of(host, device):02x} {int(own.prefix):02x} "
-                text += f"{scopes.get(int(own.scope), 0):02x} {int(own.flags) & 0xFF | IFA_F_PERMANENT:02x} "
+                text += f"{scopes.get(int(own.scope), 0):02x} {int(own.flags) & 0xFF:02x} "
                 text += f"{device.name:>8}\n"
     return text
 

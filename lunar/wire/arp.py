@@ -33,6 +33,16 @@ def encode(message: ArpMessage) -> bytes:
     )  # fmt: skip
 
 
+def copy(message: ArpMessage) -> ArpMessage:
+    """The same message as another object."""
+    other = ArpMessage(
+        message.operation, message.sender_mac, message.sender_ip, message.target_mac, message.target_ip
+    )
+    other.eth_dst = message.eth_dst
+    other.eth_src = message.eth_src
+    return other
+
+
 def decode(data: bytes) -> ArpMessage | Malformed:
     """The message at the start of `data`. Never raises."""
     if len(data) < ARP_BYTES:

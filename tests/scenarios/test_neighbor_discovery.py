@@ -98,15 +98,17 @@ def test_a_new_address_can_be_used_when_nobody_has_objected() -> None:
 def test_an_address_that_another_has_is_not_used() -> None:
     lan = Lan()
     one = lan.hosts[0]
-    one.add_address(one.devices["eth0"], TWO, 64)
+    one.sh("ip addr add 2001:db8::2/64 dev eth0")
+    assert "inet6 2001:db8::2/64 scope global tentative \n" in one.sh("ip addr show dev eth0")
     lan.net.run(until="5s")
     assert pending(one) == [("2001:db8::2", IFA_F_TENTATIVE | IFA_F_DADFAILED)]
+    assert "inet6 2001:db8::2/64 scope global tentative dadfailed \n" in one.sh("ip addr show dev eth0")
     assert TWO not in one.ip.local
     lan.hosts[1].sh("ifconfig eth0 down")
     lan.net.run(until="100s")
     assert TWO not in one.ip.local  # it stays so until the administrator does something
-    assert one.autoconf.take_back(one.devices["eth0"], TWO)
-    one.add_address(one.devices["eth0"], TWO, 64)
+    one.sh("ip addr del 2001:db8::2/64 dev eth0")
+    one.sh("ip addr add 2001:db8::2/64 dev eth0")
     lan.net.run(until="105s")
     assert TWO in one.ip.local
 

@@ -177,7 +177,8 @@ def _add(host: Host, style: Style, words: Words, action: str) -> None:
         (own for own in device.addresses if own.address == made.address and
          (own.family == AF_INET6 or (own.prefix, own.peer) == (made.prefix, made.peer))), None
     )  # fmt: skip
-    if made.address in host.ip.local and (old is None or action == "add"):
+    tested = [own.address for own in _tested(host, device)]
+    if (made.address in host.ip.local or made.address in tested) and (old is None or action == "add"):
         ipv4 = made.family == AF_INET
         raise CommandError(f"Error: {'ipv4: Address' if ipv4 else 'ipv6: address'} already assigned.")
     if old is None and action in ("change", "chg") and made.family == AF_INET6:
@@ -209,6 +210,8 @@ def _delete(host: Host, style: Style, words: Words) -> None:
             continue
         host.remove_address(device, own)
         return
+    if made.family == AF_INET6 and host.has_autoconf and host.autoconf.take_back(device, made.address):
+        return
     raise CommandError(f"Error: {'ipv4: Address' if made.family == AF_INET else 'ipv6: address'} not found.")
 
 
@@ -220,6 +223,9 @@ def _flush(host: Host, style: Style, words: Words) -> str:
         for own in list(device.addresses):
             if own in device.addresses and chosen.keeps(own, device, host):
                 host.remove_address(device, own)
+        for own in _tested(host, device):
+            if chosen.keeps(own, device, host):
+                host.autoconf.take_back(device, own.address)
     return ""
 
 
@@ -299,7 +305,7 @@ def _filter(host: Host, style: Style, words: Words) -> _Filter:
 def _show(host: Host, style: Style, chosen: _Filter) -> str:
     rows = []
     for device in chosen.devices:
-        own = [one for one in in_order(device) if chosen.keeps(one, device, host)]
+        own = [one for one in in_order(device, host) if chosen.keeps(one, device, host)]
         if not own and chosen.narrow:
             continue
         row = link.row_of(host, device, style, of_link=False)
@@ -315,10 +321,18 @@ def _show(host: Host, style: Style, chosen: _Filter) -> str:
     return shown(rows, style, lambda row: _device_text(row, style))
 
 
-def in_order(device: Device) -> Iterator[Address]:
-    """A device's addresses as they are shown: IPv4 first, of IPv6 the widest scope, and the newest, first."""
+def _tested(host: Host, device: Device) -> list[Address]:
+    """The addresses that a device does not have yet, or that another has: tentative ones."""
+    return host.autoconf.pending(device) if host.has_autoconf else []
+
+
+def in_order(device: Device, host: Host) -> Iterator[Address]:
+    """A device's addresses as they are shown: IPv4 first, of IPv6 the widest scope, and the newest, first; with those
+    that are under test.
+    """
     yield from (own for own in device.addresses if own.family == AF_INET)
-    of_ipv6 = [own for own in reversed(device.addresses) if own.family == AF_INET6]
+    own_ones = [*device.addresses, *_tested(host, device)]
+    of_ipv6 = [own for own in reversed(own_ones) if own.family == AF_INET6]
     yield from sorted(of_ipv6, key=lambda own: int(own.scope))
 
 
