@@ -38,16 +38,27 @@ def route_for(ip: Ip, family: i64, dst: int, sock: Sock | None = None) -> Route 
         if scope != 0:
             device = device_at(ip, scope)
             return None if device is None else route_by(ip, device, family, dst)
-    if found.rules is None and found.routes.plain:
+    if found.rules is None and found.routes.plain and (sock is None or not sock.bound_device):
         route = found.routes.lookup(dst)
         if route is None:
             ip.route_errno = errno.ENETUNREACH
             return None
     else:
         route = fib.sock_route(ip, found, sock, dst)
+        if route is None:
+            return _on_link(ip, sock, family, dst)
     if ip.route_changes.redirects:
         return ip.route_changes.redirects.get(dst, route)
     return route
+
+
+def _on_link(ip: Ip, sock: Sock | None, family: i64, dst: int) -> Route | None:
+    """Where no route leads to `dst`: Linux takes it for one on the network of the device that `sock` is bound to."""
+    if sock is not None and sock.bound_device and family == AF_INET and ip.route_errno == errno.ENETUNREACH:
+        for device in ip.devices:
+            if device.name == sock.bound_device:
+                return Route(dst, 32, 0, device, 0, 0)
+    return None
 
 
 def route_of(ip: Ip, packet: Packet) -> Route | None:

@@ -1,7 +1,7 @@
 """The options of datagram and raw sockets beside those of all: socket(7), ip(7), udp(7); the device for any of them.
 
 options.py asks here first; None means that the option is not one of these. Those of groups are in multicast_options.py,
-of the error queue in report_options.py. A stream is bound to no device (SO_BINDTODEVICE) and refuses it.
+of the error queue in report_options.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lunar.net.sock import Sock
 from lunar.packet import AF_INET
 from lunar.sockets import packet_info
 from lunar.sockets.raw import PacketSock
+from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 
 SOL_SOCKET: Final = 1
@@ -53,6 +54,11 @@ _RCVBUF_MIN: Final = 2304
 _BUFFER_MAX: Final = 0x3FFF_FFFF
 
 
+def _host_of(sock: Sock) -> Ip | None:
+    """The network layer of any socket's host that may be bound to a device."""
+    return sock.ip if isinstance(sock, TcpSock) else ip_of(sock)
+
+
 def ip_of(sock: Sock) -> Ip | None:
     """The network layer of a datagram or raw socket's host; None for others."""
     if isinstance(sock, UdpSock):
@@ -70,6 +76,10 @@ def told_by(name: int) -> i64:
 def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:
     """Set an option. 0 or -errno."""
     ip = ip_of(sock)
+    if level == SOL_SOCKET and name == SO_BINDTOIFINDEX:
+        return _bind_by_number(sock, value)
+    if level == SOL_SOCKET and name == SO_BINDTODEVICE and isinstance(sock, TcpSock):
+        return -errno.EINVAL  # an integer is no name
     if level == SOL_SOCKET and isinstance(sock, DatagramSock):
         return _set_of_socket(sock, ip, name, value)
     if ip is None:
@@ -115,14 +125,6 @@ def _set_of_socket(sock: DatagramSock, ip: Ip | None, name: int, value: int) -> 
         return 0
     if ip is None:
         return None
-    if name == SO_BINDTOIFINDEX:
-        if value < 0:
-            return -errno.EINVAL
-        device = ip_output.device_at(ip, value)
-        if value and device is None:
-            return -errno.ENODEV
-        sock.bound_device = "" if device is None else device.name
-        return 0
     if isinstance(sock, UdpSock):
         if name == SO_PEEK_OFF:
             sock.peek_offset = value
@@ -133,6 +135,19 @@ def _set_of_socket(sock: DatagramSock, ip: Ip | None, name: int, value: int) -> 
     elif name == SO_PEEK_OFF:
         return -errno.EOPNOTSUPP
     return None
+
+
+def _bind_by_number(sock: Sock, value: int) -> int | None:
+    ip = _host_of(sock)
+    if ip is None:
+        return None
+    if value < 0:
+        return -errno.EINVAL
+    device = ip_output.device_at(ip, value)
+    if value and device is None:
+        return -errno.ENODEV
+    sock.bound_device = "" if device is None else device.name
+    return 0
 
 
 def _set_unicast_device(sock: Sock, ip: Ip, value: int) -> int:
@@ -152,7 +167,7 @@ def _set_unicast_device(sock: Sock, ip: Ip, value: int) -> int:
 
 def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int | None:
     """Set an option whose value is a name or a list."""
-    ip = ip_of(sock)
+    ip = _host_of(sock)
     if ip is None:
         return None
     if level == SOL_SOCKET and name == SO_BINDTODEVICE:
@@ -161,7 +176,7 @@ def set_bytes(sock: Sock, level: int, name: int, value: bytes) -> int | None:
             return -errno.ENODEV
         sock.bound_device = device
         return 0
-    if level == IPPROTO_IP and name == IP_OPTIONS:
+    if level == IPPROTO_IP and name == IP_OPTIONS and not isinstance(sock, TcpSock):
         return _set_options(sock, ip, value)
     return None
 
@@ -183,12 +198,15 @@ def _set_options(sock: Sock, ip: Ip, value: bytes) -> int:
 def get_integer(sock: Sock, level: int, name: int) -> int | None:
     """The value of an option, or -errno."""
     ip = ip_of(sock)
+    if level == SOL_SOCKET and name == SO_BINDTOIFINDEX:
+        host = _host_of(sock)
+        if host is None:
+            return None
+        device = sock_route.named(host, sock.bound_device)
+        return 0 if device is None else int(ip_output.index_of(host, device))
     if level == SOL_SOCKET and isinstance(sock, DatagramSock):
         if name == SO_RXQ_OVFL:
             return int(sock.tells_drops)
-        if name == SO_BINDTOIFINDEX and ip is not None:
-            device = sock_route.named(ip, sock.bound_device)
-            return 0 if device is None else int(ip_output.index_of(ip, device))
         if name == SO_NO_CHECK and isinstance(sock, UdpSock):
             return int(sock.sends_unchecked)
         if name == SO_PEEK_OFF and isinstance(sock, PacketSock):
@@ -236,13 +254,13 @@ def _path_mtu(sock: Sock, ip: Ip) -> int:
 def get_bytes(sock: Sock, level: int, name: int, size: int) -> bytes | None:
     """SO_BINDTODEVICE, SO_MEMINFO, SO_PEEK_OFF, which may be -1, IP_OPTIONS."""
     ip = ip_of(sock)
+    if level == SOL_SOCKET and name == SO_BINDTODEVICE and _host_of(sock) is not None:
+        return sock.bound_device.encode("latin-1") + b"\0" if sock.bound_device else b""
     if level == SOL_SOCKET and isinstance(sock, DatagramSock):
         if name == SO_MEMINFO:
             return _memory(sock)
         if name == SO_PEEK_OFF and isinstance(sock, UdpSock):
             return int(sock.peek_offset).to_bytes(4, "little", signed=True)
-        if name == SO_BINDTODEVICE and ip is not None:
-            return sock.bound_device.encode("latin-1") + b"\0" if sock.bound_device else b""
     if level == IPPROTO_IP and name == IP_OPTIONS and ip is not None:
         return sock.ip_options
     return None

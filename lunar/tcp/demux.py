@@ -16,6 +16,7 @@ from lunar.net import icmp, ip_output, path_mtu
 from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
+from lunar.net.sock_route import came_by
 from lunar.packet import IcmpMessage, Packet, TcpSegment
 from lunar.tcp import input as arrival
 from lunar.tcp import time_wait
@@ -108,8 +109,10 @@ class Tcp(Handler):
 
     def _listener(self, segment: TcpSegment) -> TcpSock | None:
         peer: i64 = segment.src & 0xFFFF_FFFF
+        target = segment.target
+        device = came_by(self.ip, segment, target).name if isinstance(target, Device) else ""
         found = self.tables.find_listener(
-            segment.family, segment.dst, segment.dport, (peer * 31 + segment.sport) & 0xFFFF_FFFF
+            segment.family, segment.dst, segment.dport, (peer * 31 + segment.sport) & 0xFFFF_FFFF, device
         )
         return found if isinstance(found, TcpSock) else None
 

@@ -160,8 +160,8 @@ class Tables:
 
     # Listeners.
 
-    def find_listener(self, family: i64, addr: int, port: i64, hash: i64) -> Tcb | None:
-        """Who listens at `addr` of `family`, `port`: one bound to the address before one bound to all.
+    def find_listener(self, family: i64, addr: int, port: i64, hash: i64, device: str = "") -> Tcb | None:
+        """Who listens at `addr` of `family`, `port`, by `device`: one bound to the address before one bound to all.
 
         Where several share the port (SO_REUSEPORT) `hash`, made of the peer's address, chooses.
         """
@@ -170,7 +170,10 @@ class Tables:
             return None
         if len(row) == 1:
             only = row[0]
+            if only.bound_device and only.bound_device != device:
+                return None
             return only if only.local_addr in (0, addr) and only.covers & covers_of(family) else None
+        row = [tcb for tcb in row if not tcb.bound_device or tcb.bound_device == device]
         exact = [tcb for tcb in row if tcb.local_addr == addr]
         if not exact:
             exact = [tcb for tcb in row if tcb.local_addr == 0 and tcb.covers & covers_of(family)]

@@ -205,7 +205,7 @@ def test_what_the_stack_does_not_obey_is_refused(name: int) -> None:
 @pytest.mark.parametrize(
     ("level", "name"),
     [
-        (SOL_SOCKET, socket.SO_BINDTODEVICE), (SOL_SOCKET, socket.SO_RCVTIMEO),
+        (SOL_SOCKET, socket.SO_RCVTIMEO),
         (IPPROTO_IP, socket.IP_HDRINCL),
         (IPPROTO_TCP, socket.TCP_INFO),
     ],
