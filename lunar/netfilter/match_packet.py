@@ -18,9 +18,11 @@ LESS: Final = 2
 GREATER: Final = 3
 
 # Types of addresses, as bits, by the numbers of route types (rtnetlink(7)).
+UNSPEC: Final = 1 << 0
 UNICAST: Final = 1 << 1
 LOCAL: Final = 1 << 2
 BROADCAST: Final = 1 << 3
+ANYCAST: Final = 1 << 4
 MULTICAST: Final = 1 << 5
 UNREACHABLE: Final = 1 << 7
 
@@ -135,33 +137,50 @@ class AddrTypeMatch(Match):
             device = context.came_by
         elif self.limit_out:
             device = context.goes_by
-        if self.src and (self.src & address_type(packet.family, packet.src, device, context) != 0) == self.src_inverted:
+        if packet.family == AF_INET:
+            if self.src and (self.src & address_type(packet.src, device, context) != 0) == self.src_inverted:
+                return False
+            return self.dst == 0 or (self.dst & address_type(packet.dst, device, context) != 0) != self.dst_inverted
+        if self.src and _is_of_types6(self.src, packet.src, device, context) == self.src_inverted:
             return False
-        if self.dst and (self.dst & address_type(packet.family, packet.dst, device, context) != 0) == self.dst_inverted:
-            return False
-        return True
+        return self.dst == 0 or _is_of_types6(self.dst, packet.dst, device, context) != self.dst_inverted
 
 
-def address_type(family: i64, address: int, device: Device | None, context: Context) -> i64:
-    """What an address is to this host, as one bit; with a device, only its own addresses are LOCAL or BROADCAST.
+def address_type(address: int, device: Device | None, context: Context) -> i64:
+    """What an IPv4 address is to this host, as one bit; with a device, only its own are LOCAL or BROADCAST.
 
-    Of IPv4 what the local table does not know is UNICAST, routed or not, as on Linux.
+    What the local table does not know is UNICAST, routed or not, as on Linux.
     """
     ip = context.netfilter.ip
     if ip.is_multicast(address):
         return MULTICAST
-    if family == AF_INET:
-        if address >> 24 == 0 or address == 0xFFFF_FFFF:
-            return BROADCAST
-        if ip.has_address(address):
-            holder = ip.local.get(address) or ip.loopback_device()
-            return LOCAL if device is None or holder is device else UNICAST
-        if ip.is_broadcast(address):
-            return BROADCAST if device is None or ip.broadcasts.get(address) is device else UNICAST
-        return UNICAST
+    if address >> 24 == 0 or address == 0xFFFF_FFFF:
+        return BROADCAST
     if ip.has_address(address):
-        return LOCAL if device is None or ip.local.get(address) is device else UNICAST
-    return UNICAST if ip.inet6.routes.lookup(address) is not None else UNREACHABLE
+        holder = ip.local.get(address) or ip.loopback_device()
+        return LOCAL if device is None or holder is device else UNICAST
+    if ip.is_broadcast(address):
+        return BROADCAST if device is None or ip.broadcasts.get(address) is device else UNICAST
+    return UNICAST
+
+
+def _is_of_types6(types: i64, address: int, device: Device | None, context: Context) -> bool:
+    """Of IPv6 Linux asks otherwise: what an address is by its form has to be all that is named, and what it is to the
+    host one of what is named. Types that IPv6 has not are not looked at.
+    """
+    ip = context.netfilter.ip
+    group = ip.is_multicast(address)
+    if types & MULTICAST and not group:
+        return False
+    if types & UNICAST and (group or address == 0):
+        return False
+    if types & UNSPEC and address != 0:
+        return False
+    if types & (LOCAL | ANYCAST | UNREACHABLE) == 0:
+        return True
+    if ip.has_address(address):
+        return types & LOCAL != 0 and (device is None or ip.local.get(address) is device)
+    return types & UNREACHABLE != 0 and ip.inet6.routes.lookup(address) is None
 
 
 @final

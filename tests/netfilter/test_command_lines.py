@@ -212,6 +212,8 @@ iptables -t mangle -A POSTROUTING -p tcp ! --syn -j TCPMSS --set-mss 1000
 ip6tables -A INPUT -f
 ip6tables -A INPUT -s 1.2.3.4
 ip6tables -A INPUT -m ttl --ttl-eq 3
+ip6tables -A INPUT -m addrtype --src-type BROADCAST
+ip6tables -A INPUT -m addrtype --dst-type LOCAL,BLACKHOLE
 ip6tables -A INPUT -j REJECT --reject-with tcp-reset
 """.strip().splitlines()
 

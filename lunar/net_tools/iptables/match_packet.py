@@ -33,6 +33,7 @@ _ADDRESS_TYPES: Final = (
     "UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW",
     "NAT", "XRESOLVE",
 )  # fmt: skip
+_NOT_OF_IPV6: Final = ("BROADCAST", "BLACKHOLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE")
 _MOST_COMMENT: Final = 255
 _MOST_PATTERN: Final = 128
 
@@ -259,6 +260,9 @@ class AddrType(MatchExtension):
             raise ParameterProblem("addrtype: you must specify --src-type or --dst-type")
 
     def refuse(self, points: int, table: str) -> None:
+        asked = self.get("src", 0) | self.get("dst", 0)
+        if self.family == AF_INET6 and any(asked >> _ADDRESS_TYPES.index(name) & 1 for name in _NOT_OF_IPV6):
+            raise invalid()
         if "limit-in" in self.values and points & (OUT | POST):
             raise invalid()
         if "limit-out" in self.values and points & (PRE | IN):
