@@ -31,6 +31,7 @@ class IpCounters:
         self.ip_frag_fails: i64 = 0
         self.ip_frag_creates: i64 = 0
         self.ip_rp_filter: i64 = 0  # dropped by rp_filter
+        self.ip_in_discards: i64 = 0  # dropped for what Linux does not count: not for this host, or by a source route
         self.ip_in_martian_src: i64 = 0  # of packets with an impossible source or destination, which were dropped
         self.ip_in_martian_dst: i64 = 0
         self.ip_in_mcast_pkts: i64 = 0  # for groups that the host listens to, and what it sent to groups

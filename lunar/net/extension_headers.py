@@ -100,6 +100,7 @@ def _routing(ip: Ip, packet: Packet, at: i64) -> bool:
     kind: i64 = packet.options[at + 2]
     left: i64 = packet.options[at + 3]
     if kind == _RPL or kind == _SEGMENTS:
+        ip.inet6.counters.ip_in_discards += 1
         return False
     return left == 0 or _tell(ip, packet, _BAD_FIELD, at + 2)
 

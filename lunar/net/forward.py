@@ -35,6 +35,7 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
         counters.ip_in_addr_errors += 1
         return True
     if (packet.eth_dst >> 40) & 1:
+        counters.ip_in_discards += 1
         return True  # everybody on the network has got it: none is to pass it on
     dst = packet.dst if options is None or not options.next_hop else options.next_hop
     route = _route(ip, family, packet, dst, device)
@@ -53,6 +54,7 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
         icmp.send_error(ip, packet, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0)
         return True
     if options is not None and options.strict and options.next_hop and route.gateway:
+        counters.ip_in_discards += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.SOURCE_ROUTE_FAILED, 0)
         return True
     counters.ip_forw_datagrams += 1  # whether it fits or not, as on Linux
@@ -97,13 +99,17 @@ def _refuse(ip: Ip, family: Family, packet: Packet, route: Route | None) -> None
 
     Of IPv4 Linux limits it twice: by net.ipv4.route.error_cost, and as all errors.
     """
-    if packet.family == AF_INET and (route is None or route.type != BLACKHOLE):
-        cost_ns: i64 = ip.error_cost_ms * 1_000_000
-        if not peer.of(ip, packet.src).may_hear(ip.scheduler.now_ns, cost_ns, ip.error_burst_ms * 1_000_000):
-            family.counters.ip_out_no_routes += 1
-            return
     if route is None:
         family.counters.ip_out_no_routes += 1
+    else:
+        family.counters.ip_in_discards += 1
+        if route.type == BLACKHOLE:
+            return
+    if packet.family == AF_INET:
+        cost_ns: i64 = ip.error_cost_ms * 1_000_000
+        if not peer.of(ip, packet.src).may_hear(ip.scheduler.now_ns, cost_ns, ip.error_burst_ms * 1_000_000):
+            return
+    if route is None:
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.NET_UNREACHABLE, 0)
     elif route.type == UNREACHABLE:
         # Linux' IPv6 says of both that there is no route.
@@ -111,7 +117,6 @@ def _refuse(ip: Ip, family: Family, packet: Packet, route: Route | None) -> None
         icmp.send_error(ip, packet, icmp.UNREACHABLE, code, 0)
     elif route.type == PROHIBIT:
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.PROHIBITED, 0)
-    # What is left is a black hole, of which Linux does not even count.
 
 
 def _may_leave(ip: Ip, packet: Packet, device: Device, route: Route) -> bool:
@@ -120,6 +125,7 @@ def _may_leave(ip: Ip, packet: Packet, device: Device, route: Route) -> bool:
         ip.inet6.counters.ip_in_addr_errors += 1
         return False
     if packet.src >> 118 == 0x3FA and route.device is not device:
+        ip.inet6.counters.ip_in_addr_errors += 1
         icmp.send_message(ip, packet, icmp.UNREACHABLE6, icmp.BEYOND_SCOPE6, 0)
         return False
     return True

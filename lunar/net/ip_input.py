@@ -112,7 +112,8 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
             if forward(ip, packet, device, options):
                 return
         elif not _is_heard(packet, device):
-            return  # of a group that nobody here listens to; Linux does not count it
+            counters.ip_in_discards += 1
+            return  # of a group that nobody here listens to
         else:
             counters.ip_in_mcast_pkts += 1
     elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
@@ -173,10 +174,12 @@ def _read_options(ip: Ip, packet: Packet, device: Device) -> Options | None:
     options = ipv4_options.read(ip, packet.options, here, True)
     if options.problem < 0 and options.source_at >= 0:
         if device.inet.accept_source_route == 0 or (packet.eth_dst >> 40) & 1:
+            ip.counters.ip_in_discards += 1
             return None
         if ip.has_address(dst):
             verdict: i64 = ipv4_options.follow(ip, packet, options)
             if verdict < 0:
+                ip.counters.ip_in_discards += 1
                 return None
             if verdict > 0:
                 options.problem = verdict

@@ -8,6 +8,7 @@ import resource
 import traceback
 from typing import NamedTuple
 
+from network_bench import NetworkBench
 from states import Bench, Broken
 
 
@@ -23,8 +24,12 @@ class Round(NamedTuple):
 
 
 def play(seed: int, number: int, frames: int) -> Round:
-    """Round `number` of a seed. What goes wrong is told with the frame at which it did."""
-    bench = Bench(random.Random(f"{seed}/{number}"))
+    """Round `number` of a seed, the even ones for TCP's states, the odd ones for the network layer.
+
+    What goes wrong is told with the frame at which it did.
+    """
+    rng = random.Random(f"{seed}/{number}")
+    bench: Bench | NetworkBench = NetworkBench(rng) if number % 2 else Bench(rng)
     at = 0
     problem = ""
     try:

@@ -1,7 +1,7 @@
 """The fuzzer in the test suite: some thousand frames into every state, and what its checks are worth.
 
-Ten million: `python -m tests.fuzz --frames 10000000`. The parts are frames.py (what comes), states.py (whom it meets),
-rounds.py (a run of it).
+Ten million: `python -m tests.fuzz --frames 10000000`. The parts are frames.py and states.py (what comes for TCP, and
+whom it meets), network_frames.py and network_bench.py (the same for the network layer), rounds.py (a run of them).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 
 import pytest
 from frames import Aim, Frames
+from network_bench import NetworkBench
 from rounds import play
 from states import ATTACKER, HOST, STATES, Bench, Broken
 
@@ -25,8 +26,42 @@ def test_frames_into_every_state(number: int) -> None:
 
 def test_memory_comes_back() -> None:
     """What is collectable is collected, and no object is left of a round that is over."""
-    objects = [play(8, 0, 500).objects for _ in range(4)]
-    assert objects[1] == objects[2] == objects[3]
+    for number in (0, 1):
+        objects = [play(8, number, 500).objects for _ in range(4)]
+        assert objects[1] == objects[2] == objects[3]
+
+
+def test_a_round_of_the_network_layer_can_be_repeated() -> None:
+    def figures() -> tuple[list[int], str]:
+        bench = NetworkBench(random.Random("once more"))
+        for _ in range(1500):
+            bench.step()
+        counters = [bench.host.ip.counters, bench.host.ip.inet6.counters]
+        return [int(getattr(one, name)) for one in counters for name in dir(one) if name[0] != "_"], bench.net.digest()
+
+    assert figures() == figures()
+
+
+def test_frames_reach_all_of_the_network_layer() -> None:
+    bench = NetworkBench(random.Random(6))
+    for _ in range(6000):
+        bench.step()
+    for family in (bench.host.ip.inet, bench.host.ip.inet6):
+        count = family.counters
+        for name in (
+            "ip_in_hdr_errors", "ip_in_addr_errors", "ip_in_no_protos", "ip_in_delivers", "ip_forw_datagrams",
+            "ip_reasm_fails", "ip_reasm_timeout", "ip_frag_oks", "icmp_in_errors", "icmp_out_msgs", "udp_in_datagrams",
+        ):  # fmt: skip
+            assert getattr(count, name) > 0, (int(family.number), name)
+    assert bench.host.ip.inet6.counters.ip_reasm_oks > 0
+    assert bench.host.ip.peers
+
+
+def test_a_table_that_grows_is_found() -> None:
+    bench = NetworkBench(random.Random(1))
+    bench.host.ip.peers.update(dict.fromkeys(range(5000), object()))
+    with pytest.raises(Broken, match="the table of peers grows"):
+        bench.pass_time(1)
 
 
 def test_a_round_can_be_repeated() -> None:
