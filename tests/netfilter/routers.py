@@ -22,6 +22,7 @@ from lunar.packet import ICMP, RST, TCP, Damaged, Frame, Packet
 from lunar.wire import checksum, inet
 from lunar.wire.address import parse_ipv4
 from lunar.wire.malformed import Malformed
+from weaves.scheduler import STOPPED
 
 DEVICES: Final = ("ta", "tb")
 ADDRESSES: Final = {"ta": "10.0.0.1/24", "tb": "10.1.0.1/24"}
@@ -109,15 +110,18 @@ class LunarRouter:
         """As KernelRouter's."""
         scheduler = self.network.scheduler
         port = self.host.devices[device]
+        scheduler.forget_stop()
         frame = _frame(packet)
         frame.eth_dst = port.mac
         then = scheduler.now_ns + _PAUSE_NS
-        scheduler.run(then, _BUDGET)
+        while scheduler.run(then, _BUDGET) == STOPPED:
+            pass  # each frame that a tap gets stops it
         scheduler.advance(then)
+        for tap in self._taps.values():
+            tap.frames.clear()  # what the host sends of itself
         port.arrive(frame)
-        scheduler.forget_stop()
-        scheduler.run(scheduler.now_ns, _BUDGET)
-        scheduler.forget_stop()
+        while scheduler.run(then, _BUDGET) == STOPPED:
+            pass
         out: Sent = []
         for name, tap in self._taps.items():
             while tap.frames:
