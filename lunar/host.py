@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lunar import socket_classes, waiting
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
-from lunar.host_files.tree import HostFiles
+from lunar.host_files.tree import RESOLV_CONF, HostFiles
 from lunar.kernel_log import KernelLog
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
@@ -30,6 +30,7 @@ from lunar.net.address import (
     IFA_F_SECONDARY,
     SCOPE_LINK,
     Address,
+    is_link_local,
 )
 from lunar.net.autoconf import Autoconf, Keeper
 from lunar.net.counters import Counters
@@ -74,6 +75,7 @@ _LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 _MAC_BASE: Final = 0x0200_0000_0000
 
 
+_ADVERTISED: Final = "# as routers advertise\n"  # the first line of a resolv.conf that is theirs
 _NOBODY: Final = Nobody()
 
 # What a host is doing.
@@ -106,7 +108,16 @@ class _Keeper(Keeper):
             self.host.remove_address(device, address)
 
     def name_servers(self) -> None:
-        """Programs that follow the advertisements (rdnssd) write resolv.conf."""
+        """As rdnssd(8): resolv.conf names those that routers advertise, unless it was written by hand."""
+        paths = self.host.paths
+        before = paths.text(RESOLV_CONF) or ""
+        if before and not before.startswith(_ADVERTISED):
+            return
+        lines = [
+            f"nameserver {address_text(AF_INET6, server)}{f'%{name}' if is_link_local(server) else ''}\n"
+            for server, name in self.host.autoconf.name_servers()
+        ]
+        paths.put(RESOLV_CONF, "".join([_ADVERTISED, *lines]) if lines else "")
 
 
 class _Change:

@@ -260,6 +260,15 @@ class Autoconf(Tester):
             return []
         return [pending.address for pending in interface.pending]
 
+    def name_servers(self) -> list[tuple[int, str]]:
+        """(address, device) of those that routers advertise to devices that ask for routers."""
+        found: list[tuple[int, str]] = []
+        for interface in self.interfaces.values():
+            if interface.asks:
+                for server in interface.servers:
+                    found.append((server, interface.device.name))
+        return found
+
     # Tests
 
     def _arm_test(self, interface: Interface, pending: Pending, delay_ns: i64) -> None:

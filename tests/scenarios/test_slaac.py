@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar.dns.server import serve as serve_names
 from lunar.host import Host
 from lunar.net.address import IFA_F_DEPRECATED, SCOPE_LINK, Address
 from lunar.net.device import Device
@@ -255,8 +256,36 @@ def test_name_servers_are_known_and_forgotten() -> None:
     interface = host.autoconf.find(host.devices["eth0"])
     assert interface is not None
     assert list(interface.servers) == [server]
+    assert host.paths.text("/etc/resolv.conf") == "# as routers advertise\nnameserver 2001:db8:ff::53\n"
     lan.net.run(until="500s")
     assert list(interface.servers) == []
+    assert host.paths.text("/etc/resolv.conf") == ""
+
+
+def test_a_resolv_conf_of_ones_own_stays() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    host.paths.put("/etc/resolv.conf", "nameserver 10.0.0.53\n")
+    lan.advertises(Prefix(NET, 64), servers=(parse_ipv6("2001:db8:ff::53"),))
+    lan.asks()
+    lan.net.run(until="20s")
+    assert host.paths.text("/etc/resolv.conf") == "nameserver 10.0.0.53\n"
+
+
+def test_names_are_looked_up_at_an_advertised_server() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    zones = {"example.org": {"www": ["2001:db8:ff::2"]}}
+    lan.net.start(lan.server, serve_names, zones, background=True)
+    lan.advertises(Prefix(NET, 64), servers=(parse_ipv6("2001:db8:ff::2"),))
+    lan.asks()
+    lan.net.run(until="20s")
+
+    def look_up() -> list[str]:
+        found = socket.getaddrinfo("www.example.org", 80, type=socket.SOCK_STREAM)
+        return [str(entry[4][0]) for entry in found]
+
+    assert lan.net.run(look_up, on=host) == ["2001:db8:ff::2"]
 
 
 @pytest.mark.parametrize("mode", [2, 3])
