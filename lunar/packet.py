@@ -121,7 +121,7 @@ class Packet(Frame):
         self.dst: int = dst
         self.protocol: i64 = protocol
         self.payload: bytes = payload
-        self.ttl: i64 = 64
+        self.ttl: i64 = 64  # below 0 as long as it is not known (ip_output.hops)
         self.tos: i64 = 0
         self.ident: i64 = 0
         self.dont_fragment: bool = False

@@ -430,7 +430,7 @@ class UdpSock(DatagramSock):
         packet = UdpDatagram(family, src, addr, self.local_port, port, data)
         if six is None or family == AF_INET:
             packet.size_bytes = 28 + len(data)
-            packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
+            packet.ttl = self.ttl
             packet.tos = self.tos
             if self.ip_options:
                 packet.options = ipv4_options.begin(ip, self.ip_options, src)

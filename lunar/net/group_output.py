@@ -41,6 +41,8 @@ def send_own(ip: Ip, packet: Packet, route: Route, loops: bool) -> i64:
     counters = ip.family(packet.family).counters
     counters.ip_out_requests += 1
     counters.ip_out_mcast_pkts += 1
+    if packet.ttl < 0:
+        packet.ttl = 1  # what nobody has said of a group stays on the link
     device = route.device
     filter = ip.filter
     if filter is not None and not filter.passes(LOCAL_OUT, packet, None, device):

@@ -214,7 +214,7 @@ class Icmp(Handler):
     def _send_reply(self, packet: IcmpMessage, reply: IcmpMessage) -> None:
         ip = self.ip
         family = ip.family(packet.family)
-        reply.ttl = family.hop_limit
+        reply.ttl = -1
         route = route_back(ip, packet)
         if packet.options and packet.family == AF_INET:
             route = _answer_options(ip, packet, reply, route)
@@ -377,7 +377,7 @@ def send_message(ip: Ip, offender: Packet, type: i64, code: i64, rest: i64) -> N
     if not ip.has_address(offender.src) and not icmp_limits.allows(ip, family, offender.src, type, code):
         return
     message = IcmpMessage(offender.family, src, offender.src, type, code, rest, b"")
-    message.ttl = family.hop_limit
+    message.ttl = -1
     room: i64 = _QUOTE6_BYTES
     route = route_back(ip, offender)
     if offender.family == AF_INET:

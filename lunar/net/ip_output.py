@@ -179,7 +179,9 @@ def send_complete(ip: Ip, packet: Packet) -> i64:
 
 
 def _leave(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
-    """Past the filter, which may want it to go another way."""
+    """Past the filter, which may want it to go another way. A TTL below 0 is the route's, or the host's."""
+    if packet.ttl < 0:
+        packet.ttl = hops(ip, packet.family, route)
     filter = ip.filter
     if filter is not None:
         dst, src, mark, tos = packet.dst, packet.src, packet.mark, packet.tos
@@ -194,6 +196,14 @@ def _leave(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
     if ip.is_broadcast(packet.dst):
         return _broadcast(ip, packet, route)
     return emit(ip, packet, route, limit)
+
+
+def hops(ip: Ip, family: i64, route: Route) -> i64:
+    """How far a packet by `route` may go, of which nobody has said it: its TTL or hop limit."""
+    if route.hoplimit > 0:
+        return route.hoplimit
+    # net.ipv4.ip_default_ttl; of IPv6 a device has its own, which routers may advertise.
+    return ip.inet.hop_limit if family == AF_INET else route.device.inet6.hop_limit
 
 
 def _broadcast(ip: Ip, packet: Packet, route: Route) -> i64:

@@ -49,7 +49,7 @@ class Ipv6Options:
     def dress(self, ip: Ip, packet: Packet) -> None:
         """Give `packet` the hop limit and the traffic class, which may have ECN's two bits; not the flow label."""
         packet.dont_fragment = self.dont_fragment or self.mtu_discover == 2 or self.mtu_discover == 3
-        packet.ttl = self.hop_limit if self.hop_limit >= 0 else ip.inet6.hop_limit
+        packet.ttl = self.hop_limit  # -1: the route's, or its device's
         packet.tos |= self.traffic_class
 
     def label(self, ip: Ip, src: int, sport: i64, dst: int, dport: i64, protocol: i64) -> i64:

@@ -96,6 +96,11 @@ def _forwarding(host: Host, _device: Device | None) -> None:
         family.forwarding = family.confs.all.forwarding != 0
 
 
+def _hops(host: Host, device: Device | None) -> None:
+    if device is None:
+        host.ip.inet6.hop_limit = host.ip.inet6.confs.all.hop_limit
+
+
 _INET: Final = (
     _inet("accept_local", 0, 1, "packets from outside may have one of the host's own addresses as their source"),
     _inet("accept_redirects", 0, 1, "a router's redirects are believed; on a router only if all says so, too"),
@@ -150,10 +155,6 @@ def _accepts6(host: Host, device: Device | None) -> None:
         host.autoconf.ask_for_routers(device)
 
 
-def _hops6(host: Host, device: Device | None) -> None:
-    host.ip.inet6.hop_limit = host.ip.inet6.confs.all.hop_limit if device is None else device.inet6_own.hop_limit
-
-
 _INET6: Final = (
     _inet6("accept_dad", 0, 2, "0: addresses are not tested; 2: a taken link-local one switches IPv6 off"),
     _inet6("accept_ra", 0, 2, "routers configure the device: 1: if it does not forward; 2: always", _accepts6),
@@ -175,7 +176,7 @@ _INET6: Final = (
     _inet6("force_tllao", 0, 1, "each answer to a neighbour has the hardware address"),
     _inet6("force_mld_version", 0, 2, "1, 2: IPv6 groups are told in this version of MLD; 0: in that of the routers"),
     _inet6("forwarding", 0, 1, "all: packets for others are passed on; a device: it is a router's", _forwarding6),
-    _inet6("hop_limit", 1, 255, "the hop limit of what has no other; a host has one: that which was set last", _hops6),
+    _inet6("hop_limit", 1, 255, "the hop limit of what has no `IPV6_UNICAST_HOPS`; routers may advertise it", _hops),
     _inet6("keep_addr_on_down", 0, 1, "a device that goes down keeps its IPv6 addresses"),
     _inet6("max_addresses", 0, INT_MAX, "how many IPv6 addresses a device makes itself; 0: no limit"),
     _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),

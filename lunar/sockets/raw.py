@@ -140,7 +140,7 @@ class PacketSock(DatagramSock):
         ip = self.ip
         six = self.ipv6
         if six is None:
-            packet.ttl = self.ttl if self.ttl >= 0 else ip.inet.hop_limit
+            packet.ttl = self.ttl
             packet.tos = self.tos
             if self.ip_options:
                 packet.options = ipv4_options.begin(ip, self.ip_options, packet.src)

@@ -139,7 +139,7 @@ class Request(Event):
         segment.sack_permitted = self.sack_ok
         six = tcb.ipv6
         if six is None or segment.family == AF_INET:
-            segment.ttl = tcb.ttl if tcb.ttl >= 0 else ip.inet.hop_limit
+            segment.ttl = tcb.ttl
             segment.tos = tcb.tos
         else:
             six.dress(ip, segment)

@@ -89,7 +89,7 @@ def _hand_down_marked(tcb: Tcb, segment: TcpSegment, seq: i64, marks: Marks) -> 
 def _hand_down(tcb: Tcb, segment: TcpSegment) -> i64:
     discover: i64 = tcb.mtu_discover
     if tcb.family == AF_INET:
-        segment.ttl = tcb.ttl if tcb.ttl >= 0 else tcb.tables.ip.inet.hop_limit
+        segment.ttl = tcb.ttl
         segment.tos |= tcb.tos  # ECN's two bits may be there
     else:
         discover = _dress6(tcb, segment)
@@ -177,7 +177,7 @@ def send_bare(
     set_tcp_size(segment)
     if key:
         md5.sign(segment, key)
-    segment.ttl = ip.family(family).hop_limit
+    segment.ttl = -1
     segment.tos = tos
     if family == AF_INET6 and ip.auto_flowlabels & 1:
         segment.flow_label = flow_label.of(src, sport, dst, dport, segment.protocol)
