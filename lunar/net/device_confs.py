@@ -40,11 +40,13 @@ class DeviceConfs:
         self.number: i64 = number
         self.all: DeviceConf = INET_ALL if number == AF_INET else INET6_ALL
         self.default: DeviceConf = INET_OWN if number == AF_INET else INET6_OWN
-        self._said: dict[str, list[str]] = {}  # of a device by its name: which parameters were set for it
+        # Of a device by its name: which parameters were set for it. Made with the first.
+        self._said: dict[str, list[str]] | None = None
 
     def begin(self, device: Device) -> None:
         """A device is new, or as new after a boot."""
-        self._said.pop(device.name, None)
+        if self._said is not None:
+            self._said.pop(device.name, None)
         self._put(device, self.default)
 
     def own(self, device: Device) -> DeviceConf:
@@ -53,6 +55,8 @@ class DeviceConfs:
 
     def set_own(self, device: Device, name: str, value: int) -> None:
         """As net.ipv4.conf.DEV.name=value."""
+        if self._said is None:
+            self._said = {}
         said = self._said.setdefault(device.name, [])
         if name not in said:
             said.append(name)
@@ -63,7 +67,7 @@ class DeviceConfs:
         self.default = changed(self.default, name, value)
         if self.number == AF_INET or name.startswith("neigh_"):
             for device in devices:
-                if name not in self._said.get(device.name, []):
+                if self._said is None or name not in self._said.get(device.name, []):
                     self._put(device, changed(self.own(device), name, value))
 
     def set_all(self, devices: list[Device], name: str, value: int) -> None:
