@@ -42,7 +42,7 @@ def machine(lines: list[str]) -> list[str]:
     command = ["unshare", "-n", "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     outs, errors = done.stdout.split("--next\n"), done.stderr.split("--next\n")
-    return [_without_date(out + error.rstrip("\n")) for out, error in zip(outs[:-1], errors[:-1], strict=True)]
+    return [without_date(out + error.rstrip("\n")) for out, error in zip(outs[:-1], errors[:-1], strict=True)]
 
 
 def _real(line: str) -> str:
@@ -58,11 +58,12 @@ def ours(lines: list[str]) -> list[str]:
     said = []
     for line in lines:
         try:
-            said.append(_without_date(host.sh(line)))
+            said.append(without_date(host.sh(line)))
         except CommandError as error:
             said.append(str(error).rstrip("\n"))
     return said
 
 
-def _without_date(text: str) -> str:
+def without_date(text: str) -> str:
+    """What a tool printed, without the times of day in its comments."""
     return _DATE.sub("", text)

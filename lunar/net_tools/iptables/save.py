@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import shlex
 from typing import TYPE_CHECKING, Final
 
 from lunar.net_tools.iptables.command import Command, Parser
@@ -72,6 +71,32 @@ def _saved_table(tool: str, date: str, table: Table, counted: bool) -> str:
 
 def _policy(chain: Chain) -> str:
     return {ACCEPT: "ACCEPT", DROP: "DROP"}.get(int(chain.policy), "-")
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line as iptables-restore reads it: only double quotes keep spaces, with a backslash in them."""
+    words: list[str] = []
+    word = ""
+    quoted = escaped = False
+    for char in line:
+        if escaped:
+            word, escaped = word + char, False
+        elif quoted and char == "\\":
+            escaped = True
+        elif char == '"':
+            if quoted:  # a word ends with its quotes
+                words.append(word)
+                word = ""
+            quoted = not quoted
+        elif not quoted and char in " \t":
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += char
+    if word:
+        words.append(word)
+    return words
 
 
 class _Restore:
@@ -213,7 +238,7 @@ class _Restore:
         counters = _COUNTERS.match(line)
         if counters is not None:
             line = line[counters.end() :]
-        words = shlex.split(line)
+        words = _words(line)
         if "-t" in words or "--table" in words:
             raise ParameterProblem("The -t option cannot be used in iptables-restore.\n")
         command: Command = Parser(self.family, self._has_chain).parse(words, editor.table.name)
