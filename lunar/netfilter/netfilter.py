@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from lunar.net import fragment, ip_input
 from lunar.net.device import Device
@@ -54,6 +54,7 @@ class Owner:
         self.command: str = command
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SenderFinder:
     """Who knows which program sends a packet."""
 
