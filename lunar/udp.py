@@ -131,7 +131,7 @@ class Udp(Handler):
         tried: i64 = 0
         while tried < span:
             port: i64 = first + (start + tried) % span
-            if int(port) not in self.ports:
+            if int(port) not in self.ports and not self.ip.is_reserved(port):
                 return port
             tried += 1
         return -1

@@ -16,6 +16,7 @@ from lunar.net.device import Device, Sniffer
 from lunar.net.family import Family
 from lunar.net.route import Changes
 from lunar.packet import AF_INET, AF_INET6, IcmpMessage, Packet
+from lunar.wire.address import family_of
 from weaves.scheduler import Lane, Scheduler
 
 LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
@@ -127,6 +128,8 @@ class Ip:
         # net.ipv4.ip_local_port_range: where bind(0) and connect(2) find a port.
         self.local_port_first: i64 = 32_768
         self.local_port_last: i64 = 60_999
+        # net.ipv4.ip_local_reserved_ports: those that they do not take of themselves; None for none.
+        self.reserved_ports: set[int] | None = None
         self.next_ident: i64 = 0
         # What was sent to whom (peer.py), and the limits (icmp_limits.py): net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst.
         self.peers: dict[int, object] = {}
@@ -148,6 +151,20 @@ class Ip:
         self.icmp_sends: bool = False  # while a message of ICMP's is on its way through the rules
         self.icmp_tokens: i64 = 50
         self.icmp_stamp_ns: i64 = 0
+
+    def is_reserved(self, port: i64) -> bool:
+        """Whether nobody gets `port` without asking for it."""
+        return self.reserved_ports is not None and int(port) in self.reserved_ports
+
+    def forget_paths(self, family: i64) -> None:
+        """What was learned of ways to addresses of `family` is forgotten: path MTUs, better gateways."""
+        redirects = self.route_changes.redirects
+        for dst in [dst for dst in self.path_mtus if family_of(dst) == family]:
+            del self.path_mtus[dst]
+        for dst in [dst for dst in redirects if family_of(dst) == family]:
+            del redirects[dst]
+        self.path_mtu_changes += 1  # whoever remembers one looks again
+        self.route_changes.count += 1
 
     def binds_any(self, address: int) -> bool:
         """Whether sockets may be bound to `address` although the host does not have it."""

@@ -119,6 +119,7 @@ _INET: Final = (
         "within how many ms a new group is told again, in IGMP's versions 1 and 2",
     ),
     _inet("igmpv3_unsolicited_report_interval", 0, INT_MAX, "within how many ms a change of groups is told again"),
+    _inet("promote_secondaries", 0, 1, "a secondary address takes the place of the primary one, when that is removed"),
     _inet("proxy_arp", 0, 1, "a router answers ARP for what it reaches by its other devices"),
     _inet("proxy_arp_pvlan", 0, 1, "a router answers ARP for what it reaches by the same device, too"),
     _inet("route_localnet", 0, 1, "127.0.0.0/8 is an address as any other"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from lunar.net import arp
+from lunar.packet import AF_INET, AF_INET6
 from lunar.parameters import device
-from lunar.parameters.parameter import INT_MAX, Parameter, Span, of_inet, of_ip
+from lunar.parameters.parameter import INT_MAX, WRITE_ONLY, Parameter, Span, of_inet, of_ip
 
 if TYPE_CHECKING:
     from lunar.host import Host
@@ -26,6 +28,54 @@ class _PingGroups(Parameter):
         Parameter.write(self, host, values if values[0] <= values[1] else [1, 0])
 
 
+@attrs.frozen
+class _ReservedPorts(Parameter):
+    """net.ipv4.ip_local_reserved_ports: a list of ports and ranges of them, "8080,9000-9010"; "" for none."""
+
+    @property
+    def bounds(self) -> str:
+        return "ports and ranges of them"
+
+    def parse(self, name: str, text: str) -> list[Any]:
+        ports: set[int] = set()
+        for part in text.strip().split(",") if text.strip() else []:
+            found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)
+            first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+            if not first <= last <= self.largest:
+                raise ValueError(f"{name}={text.strip()}: expected ports up to {self.largest}, as 8080,9000-9010")
+            ports.update(range(first, last + 1))
+        return [ports]
+
+    def read(self, host: Host) -> tuple[Any, ...]:
+        return (host.ip.reserved_ports or set(),)
+
+    def write(self, host: Host, values: list[Any]) -> None:
+        host.ip.reserved_ports = values[0] or None
+
+    def shown(self, values: tuple[Any, ...]) -> str:
+        ranges: list[tuple[int, int]] = []
+        for port in sorted(values[0]):
+            if ranges and ranges[-1][1] == port - 1:
+                ranges[-1] = (ranges[-1][0], port)
+            else:
+                ranges.append((port, port))
+        return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+@attrs.frozen
+class _Flush(Parameter):
+    """net.ipv4.route.flush, net.ipv6.route.flush: whatever is written, what was learned of paths is forgotten."""
+
+    family: int = attrs.field(kw_only=True)
+
+    @property
+    def bounds(self) -> str:
+        return "any; write only"
+
+    def write(self, host: Host, values: list[Any]) -> None:
+        host.ip.forget_paths(self.family)
+
+
 ROWS: Final[dict[str, Parameter]] = {
     "net.ipv4.ip_default_ttl": Parameter(
         of_inet, ("hop_limit",), 1, 255, "the time to live of what has no `IP_TTL`"
@@ -37,6 +87,9 @@ ROWS: Final[dict[str, Parameter]] = {
     "net.ipv4.ip_local_port_range": Span(
         of_ip, ("local_port_first", "local_port_last"), 1, 65535,
         "the ports that `connect` and `bind` to port 0 choose from",
+    ),
+    "net.ipv4.ip_local_reserved_ports": _ReservedPorts(
+        of_ip, ("reserved_ports",), 0, 65535, "ports that `connect` and `bind` to port 0 never choose", counts=False
     ),
     "net.ipv4.ip_no_pmtu_disc": Parameter(
         of_ip, ("no_pmtu_disc",), 0, 3,
@@ -63,6 +116,12 @@ ROWS: Final[dict[str, Parameter]] = {
     "net.ipv4.ping_group_range": _PingGroups(
         of_ip, ("ping_group_first", "ping_group_last"), 0, INT_MAX,
         'the groups whose programs may have ping sockets; `"1 0"` is nobody',
+    ),
+    "net.ipv4.route.flush": _Flush(
+        of_ip, ("flush",), -(2**31), INT_MAX, "path MTUs and redirects are forgotten", mode=WRITE_ONLY, family=AF_INET
+    ),
+    "net.ipv6.route.flush": _Flush(
+        of_ip, ("flush",), -(2**31), INT_MAX, "those of IPv6", mode=WRITE_ONLY, family=AF_INET6
     ),
     "net.ipv4.route.min_pmtu": Parameter(
         of_ip, ("route_min_pmtu",), 68, INT_MAX, "the least path MTU that an ICMP message may set, in bytes"

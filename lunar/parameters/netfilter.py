@@ -83,3 +83,5 @@ ROWS: Final[dict[str, Parameter]] = {
         ),
     }.items()
 }  # fmt: skip
+# An older name of the same, outside of net.netfilter.
+ROWS["net.nf_conntrack_max"] = attrs.evolve(ROWS[_PREFIX + "max"], effect="as net.netfilter.nf_conntrack_max")

@@ -249,7 +249,7 @@ class Tables:
         tried: i64 = 0
         while tried < span:
             port: i64 = self.ip.local_port_first + (start + tried) % span
-            if int(port) not in self.ports:
+            if int(port) not in self.ports and not self.ip.is_reserved(port):
                 return port
             tried += 1
         return -1
@@ -265,6 +265,8 @@ class Tables:
         while tried < span:
             port: i64 = self.ip.local_port_first + (start + tried) % span
             tried += 1
+            if self.ip.is_reserved(port):
+                continue
             uses = self.ports.get(int(port))
             if uses is not None:
                 shared = True

@@ -31,6 +31,7 @@ TEXTS = {
     "net/ipv4/tcp_congestion_control": ("reno", "vegas", "nosuch"),
     "net/ipv4/tcp_allowed_congestion_control": ("reno", "reno cubic bbr dctcp vegas", "reno nosuch"),
     "net/ipv6/icmp/ratemask": ("0", "0-255", "256"),
+    "net/ipv4/ip_local_reserved_ports": ("", "0-65535", "65536"),
     "net/ipv4/tcp_fastopen_key": ("0-0-0-0", "-".join(["ffffffff"] * 4) + "," + "-".join(["1"] * 4), "12"),
 }
 
