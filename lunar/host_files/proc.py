@@ -26,9 +26,8 @@ NET_ALIASES: Final = ("/proc/self/net", "/proc/thread-self/net")
 class ParameterFile(Content):
     """A file of /proc/sys/net."""
 
-    made = True
-
     def __init__(self, host: Host, path: str, parameter: Parameter) -> None:
+        super().__init__(made=True)
         self._host = host
         self._path = path
         self.parameter = parameter
@@ -62,9 +61,8 @@ class ParameterFile(Content):
 class NetFile(Content):
     """A file of /proc/net."""
 
-    made = True
-
     def __init__(self, host: Host, name: str) -> None:
+        super().__init__(made=True)
         self._host = host
         self._name = name
 

@@ -14,6 +14,7 @@ class Stored(Content):
     """A text, or what stands there until something is written."""
 
     def __init__(self, text: str | None = None, at_first: Callable[[], str] | None = None) -> None:
+        super().__init__(made=False)
         self._data = None if text is None else text.encode()
         self._at_first = at_first
         self.version = 0  # counts the changes: who has read it asks whether it is the same

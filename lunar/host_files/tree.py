@@ -278,7 +278,8 @@ class PathFile(DescriptorFile):
 class _Folder(Content):
     """What is read of a folder that is open."""
 
-    made = True
+    def __init__(self) -> None:
+        super().__init__(made=True)
 
     def read(self) -> bytes:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))

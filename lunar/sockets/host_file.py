@@ -21,7 +21,8 @@ _O_ACCMODE: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 class Content:
     """What is in a file. With `made`, it is made when it is read from the beginning, and a write is a setting."""
 
-    made: bool = False
+    def __init__(self, made: bool) -> None:
+        self.made: bool = made
 
     def read(self) -> bytes:
         """All of it."""
