@@ -102,6 +102,14 @@ def name_of(address: str) -> str:
         return ""
 
 
+def with_scope(sockaddr: tuple[Any, ...]) -> str:
+    """An address of a socket, with the device if it means something on one link only: "fe80::1%eth0"."""
+    address = str(sockaddr[0]).partition("%")[0]
+    if len(sockaddr) == 4 and sockaddr[3] and ipaddress.ip_address(address).is_link_local:
+        return f"{address}%{socket.if_indextoname(sockaddr[3])}"
+    return address
+
+
 def hear_errors(sock: socket.socket, family: int) -> None:
     """Let `sock` keep reports of what became of its packets."""
     if family == socket.AF_INET:

@@ -135,6 +135,9 @@ class _Ping:
 
     def run(self) -> None:
         self._peer = peer.find(self._wanted.name, self._wanted.family, "ping")
+        if self._wanted.device and not self._peer.scope and self._peer.family == socket.AF_INET6:
+            # Of an address that means something on one link only, -I says on which.
+            self._peer = attrs.evolve(self._peer, scope=socket.if_nametoindex(self._wanted.device))
         self._family = self._peer.family
         self._numeric = self._wanted.numeric or self._peer.numeric
         with self._open() as sock:
@@ -209,6 +212,8 @@ class _Ping:
             self._write(f"PING {self._peer.name} ({self._peer.address}){of} {size}\n")
         else:
             shown = self._peer.address
+            if "%" in self._peer.name:
+                shown = peer.with_scope(self._peer.sockaddr)
             if not self._numeric:
                 shown = self._named(shown)
             self._write(f"PING {self._peer.name}({shown}){of} {wanted.size} data bytes\n")
@@ -321,7 +326,7 @@ class _Ping:
         if took is not None:
             self._times_ns.append(took)
         if not self._wanted.quiet:
-            who = self._named(str(source[0]).partition("%")[0] if source[0].startswith("ff") else str(source[0]))
+            who = self._named(peer.with_scope(source))
             shown = f" ttl={ttl}" if ttl else ""
             shown += f" time={_shown_time(took)} ms" if took is not None else ""
             self._say(f"{len(data)} bytes from {who}: icmp_seq={sequence}{shown}{' (DUP!)' if repeated else ''}")

@@ -99,6 +99,20 @@ def test_what_is_too_big_for_the_device() -> None:
     assert "ping: local error: message too long, mtu=1500\n" in printed
 
 
+def test_ipv6_and_everybody_on_a_link() -> None:
+    net = lunar.Network(seed=1)
+    hosts = [net.host(f"h{number}", f"2001:db8::{number}/64") for number in (1, 2, 3)]
+    net.link(*hosts, delay="5ms")
+    told = hosts[0].sh("ping -c 1 h2")
+    assert told.startswith("PING h2(h2 (2001:db8::2)) 56 data bytes\n")
+    assert "64 bytes from h2 (2001:db8::2): icmp_seq=1 ttl=64 time=10.0 ms\n" in told
+    told = hosts[0].sh("ping -c 2 -I eth0 ff02::1")
+    answers = [line.partition(": ")[0] for line in told.splitlines() if "icmp_seq=1" in line]
+    # It hears itself, too.
+    assert answers[1:] == [f"64 bytes from fe80::ff:fe00:{number}%eth0" for number in (2, 3)]
+    assert "64 bytes from fe80::ff:fe00:2%eth0:" in hosts[0].sh("ping -c 1 fe80::ff:fe00:2%eth0")
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
