@@ -31,6 +31,8 @@ DIFFERENT: Final = (
     (r',\n *"link_netnsid": \d+', "", "the same in JSON that is indented"),
     (r"^multicast ff00::/8 dev \S+ table local.*\n", "", "groups go by their device here, without a route"),
 )
+# How often the kernel is asked whether a device is up, until a test that needs it is let fail.
+_LOOKS: Final = 1000
 
 
 class Ground:
@@ -48,6 +50,12 @@ class Ground:
             )  # fmt: skip
             for namespace in (self._a, self._b):
                 namespace.command("ip", "link", "set", f"eth{number}", "arp", "off", "up")
+        for namespace in (self._a, self._b):
+            for number in (0, 1):
+                # The kernel sees a moment later that the other end is up.
+                for _ in range(_LOOKS):
+                    if namespace.command("ip", "-br", "link", "show", f"eth{number}").split()[1] == "UP":
+                        break
         self.net = lunar.Network(seed=1)
         self.first, second = self.net.host("a"), self.net.host("b")
         for number in (0, 1):
