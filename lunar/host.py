@@ -7,40 +7,30 @@ them lasts from a boot to the crash that ends it, and so do its weaves.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lunar import socket_classes, waiting
+from lunar import addresses, socket_classes, waiting
 from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
-from lunar.host_files.tree import RESOLV_CONF, HostFiles
+from lunar.host_files.tree import HostFiles
 from lunar.kernel_log import KernelLog
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.name_service import NameService
-from lunar.net import arp, fib, listener
+from lunar.net import fib
 from lunar.net.address import (
-    FOREVER,
-    IFA_F_MANAGETEMPADDR,
-    IFA_F_NODAD,
-    IFA_F_NOPREFIXROUTE,
-    IFA_F_PERMANENT,
-    IFA_F_SECONDARY,
-    SCOPE_LINK,
     Address,
-    is_link_local,
 )
-from lunar.net.autoconf import Autoconf, Keeper
+from lunar.net.autoconf import Autoconf
 from lunar.net.counters import Counters
 from lunar.net.device import LOOPBACK_MTU, Device, Nobody, Receiver
 from lunar.net.icmp import Icmp
 from lunar.net.igmp import Igmp
 from lunar.net.ip import Ip
 from lunar.net.ip_input import IpInput
-from lunar.net.neighbor import Neighbors
-from lunar.net.route import PROTO_KERNEL, Route
+from lunar.net.route import Route
 from lunar.net.rule import TABLE_LOCAL
 from lunar.net.sock import POLLNVAL, Sock
 from lunar.netfilter.netfilter import Netfilter
@@ -58,7 +48,7 @@ from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp
 from lunar.waits import block
-from lunar.wire.address import address_text, network_mask
+from lunar.wire.address import address_text
 from weaves import seeds, units
 from weaves.here import here
 from weaves.scheduler import Call, Event
@@ -75,7 +65,6 @@ _LOOPBACK_BROADCAST: Final = 0x7FFF_FFFF
 _MAC_BASE: Final = 0x0200_0000_0000
 
 
-_ADVERTISED: Final = "# as routers advertise\n"  # the first line of a resolv.conf that is theirs
 _NOBODY: Final = Nobody()
 
 # What a host is doing.
@@ -83,41 +72,12 @@ UP: Final = "up"
 PAUSED: Final = "paused"
 DOWN: Final = "down"
 
-# IP6_RT_PRIO_ADDRCONF: the metric of routes to a device's own IPv6 networks.
-IPV6_KERNEL_METRIC: Final = 256
-
 # How long programs have to end at a shutdown, as docker stop gives them.
 _GRACE_S: Final = 10
 _COUNTERS: Final = [name for name in dir(Counters()) if name[0] != "_"]
 
 # What a host's lane folds when the host changes so.
 _FOLDED: Final = {"crashes": 11, "boots": 12, "is paused": 13, "goes on": 14, "powers off": 15}
-
-
-class _Keeper(Keeper):
-    """What the network layer asks of a host for the addresses that its devices make themselves."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-
-    def settle(self, device: Device, address: Address) -> None:
-        self.host._settle(device, address)
-
-    def withdraw(self, device: Device, address: Address) -> None:
-        if address in device.addresses:
-            self.host.remove_address(device, address)
-
-    def name_servers(self) -> None:
-        """As rdnssd(8): resolv.conf names those that routers advertise, unless it was written by hand."""
-        paths = self.host.paths
-        before = paths.text(RESOLV_CONF) or ""
-        if before and not before.startswith(_ADVERTISED):
-            return
-        lines = [
-            f"nameserver {address_text(AF_INET6, server)}{f'%{name}' if is_link_local(server) else ''}\n"
-            for server, name in self.host.autoconf.name_servers()
-        ]
-        paths.put(RESOLV_CONF, "".join([_ADVERTISED, *lines]) if lines else "")
 
 
 class _Change:
@@ -502,7 +462,7 @@ class Host:
     def autoconf(self) -> Autoconf:
         """The IPv6 addresses of its devices, and what routers have advertised."""
         if self._autoconf is None:
-            self._autoconf = Autoconf(self.ip, _Keeper(self))
+            self._autoconf = Autoconf(self.ip, addresses.AddressKeeper(self))
         return self._autoconf
 
     def add_address(self, device: Device, address: int, prefix: int, at_once: bool = False) -> None:
@@ -511,66 +471,37 @@ class Host:
         It is an IPv6 address if it is 2**32 or more (lunar/wire/address.py). One of a device with `arp` is there when
         nobody else on the network has it (RFC 4862), unless it is to be there `at_once`.
         """
-        made = Address(AF_INET if address < 1 << 32 else AF_INET6, address, prefix)
-        if made.family == AF_INET and prefix < 31:
-            made.broadcast = address | (~network_mask(prefix) & 0xFFFF_FFFF)
-        self.assign(device, made, at_once)
+        addresses.add(self, device, address, prefix, at_once)
 
     def assign(self, device: Device, made: Address, at_once: bool = False) -> None:
         """Give `device` the address `made`, as `add_address` does; `ip addr add` says more of it."""
-        if made.family == AF_INET or device.name == "lo":
-            self._settle(device, made)
-        else:
-            self.autoconf.add(device, made, at_once or made.flags & IFA_F_NODAD != 0)
-
-    def _settle(self, device: Device, made: Address) -> None:
-        """`made` is the device's from now on.
-
-        Of IPv4 one in a network that the device is in already is secondary; the others come behind those whose scope is
-        as wide or wider, as on Linux.
-        """
-        at = len(device.addresses)
-        if made.family == AF_INET6 and made.scope != SCOPE_LINK:
-            # As on Linux those that reach farther come first.
-            while at > 0 and _reaches_less(device.addresses[at - 1], made):
-                at -= 1
-        if made.family == AF_INET:
-            if made.prefix < 31:
-                # All ones are everybody, whether the address was given a broadcast address or not.
-                self.ip.broadcasts[_all_ones(made)] = device
-            if made.broadcast:
-                self.ip.broadcasts[made.broadcast] = device
-            if any(_is_primary_of(own, made) for own in device.addresses):
-                made.flags |= IFA_F_SECONDARY
-            else:
-                at = 0
-                for index, own in enumerate(device.addresses):
-                    if own.family == AF_INET and not own.flags & IFA_F_SECONDARY and own.scope >= made.scope:
-                        at = index + 1
-        device.addresses.insert(at, made)
-        self.ip.local[made.address] = device
-        if device.up:
-            self._add_network_route(device, made)
-        if made.scope != SCOPE_LINK or made.family == AF_INET:
-            self.network.names.add(self.name, made.address)
-        if made.valid_until_ns != FOREVER and not made.flags & IFA_F_MANAGETEMPADDR:
-            self.scheduler.post(Call(self._expire, (device, made)), self.lane, int(made.valid_until_ns))
-        if self.boundary is not None:
-            self.boundary.stack.configured()
-
-    def _expire(self, what: tuple[Device, Address]) -> None:
-        """The lifetime of an address is over, unless it was changed meanwhile."""
-        device, own = what
-        if own in device.addresses and own.valid_until_ns != FOREVER and own.valid_until_ns <= self.scheduler.now_ns:
-            self.remove_address(device, own)
+        addresses.assign(self, device, made, at_once)
 
     def renew_address(self, device: Device, own: Address, valid_until_ns: int, preferred_until_ns: int) -> None:
         """Give an address of `device` other lifetimes, points of virtual time or FOREVER."""
-        own.valid_until_ns = valid_until_ns
-        own.preferred_until_ns = preferred_until_ns
-        own.flags = own.flags | IFA_F_PERMANENT if valid_until_ns == FOREVER else own.flags & ~IFA_F_PERMANENT
-        if valid_until_ns != FOREVER:
-            self.scheduler.post(Call(self._expire, (device, own)), self.lane, valid_until_ns)
+        addresses.renew(self, device, own, valid_until_ns, preferred_until_ns)
+
+    def replace_address(self, device: Device, address: int, prefix: int) -> None:
+        """Give `device` this IPv4 address in place of the first that it has, with whose routes it goes."""
+        addresses.replace(self, device, address, prefix)
+
+    def remove_address(self, device: Device, old: Address) -> None:
+        """Take an address from `device`, and with it the route to its network, if no other address is in that."""
+        addresses.remove(self, device, old)
+
+    def set_mac(self, device: Device, mac: int) -> None:
+        """Give `device` another hardware address."""
+        addresses.set_mac(device, mac)
+
+    def set_up(self, device: Device, up: bool) -> None:
+        """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
+        addresses.set_up(self, device, up)
+
+    def set_arp(self, device: Device, on: bool) -> None:
+        """Let `device` ask for its neighbours' hardware addresses and answer who asks, by ARP and neighbour discovery;
+        or take what the medium tells at once (`ifconfig eth0 -arp`).
+        """
+        addresses.set_arp(self, device, on)
 
     def add_name(self, name: str) -> None:
         """Let others find the host by `name` ("www.example.org") besides its own, at the addresses that it has now."""
@@ -578,105 +509,6 @@ class Host:
             if device.name != "lo":
                 for own in device.addresses:
                     self.network.names.add(name, own.address)
-
-    def replace_address(self, device: Device, address: int, prefix: int) -> None:
-        """Give `device` this IPv4 address in place of the first that it has, with whose routes it goes."""
-        old = next((own for own in device.addresses if own.family == AF_INET), None)
-        if old is not None:
-            self.remove_address(device, old)
-        self.add_address(device, address, prefix)
-
-    def remove_address(self, device: Device, old: Address) -> None:
-        """Take an address from `device`, and with it the route to its network, if no other address is in that.
-
-        The secondary ones of its network go with a primary IPv4 address, or (promote_secondaries) one becomes primary.
-        """
-        device.addresses.remove(old)
-        self.ip.local.pop(old.address, None)
-        if self.ip.filter is not None:
-            self.ip.filter.lost(device, old.address)
-        followers: list[Address] = []
-        left = device.addresses
-        if old.family == AF_INET:
-            for address in (old.broadcast, _all_ones(old)):
-                if not any(own.family == AF_INET and address in (own.broadcast, _all_ones(own)) for own in left):
-                    self.ip.broadcasts.pop(address, None)
-            if not old.flags & IFA_F_SECONDARY:
-                followers = [own for own in device.addresses if own.flags & IFA_F_SECONDARY and _same_network(own, old)]
-        family = self.ip.family(old.family)
-        if followers or not any(_same_network(own, old) for own in device.addresses):
-            family.routes.remove_network(old.network(), int(old.prefix), device)
-        for table in fib.tables(family):
-            table.remove_source(old.address)
-        if old.scope != SCOPE_LINK or old.family == AF_INET:
-            self.network.names.remove(self.name, old.address)
-        if self._autoconf is not None and old.family == AF_INET6:
-            self._autoconf.removed(device, old)
-        if followers and device.inet.promote_secondaries:
-            heir = followers[0]
-            heir.flags &= ~IFA_F_SECONDARY
-            if device.up:
-                self._add_network_route(device, heir)
-        else:
-            for follower in followers:
-                self.remove_address(device, follower)
-        if self.boundary is not None:
-            self.boundary.stack.configured()
-
-    def set_mac(self, device: Device, mac: int) -> None:
-        """Give `device` another hardware address."""
-        old = int(device.mac)
-        device.mac = mac
-        if device.medium is not None:
-            device.medium.readdress(device, old)
-
-    def set_up(self, device: Device, up: bool) -> None:
-        """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
-        if device.up == up:
-            return
-        device.up = up
-        if up:
-            for own in device.addresses:
-                self._add_network_route(device, own)
-            if device.arp:
-                arp.of(self.ip).announce_all(device)
-            if self._autoconf is not None:
-                self._autoconf.came_up(device)
-        else:
-            if self.ip.filter is not None:
-                self.ip.filter.lost(device, 0)
-            if self._autoconf is not None:
-                self._autoconf.went_down(device)
-            fib.device_down(self.ip, device)
-            self._forget_neighbors(device)
-        if self.boundary is not None:
-            self.boundary.stack.configured()
-        listener.device_changed(self.ip, device)
-
-    def set_arp(self, device: Device, on: bool) -> None:
-        """Let `device` ask for its neighbours' hardware addresses and answer who asks, by ARP and neighbour discovery;
-        or take what the medium tells at once (`ifconfig eth0 -arp`).
-        """
-        if device.arp and not on:
-            self._forget_neighbors(device)
-        device.arp = on and device.name != "lo"
-        if device.arp:
-            arp.of(self.ip)
-
-    def _forget_neighbors(self, device: Device) -> None:
-        for family in (self.ip.inet, self.ip.inet6):
-            if isinstance(family.neighbors, Neighbors):
-                family.neighbors.flush(device)
-
-    def _add_network_route(self, device: Device, own: Address) -> None:
-        if own.flags & (IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE):
-            return  # whether the network of an advertised prefix is on the link, its router says apart from this
-        with contextlib.suppress(FileExistsError):  # a second address in the same network
-            source = own.address if own.family == AF_INET else 0
-            metric = 0 if own.family == AF_INET else IPV6_KERNEL_METRIC
-            route = Route(own.network(), own.prefix, 0, device, metric, source, own.family)
-            route.proto = PROTO_KERNEL
-            self.ip.family(own.family).routes.add(route)
 
     @property
     def address(self) -> str:
@@ -925,23 +757,6 @@ class Host:
                 loop.discard()
         # A socket that the program never closed would send a FIN when the collector finds it.
         self.descriptors = FdTable()
-
-
-def _all_ones(own: Address) -> int:
-    """The address of everybody on an IPv4 address's network."""
-    return own.address | (~network_mask(int(own.prefix)) & 0xFFFF_FFFF)
-
-
-def _same_network(own: Address, other: Address) -> bool:
-    return own.family == other.family and own.prefix == other.prefix and own.network() == other.network()
-
-
-def _is_primary_of(own: Address, other: Address) -> bool:
-    return not own.flags & IFA_F_SECONDARY and _same_network(own, other)
-
-
-def _reaches_less(own: Address, other: Address) -> bool:
-    return own.family == AF_INET6 and own.scope > other.scope
 
 
 def _is_to_come(string: String) -> bool:
