@@ -31,7 +31,7 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
         counters.ip_in_martian_dst += 1
         return True
     forwards = device.inet.forwarding != 0 if packet.family == AF_INET else family.forwarding
-    if not forwards and family.rules is None:
+    if not forwards and family.rules is None and packet.family == AF_INET:
         counters.ip_in_addr_errors += 1
         return True
     if (packet.eth_dst >> 40) & 1:
@@ -41,7 +41,8 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
     route = _route(ip, family, packet, dst, device)
     if route is not None and route.type == LOCAL:
         return False
-    if not forwards:
+    # A host that is no router does not even say so; of IPv6 Linux tells that there is no route where there is none.
+    if not forwards and (packet.family == AF_INET or (route is not None and route.type == UNICAST)):
         counters.ip_in_addr_errors += 1
         return True
     if route is None or route.type != UNICAST:

@@ -16,6 +16,7 @@ from frame_bytes import (
     ICMPV6,
     MORE,
     UDP,
+    checksum,
     ethernet,
     fragment_header,
     icmp,
@@ -25,12 +26,14 @@ from frame_bytes import (
     packed,
     udp,
 )
-from network_sides import NEIGHBOR_MACS, Sent
+from network_sides import MACS, Sent
 
 HOST, NEAR, OTHER, FAR = "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.1.0.2"
 HOST6, NEAR6, OTHER6, FAR6 = "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:1::2"
 LINK_LOCAL6 = "fe80::2"
-OWN: Final = {packed(address) for address in (HOST, "10.1.0.1", HOST6, "2001:db8:1::1")}
+# The host's address in a network that a router tells of: its hardware address in EUI-64.
+MADE, MADE_TOO = "2001:db8:5::ff:fe00:a01", "2001:db8:6::ff:fe00:a01"
+OWN: Final = {packed(address) for address in (HOST, "10.1.0.1", HOST6, "2001:db8:1::1", MADE)}
 
 BROADCAST: Final = 0xFFFF_FFFF_FFFF
 ALL_NODES: Final = 0x3333_0000_0001
@@ -47,12 +50,16 @@ class Probe:
 
 @attrs.frozen
 class Group:
-    """Probes of one host. `six` are its IPv6 addresses and routes, too."""
+    """Probes of one host. `six` are its IPv6 addresses, too; with `resolves` neighbours have to be asked for,
+    and neighbour discovery is compared; `joins` are groups that a program is a member of, and MLD is compared.
+    """
 
     name: str
     commands: list[str]
     probes: list[Probe]
     six: bool = False
+    resolves: bool = False
+    joins: tuple[str, ...] = ()
 
 
 # What is not compared, and why: the place, and the reason. `compared` below does it.
@@ -65,24 +72,26 @@ LEFT_OUT: Final = [
         "IPv4 header checksum in the quotation of what has options, and the ICMP checksum over it",
         "the kernel fills the options in, and quotes the old checksum",
     ),
-    ("MLD reports and questions of neighbour discovery that no probe caused", "the kernel sends them at random times"),
+    ("MLD and neighbour discovery in probes of something else", "the kernel sends them at random times"),
 ]
 
 TRANSPORT_CHECKSUM_AT: Final = {1: 2, 17: 6}
 
 
-def compared(sent: list[Sent], *, discovery: bool = False) -> list[Sent]:
+def compared(sent: list[Sent], group: Group) -> list[Sent]:
     """`sent` without what LEFT_OUT names, sorted by device."""
-    found = [(device, _without(data)) for device, data in sent if discovery or not _is_discovery(data)]
+    found = [(device, _without(data)) for device, data in sent if not _is_of_something_else(data, group)]
     return sorted(found, key=lambda frame: frame[0])
 
 
-def _is_discovery(data: bytes) -> bool:
+def _is_of_something_else(data: bytes, group: Group) -> bool:
     if data[12:14] != b"\x86\xdd":
         return False
     # MLD's messages stand behind hop-by-hop options.
     kind = data[62] if data[20] == 0 else data[54] if data[20] == ICMPV6 else 0
-    return kind in (131, 132, 133, 135, 136, 143)
+    if kind in (131, 132, 143):
+        return not any(":" in joined for joined in group.joins)
+    return kind in (133, 135, 136) and not group.resolves
 
 
 def _without(data: bytes) -> bytes:
@@ -210,6 +219,71 @@ def source_route(kind: int, pointer: int, *hops: str) -> bytes:
     body = b"".join(packed(hop) for hop in hops)
     return bytes([kind, 3 + len(body), pointer]) + body + b"\0"
 
+
+STRANGER_MAC: Final = 0x0200_0000_0A55
+
+
+def arp(kind: int, sender: str, target: str, device: int = 0, dst: int = BROADCAST, **fields: int) -> Sent:
+    """A frame of ARP from a host that has STRANGER_MAC."""
+    body = struct.pack("!HHBBH", fields.get("hardware", 1), fields.get("protocol", 0x0800), 6, 4, kind)
+    body += STRANGER_MAC.to_bytes(6, "big") + packed(sender) + fields.get("mac", 0).to_bytes(6, "big") + packed(target)
+    return device, dst.to_bytes(6, "big") + STRANGER_MAC.to_bytes(6, "big") + b"\x08\x06" + body
+
+
+def from_stranger(sent: Sent) -> Sent:
+    device, data = sent
+    return device, data[:6] + STRANGER_MAC.to_bytes(6, "big") + data[12:]
+
+
+def asks(name: str, *frames: Sent, wait_s: float = 0.0) -> Probe:
+    return Probe(name, [from_stranger(frame) for frame in frames], wait_s)
+
+
+LINK_OPTION: Final = bytes([1, 1]) + STRANGER_MAC.to_bytes(6, "big")
+TARGET_OPTION: Final = bytes([2, 1]) + STRANGER_MAC.to_bytes(6, "big")
+
+
+def solicitation(src: str, dst: str, target: str, options: bytes = LINK_OPTION, hops: int = 255) -> Sent:
+    """A question of neighbour discovery."""
+    body = icmp6(src, dst, 135, 0, 0, packed(target) + options)
+    group = packed(dst)
+    mac = 0x3333_0000_0000 | int.from_bytes(group[12:], "big") if group[0] == 0xFF else None
+    return ethernet(ip6(src, dst, ICMPV6, body, hops=hops), 0, mac)
+
+
+def advertisement(src: str, dst: str, target: str, flags: int, options: bytes = TARGET_OPTION) -> Sent:
+    return ethernet(ip6(src, dst, ICMPV6, icmp6(src, dst, 136, 0, flags, packed(target) + options), hops=255))
+
+
+def igmp(kind: int, code: int, group: str, more: bytes = b"", dst: str = "224.0.0.1", src: str = NEAR) -> Sent:
+    bare = bytes([kind, code, 0, 0]) + packed(group) + more
+    body = bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
+    mac = 0x0100_5E00_0000 | int.from_bytes(packed(dst), "big") & 0x7F_FFFF
+    return ethernet(ip4(src, dst, 2, body, ttl=1, options=b"\x94\x04\0\0"), 0, mac)
+
+
+def mld_query(delay_ms: int, group: str, more: bytes = b"", dst: str = "ff02::1") -> Sent:
+    body = icmp6(LINK_LOCAL6, dst, 130, 0, delay_ms << 16, packed(group) + more)
+    alert = bytes([ICMPV6, 0, 5, 2, 0, 0, 1, 0])
+    mac = 0x3333_0000_0000 | int.from_bytes(packed(dst)[12:], "big")
+    return ethernet(ip6(LINK_LOCAL6, dst, 0, alert + body, hops=1), 0, mac)
+
+
+def router_says(
+    lifetime_s: int, options: bytes = b"", src: str = LINK_LOCAL6, hops: int = 255, limit: int = 33, flags: int = 0
+) -> Sent:
+    """A router's advertisement (RFC 4861, 4.2), to all nodes."""
+    body = icmp6(src, "ff02::1", 134, 0, limit << 24 | flags << 16 | lifetime_s, bytes(8) + options)
+    return ethernet(ip6(src, "ff02::1", ICMPV6, body, hops=hops), 0, ALL_NODES)
+
+
+def prefix(network: str, valid_s: int, preferred_s: int, flags: int = 0xC0, length: int = 64) -> bytes:
+    """The option that tells a prefix: on the link and for addresses, if `flags` are as here."""
+    return struct.pack("!BBBBIII", 3, 4, length, flags, valid_s, preferred_s, 0) + packed(network)
+
+
+STRANGER6: Final = "2001:db8:99::1"
+SOLICITED: Final = "ff02::1:ff00:1"  # of the host's address on eth0
 
 BIG = bytes(1000)
 # What the host has sent, by which a redirect is believed.
@@ -768,16 +842,143 @@ GROUPS: Final = [
         ],
         six=True,
     ),
+    Group(
+        "ARP", ROUTER,
+        [
+            asks("who has the host", arp(1, "10.0.0.50", HOST)),
+            asks("a question to the host alone", arp(1, "10.0.0.50", HOST, dst=MACS[0])),
+            asks("who has another", arp(1, "10.0.0.50", "10.0.0.60")),
+            asks("who has the other device's address", arp(1, "10.0.0.50", "10.1.0.1")),
+            asks("somebody wants the host's address (RFC 5227)", arp(1, "0.0.0.0", HOST)),
+            asks("gratuitous", arp(1, "10.0.0.50", "10.0.0.50")),
+            asks("gratuitous, as an answer", arp(2, "10.0.0.50", "10.0.0.50")),
+            asks("an answer that nobody wanted", arp(2, "10.0.0.52", HOST, dst=MACS[0], mac=MACS[0])),
+            asks("one whose network is unknown", arp(1, "99.0.0.1", HOST)),
+            asks("of another hardware", arp(1, "10.0.0.50", HOST, hardware=7)),
+            asks("of another protocol", arp(1, "10.0.0.50", HOST, protocol=0x86DD)),
+            asks("of another kind", arp(8, "10.0.0.50", HOST)),
+            Probe("cut", [(0, arp(1, "10.0.0.50", HOST)[1][:30])]),
+            asks("who has 127.0.0.1", arp(1, "10.0.0.50", "127.0.0.1")),
+            asks("who has a group", arp(1, "10.0.0.50", "224.0.0.1")),
+            asks("an echo from a stranger: who has it?", ethernet(ping(src="10.0.0.61"))),
+            asks("it answers, and gets its echo", arp(2, "10.0.0.61", HOST, dst=MACS[0], mac=MACS[0])),
+            asks("its next echo at once", ethernet(ping(src="10.0.0.61"))),
+            asks("a stranger who does not answer", ethernet(ping(src="10.0.0.62")), wait_s=3.5),
+            asks("passing to one who does not answer", ethernet(datagram(dst="10.1.0.77")), wait_s=3.5),
+        ],
+        resolves=True,
+    ),
+    Group(
+        "ARP, answers for the device's own addresses alone", [*ROUTER, "sysctl -w net.ipv4.conf.eth0.arp_ignore=1"],
+        [
+            asks("who has the host", arp(1, "10.0.0.50", HOST)),
+            asks("who has the other device's address", arp(1, "10.0.0.50", "10.1.0.1")),
+        ],
+        resolves=True,
+    ),
+    Group(
+        "proxy ARP",
+        [*ROUTER, "sysctl -w net.ipv4.conf.eth0.proxy_arp=1", "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0"],
+        [
+            asks("who has one behind the router", arp(1, "10.0.0.50", "10.1.0.2")),
+            asks("who has one on the asker's own network", arp(1, "10.0.0.50", "10.0.0.60")),
+            asks("who has one without a route", arp(1, "10.0.0.50", "99.0.0.1")),
+        ],
+        resolves=True,
+    ),
+    Group(
+        "neighbour discovery", FREE,
+        [
+            asks("who has the host", solicitation(OTHER6, SOLICITED, HOST6)),
+            asks("a question to the host alone", solicitation(OTHER6, HOST6, HOST6)),
+            asks("without the asker's address", solicitation(NEAR6, HOST6, HOST6, b"")),
+            asks("somebody wants the host's address (RFC 4862)", solicitation("::", SOLICITED, HOST6, b"")),
+            asks("that with a link address", solicitation("::", SOLICITED, HOST6)),
+            asks("that to the host alone", solicitation("::", HOST6, HOST6, b"")),
+            asks("who has another", solicitation(OTHER6, SOLICITED, "2001:db8::77")),
+            asks("who has a group", solicitation(OTHER6, SOLICITED, "ff02::1")),
+            asks("from afar", solicitation(OTHER6, SOLICITED, HOST6, hops=64)),
+            asks("with an option of length 0", solicitation(OTHER6, SOLICITED, HOST6, bytes([1, 0]) + bytes(6))),
+            asks(
+                "with an unknown option",
+                solicitation(OTHER6, SOLICITED, HOST6, LINK_OPTION + bytes([99, 1]) + bytes(6)),
+            ),
+            asks("an answer that nobody wanted", advertisement("2001:db8::52", HOST6, "2001:db8::52", 0x6000_0000)),
+            asks("an echo from a stranger: who has it?", ethernet(ping6(src="2001:db8::61"))),
+            asks("it answers, and gets its echo", advertisement("2001:db8::61", HOST6, "2001:db8::61", 0x6000_0000)),
+            asks("its next echo at once", ethernet(ping6(src="2001:db8::61"))),
+            asks("a stranger who does not answer", ethernet(ping6(src="2001:db8::62")), wait_s=3.5),
+            asks(
+                "who asks is known thereby",
+                solicitation("2001:db8::63", SOLICITED, HOST6), ethernet(ping6(src="2001:db8::63")),
+            ),
+        ],
+        six=True,
+        resolves=True,
+    ),
+    Group(
+        "neighbour discovery of a router", [*FREE, "sysctl -w net.ipv6.conf.all.forwarding=1"],
+        [
+            asks("who has the host", solicitation(OTHER6, SOLICITED, HOST6)),
+            asks("passing to one who does not answer", ethernet(datagram6(dst="2001:db8:1::77")), wait_s=3.5),
+        ],
+        six=True,
+        resolves=True,
+    ),
+    Group(
+        "SLAAC",
+        [*FREE, "sysctl -w net.ipv6.conf.eth0.accept_ra=1", "sysctl -w net.ipv6.conf.eth0.dad_transmits=0"],
+        [
+            one("an echo to nobody yet", ping6(dst=MADE)),
+            Probe(
+                "a router by its global address", [router_says(1800, prefix("2001:db8:5::", 600, 300), src=NEAR6)], 0.3
+            ),
+            one("is not believed", ping6(dst=MADE)),
+            Probe("one from afar", [router_says(1800, prefix("2001:db8:5::", 600, 300), hops=64)], 0.3),
+            one("is not believed either", ping6(dst=MADE)),
+            Probe("a router and a prefix", [router_says(1800, prefix("2001:db8:5::", 600, 300))], 1.5),
+            one("the host has an address there", ping6(dst=MADE)),
+            one("answers have the router's hop limit", ping6()),
+            one("and go by the router", ping6(src=STRANGER6)),
+            Probe("a prefix of 63 bits", [router_says(1800, prefix("2001:db8:6::", 600, 300, length=63))], 0.3),
+            one("makes no address", ping6(dst=MADE_TOO)),
+            Probe("preferred longer than valid", [router_says(1800, prefix("2001:db8:6::", 300, 600))], 0.3),
+            one("makes none", ping6(dst=MADE_TOO)),
+            Probe("not for addresses", [router_says(1800, prefix("2001:db8:6::", 600, 300, flags=0x80))], 0.3),
+            one("makes none either", ping6(dst=MADE_TOO)),
+            Probe("a prefix that ends at once", [router_says(1800, prefix("2001:db8:5::", 0, 0))], 0.3),
+            one("the address stays for two hours", ping6(dst=MADE)),
+            Probe("another hop limit", [router_says(1800, limit=44)], 0.3),
+            one("which answers have", ping6()),
+            Probe("a router no more", [router_says(0)], 0.3),
+            one("no way to strangers", ping6(src=STRANGER6)),
+        ],
+        six=True,
+    ),
+    Group(
+        "IGMP", FREE,
+        [
+            Probe("a question of version 3", [igmp(0x11, 1, "0.0.0.0", bytes([2, 125, 0, 0]))], 0.5),
+            Probe(
+                "about the group", [igmp(0x11, 1, "239.1.2.3", bytes([2, 125, 0, 0]), dst="239.1.2.3")], 0.5,
+            ),
+            Probe("about another", [igmp(0x11, 1, "239.1.2.4", bytes([2, 125, 0, 0]), dst="239.1.2.4")], 0.5),
+            Probe("a wrong checksum", [(0, igmp(0x11, 1, "0.0.0.0", bytes([2, 125, 0, 0]))[1][:-1] + b"\1")], 0.5),
+            Probe("a question of version 2", [igmp(0x11, 1, "0.0.0.0")], 0.5),
+            Probe("of version 3 after that", [igmp(0x11, 1, "0.0.0.0", bytes([2, 125, 0, 0]))], 0.5),
+        ],
+        resolves=True,
+        joins=("239.1.2.3",),
+    ),
+    Group(
+        "MLD", FREE,
+        [
+            Probe("about the group, version 2", [mld_query(100, "ff05::9", bytes([2, 125, 0, 0]), "ff05::9")], 0.5),
+            Probe("about another", [mld_query(100, "ff05::10", bytes([2, 125, 0, 0]), "ff05::10")], 0.5),
+            Probe("about the group, version 1", [mld_query(100, "ff05::9", b"", "ff05::9")], 0.5),
+        ],
+        six=True,
+        resolves=True,
+        joins=("ff05::9",),
+    ),
 ]  # fmt: skip
-
-
-def arp(kind: int, sender: str, target: str, sender_mac: int, target_mac: int = 0) -> bytes:
-    """What follows the EtherType of ARP."""
-    return (
-        struct.pack("!HHBBH", 1, 0x0800, 6, 4, kind) + sender_mac.to_bytes(6, "big") + packed(sender)
-        + target_mac.to_bytes(6, "big") + packed(target)
-    )  # fmt: skip
-
-
-def arp_frame(body: bytes, dst: int = BROADCAST) -> Sent:
-    return 0, dst.to_bytes(6, "big") + NEIGHBOR_MACS[0].to_bytes(6, "big") + b"\x08\x06" + body

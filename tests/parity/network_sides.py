@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import struct
 from typing import Final, Protocol
 
 from lunar.kernel.namespace import Namespace
@@ -28,6 +30,8 @@ DEVICES: Final = ("eth0", "eth1")
 # so that this is only reached when nothing comes.
 _SETTLE_S: Final = 0.02
 
+# Within so long a new member has told of itself, as often as it does.
+_REPORTS_S: Final = 2.5
 _BUDGET: Final = 1_000_000
 
 Sent = tuple[int, bytes]
@@ -44,11 +48,33 @@ class Side(Protocol):
     def neighbor(self, device: int, address: str) -> None:
         """Say that `address` is a neighbour on a device."""
 
+    def settle(self) -> None:
+        """Wait until all addresses can be used."""
+
+    def resolve(self) -> None:
+        """From now on neighbours have to be asked for, on eth0 and eth1."""
+
+    def join(self, group: str) -> None:
+        """A program of the host joins a group on eth0, and stays; its reports go out meanwhile."""
+
     def probe(self, frames: list[Sent], wait_s: float = 0) -> list[Sent]:
         """Let `frames` arrive, and wait as long for what comes out."""
 
     def close(self) -> None:
         """Let go of it."""
+
+
+def joined(group: str, index: int) -> socket.socket:
+    """A socket that is a member of `group` on the device of this number."""
+    if ":" in group:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("@I", index)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+    else:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        request = socket.inet_aton(group) + struct.pack("@4sI", b"", index)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    return sock
 
 
 class KernelSide:
@@ -58,6 +84,7 @@ class KernelSide:
 
     def __init__(self) -> None:
         self.namespace = Namespace()
+        self._members: list[socket.socket] = []
         self.taps = [TunDevice(self.namespace, name, IFF_TAP) for name in DEVICES]
         for name, mac in zip(DEVICES, MACS, strict=True):
             # What it would send by itself, of its own addresses and for a router.
@@ -76,6 +103,20 @@ class KernelSide:
         mac = ethernet.mac_text(NEIGHBOR_MACS[device])
         self.command(f"ip neigh replace {address} lladdr {mac} dev {DEVICES[device]} nud permanent")
 
+    def settle(self) -> None:
+        for _ in range(50):
+            if not self.namespace.command("ip", "-6", "addr", "show", "tentative"):
+                return
+            self._collect(0.1)
+
+    def resolve(self) -> None:
+        """The kernel does so anyway."""
+
+    def join(self, group: str) -> None:
+        with self.namespace:
+            self._members.append(joined(group, socket.if_nametoindex("eth0")))
+        self._collect(_REPORTS_S)
+
     def probe(self, frames: list[Sent], wait_s: float = 0) -> list[Sent]:
         self._collect(0)
         for device, data in frames:
@@ -93,6 +134,8 @@ class KernelSide:
                     found.append((device, os.read(tap.descriptor, 1 << 16)))
 
     def close(self) -> None:
+        for member in self._members:
+            member.close()
         for tap in self.taps:
             tap.close()
         self.namespace.close()
@@ -121,10 +164,23 @@ class LunarSide:
         self.host.sh(line)
 
     def neighbor(self, device: int, address: str) -> None:
-        if ":" in address:
-            return  # the medium tells all that nobody has said otherwise of
         mac = ethernet.mac_text(NEIGHBOR_MACS[device])
         self.host.sh(f"ip neigh replace {address} lladdr {mac} dev {DEVICES[device]} nud permanent")
+
+    def settle(self) -> None:
+        self.probe([], 2)
+
+    def resolve(self) -> None:
+        for device in self.devices:
+            self.host.set_arp(device, True)
+
+    def join(self, group: str) -> None:
+        def member() -> None:
+            with joined(group, socket.if_nametoindex("eth0")) as sock:
+                sock.recv(1)
+
+        self.network.start(self.host, member)
+        self.probe([], _REPORTS_S)
 
     def probe(self, frames: list[Sent], wait_s: float = 0) -> list[Sent]:
         for tap in self.taps:

@@ -30,17 +30,22 @@ def set_up(side: Side, group: Group) -> None:
     """Addresses, neighbours, and what the group wants."""
     for line in [*ADDRESSES, *(ADDRESSES6 if group.six else [])]:
         side.command(line)
+    if group.resolves:
+        side.resolve()
     for device, address in [*NEIGHBORS, *(NEIGHBORS6 if group.six else [])]:
         side.neighbor(device, address)
     for line in group.commands:
         side.command(line)
+    side.settle()
+    for joined in group.joins:
+        side.join(joined)
 
 
 def answers(side: Side, group: Group) -> list[list[Sent]]:
     """What each probe of a group brings out of a side."""
     try:
         set_up(side, group)
-        return [compared(side.probe(probe.frames, probe.wait_s)) for probe in group.probes]
+        return [compared(side.probe(probe.frames, probe.wait_s), group) for probe in group.probes]
     finally:
         side.close()
 
