@@ -182,7 +182,8 @@ def _hash(family: Family, flow: Flow) -> i64:
         value = ((value ^ (number & 0xFFFF)) * 0x0100_0193) & 0xFFFF_FFFF
         value ^= value >> 15
         number >>= 16
-    value = (value * 0x85EB_CA6B) & 0xFFFF_FFFF
+    # A factor of 25 bits: the product stays below 2**63.
+    value = (value * 0x0100_0193) & 0xFFFF_FFFF
     return value ^ (value >> 13)
 
 

@@ -50,7 +50,7 @@ class Peer:
             # It does not listen. The silence begins with the last packet that could have been redirected.
             self.redirect_ns = now_ns
             return False
-        wait_ns: i64 = (ip.redirect_load_ms * 1_000_000) << min(self.redirects, 30)
+        wait_ns: i64 = (ip.redirect_load_ms * 1_000_000) << min(self.redirects, 11)
         if self.redirects > 0 and now_ns <= self.redirect_ns + wait_ns:
             return False
         self.redirect_ns = now_ns

@@ -283,6 +283,14 @@ def prefix(network: str, valid_s: int, preferred_s: int, flags: int = 0xC0, leng
 
 
 STRANGER6: Final = "2001:db8:99::1"
+
+
+def redirect6(src: str, target: str, dst: str, *, hops: int = 255, options: bytes = b"") -> Sent:
+    """A redirect (RFC 4861, 4.5) to the host, of its echo reply to `dst`."""
+    body = icmp6(src, HOST6, 137, 0, 0, packed(target) + packed(dst) + options)
+    return ethernet(ip6(src, HOST6, ICMPV6, body, hops=hops))
+
+
 SOLICITED: Final = "ff02::1:ff00:1"  # of the host's address on eth0
 
 BIG = bytes(1000)
@@ -831,6 +839,26 @@ GROUPS: Final = [
             one("by a gateway beside it", datagram6(dst="2001:db8:e::1")),
             one("by a gateway with a global address", datagram6(dst="2001:db8:f::1")),
             one("of a neighbour", datagram6(src=OTHER6, dst=NEAR6)),
+        ],
+        six=True,
+    ),
+    Group(
+        "IPv6: redirects heard",
+        [
+            *FREE, "ip -6 route add 2001:db8:99::/64 via fe80::3 dev eth0",
+            "ip -6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
+        ],
+        [
+            one("an answer by the gateway", ping6(src=STRANGER6)),
+            Probe("not from the gateway", [redirect6(LINK_LOCAL6, "fe80::77", STRANGER6)]),
+            one("an answer by the gateway still", ping6(src=STRANGER6)),
+            Probe("from afar", [redirect6("fe80::3", "fe80::77", STRANGER6, hops=64)]),
+            one("an answer by the gateway yet", ping6(src=STRANGER6)),
+            Probe("of a target that is no router", [redirect6("fe80::3", OTHER6, STRANGER6)]),
+            one("an answer by the gateway as before", ping6(src=STRANGER6)),
+            Probe("from the gateway", [redirect6("fe80::3", "fe80::77", STRANGER6)]),
+            one("an answer by the other", ping6(src=STRANGER6)),
+            one("one to another host as before", ping6(src="2001:db8:99::2")),
         ],
         six=True,
     ),
