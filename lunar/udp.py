@@ -479,11 +479,14 @@ class UdpSock(DatagramSock):
 
     def _limit(self, packet: UdpDatagram, route: Route) -> i64:
         """The size from which on the packet is cut or refused, where the socket does not believe the path's MTU
-        (IP_PMTUDISC_PROBE and those behind it); else 0.
+        (IP_PMTUDISC_PROBE and those behind it), or has one of its own (IPV6_MTU); else 0.
         """
         six = self.ipv6
         discover: i64 = self.mtu_discover if six is None or packet.family == AF_INET else six.mtu_discover
-        return route.device.mtu if discover >= PMTUDISC_PROBE else 0
+        limit: i64 = route.device.mtu if discover >= PMTUDISC_PROBE else 0
+        if six is not None and six.largest > 0 and packet.family == AF_INET6:
+            return six.limited(limit if limit > 0 else path_mtu.mtu(self.udp.ip, route, packet.dst))
+        return limit
 
     def _too_big(self, mtu: i64, addr: int) -> i64:
         """Refuse to send a datagram: -EMSGSIZE, and with IP_RECVERR the MTU is told."""

@@ -23,6 +23,7 @@ class Ipv6Options:
         self.hop_limit: i64 = -1  # IPV6_UNICAST_HOPS
         self.traffic_class: i64 = 0  # IPV6_TCLASS
         self.mtu_discover: i64 = 1  # IPV6_MTU_DISCOVER: as IP_MTU_DISCOVER, 1 is IPV6_PMTUDISC_WANT
+        self.largest: i64 = 0  # IPV6_MTU: datagrams are cut to this, too; 0 for no such limit
         self.dont_fragment: bool = False  # IPV6_DONTFRAG
         self.labels_flows: i64 = -1  # IPV6_AUTOFLOWLABEL, net.ipv6.auto_flowlabels
         self.flow_label: i64 = -1  # of a connection, once it is known
@@ -40,6 +41,7 @@ class Ipv6Options:
         child.hop_limit = self.hop_limit
         child.traffic_class = self.traffic_class
         child.mtu_discover = self.mtu_discover
+        child.largest = self.largest
         child.dont_fragment = self.dont_fragment
         child.labels_flows = self.labels_flows
         child.scope = self.scope
@@ -52,10 +54,17 @@ class Ipv6Options:
         packet.ttl = self.hop_limit  # -1: the route's, or its device's
         packet.tos |= self.traffic_class
 
+    def limited(self, mtu: i64) -> i64:
+        """The MTU for what the socket sends where the way has `mtu`."""
+        return min(mtu, self.largest) if self.largest > 0 else mtu
+
     def label(self, ip: Ip, src: int, sport: i64, dst: int, dport: i64, protocol: i64) -> i64:
         """The flow label of packets with these ends."""
-        wants: i64 = self.labels_flows
-        if wants < 0:
-            # ip-sysctl, auto_flowlabels: 0 never, 1 and 3 always, 2 only where a program asks for it.
-            wants = ip.auto_flowlabels & 1
-        return flow_label.of(src, sport, dst, dport, protocol) if wants else 0
+        return flow_label.of(src, sport, dst, dport, protocol) if self.wants_labels(ip) else 0
+
+    def wants_labels(self, ip: Ip) -> bool:
+        """ip-sysctl, auto_flowlabels: 0 never, 3 always; 1 and 2 as the program says, and if it does not, 1."""
+        mode: i64 = ip.auto_flowlabels
+        if mode == 0 or mode == 3:
+            return mode == 3
+        return self.labels_flows == 1 or (self.labels_flows < 0 and mode == 1)

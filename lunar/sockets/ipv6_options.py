@@ -45,8 +45,8 @@ IPV6_FREEBIND: Final = 78
 
 # Those that want four bytes.
 _INTEGERS: Final = (
-    IPV6_ADDRFORM, IPV6_UNICAST_HOPS, IPV6_MTU_DISCOVER, IPV6_RECVERR, IPV6_V6ONLY, IPV6_TCLASS, IPV6_UNICAST_IF,
-    IPV6_FREEBIND,
+    IPV6_ADDRFORM, IPV6_UNICAST_HOPS, IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_V6ONLY, IPV6_TCLASS,
+    IPV6_UNICAST_IF, IPV6_FREEBIND,
 )  # fmt: skip
 
 _PMTUDISC_OMIT: Final = 5  # the last of IPV6_PMTUDISC_*
@@ -97,6 +97,10 @@ def set_integer(sock: Sock, level: int, name: int, value: int) -> int | None:
         if not 0 <= value <= _PMTUDISC_OMIT:
             return -errno.EINVAL
         six.mtu_discover = value
+    elif name == IPV6_MTU:
+        if value and value < path_mtu.IPV6_MIN_MTU:
+            return -errno.EINVAL
+        six.largest = value
     elif name == IPV6_DONTFRAG:
         six.dont_fragment = value != 0
     elif name == IPV6_AUTOFLOWLABEL:
@@ -164,7 +168,7 @@ def get_integer(sock: Sock, level: int, name: int) -> int | None:
         found = int(six.dont_fragment)
     elif name == IPV6_AUTOFLOWLABEL:
         ip = _ip_of(sock)
-        found = six.labels_flows if six.labels_flows >= 0 else int(ip is not None and ip.auto_flowlabels & 1 != 0)
+        found = int(ip is not None and six.wants_labels(ip))
     elif name == IPV6_FREEBIND:
         found = int(sock.freebind)
     elif name == IPV6_UNICAST_IF:

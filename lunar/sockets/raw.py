@@ -176,6 +176,9 @@ class PacketSock(DatagramSock):
             result = send_to_group(self.ip, packet, route, own is None or own.loops)
         else:
             limit: i64 = route.device.mtu if self.discovers_mtu() >= _PMTUDISC_PROBE else 0
+            six = self.ipv6
+            if six is not None and six.largest > 0:
+                limit = six.limited(limit if limit > 0 else path_mtu.mtu(self.ip, route, packet.dst))
             result = ip_output.send(self.ip, packet, route, limit)
         return self.handed_down(packet, result)
 
