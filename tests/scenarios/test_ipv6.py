@@ -182,7 +182,7 @@ def test_a_router_forwards_and_tells_when_the_hop_limit_is_over() -> None:
         net.start(b, answer)
         assert net.run(main, on=a) == [b"back", ONE]
         assert r.ip.inet6.counters.ip_forw_datagrams == 2
-        a.ip.inet6.hop_limit = 1
+        a.sh("sysctl -w net.ipv6.conf.eth0.hop_limit=1")
         with pytest.raises(TimeoutError):
             net.run(no_answer, on=a)
         assert (r.ip.inet6.counters.icmp_out_msgs, a.ip.inet6.counters.icmp_in_msgs) == (1, 1)
