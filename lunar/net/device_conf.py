@@ -59,7 +59,7 @@ class DeviceConf:
         # IPv6 alone.
         self.disable_ipv6: i64 = 0
         self.hop_limit: i64 = 64
-        self.mtu: i64 = 1280  # the least; 0 is as the device's
+        self.mtu: i64 = 0  # as the device's
         self.accept_ra: i64 = 1
         self.accept_ra_defrtr: i64 = 1
         self.accept_ra_from_local: i64 = 0

@@ -96,7 +96,6 @@ class Interface:
         self.routers: list[Router] = []
         self.routes: list[Advertised] = []
         self.servers: dict[int, i64] = {}  # name servers, and until when (RFC 8106)
-        self.mtu: i64 = 0  # of the link, as advertised; 0 for nothing
         self.managed: bool = False  # the advertisement's flags M and O: there is DHCP
         self.other: bool = False
         self.asks: bool = False  # whether it asks for routers: not where all addresses were given by hand

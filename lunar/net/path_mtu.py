@@ -40,8 +40,21 @@ class Learned:
 
 
 def of_route(route: Route) -> i64:
-    """The MTU of a route without what was learned."""
-    return route.mtu if route.mtu > 0 else route.device.mtu
+    """The MTU of a route without what was learned of its path."""
+    if route.mtu > 0:
+        return route.mtu
+    device = route.device
+    if route.family == AF_INET6:
+        own: i64 = device.inet6.mtu  # as the administrator says, or a router's advertisement
+        if 0 < own < device.mtu:
+            return own
+    return device.mtu
+
+
+def changed(ip: Ip) -> None:
+    """The MTU of a device is another for IPv6: whoever remembers one looks again."""
+    ip.path_mtu_changes += 1
+    ip.route_changes.changed()
 
 
 def learned(ip: Ip, dst: int) -> Learned | None:

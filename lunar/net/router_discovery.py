@@ -12,6 +12,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import path_mtu
 from lunar.net.address import is_link_local
 from lunar.net.device import Device
 from lunar.net.interface6 import FOREVER, HIGH, LOW, MEDIUM, Advertised, Interface, Router
@@ -72,7 +73,6 @@ def heard(ip: Ip, interface: Interface, message: IcmpMessage, options: list[tupl
     # Linux believes the hop limit of default routers alone.
     if conf.accept_ra_defrtr != 0 and hops != 0 and hops >= conf.accept_ra_min_hop_limit:
         _set(ip, device, "hop_limit", hops)
-        ip.inet6.hop_limit = hops
     _heard_times(ip, device, message.payload)
     mtu: int = 0
     found: list[Autonomous] = []
@@ -85,12 +85,8 @@ def heard(ip: Ip, interface: Interface, message: IcmpMessage, options: list[tupl
             mtu = nd_option.mtu_of(body)
         elif number == nd_option.DNS_SERVERS:
             _heard_servers(ip, interface, body)
-    if _LEAST_MTU <= mtu <= device.mtu and mtu != interface.mtu:
-        interface.mtu = mtu
-        for route in ip.inet6.routes.all():
-            if route.device is device and not route.mtu_locked:
-                route.mtu = mtu
-        ip.route_changes.changed()
+    if _LEAST_MTU <= mtu <= device.mtu:
+        _set(ip, device, "mtu", mtu)
     return found
 
 
@@ -103,6 +99,8 @@ def _set(ip: Ip, device: Device, name: str, value: i64) -> None:
     """What an advertisement says of a device is found in its sysctls."""
     if getattr(device.inet6_own, name) != value:
         ip.inet6.confs.set_own(device, name, int(value))
+        if name == "mtu":
+            path_mtu.changed(ip)
 
 
 def _heard_times(ip: Ip, device: Device, payload: bytes) -> None:
@@ -166,7 +164,6 @@ def place_routers(ip: Ip, interface: Interface) -> None:
 def _route(interface: Interface, network: int, prefix: i64, gateway: int, metric: i64) -> Route:
     made = Route(network, prefix, gateway, interface.device, metric, 0, AF_INET6)
     made.proto = PROTO_RA
-    made.mtu = interface.mtu
     return made
 
 
@@ -184,7 +181,7 @@ def forget(ip: Ip, interface: Interface) -> None:
         _take_back(ip, known.route)
     interface.routes.clear()
     interface.servers.clear()
-    interface.mtu = 0
+    _set(ip, interface.device, "mtu", 0)
 
 
 # Prefixes and routes

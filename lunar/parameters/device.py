@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from lunar.net import path_mtu
 from lunar.net.device import Device
 from lunar.net.device_confs import DeviceConfs
 from lunar.packet import AF_INET, AF_INET6
@@ -23,6 +24,7 @@ After: TypeAlias = "Callable[[Host, Device | None], None]"
 
 ALL: Final = "all"
 DEFAULT: Final = "default"
+_LEAST_MTU: Final = 1280  # RFC 8200 (5)
 
 
 def confs_of(host: Host, family: int) -> DeviceConfs:
@@ -62,7 +64,11 @@ class _OfDevice(Parameter):
             conf = confs.default
         else:
             conf = confs.own(host.devices[self.which])
-        return (int(getattr(conf, self.row.attribute)),)
+        value = int(getattr(conf, self.row.attribute))
+        if value == 0 and self.row.attribute == "mtu":
+            # Nothing was said: IPv6's MTU is the device's.
+            value = _LEAST_MTU if self.which in (ALL, DEFAULT) else int(host.devices[self.which].mtu)
+        return (value,)
 
     def write(self, host: Host, values: list[Any]) -> None:
         confs = confs_of(host, self.row.family)
@@ -156,6 +162,10 @@ def _accepts6(host: Host, device: Device | None) -> None:
         host.autoconf.ask_for_routers(device)
 
 
+def _routed6(host: Host, _device: Device | None) -> None:
+    path_mtu.changed(host.ip)
+
+
 _INET6: Final = (
     _inet6("accept_dad", 0, 2, "0: addresses are not tested; 2: a taken link-local one switches IPv6 off"),
     _inet6("accept_ra", 0, 2, "routers configure the device: 1: if it does not forward; 2: always", _accepts6),
@@ -181,6 +191,7 @@ _INET6: Final = (
     _inet6("keep_addr_on_down", 0, 1, "a device that goes down keeps its IPv6 addresses"),
     _inet6("max_addresses", 0, INT_MAX, "how many IPv6 addresses a device makes itself; 0: no limit"),
     _inet6("mldv1_unsolicited_report_interval", 0, INT_MAX, "within how many ms a new group is told again: MLD 1"),
+    _inet6("mtu", _LEAST_MTU, 65_536, "the largest packet of IPv6, if it is less than the device's MTU", _routed6),
     _inet6("ndisc_notify", 0, 1, "a new address is told to all neighbours"),
     _inet6("ndisc_tclass", 0, 255, "the traffic class of neighbour discovery"),
     _inet6("proxy_ndp", 0, 1, "a router answers for the addresses of `ip neigh add proxy`"),

@@ -20,6 +20,10 @@ def _neighbors(host: Host) -> object:
     return arp.of(host.ip).table
 
 
+def _neighbors6(host: Host) -> object:
+    return host.autoconf.ndisc.table
+
+
 @attrs.frozen
 class _PingGroups(Parameter):
     """net.ipv4.ping_group_range: Linux keeps its "nobody" for a range that is none."""
@@ -112,6 +116,15 @@ ROWS: Final[dict[str, Parameter]] = {
     "net.ipv6.auto_flowlabels": Parameter(
         of_ip, ("auto_flowlabels",), 0, 3,
         "flow labels: 0 none; 1 unless a socket declines; 2 if a socket asks; 3 always",
+    ),
+    "net.ipv6.neigh.default.gc_thresh1": Parameter(
+        _neighbors6, ("gc_thresh1",), 0, INT_MAX, "so many neighbours are all kept"
+    ),
+    "net.ipv6.neigh.default.gc_thresh2": Parameter(
+        _neighbors6, ("gc_thresh2",), 0, INT_MAX, "above so many, old entries go each 5 s"
+    ),
+    "net.ipv6.neigh.default.gc_thresh3": Parameter(
+        _neighbors6, ("gc_thresh3",), 0, INT_MAX, "a table has no more neighbours"
     ),
     "net.ipv4.ping_group_range": _PingGroups(
         of_ip, ("ping_group_first", "ping_group_last"), 0, INT_MAX,

@@ -169,7 +169,7 @@ def of_kernel(kernel: KernelTap) -> Found:
         target = "::/0" if route["dst"] == "default" else route["dst"] if "/" in route["dst"] else f"{route['dst']}/128"
         expires = tens(route["expires"]) if "expires" in route else -1
         routes.append((target, route.get("gateway", "::"), route["protocol"], expires))
-    names = ("conf/eth0/hop_limit", "neigh/eth0/retrans_time_ms", "neigh/eth0/base_reachable_time_ms")
+    names = ("conf/eth0/hop_limit", "conf/eth0/mtu", "neigh/eth0/retrans_time_ms", "neigh/eth0/base_reachable_time_ms")
     sysctls = [int(kernel.namespace.sysctl(f"net/ipv6/{name}".replace("/", "."))) for name in names]
     return {"addresses": sorted(addresses), "routes": sorted(routes), "sysctls": sysctls, "known": kernel.neighbors()}
 
@@ -194,7 +194,7 @@ def of_lunar(ours: LunarTap) -> Found:
             protocol = {PROTO_RA: "ra", PROTO_KERNEL: "kernel"}[int(route.proto)]
             expires = -1 if route.expires_ns < 0 else left(route.expires_ns)
             routes.append((target, address_text(10, route.gateway), protocol, expires))
-    names = ("conf.eth0.hop_limit", "neigh.eth0.retrans_time_ms", "neigh.eth0.base_reachable_time_ms")
+    names = ("conf.eth0.hop_limit", "conf.eth0.mtu", "neigh.eth0.retrans_time_ms", "neigh.eth0.base_reachable_time_ms")
     sysctls = [int(ours.sh(f"sysctl -n net.ipv6.{name}")) for name in names]
     return {"addresses": sorted(addresses), "routes": sorted(routes), "sysctls": sysctls, "known": ours.neighbors()}
 

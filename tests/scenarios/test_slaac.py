@@ -243,7 +243,25 @@ def test_the_advertised_mtu_bounds_what_is_sent() -> None:
     lan.advertises(Prefix(NET, 64), mtu=1400)
     lan.asks()
     lan.net.run(until="20s")
-    assert {int(route.mtu) for route in host.ip.inet6.routes.all() if route.expires_ns >= 0} == {1400}
+    assert host.sh("sysctl -n net.ipv6.conf.eth0.mtu") == "1400\n"
+    sizes: list[int] = []
+
+    def see(device: Device, frame: Frame) -> None:
+        if frame.eth_src == device.mac:
+            sizes.append(int(frame.size_bytes))
+
+    host.devices["eth0"].tap = see
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.sendto(bytes(1392), ("2001:db8:1::1", 9))
+
+    lan.net.run(until="30s")  # the router is known by then
+    sizes.clear()
+    lan.net.run(send, on=host)
+    lan.net.run(until="31s")
+    # 1392 bytes and 8 of UDP are 1400: in fragments with headers of 48 bytes, 1352 and 48.
+    assert [size for size in sizes if size > 80] == [1400, 96]
 
 
 def test_name_servers_are_known_and_forgotten() -> None:
