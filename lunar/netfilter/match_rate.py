@@ -158,7 +158,8 @@ class HashTable:
             gone_ms: i64 = (now_ns - bucket.stamp_ns) // 1_000_000
             interval_ms: i64 = self.interval_ns // 1_000_000
             if gone_ms >= interval_ms:
-                bucket.was_above = bucket.counted * interval_ms > gone_ms * self.rate
+                # Python's integers: an interval may be as long as 136 years.
+                bucket.was_above = int(bucket.counted) * int(interval_ms) > int(gone_ms) * int(self.rate)
                 bucket.counted = 0
                 bucket.stamp_ns = now_ns
             return

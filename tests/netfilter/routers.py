@@ -49,7 +49,7 @@ class KernelRouter:
         self._namespace = Namespace()
         for setting in SYSCTLS:
             self._namespace.command("sysctl", "-qw", setting)
-        self._devices = {name: TunDevice(self._namespace, name, IFF_TUN) for name in DEVICES}
+        self.devices = {name: TunDevice(self._namespace, name, IFF_TUN) for name in DEVICES}
         for name, address in ADDRESSES.items():
             self._namespace.command("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
             self._namespace.command("ip", "address", "add", address, "dev", name)
@@ -66,9 +66,9 @@ class KernelRouter:
 
     def send(self, device: str, packet: bytes) -> Sent:
         """Let `packet` come in at `device`; what goes out because of it, by device."""
-        self._devices[device].write(packet)
+        self.devices[device].write(packet)
         out: Sent = []
-        for name, tun in self._devices.items():
+        for name, tun in self.devices.items():
             while True:
                 try:
                     out.append((name, os.read(tun.descriptor, 70_000)))
@@ -82,7 +82,7 @@ class KernelRouter:
             return Path("/proc/thread-self/net/nf_conntrack").read_text(encoding="ascii")
 
     def close(self) -> None:
-        for device in self._devices.values():
+        for device in self.devices.values():
             device.close()
         self._namespace.close()
 

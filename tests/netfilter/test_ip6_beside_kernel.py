@@ -6,6 +6,7 @@ do. Neighbour discovery and reports of groups, which the kernel's devices send b
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 
 import pytest
@@ -162,6 +163,15 @@ class Pair:
             self.lunar.host.add_address(self.lunar.host.devices[name], parse_address(address)[1], 64)
         self.lunar.network.run(until=5)  # what the devices do by themselves is over
         self.lunar.network.supervisor.scheduler.forget_stop()
+
+        # The kernel puts its routes up in its own time; a ping comes back when they are.
+        for name, source in (("ta", LEFT), ("tb", RIGHT)):
+            probe = inet.encode(ping(source, ADDRESSES[name]))
+            tries = 0
+            while not _seen(self.kernel.send(name, probe)):
+                tries += 1
+                assert tries < 1000, "the kernel's router does not answer"
+                select.select([self.kernel.devices[name].descriptor], [], [], 0.01)
 
     def rule(self, rule: str) -> None:
         self.kernel.command(f"ip6tables-legacy {rule}")

@@ -29,6 +29,7 @@ _MODES: Final = {
     "dstport": run.BY_DESTINATION_PORT,
 }  # fmt: skip
 _DEFAULT_ROOM: Final = 65_536
+_MOST_CREDIT_NS: Final = 1 << 62
 _PROBABILITY_ONE: Final = 0x8000_0000
 
 
@@ -318,7 +319,8 @@ class HashLimit(MatchExtension):
         period_ns = 1_000_000_000 // (_bytes_of(self.period) >> 4) if self.in_bytes else self.period * 1000
         expire_ms = self.get("expire", 0) or self.seconds * 1000
         room = self.get("max", 0) or 8 * self.get("size", 0) or _DEFAULT_ROOM
-        table = run.HashTable(mode, period_ns, self.burst, expire_ms, room, now_ns)
+        burst = self.burst if self.in_bytes else min(self.burst, _MOST_CREDIT_NS // period_ns)
+        table = run.HashTable(mode, period_ns, burst, expire_ms, room, now_ns)
         table.src_mask = run.all_ones(self.family, self.get("srcmask", self._bits()))
         table.dst_mask = run.all_ones(self.family, self.get("dstmask", self._bits()))
         table.interval_ns = self.get("interval", 1) * 1_000_000_000
