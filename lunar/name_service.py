@@ -7,7 +7,7 @@ given a name server: then what the network does not tell it, it does not know. T
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lunar import destinations
 from lunar.address_info import LOOPBACK, LOOPBACK6, Found, Question, Reverse, failed
@@ -19,8 +19,8 @@ from lunar.waits import Steps
 if TYPE_CHECKING:
     from lunar.host import Host
 
-_LOCAL_NAMES = ("localhost", "ip4-localhost")
-_LOCAL_NAMES6 = ("localhost", "ip6-localhost", "ip6-loopback")
+_LOCAL_NAMES: Final = ("localhost", "ip4-localhost")
+_LOCAL_NAMES6: Final = ("localhost", "ip6-localhost", "ip6-loopback")
 
 
 class NameService:
@@ -67,7 +67,7 @@ class NameService:
         if conf is None:
             known = self._host.network.names.reverse(address)
             return [] if known is None else [known]
-        if address in self._host.ip.local and (family, address) not in ((socket.AF_INET6, LOOPBACK6),):
+        if address in self._host.ip.local:
             return [self._host.name]
         result = yield from self._asks().names(conf, family, address)
         return list(result.names)

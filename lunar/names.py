@@ -6,9 +6,10 @@ They are as if each host had them in its /etc/hosts. Who asks them, and what els
 from __future__ import annotations
 
 import socket
+from typing import Final
 
-_LINK_LOCAL: int = 0xFE80 << 112
-_LINK_LOCAL_MASK: int = 0xFFC0 << 112
+_LINK_LOCAL: Final = 0xFE80 << 112
+_LINK_LOCAL_MASK: Final = 0xFFC0 << 112
 
 
 class NameTable:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from lunar import interfaces
 from lunar.net.sock import POLLIN, POLLOUT, Sock
 from lunar.packet import AF_INET
 from lunar.resolv_conf import ResolvConf
@@ -199,16 +200,25 @@ class Resolver:
 
     def _connected(self, server: tuple[int, int, str], type: int) -> Sock | None:
         """A socket of the host's own that speaks to `server`; None where there is no way to it."""
-        family, address, _scope = server
+        family, address, scope = server
         sock = syscalls.socket(self._host.tcp, self._host.udp, family, type, 0)
         assert sock is not None, "each family has stream and datagram sockets"
         sock.nonblocking = True
         sock.held += 1  # no descriptor names it
+        if scope and sock.ipv6 is not None:
+            sock.ipv6.named_scope = self._index(scope)
         result = syscalls.connect(sock, address, _PORT)
         if result in (0, -errno.EINPROGRESS):
             return sock
         _end(sock)
         return None
+
+    def _index(self, scope: str) -> int:
+        """The number of the device on whose link a server is; 0 if there is none."""
+        device = self._host.devices.get(scope)
+        if device is not None:
+            return interfaces.index_of(self._host, device)
+        return int(scope) if scope.isascii() and scope.isdigit() else 0
 
     def _query(self, conf: ResolvConf, name: str, kind: str) -> Any:
         import dns.message
@@ -248,11 +258,12 @@ def _read(data: bytes, query: Any) -> Result | str | None:
         return _REFUSED
     asked = query.question[0]
     name = asked.name
-    for _link in range(len(message.answer) + 1):
-        for rrset in message.answer:
+    answers = [rrset for rrset in message.answer if rrset.rdclass == asked.rdclass]
+    for _link in range(len(answers) + 1):
+        for rrset in answers:
             if rrset.name == name and rrset.rdtype == asked.rdtype:
                 return _of_rrset(rrset, name)
-        alias = next((s for s in message.answer if s.name == name and s.rdtype == dns.rdatatype.CNAME), None)
+        alias = next((s for s in answers if s.name == name and s.rdtype == dns.rdatatype.CNAME), None)
         if alias is None:
             break
         name = alias[0].target

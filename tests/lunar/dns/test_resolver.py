@@ -18,6 +18,7 @@ from lunar.host import Host
 from lunar.net.device import Device
 from lunar.network import Network
 from lunar.packet import UdpDatagram
+from lunar.wire.address import ipv6_text
 
 ZONES = {
     "example.org": {
@@ -369,6 +370,17 @@ def test_a_server_is_asked_over_ipv6(net: Network) -> None:
         client.paths.put("/etc/resolv.conf", "nameserver 2001:db8::53\n")
         assert six.run(found, "six.example.org", on=client) == ["2001:db8::6"]
         assert len(six.run(found, "many.example.org", on=client)) == 600
+
+
+@pytest.mark.parametrize("scope", ["eth0", "2"])
+def test_a_server_is_asked_by_the_address_of_its_link(scope: str) -> None:
+    with Network(seed=1) as six:
+        client, server = six.host("client", "2001:db8::2/64"), six.host("ns", "2001:db8::53/64")
+        six.link(client, server, delay="1ms")
+        six.start(server, serve, ZONES, background=True)
+        address = next(own for own in server.devices["eth0"].addresses if own.address >> 118 == 0x3FA).address
+        client.paths.put("/etc/resolv.conf", f"nameserver {ipv6_text(address)}%{scope}\n")
+        assert six.run(found, "six.example.org", on=client) == ["2001:db8::6"]
 
 
 def test_runs_with_name_servers_repeat() -> None:
