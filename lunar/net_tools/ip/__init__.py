@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from lunar.net_tools import neigh
 from lunar.net_tools.errors import CommandError
 from lunar.net_tools.ip import addr, link, maddr, route, rule
+from lunar.net_tools.ip.shown import Row, shown
 from lunar.net_tools.ip.words import Style, Words
 from lunar.packet import AF_INET, AF_INET6
 
@@ -80,10 +81,27 @@ def _metrics(host: Host, style: Style, words: Words) -> str:
 
 
 def _neigh(host: Host, style: Style, words: Words) -> str:
-    """`ip neigh`, which is in lunar/net_tools/neigh.py."""
-    if style.json or style.brief or style.oneline:
-        raise CommandError("ip neigh: -j, -br and -o are not supported")
-    return neigh.run(host, style.family, words.rest, style.statistics > 0)
+    """`ip neigh`, which is in lunar/net_tools/neigh.py; its text has all that its JSON says."""
+    if not style.json and not style.brief:
+        return neigh.run(host, style.family, words.rest, style.statistics > 0)
+    if style.statistics:
+        raise CommandError("ip neigh: -s with -j or -br is not supported")
+    rows = [_neigh_row(line.split()) for line in neigh.run(host, style.family, words.rest).splitlines()]
+    return shown(rows, style, lambda row: f"{row['dst']:<39} {row['dev']:<16} {row.get('lladdr', '')}\n")
+
+
+def _neigh_row(words: list[str]) -> Row:
+    """A line of `ip neigh` as a row."""
+    row: Row = {"dst": words.pop(0)}
+    while words:
+        word = words.pop(0)
+        if word in ("dev", "lladdr"):
+            row[word] = words.pop(0)
+        elif word in ("router", "proxy"):
+            row[word] = None
+        else:
+            row["state"] = [*row.get("state", []), word]
+    return row
 
 
 # In the order in which iproute2 looks for what a word may be the beginning of.

@@ -162,6 +162,27 @@ def test_iptables(site: Site) -> None:
     assert (rule["target"], rule["prot"], rule["source"]) in (("DROP", "tcp", "0.0.0.0/0"), ("DROP", "6", "0.0.0.0/0"))
 
 
+def test_conntrack(site: Site) -> None:
+    site.router.sh("iptables -A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT")
+
+    def parsed(site: Site) -> Any:
+        import time
+
+        time.sleep(1)  # until the last ACK of the handshake has passed the router
+        return site.parsed("conntrack", "conntrack -L", site.router)
+
+    (found,) = [one for one in site.talk(parsed) if one["protocol"] == "tcp"]
+    assert (found["state"], found["orig_src"], found["orig_dst"]) == ("ESTABLISHED", "10.0.0.2", "10.1.0.2")
+    assert (found["reply_src"], found["reply_sport"], found["status"]) == ("10.1.0.2", 80, ["ASSURED"])
+
+
+def test_neighbours_as_json(site: Site) -> None:
+    site.client.sh("ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:02 dev eth0")
+    assert json.loads(site.client.sh("ip -j neigh")) == [
+        {"dst": "10.0.0.1", "dev": "eth0", "lladdr": "02:00:00:00:00:02", "state": ["PERMANENT"]}
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "parser"),
     [
