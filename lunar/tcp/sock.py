@@ -608,7 +608,7 @@ class TcpSock(Tcb):
         route = self.route
         if self.state in (CLOSED, LISTEN) or route is None:
             return 0
-        return path_mtu.mtu(self.ip, route, self.remote_addr)
+        return min(path_mtu.mtu(self.ip, route, self.remote_addr), path_mtu.largest(self.family))
 
     def info(self) -> TcpInfo:
         """How the connection is doing."""

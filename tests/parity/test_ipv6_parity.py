@@ -178,9 +178,25 @@ def what_errors_are_told() -> list[Any]:
     return log
 
 
+def how_large_segments_are_over_lo() -> list[Any]:
+    log: list[Any] = []
+    for family, here, level, option in (
+        (socket.AF_INET, "127.0.0.1", socket.IPPROTO_IP, 14), (socket.AF_INET6, "::1", LEVEL, MTU)
+    ):  # fmt: skip
+        with socket.socket(family) as listening, socket.socket(family) as sock:
+            listening.bind((here, 0))
+            listening.listen()
+            sock.connect(listening.getsockname()[:2])
+            with listening.accept()[0] as child:
+                for one in (sock, child):
+                    mss = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                    log.append((mss, one.getsockopt(level, option)))
+    return log
+
+
 PROGRAMS = (
     what_options_take, what_other_families_say, what_datagrams_tell, what_messages_ask_for, where_streams_begin,
-    what_cannot_be_named, what_errors_are_told,
+    what_cannot_be_named, what_errors_are_told, how_large_segments_are_over_lo,
 )  # fmt: skip
 
 
