@@ -17,7 +17,7 @@ from lunar.net.device import Device
 from lunar.net.ip import Handler, Ip
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT
 from lunar.net.sock_route import came_by
-from lunar.packet import IcmpMessage, Packet, TcpSegment
+from lunar.packet import AF_INET6, IcmpMessage, Packet, TcpSegment
 from lunar.tcp import input as arrival
 from lunar.tcp import time_wait
 from lunar.tcp.congestion import registry
@@ -133,7 +133,8 @@ class Tcp(Handler):
         if isinstance(end, Request):
             if seq != end.iss:
                 counters.tcp_out_of_window_icmps += 1
-            elif is_unreachable(errno):
+            elif (fatal and not is_too_big(errno)) if message.family == AF_INET6 else is_unreachable(errno):
+                # As Linux: over IPv4 what is not reached, over IPv6 what ends an attempt to connect.
                 counters.tcp_listen_drops += 1
                 end.drop()
             return
