@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import lunar
+from lunar import syscalls
+from lunar.sockaddr import Sockaddr
 
 ONE, TWO, THREE = "2001:db8::1", "2001:db8::2", "2001:db8:1::3"
 
@@ -339,3 +341,27 @@ def test_asyncio_datagrams_to_a_link_local_address() -> None:
         a, _b, c = one_with_two_neighbors(net)
         net.start(c, serve)
         assert net.run(main, link_local(c), on=a) == (b"hello", link_local(c), 3)
+
+
+def test_the_structure_of_an_address_has_the_scope() -> None:
+    def serve(own: str) -> Any:
+        fd = syscalls.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        syscalls.bind(fd, Sockaddr.inet6(own, 7, 2))
+        data, peer = syscalls.recvfrom(fd, 100, 0)
+        syscalls.close(fd)
+        return data, peer[3], code(syscalls.bind, fd, Sockaddr.inet6(own, 7))
+
+    def main(there: str) -> Any:
+        fd = syscalls.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        unnamed = code(syscalls.connect, fd, Sockaddr.inet6(there, 7))
+        syscalls.connect(fd, Sockaddr.inet6(there, 7, 3))
+        syscalls.send(fd, b"hello", 0)
+        return unnamed, syscalls.getpeername(fd)
+
+    with lunar.Network(seed=1) as net:
+        a, _b, c = one_with_two_neighbors(net)
+        there = link_local(c)
+        serving = net.start(c, serve, there)
+        assert net.run(main, there, on=a) == ("EINVAL", (there, 7, 0, 3))
+        net.run(until="1s")
+        assert serving.result == (b"hello", 2, "EBADF")
