@@ -55,7 +55,7 @@ class Arp(NeighborProtocol):
                 if announce == 0:
                     return src
                 for own in device.addresses:
-                    if own.family == AF_INET and own.address == src and own.covers(target):
+                    if own.family == AF_INET and own.covers(src) and own.covers(target):
                         return src
         return self._own_for(device, target)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
 from taps import MAC, OWN, KernelTap, LunarTap, arp
 
-from lunar.packet import BROADCAST_MAC
+from lunar.net import ip_output
+from lunar.packet import AF_INET, BROADCAST_MAC, UdpDatagram
+from lunar.wire.address import parse_ipv4
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are root's"),
@@ -138,3 +141,28 @@ def test_so_are_probes_in_any_order(sides: Sides) -> None:
     for _ in range(60):
         name = rng.choice(names)
         both(sides, frames[name], name)
+
+
+@pytest.mark.parametrize("announce", [0, 1, 2])
+def test_questions_are_asked_in_the_same_name(announce: int) -> None:
+    kernel, ours = KernelTap(), LunarTap()
+    for side in (kernel, ours):
+        for address in ("10.0.0.5/24", "192.168.7.1/24", "10.0.0.9/32"):
+            side.sh(f"ip addr add {address} dev eth0")
+        side.sh("ip addr add 10.99.0.1/32 dev lo")
+        side.sh(f"sysctl -qw net.ipv4.conf.eth0.arp_announce={announce}")
+    number = 0
+    for source in ("10.0.0.1", "10.0.0.5", "192.168.7.1", "10.0.0.9", "10.99.0.1"):
+        for network in ("10.0.0", "192.168.7"):
+            number += 1
+            target = f"{network}.{100 + number}"
+            with kernel.namespace, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind((source, 0))
+                sock.sendto(b"x", (target, 9))
+            datagram = UdpDatagram(AF_INET, parse_ipv4(source), parse_ipv4(target), 5000, 9, b"x")
+            datagram.size_bytes = 29
+            assert ip_output.send(ours.host.ip, datagram, None) == 0
+            asked = [frame for frame in kernel.sends() if frame[12:14] == b"\x08\x06"]
+            assert ours.sends()[:1] == asked[:1] != [], (source, target)
+    kernel.close()
+    ours.close()
