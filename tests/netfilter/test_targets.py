@@ -299,3 +299,11 @@ def test_fragments_are_gathered_for_a_host_that_tracks_and_cut_again() -> None:
     bench = Bench("-A FORWARD -p udp --dport 53 -m state --state NEW", "-A FORWARD -f")
     assert [len(bench.send(piece)) for piece in pieces] == [0, 2]
     assert bench.counters() == [(1, 20 + len(bytes_of_all)), (0, 0)]
+
+
+def test_a_hosts_name_in_a_rule_is_its_addresses() -> None:
+    bench = Bench("-A FORWARD -s left -d right -j DROP", "ip6tables -A FORWARD -d right -j DROP")
+    assert not bench.passes(udp())
+    assert not bench.passes(udp(LEFT6, RIGHT6))
+    assert bench.passes(udp(RIGHT, LEFT))
+    assert bench.router.sh("iptables -S FORWARD").splitlines()[1] == "-A FORWARD -s 10.0.0.2/32 -d 10.0.1.2/32 -j DROP"

@@ -58,7 +58,7 @@ def _run(host: Host, family: int, tool: str, words: list[str]) -> str:
         return chain in host.netfilter.tables(family).make(table).chains
 
     try:
-        command = Parser(family, has_chain).parse(words)
+        command = Parser(family, has_chain, host.network.names.lookup).parse(words)
         if command.version:
             return f"{tool} v{VERSION} (legacy)\n"
         if command.help:

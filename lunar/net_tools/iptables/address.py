@@ -1,7 +1,10 @@
-"""Addresses and networks in rules: `10.0.0.1`, `10/8`, `10.0.0.0/255.0.0.0`, `localhost`, several with commas."""
+"""Addresses and networks in rules: `10.0.0.1`, `10/8`, `10.0.0.0/255.0.0.0`, `localhost`, a host's name, several with
+commas.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from lunar.net_tools.iptables.errors import ParameterProblem
@@ -23,32 +26,45 @@ def mask_of(family: int, prefix: int) -> int:
     return ((1 << prefix) - 1) << (bits - prefix)
 
 
-def parse_network(family: int, text: str) -> list[tuple[int, int]]:
-    """(address, mask) of each that `text` names, host bits cleared."""
+def no_names(name: str) -> list[int]:
+    """The lookup of who knows no hosts."""
+    return []
+
+
+def parse_network(
+    family: int, text: str, lookup: Callable[[str], list[int]] = no_names
+) -> list[tuple[int, int]]:
+    """(address, mask) of each that `text` names, host bits cleared. `lookup` gives the addresses of a host's name."""
     networks = []
     for word in text.split(","):
         address, slash, mask_text = word.partition("/")
         mask = _mask(family, mask_text) if slash else mask_of(family, bits_of(family))
-        value = _address(family, address, bool(slash), mask)
-        networks.append((value & mask, mask))
+        networks += [(value & mask, mask) for value in _addresses(family, address, bool(slash), lookup)]
     return networks
 
 
-def _address(family: int, text: str, has_mask: bool, mask: int) -> int:
+def _addresses(family: int, text: str, has_mask: bool, lookup: Callable[[str], list[int]]) -> list[int]:
     known = _NAMES[family].get(text)
     if known is not None:
-        return known
+        return [known]
     try:
-        if family != AF_INET:
-            return parse_ipv6(text)
-        parts = text.split(".")
-        if has_mask and len(parts) < 4 and all(parts):
-            parts += ["0"] * (4 - len(parts))  # 10/8
-        elif len(parts) == 1 and text == "0":
-            return 0
-        return parse_ipv4(".".join(parts))
+        return [_address(family, text, has_mask)]
     except ValueError:
-        raise ParameterProblem(f"host/network `{text}' not found") from None
+        found = [address for address in lookup(text) if (address < 1 << 32) == (family == AF_INET)]
+        if not found:
+            raise ParameterProblem(f"host/network `{text}' not found") from None
+        return found
+
+
+def _address(family: int, text: str, has_mask: bool) -> int:
+    if family != AF_INET:
+        return parse_ipv6(text)
+    parts = text.split(".")
+    if has_mask and len(parts) < 4 and all(parts):
+        parts += ["0"] * (4 - len(parts))  # 10/8
+    elif text == "0":
+        return 0
+    return parse_ipv4(".".join(parts))
 
 
 def _mask(family: int, text: str) -> int:

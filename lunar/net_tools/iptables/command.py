@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from lunar.net_tools.iptables import names, registry
-from lunar.net_tools.iptables.address import parse_network
+from lunar.net_tools.iptables.address import no_names, parse_network
 from lunar.net_tools.iptables.errors import ParameterProblem
 from lunar.net_tools.iptables.option import Extension, Option
 from lunar.net_tools.iptables.spec import Spec
@@ -88,9 +88,14 @@ class _Words:
 
 
 class Parser:
-    """Reads one command line. `has_chain` tells whether the table of a name has a chain of a name."""
+    """Reads one command line. `has_chain` tells whether the table of a name has a chain of a name, `lookup` gives the
+    addresses of a host's name.
+    """
 
-    def __init__(self, family: int, has_chain: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, family: int, has_chain: Callable[[str, str], bool], lookup: Callable[[str], list[int]] = no_names
+    ) -> None:
+        self._lookup = lookup
         self.command = Command(family)
         self._has_chain = has_chain
         self._spec = Spec(family)
@@ -306,12 +311,12 @@ class Parser:
         self.command.table = name
 
     def _source(self, text: str) -> None:
-        self._sources = parse_network(self.command.family, text)
+        self._sources = parse_network(self.command.family, text, self._lookup)
         self._invert(run.NOT_SRC)
         self._inverts_many = self._inverts_many or (self._inverted and len(self._sources) > 1)
 
     def _destination(self, text: str) -> None:
-        self._destinations = parse_network(self.command.family, text)
+        self._destinations = parse_network(self.command.family, text, self._lookup)
         self._invert(run.NOT_DST)
         self._inverts_many = self._inverts_many or (self._inverted and len(self._destinations) > 1)
 

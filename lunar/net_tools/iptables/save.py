@@ -241,7 +241,9 @@ class _Restore:
         words = _words(line)
         if "-t" in words or "--table" in words:
             raise ParameterProblem("The -t option cannot be used in iptables-restore.\n")
-        command: Command = Parser(self.family, self._has_chain).parse(words, editor.table.name)
+        command: Command = Parser(self.family, self._has_chain, self.host.network.names.lookup).parse(
+            words, editor.table.name
+        )
         if counters is not None and self.counters:
             for spec in command.specs:
                 spec.packets, spec.bytes = int(counters[1]), int(counters[2])
