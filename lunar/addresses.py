@@ -111,6 +111,7 @@ def settle(host: Host, device: Device, made: Address) -> None:
                     at = index + 1
     device.addresses.insert(at, made)
     host.ip.local[made.address] = device
+    host.ip.route_changes.changed()
     if device.up:
         _add_network_route(host, device, made)
     if made.scope != SCOPE_LINK or made.family == AF_INET:
@@ -152,6 +153,7 @@ def remove(host: Host, device: Device, old: Address) -> None:
     """
     device.addresses.remove(old)
     host.ip.local.pop(old.address, None)
+    host.ip.route_changes.changed()
     if host.ip.filter is not None:
         host.ip.filter.lost(device, old.address)
     followers: list[Address] = []

@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from lunar.net.counters import Counters, IpCounters
 from lunar.net.device import Device, Sniffer
+from lunar.net.device_conf import DeviceConf
 from lunar.net.family import Family
 from lunar.net.route import Changes
 from lunar.packet import AF_INET, AF_INET6, IcmpMessage, Packet
@@ -91,6 +92,12 @@ class Ip:
         self.inet: Family = Family(AF_INET, self.counters, self.route_changes)
         self.inet6: Family = Family(AF_INET6, IpCounters(), self.route_changes)
         self.filter: Filter | None = None  # netfilter, once there is a rule
+        # Of the last packet that was to be delivered here: where from, to and by what it came, and as of which changes.
+        self.known_src: int = -1
+        self.known_dst: int = -1
+        self.known_device: Device | None = None
+        self.known_conf: DeviceConf | None = None
+        self.known_changes: i64 = -1
         self.route_errno: i64 = errno.ENETUNREACH  # why the last lookup found no route (ip_output.py: route_for)
         self.conntrack_sysctls: object | None = None  # netfilter/conntrack_sysctls.py, once one is set or needed
         self.sniffer: Sniffer | None = None  # the packet sockets, once there was one

@@ -83,40 +83,15 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     if filter is not None and not filter.passes(PRE_ROUTING, packet, device, None):
         return
     counters = ip.family(packet.family).counters
-    if ip.is_martian(packet.src) and device is not ip.loopback_device() and not is_echo(packet, device):
-        # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
-        # Believed, it would make a host talk to itself.
-        if device.inet.accept_local == 0 or packet.src not in ip.local or packet.family != AF_INET:
-            counters.ip_in_addr_errors += 1
-            counters.ip_in_martian_src += 1
-            return
-    inside = packet.dst >> 24 == 127 or packet.dst == 1
-    if inside and device is not ip.loopback_device() and device.inet.route_localnet == 0:
-        counters.ip_in_martian_dst += 1
-        return
-    options: Options | None = None
-    if packet.options:
-        if packet.family == AF_INET6:
-            if not extension_headers.pass_on(ip, packet):
-                return
-        else:
-            options = _read_options(ip, packet, device)
-            if options is None:
-                return
-    if device.inet.rp_filter != 0 and packet.family == AF_INET and not _came_the_right_way(ip, packet, device):
-        counters.ip_rp_filter += 1
-        return
-    dst = packet.dst
-    if (options is not None and options.next_hop) or (not ip.has_address(dst) and not ip.is_broadcast(dst)):
-        if not ip.is_multicast(dst):
-            if forward(ip, packet, device, options):
-                return
-        elif not _is_heard(packet, device):
-            counters.ip_in_discards += 1
-            return  # of a group that nobody here listens to
-        else:
-            counters.ip_in_mcast_pkts += 1
-    elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
+    known = (
+        packet.dst == ip.known_dst
+        and packet.src == ip.known_src
+        and device is ip.known_device
+        and device.inet is ip.known_conf
+        and ip.known_changes == ip.route_changes.count
+        and not packet.options
+    )
+    if not known and not _is_for_us(ip, packet, device, counters):
         return
     if packet.more_fragments or packet.fragment_offset != 0:
         whole = fragment.reassemble(ip, packet, device)
@@ -142,6 +117,56 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
         return
     counters.ip_in_delivers += 1
     handler.receive(packet, device)
+
+
+def _is_for_us(ip: Ip, packet: Packet, device: Device, counters: IpCounters) -> bool:
+    """Whether the packet is to be delivered here; if not it has been dropped, answered or passed on.
+
+    Packets come in runs: what was found of the last one to an own address holds for those that are like it, until a
+    table or a parameter of the device changes.
+    """
+    if ip.is_martian(packet.src) and device is not ip.loopback_device() and not is_echo(packet, device):
+        # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
+        # Believed, it would make a host talk to itself.
+        if device.inet.accept_local == 0 or packet.src not in ip.local or packet.family != AF_INET:
+            counters.ip_in_addr_errors += 1
+            counters.ip_in_martian_src += 1
+            return False
+    inside = packet.dst >> 24 == 127 or packet.dst == 1
+    if inside and device is not ip.loopback_device() and device.inet.route_localnet == 0:
+        counters.ip_in_martian_dst += 1
+        return False
+    options: Options | None = None
+    if packet.options:
+        if packet.family == AF_INET6:
+            if not extension_headers.pass_on(ip, packet):
+                return False
+        else:
+            options = _read_options(ip, packet, device)
+            if options is None:
+                return False
+    if device.inet.rp_filter != 0 and packet.family == AF_INET and not _came_the_right_way(ip, packet, device):
+        counters.ip_rp_filter += 1
+        return False
+    dst = packet.dst
+    if (options is not None and options.next_hop) or (not ip.has_address(dst) and not ip.is_broadcast(dst)):
+        if not ip.is_multicast(dst):
+            if forward(ip, packet, device, options):
+                return False
+        elif not _is_heard(packet, device):
+            counters.ip_in_discards += 1
+            return False  # of a group that nobody here listens to
+        else:
+            counters.ip_in_mcast_pkts += 1
+    elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
+        return False
+    elif not packet.options:
+        ip.known_src = packet.src
+        ip.known_dst = dst
+        ip.known_device = device
+        ip.known_conf = device.inet
+        ip.known_changes = ip.route_changes.count
+    return True
 
 
 def _is_heard(packet: Packet, device: Device) -> bool:

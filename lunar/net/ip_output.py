@@ -143,6 +143,8 @@ def send(ip: Ip, packet: Packet, route: Route | None, limit: i64 = 0) -> i64:
     # RFC 6864: an atomic packet (DF set) may have any identification; Linux counts for a connected socket.
     packet.ident = ip.next_ident
     ip.next_ident = (ip.next_ident + 1) & 0xFFFF
+    if ip.filter is None and packet.ttl >= 0 and not ip.is_broadcast(packet.dst):
+        return emit(ip, packet, route, limit)
     return _leave(ip, packet, route, limit)
 
 
@@ -261,18 +263,22 @@ def _emit_pieces(ip: Ip, packet: Packet, route: Route, limit: i64) -> i64:
 
 def _hand_over(ip: Ip, packet: Packet, route: Route) -> i64:
     device = route.device
-    counters = ip.family(packet.family).counters
     next_hop = route.gateway if route.gateway else packet.dst
-    mac: i64 = resolve(ip, device, next_hop, ip.is_broadcast(packet.dst), packet)
+    mac: i64 = -1
+    medium = device.medium
+    if medium is not None and device.mac != 0 and not device.arp and device.neighbors is None:
+        mac = medium.resolve(device, next_hop)  # nobody's address is everybody's
     if mac < 0:
-        if mac == HELD:
-            return 0
-        counters.ip_out_discards += 1
-        return -mac
+        mac = resolve(ip, device, next_hop, ip.is_broadcast(packet.dst), packet)
+        if mac < 0:
+            if mac == HELD:
+                return 0
+            ip.family(packet.family).counters.ip_out_discards += 1
+            return -mac
     packet.eth_dst = mac
     if device.queue_packets == 0:
         device.tx_dropped += 1
-        counters.ip_out_discards += 1
+        ip.family(packet.family).counters.ip_out_discards += 1
         return errno.ENOBUFS
     device.transmit(packet)
     return 0
