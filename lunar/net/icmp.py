@@ -463,10 +463,11 @@ def send_redirect6(ip: Ip, packet: Packet, device: Device, target: int) -> None:
 
 
 def _is_silent6(ip: Ip, offender: Packet, type: i64, code: i64) -> bool:
-    """RFC 4443 (2.4 e): no error about an error or a redirect, about what went to a group (but for what its sender has
+    """RFC 4443 (2.4 e): no error about an error, about what went to a group (but for what its sender has
     to learn), nor to who is not one host.
     """
-    if isinstance(offender, IcmpMessage) and (offender.type < _INFORMATIONAL6 or offender.type == REDIRECT6):
+    # RFC 4443 (2.4 e.2) spares redirects, too; Linux does not.
+    if isinstance(offender, IcmpMessage) and offender.type < _INFORMATIONAL6:
         return True
     if offender.src == 0 or offender.src >> 120 == 0xFF:
         return True

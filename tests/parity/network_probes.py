@@ -428,6 +428,24 @@ GROUPS: Final = [
         ],
     ),
     Group(
+        "the last TTL of ICMP", ROUTER,
+        [
+            one(f"type {kind}", ip4(NEAR, FAR, ICMP, icmp(kind, 0, 0, datagram(FAR, NEAR)), ttl=1))
+            for kind in (*range(20), 40, 42, 43, 200)
+        ],
+    ),
+    Group(
+        "the last hop of ICMPv6", [*ROUTER, "sysctl -w net.ipv6.conf.all.forwarding=1"],
+        [
+            one(
+                f"type {kind}",
+                ip6(NEAR6, FAR6, ICMPV6, icmp6(NEAR6, FAR6, kind, 0, 0, datagram6(FAR6, NEAR6)), hops=1),
+            )
+            for kind in (0, 1, 2, 3, 4, 5, 100, 127, 128, 129, 130, 133, 134, 135, 136, 137, 143, 200)
+        ],
+        six=True,
+    ),
+    Group(
         "no way, the limit of which is another",
         [
             "sysctl -w net.ipv4.ip_forward=1", "ip route add unreachable 20.0.1.0/24",

@@ -456,3 +456,11 @@ def test_a_report_for_a_protocol_that_is_gone_is_ignored() -> None:
     sent.src = parse_ipv4(A)
     hears(w, report(icmp.PROTOCOL_UNREACHABLE, ipv4.encode(sent)))
     assert (w.a.ip.counters.icmp_in_msgs, w.a.ip.counters.icmp_in_errors) == (1, 0)
+
+
+def test_what_a_rule_says_of_icmps_own_answers_is_not_said() -> None:
+    w = Wire()
+    w.b.sh("iptables -A OUTPUT -p icmp -j REJECT")
+    w.sends(message(ECHO))
+    assert w.runs() == []  # neither the reply nor, over lo or to the peer, an error about it
+    assert w.b.ip.counters.icmp_out_msgs == 1
