@@ -41,17 +41,19 @@ ALL_NODES: Final = 0x3333_0000_0001
 
 @attrs.frozen
 class Probe:
-    """One exchange. `wait_s` is how long to wait for what comes by a timer."""
+    """One exchange. `wait_s` is how long to wait for what comes by a timer; `any_order`: by several at once."""
 
     name: str
     frames: list[Sent]
     wait_s: float = 0.0
+    any_order: bool = False
 
 
 @attrs.frozen
 class Group:
     """Probes of one host. `six` are its IPv6 addresses, too; with `resolves` neighbours have to be asked for,
-    and neighbour discovery is compared; `joins` are groups that a program is a member of, and MLD is compared.
+    and neighbour discovery is compared; `joins` are groups that a program is a member of, and MLD is compared. With
+    `link_local` the host speaks by such an address, which the kernel needs a second for.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Group:
     six: bool = False
     resolves: bool = False
     joins: tuple[str, ...] = ()
+    link_local: bool = False
 
 
 # What is not compared, and why: the place, and the reason. `compared` below does it.
@@ -72,16 +75,17 @@ LEFT_OUT: Final = [
         "IPv4 header checksum in the quotation of what has options, and the ICMP checksum over it",
         "the kernel fills the options in, and quotes the old checksum",
     ),
+    ("the order of what timers send that end together", "the kernel's has no meaning"),
     ("MLD and neighbour discovery in probes of something else", "the kernel sends them at random times"),
 ]
 
 TRANSPORT_CHECKSUM_AT: Final = {1: 2, 17: 6}
 
 
-def compared(sent: list[Sent], group: Group) -> list[Sent]:
+def compared(sent: list[Sent], group: Group, probe: Probe) -> list[Sent]:
     """`sent` without what LEFT_OUT names, sorted by device."""
     found = [(device, _without(data)) for device, data in sent if not _is_of_something_else(data, group)]
-    return sorted(found, key=lambda frame: frame[0])
+    return sorted(found, key=None if probe.any_order else lambda frame: frame[0])
 
 
 def _is_of_something_else(data: bytes, group: Group) -> bool:
@@ -194,6 +198,11 @@ def pieces6(
     return Probe(name, frames, wait_s)
 
 
+def together(name: str, wait_s: float, *probes: Probe) -> Probe:
+    """Several probes at once, which wait for the same time."""
+    return Probe(name, [frame for probe in probes for frame in probe.frames], wait_s, any_order=True)
+
+
 def options_header(following: int, options: bytes) -> bytes:
     """IPv6's hop-by-hop or destination options, padded."""
     room = -(2 + len(options)) % 8
@@ -207,6 +216,10 @@ def routing_header(following: int, kind: int, left: int) -> bytes:
 
 RECORD: Final = bytes([7, 15, 4]) + bytes(13)
 FREE: Final = ["sysctl -w net.ipv4.icmp_ratelimit=0", "sysctl -w net.ipv6.icmp.ratelimit=0"]
+# Neighbours that do not answer are asked again each 300 ms.
+SOON: Final = [
+    f"sysctl -w net.{ip}.neigh.{device}.retrans_time_ms=300" for ip in ("ipv4", "ipv6") for device in ("eth0", "eth1")
+]
 ROUTER: Final = [*FREE, "sysctl -w net.ipv4.ip_forward=1"]
 
 
@@ -655,12 +668,15 @@ GROUPS: Final = [
     Group(
         "fragments that stay alone", [*FREE, "sysctl -w net.ipv4.ipfrag_time=1"],
         [
-            pieces("the first", [(0, 32, 1)], wait_s=1.5),
-            pieces("a later one", [(32, 64, 1)], wait_s=1.5),
-            pieces("the first and the last", [(0, 32, 1), (40, 72, 0)], wait_s=1.5),
-            pieces("an overlap", [(0, 32, 1), (24, 48, 1)], wait_s=1.5),
-            pieces("with options", [(0, 32, 1)], wait_s=1.5, options=bytes([7, 7, 4, 0, 0, 0, 0, 0])),
-            pieces("by broadcast", [(0, 32, 1)], wait_s=1.5, dst="10.0.0.255"),
+            together(
+                "all of them", 1.5,
+                pieces("the first", [(0, 32, 1)]),
+                pieces("a later one", [(32, 64, 1)]),
+                pieces("the first and the last", [(0, 32, 1), (40, 72, 0)]),
+                pieces("an overlap", [(0, 32, 1), (24, 48, 1)]),
+                pieces("with options", [(0, 32, 1)], options=bytes([7, 7, 4, 0, 0, 0, 0, 0])),
+                pieces("by broadcast", [(0, 32, 1)], dst="10.0.0.255"),
+            ),
         ],
     ),
     Group(
@@ -734,6 +750,7 @@ GROUPS: Final = [
             one("by a frame to all", datagram6(dst=FAR6), dst=ALL_NODES),
         ],
         six=True,
+        link_local=True,
     ),
     Group(
         "IPv6: MTU", [*ROUTER, "sysctl -w net.ipv6.conf.all.forwarding=1", "ip link set eth1 mtu 1300"],
@@ -841,9 +858,12 @@ GROUPS: Final = [
     Group(
         "IPv6: fragments that stay alone", [*FREE, "sysctl -w net.ipv6.ip6frag_time=1"],
         [
-            pieces6("the first", [(0, 32, 1)], wait_s=1.5),
-            pieces6("a later one", [(32, 64, 1)], wait_s=1.5),
-            pieces6("with hop-by-hop options", [(0, 32, 1)], wait_s=1.5, ext=options_header(44, b"")),
+            together(
+                "all of them", 1.5,
+                pieces6("the first", [(0, 32, 1)]),
+                pieces6("a later one", [(32, 64, 1)]),
+                pieces6("with hop-by-hop options", [(0, 32, 1)], ext=options_header(44, b"")),
+            ),
         ],
         six=True,
     ),
@@ -859,6 +879,7 @@ GROUPS: Final = [
             one("of a neighbour", datagram6(src=OTHER6, dst=NEAR6)),
         ],
         six=True,
+        link_local=True,
     ),
     Group(
         "IPv6: redirects heard",
@@ -889,7 +910,7 @@ GROUPS: Final = [
         six=True,
     ),
     Group(
-        "ARP", ROUTER,
+        "ARP", [*ROUTER, *SOON],
         [
             asks("who has the host", arp(1, "10.0.0.50", HOST)),
             asks("a question to the host alone", arp(1, "10.0.0.50", HOST, dst=MACS[0])),
@@ -909,8 +930,8 @@ GROUPS: Final = [
             asks("an echo from a stranger: who has it?", ethernet(ping(src="10.0.0.61"))),
             asks("it answers, and gets its echo", arp(2, "10.0.0.61", HOST, dst=MACS[0], mac=MACS[0])),
             asks("its next echo at once", ethernet(ping(src="10.0.0.61"))),
-            asks("a stranger who does not answer", ethernet(ping(src="10.0.0.62")), wait_s=3.5),
-            asks("passing to one who does not answer", ethernet(datagram(dst="10.1.0.77")), wait_s=3.5),
+            asks("a stranger who does not answer", ethernet(ping(src="10.0.0.62")), wait_s=1.2),
+            asks("passing to one who does not answer", ethernet(datagram(dst="10.1.0.77")), wait_s=1.2),
         ],
         resolves=True,
     ),
@@ -933,7 +954,7 @@ GROUPS: Final = [
         resolves=True,
     ),
     Group(
-        "neighbour discovery", FREE,
+        "neighbour discovery", [*FREE, *SOON],
         [
             asks("who has the host", solicitation(OTHER6, SOLICITED, HOST6)),
             asks("a question to the host alone", solicitation(OTHER6, HOST6, HOST6)),
@@ -953,7 +974,7 @@ GROUPS: Final = [
             asks("an echo from a stranger: who has it?", ethernet(ping6(src="2001:db8::61"))),
             asks("it answers, and gets its echo", advertisement("2001:db8::61", HOST6, "2001:db8::61", 0x6000_0000)),
             asks("its next echo at once", ethernet(ping6(src="2001:db8::61"))),
-            asks("a stranger who does not answer", ethernet(ping6(src="2001:db8::62")), wait_s=3.5),
+            asks("a stranger who does not answer", ethernet(ping6(src="2001:db8::62")), wait_s=1.2),
             asks(
                 "who asks is known thereby",
                 solicitation("2001:db8::63", SOLICITED, HOST6), ethernet(ping6(src="2001:db8::63")),
@@ -963,12 +984,13 @@ GROUPS: Final = [
         resolves=True,
     ),
     Group(
-        "neighbour discovery of a router", [*FREE, "sysctl -w net.ipv6.conf.all.forwarding=1"],
+        "neighbour discovery of a router", [*FREE, *SOON, "sysctl -w net.ipv6.conf.all.forwarding=1"],
         [
             asks("who has the host", solicitation(OTHER6, SOLICITED, HOST6)),
-            asks("passing to one who does not answer", ethernet(datagram6(dst="2001:db8:1::77")), wait_s=3.5),
+            asks("passing to one who does not answer", ethernet(datagram6(dst="2001:db8:1::77")), wait_s=1.2),
         ],
         six=True,
+        link_local=True,
         resolves=True,
     ),
     Group(
@@ -1024,6 +1046,7 @@ GROUPS: Final = [
             Probe("about the group, version 1", [mld_query(100, "ff05::9", b"", "ff05::9")], 0.5),
         ],
         six=True,
+        link_local=True,
         resolves=True,
         joins=("ff05::9",),
     ),

@@ -28,7 +28,7 @@ DEVICES: Final = ("eth0", "eth1")
 
 # How long the kernel may take with an answer that it gives at once; its softirqs run in the call that writes the frame,
 # so that this is only reached when nothing comes.
-_SETTLE_S: Final = 0.02
+_SETTLE_S: Final = 0.01
 
 # Within so long a new member has told of itself, as often as it does.
 _REPORTS_S: Final = 2.5

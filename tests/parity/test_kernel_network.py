@@ -36,7 +36,8 @@ def set_up(side: Side, group: Group) -> None:
         side.neighbor(device, address)
     for line in group.commands:
         side.command(line)
-    side.settle()
+    if group.link_local or isinstance(side, LunarSide):
+        side.settle()
     for joined in group.joins:
         side.join(joined)
 
@@ -45,7 +46,7 @@ def answers(side: Side, group: Group) -> list[list[Sent]]:
     """What each probe of a group brings out of a side."""
     try:
         set_up(side, group)
-        return [compared(side.probe(probe.frames, probe.wait_s), group) for probe in group.probes]
+        return [compared(side.probe(probe.frames, probe.wait_s), group, probe) for probe in group.probes]
     finally:
         side.close()
 
