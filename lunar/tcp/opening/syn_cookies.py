@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import SYN, TcpSegment
+from lunar.packet import AF_INET, SYN, TcpSegment
 from lunar.tcp.opening.siphash import KEY_BYTES, siphash
 from lunar.tcp.tables import Tables
 
@@ -22,7 +22,9 @@ _TICK_NS: Final = 64_000_000_000
 VALID_NS: Final = 120_000_000_000
 
 # What peers announce, rounded down: the default of RFC 9293 (3.7.1), and what is common on Ethernet, as Linux has them.
-_MSS: Final = (536, 1300, 1440, 1460)
+# Over IPv6 they are those of MTUs of 1280, 1480, 1500 and 9000 bytes.
+_MSS: Final = [536, 1300, 1440, 1460]
+_MSS6: Final = [1220, 1420, 1440, 8940]
 
 # In the timestamp: four bits of the window scale (15: none), one for SACK, one for ECN.
 _OPTION_BITS: Final = 6
@@ -33,7 +35,8 @@ _SACK: Final = 1 << 4
 def make(tables: Tables, segment: TcpSegment, mss: i64) -> i64:
     """The initial sequence number that stands for the SYN `segment` and an MSS of at least `mss`."""
     index: i64 = 0
-    while index + 1 < len(_MSS) and _MSS[index + 1] <= mss:
+    table = _MSS if segment.family == AF_INET else _MSS6
+    while index + 1 < len(table) and table[index + 1] <= mss:
         index += 1
     tick: i64 = tables.ip.scheduler.now_ns // _TICK_NS
     return ((tick & 31) << 27) | (index << 24) | _secret(tables, segment, segment.seq, tick, index)
@@ -49,7 +52,7 @@ def check(tables: Tables, segment: TcpSegment) -> i64:
         if tick >= 0 and number >> 27 == tick & 31:
             syn_seq: i64 = (segment.seq - 1) & 0xFFFF_FFFF
             if index < len(_MSS) and number & 0xFF_FFFF == _secret(tables, segment, syn_seq, tick, index):
-                return _MSS[index]
+                return _MSS[index] if segment.family == AF_INET else _MSS6[index]
     return 0
 
 
