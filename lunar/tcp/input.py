@@ -27,7 +27,6 @@ from lunar.tcp.tcb import (
     CLOSE_WAIT,
     CLOSED,
     CLOSING,
-    DEFAULT_MSS,
     ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
@@ -36,6 +35,7 @@ from lunar.tcp.tcb import (
     SYN_SENT,
     TIME_WAIT,
     Tcb,
+    default_mss,
 )
 
 # RFC 7323 (5.3) wants none that is older; Linux lets one tick pass (TCP_PAWS_WINDOW).
@@ -330,7 +330,7 @@ def fin(tcb: Tcb) -> None:
 
 def take_options(tcb: Tcb, segment: TcpSegment) -> None:
     """The options of the peer's SYN."""
-    tcb.peer_mss = segment.mss if segment.mss > 0 else DEFAULT_MSS
+    tcb.peer_mss = segment.mss if segment.mss > 0 else default_mss(segment.family)
     if segment.window_scale >= 0 and tcb.scaled:
         tcb.snd_wscale = min(segment.window_scale, _WSCALE_MAX)
     else:

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, Sock
-from lunar.packet import TCP
+from lunar.packet import AF_INET, TCP
 from lunar.tcp import chronograph, timers
 from lunar.tcp.congestion.control import INFINITE_SSTHRESH, CongestionControl
 from lunar.tcp.congestion.windowed import WindowedMin
@@ -61,6 +61,7 @@ EVER_RETRANSMITTED: Final = 8
 FOUND_LOST: Final = 16  # by RACK, which looks at it again when it was sent again
 
 DEFAULT_MSS: Final = 536  # RFC 9293 (3.7.1), when the peer says nothing
+DEFAULT_MSS6: Final = 1220  # the same over IPv6
 DELAYED_ACK_MIN_NS: Final = 40_000_000  # Linux' TCP_DELACK_MIN and TCP_ATO_MIN
 NEVER_NS: Final = -1_000_000_000_000_000
 
@@ -68,6 +69,11 @@ NEVER_NS: Final = -1_000_000_000_000_000
 UNCONNECTED: Final = 0
 CONNECTING: Final = 1
 CONNECTED: Final = 2
+
+
+def default_mss(family: i64) -> i64:
+    """The MSS of a peer that does not tell one."""
+    return DEFAULT_MSS if family == AF_INET else DEFAULT_MSS6
 
 
 @final

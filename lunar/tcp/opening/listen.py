@@ -26,7 +26,7 @@ from lunar.tcp.opening import fast_accept, md5, syn_cookies
 from lunar.tcp.opening.request import Request
 from lunar.tcp.sender import segments
 from lunar.tcp.seq import before, unwrap
-from lunar.tcp.tcb import CLOSED, DEFAULT_MSS, NEVER_NS, SYN_RECEIVED, Tcb
+from lunar.tcp.tcb import CLOSED, NEVER_NS, SYN_RECEIVED, Tcb, default_mss
 from lunar.wire import inet
 
 
@@ -129,7 +129,7 @@ def _answer_with_cookie(listener: Listener, segment: TcpSegment, mss: i64) -> No
     tables = listener.tcb.tables
     listener.last_cookie_ns = tables.ip.scheduler.now_ns
     tables.ip.counters.tcp_syncookies_sent += 1
-    told: i64 = segment.mss if segment.mss > 0 else DEFAULT_MSS
+    told: i64 = segment.mss if segment.mss > 0 else default_mss(segment.family)
     request = Request(listener, segment, syn_cookies.make(tables, segment, min(told, mss)), mss)
     request.by_cookie = True
     if not request.timestamps:
