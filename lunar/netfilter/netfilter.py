@@ -183,7 +183,7 @@ class Netfilter(Filter):
                 return False
             if not conntrack.confirm(packet):
                 return False
-            if point == LOCAL_IN:
+            if point == LOCAL_IN and int(packet.protocol) in self.ip.handlers:
                 # The protocol gets the packet without its connection, as on Linux: an error about it is a new packet.
                 packet.track = None
                 packet.ctinfo = 2

@@ -33,18 +33,24 @@ class RejectTarget(Target):
         self.code: i64 = code
 
     def act(self, packet: Packet, context: Context) -> i64:
-        if packet.family != AF_INET or _is_sound(packet):
+        if _is_sound(packet):
             icmp.send_message(context.netfilter.ip, packet, self.type, self.code, 0)
         return DROP
 
 
 def _is_sound(packet: Packet) -> bool:
     """Linux answers nothing that is damaged. What it knows no better checksum of must have the Internet's, from its
-    header's end on, as OSPF has; TCP, UDP and ICMP were looked at when bytes became objects.
+    header's end on, as OSPF has (over IPv6 with the pseudo-header); TCP, UDP and ICMP were looked at when bytes became
+    objects.
     """
     if type(packet) is not Packet or packet.fragment_offset != 0 or packet.more_fragments:
         return True
-    return int(packet.protocol) in _WITHOUT_INTERNET_CHECKSUM or checksum.internet(packet.payload) == 0
+    if int(packet.protocol) in _WITHOUT_INTERNET_CHECKSUM:
+        return True
+    before = 0
+    if packet.family != AF_INET:
+        before = checksum.pseudo_header(packet.src, packet.dst, packet.protocol, len(packet.payload))
+    return checksum.internet(packet.payload, before) == 0
 
 
 @final

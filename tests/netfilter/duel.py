@@ -16,13 +16,13 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2])]
 
 from conntrack_duel import differ
-from random_rules import TABLES, RuleSet, undo
+from random_rules import TABLES, RuleSet, six, undo
 from random_traffic import Traffic
 from routers import Pair, Sent, why_not
 
-from lunar.packet import ICMP, TCP, UDP
-from lunar.wire import ipv4
-from lunar.wire.address import ipv4_text
+from lunar.packet import AF_INET, AF_INET6, ICMP, ICMPV6, TCP, UDP
+from lunar.wire import inet
+from lunar.wire.address import address_text
 from lunar.wire.malformed import Malformed
 
 PACKETS: Final = 60
@@ -30,14 +30,12 @@ PACKETS: Final = 60
 CHANCE: Final = "a port was drawn"
 
 
-def play(pair: Pair, seed: int) -> str | None:
+def play(pair: Pair, seed: int, family: int = AF_INET) -> str | None:
     """One set; what was different first, None if nothing was."""
-    for command in undo():
-        pair.command(command)
-    rules = RuleSet(seed)
-    for command in rules.commands:
-        pair.command(command)
-    traffic = Traffic(seed)
+    in_words = six if family == AF_INET6 else str
+    for command in [*undo(), *RuleSet(seed).commands]:
+        pair.command(in_words(command))
+    traffic = Traffic(seed, family)
     for number in range(PACKETS):
         device, packet = traffic.next()
         kernel, lunar = pair.send(device, packet)
@@ -50,9 +48,9 @@ def play(pair: Pair, seed: int) -> str | None:
             )
         traffic.heard(kernel)
     for table in TABLES:
-        saved = pair.output(f"iptables-save -c -t {table}")
+        saved = pair.output(in_words(f"iptables -save -c -t {table}").replace(" -save", "-save"))
         if saved[0] != saved[1]:
-            unlike = [pair for pair in zip(*saved, strict=False) if pair[0] != pair[1]]
+            unlike = [lines for lines in zip(*saved, strict=False) if lines[0] != lines[1]]
             return f"set {seed}, table {table}:\n    {unlike}"
     difference = differ(*pair.connections())
     return f"set {seed}: {difference}" if difference is not None else None
@@ -64,24 +62,25 @@ def without_ports(sent: Sent) -> Sent:
 
 
 def _without(data: bytes) -> bytes:
-    body = bytearray(data[20:])
-    if data[9] == ICMP:
-        if body[0] in (0, 8, 13, 14):
+    start, protocol = (20, data[9]) if data[0] >> 4 == 4 else (40, data[6])
+    body = bytearray(data[start:])
+    if protocol in (ICMP, ICMPV6):
+        if body[0] in (0, 8, 13, 14, 128, 129):
             body[2:6] = bytes(4)
         else:
             del body[2:]
-    elif data[9] in (TCP, UDP):
-        check = 16 if data[9] == TCP else 6
+    elif protocol in (TCP, UDP):
+        check = 16 if protocol == TCP else 6
         body[0:4] = bytes(4)
         body[check : check + 2] = bytes(2)
-    return data[:20] + bytes(body)
+    return data[:start] + bytes(body)
 
 
 def said(sent: Sent) -> str:
     """Packets in a line."""
     words = []
     for device, data in sent:
-        packet = ipv4.decode(data)
+        packet = inet.decode(data)
         if isinstance(packet, Malformed):
             words.append(f"{device}: {packet} {data.hex()}")
             continue
@@ -91,7 +90,8 @@ def said(sent: Sent) -> str:
             if hasattr(packet, name)
         )
         words.append(
-            f"{device}: {type(packet).__name__} {ipv4_text(packet.src)} > {ipv4_text(packet.dst)} {fields} {data.hex()}"
+            f"{device}: {type(packet).__name__} {address_text(packet.family, packet.src)} > "
+            f"{address_text(packet.family, packet.dst)} {fields} {data.hex()}"
         )
     return "; ".join(words) or "nothing"
 
@@ -101,6 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--sets", type=int, default=300, help="how many rule sets")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--six", action="store_true", help="the same sets with ip6tables and IPv6")
     parser.add_argument("--show", action="store_true", help="the rules of those that differ")
     arguments = parser.parse_args()
     reason = why_not()
@@ -110,7 +111,7 @@ def main() -> int:
     different = short = 0
     pair = Pair()
     for seed in range(arguments.seed, arguments.seed + arguments.sets):
-        found = play(pair, seed)
+        found = play(pair, seed, AF_INET6 if arguments.six else AF_INET)
         if found is None:
             continue
         if found == CHANCE:

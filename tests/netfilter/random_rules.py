@@ -10,6 +10,7 @@ Ethernet, a log of the namespace's own); `MIRROR` left Linux long ago.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -227,7 +228,7 @@ class RuleSet:
                 return "-j REDIRECT", None
             if kind == 3:
                 return f"-j REDIRECT --to-ports {rng.choice(('80', '5000-5010'))}", rng.choice(("tcp", "udp"))
-            return f"-j NETMAP --to {rng.choice(('10.1.0.0/24', '10.0.0.0/24', '10.1.0.0/30'))}", None
+            return f"-j NETMAP --to {rng.choice(('10.1.0.0/24', '10.0.0.0/24', '10.1.0.4/30'))}", None
         if kind == 0:
             return f"-j SNAT --to-source {rng.choice(('10.1.0.77', '10.0.0.77', '10.1.0.1'))}", None
         if hook == "INPUT":
@@ -245,7 +246,7 @@ _MATCHES: Final[tuple[Callable[[RuleSet], str], ...]] = (
 
 
 def undo() -> list[str]:
-    """The commands after which there is no rule, whatever there was."""
+    """The commands after which IPv4 has no rule, whatever there was, but those that have it tracked."""
     commands = []
     for table, chains in TABLES.items():
         commands += [f"iptables -t {table} -F", f"iptables -t {table} -X", f"iptables -t {table} -Z"]
@@ -260,3 +261,40 @@ _KEPT: Final = (
     "iptables -N kept", "iptables -A kept -m conntrack --ctstate NEW",
     "iptables -t nat -N kept", "iptables -t nat -A kept -p tcp -j DNAT --to-destination 10.1.0.9",
 )  # fmt: skip
+
+
+# What a rule of IPv4's is called in ip6tables; words that are not here are the same.
+_SIX: Final = {
+    "iptables": "ip6tables", "icmp": "icmpv6", "--icmp-type": "--icmpv6-type", "3": "1", "3/3": "1/4", "ttl": "hl",
+    "TTL": "HL", "BROADCAST": "MULTICAST", "icmp-net-unreachable": "icmp6-no-route",
+    "icmp-host-unreachable": "icmp6-addr-unreachable", "icmp-port-unreachable": "icmp6-port-unreachable",
+    "icmp-proto-unreachable": "icmp6-adm-prohibited", "icmp-net-prohibited": "icmp6-adm-prohibited",
+    "icmp-host-prohibited": "icmp6-adm-prohibited", "icmp-admin-prohibited": "icmp6-adm-prohibited",
+}  # fmt: skip
+_ADDRESS: Final = re.compile(r"10\.([01])\.0\.(\d+)(?:/(\d+))?(?::(.*))?")
+
+
+def six(command: str) -> str:
+    """The same rule for ip6tables: 10.0.0.x becomes 2001:db8::x, 10.1.0.x 2001:db8:1::x."""
+    words = command.split(" ")
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else ""
+        if word.startswith("--ttl-"):
+            words[at] = word.replace("ttl", "hl")
+        elif before == "--ctproto":
+            words[at] = "58" if word == "1" else word
+        elif word in ("3", "3/3") and before != "--icmpv6-type":
+            continue  # a number of something else
+        elif (found := _ADDRESS.fullmatch(word)) is not None:
+            words[at] = _six_address(*found.groups())
+        else:
+            words[at] = _SIX.get(word, word)
+    return " ".join(words)
+
+
+def _six_address(network: str, host: str, prefix: str | None, ports: str | None) -> str:
+    address = f"2001:db8{':1' if network == '1' else ''}::{int(host):x}"
+    if prefix is not None:
+        # A /24 there is the whole network, which is a /64 here; of longer ones as many addresses.
+        address += f"/{64 if prefix == '24' else 96 + int(prefix)}"
+    return f"[{address}]:{ports}" if ports is not None else address

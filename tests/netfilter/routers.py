@@ -1,7 +1,8 @@
 """The same router twice: the machine's kernel in a namespace, and a virtual host. Commands and packets go to both.
 
-It has two devices, `ta` with 10.0.0.1/24 and `tb` with 10.1.0.1/24, and whoever holds it is what is behind them: a
-packet is written to one, and what comes out of either is read. Both are without ARP, so packets are IP's bytes.
+It has two devices, `ta` with 10.0.0.1/24 and 2001:db8::1/64, `tb` with 10.1.0.1/24 and 2001:db8:1::1/64, and whoever
+holds it is what is behind them: a packet is written to one, and what comes out of either is read. Both are without ARP,
+so packets are IP's bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +20,13 @@ from lunar.links.tap import Tap
 from lunar.net_tools import conntrack_text
 from lunar.net_tools.errors import CommandError
 from lunar.network import Network
-from lunar.packet import ICMP, RST, TCP, Damaged, Frame, Packet
+from lunar.packet import ICMP, ICMPV6, RST, TCP, Damaged, Frame, Packet
 from lunar.wire import checksum, inet
-from lunar.wire.address import parse_ipv4
 from lunar.wire.malformed import Malformed
 from weaves.scheduler import STOPPED
 
 DEVICES: Final = ("ta", "tb")
-ADDRESSES: Final = {"ta": "10.0.0.1/24", "tb": "10.1.0.1/24"}
+ADDRESSES: Final = {"ta": ("10.0.0.1/24", "2001:db8::1/64"), "tb": ("10.1.0.1/24", "2001:db8:1::1/64")}
 # No limits on ICMP: what is compared is which packet is answered, not how fast. No redirects for what goes back where
 # it came from.
 SYSCTLS: Final = (
@@ -33,6 +34,8 @@ SYSCTLS: Final = (
     "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
     "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000", "net.ipv4.icmp_msgs_burst=10000",
     "net.netfilter.nf_conntrack_acct=1",
+    "net.ipv6.conf.all.forwarding=1", "net.ipv6.icmp.ratelimit=0", "net.ipv6.conf.all.accept_dad=0",
+    "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.addr_gen_mode=1",
 )  # fmt: skip
 
 Sent = list[tuple[str, bytes]]
@@ -40,6 +43,7 @@ Tracked = list[tuple[str, int]]
 _MAC: Final = 0x0200_5E00_0001
 _BUDGET: Final = 100_000
 _PAUSE_NS: Final = 10_000_000
+_SETTLED_NS: Final = 30_000_000_000
 
 
 class KernelRouter:
@@ -50,14 +54,15 @@ class KernelRouter:
         for setting in SYSCTLS:
             self._namespace.command("sysctl", "-qw", setting)
         self.devices = {name: TunDevice(self._namespace, name, IFF_TUN) for name in DEVICES}
-        for name, address in ADDRESSES.items():
-            self._namespace.command("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
-            self._namespace.command("ip", "address", "add", address, "dev", name)
-            self._namespace.command("ip", "link", "set", "dev", name, "up")
+        for name, addresses in ADDRESSES.items():
+            for address in addresses:
+                self._namespace.command("ip", "address", "add", address, "dev", name)
+            # Without groups the kernel makes no reports of them, which would be counted by rules, at times of its own.
+            self._namespace.command("ip", "link", "set", "dev", name, "multicast", "off", "up")
 
     def command(self, line: str) -> str:
         """Run a command line of iptables, ip, conntrack ...; what it prints. Raises `CommandError` with its words."""
-        words = line.replace("iptables", "iptables-legacy", 1) if line.startswith("iptables") else line
+        words = re.sub(r"^(ip6?tables)", r"\1-legacy", line)
         with self._namespace:
             done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -66,12 +71,16 @@ class KernelRouter:
 
     def send(self, device: str, packet: bytes) -> Sent:
         """Let `packet` come in at `device`; what goes out because of it, by device."""
+        for tun in self.devices.values():
+            tun.drain()  # what the kernel sends of itself
         self.devices[device].write(packet)
         out: Sent = []
         for name, tun in self.devices.items():
             while True:
                 try:
-                    out.append((name, os.read(tun.descriptor, 70_000)))
+                    data = os.read(tun.descriptor, 70_000)
+                    if not _is_housekeeping(data):
+                        out.append((name, data))
                 except BlockingIOError:
                     break
         return out
@@ -94,13 +103,15 @@ class LunarRouter:
         self.network = Network(seed=1)
         self.host = self.network.host("router")
         self._taps: dict[str, Tap] = {}
-        for name, address in ADDRESSES.items():
-            device = self.host.add_device([], name)
-            self._taps[name] = device.medium = Tap(self.network.scheduler, _MAC)
-            text, _, prefix = address.partition("/")
-            self.host.add_address(device, parse_ipv4(text), int(prefix))
         for setting in SYSCTLS:
             self.command(f"sysctl -q -e -w {setting}")
+        for name, addresses in ADDRESSES.items():
+            device = self.host.add_device([], name)
+            self._taps[name] = device.medium = Tap(self.network.scheduler, _MAC)
+            for address in addresses:
+                self.command(f"ip address add {address} dev {name}")
+        # What the host tells of its groups is told by then.
+        self._run(self.network.scheduler.now_ns + _SETTLED_NS)
 
     def command(self, line: str) -> str:
         """As KernelRouter's."""
@@ -110,23 +121,29 @@ class LunarRouter:
         """As KernelRouter's."""
         scheduler = self.network.scheduler
         port = self.host.devices[device]
-        scheduler.forget_stop()
         frame = _frame(packet)
         frame.eth_dst = port.mac
-        then = scheduler.now_ns + _PAUSE_NS
-        while scheduler.run(then, _BUDGET) == STOPPED:
-            pass  # each frame that a tap gets stops it
-        scheduler.advance(then)
-        for tap in self._taps.values():
-            tap.frames.clear()  # what the host sends of itself
+        self._run(scheduler.now_ns + _PAUSE_NS)
         port.arrive(frame)
-        while scheduler.run(then, _BUDGET) == STOPPED:
+        while scheduler.run(scheduler.now_ns, _BUDGET) == STOPPED:
             pass
         out: Sent = []
         for name, tap in self._taps.items():
             while tap.frames:
-                out.append((name, _bytes(tap.frames.popleft()[1])))
+                data = _bytes(tap.frames.popleft()[1])
+                if not _is_housekeeping(data):
+                    out.append((name, data))
         return out
+
+    def _run(self, until_ns: int) -> None:
+        """Let time go by; what the host sends of itself meanwhile nobody sees."""
+        scheduler = self.network.scheduler
+        scheduler.forget_stop()
+        while scheduler.run(until_ns, _BUDGET) == STOPPED:
+            pass  # each frame that a tap gets stops it
+        scheduler.advance(until_ns)
+        for tap in self._taps.values():
+            tap.frames.clear()
 
     def connections(self) -> str:
         """As KernelRouter's."""
@@ -146,6 +163,14 @@ def _frame(packet: bytes) -> Frame:
 def _bytes(frame: Frame) -> bytes:
     assert isinstance(frame, Packet), "a router sends what it could read"
     return inet.encode(frame)
+
+
+def _is_housekeeping(data: bytes) -> bool:
+    """Whether it is of MLD or neighbour discovery, which come when they want."""
+    if data[0] >> 4 != 6:
+        return False
+    # MLD's have a hop-by-hop option before them.
+    return data[6] == 0 or (data[6] == ICMPV6 and 130 <= data[40] <= 143)
 
 
 def why_not() -> str | None:
@@ -228,9 +253,15 @@ def _comparable(sent: tuple[str, bytes], cause: bytes) -> tuple[str, bytes]:
     """Without the identification of what the router itself has made, which is of no meaning and drawn by chance.
 
     The header's checksum becomes that without it. Its own packets are those with its addresses as their source, and,
-    whatever source rules have given them, ICMP's errors, TCP's resets, and an echo reply other than `cause`.
+    whatever source rules have given them, ICMP's errors, TCP's resets, and an echo reply other than `cause`. In IPv6 it
+    is the flow label.
     """
     device, data = sent
+    if data[0] >> 4 == 6:
+        own = data[8:24] in _OWN or (data[6] == TCP and data[53] & RST != 0)
+        if own or (data[6] == ICMPV6 and data[40] in (1, 2, 3, 4, 129) and data[40:44] != cause[40:44]):
+            data = data[:1] + bytes([data[1] & 0xF0]) + bytes(2) + data[4:]
+        return device, data
     own = data[12:16] in _OWN or (data[9] == TCP and data[33] & RST != 0)
     own = own or (data[9] == ICMP and (data[20] in _ERRORS or (data[20] == 0 and data[4:6] != cause[4:6])))
     if own:
@@ -242,4 +273,6 @@ def _comparable(sent: tuple[str, bytes], cause: bytes) -> tuple[str, bytes]:
 _ERRORS: Final = (3, 11, 12)
 
 
-_OWN: Final = {bytes(map(int, address.partition("/")[0].split("."))) for address in ADDRESSES.values()}
+_OWN: Final = {
+    ip_address(address.partition("/")[0]).packed for addresses in ADDRESSES.values() for address in addresses
+}

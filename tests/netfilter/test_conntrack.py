@@ -200,9 +200,6 @@ def test_an_error_belongs_to_what_it_quotes(router: Router) -> None:
 
 
 def test_both_families_are_tracked_by_the_same_table(router: Router) -> None:
-    for number, device in enumerate(("ta", "tb")):
-        router.command(f"ip address add 2001:db8:{number}::1/64 dev {device} nodad")
-    router.command("sysctl -q -w net.ipv6.conf.all.forwarding=1")
     router.command("ip6tables -A FORWARD -m conntrack --ctstate INVALID -j DROP")
     a, b = 0x2001_0DB8 << 96 | 2, 0x2001_0DB8_0001 << 80 | 2
     assert len(router.gets("ta", UdpDatagram(AF_INET6, a, b, 1000, 53, b"x"))) == 1

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import duel
 import pytest
-from random_rules import RuleSet
+from random_rules import RuleSet, six
 from routers import Pair, why_not
+
+from lunar.packet import AF_INET, AF_INET6
 
 _REASON = why_not()
 pytestmark = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
-_SETS = 40
+_SETS = 30
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,11 @@ def pair() -> Iterator[Pair]:
     made.close()
 
 
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
 @pytest.mark.parametrize("seed", range(0, _SETS * 7, 7))
-def test_random_packets_become_the_same_and_are_counted_by_the_same_rules(pair: Pair, seed: int) -> None:
-    found = duel.play(pair, seed)
-    assert found in (None, duel.CHANCE), "\n".join([str(found), *RuleSet(seed).commands])
+def test_random_packets_become_the_same_and_are_counted_by_the_same_rules(
+    pair: Pair, seed: int, family: int
+) -> None:
+    found = duel.play(pair, seed, family)
+    in_words = six if family == AF_INET6 else str
+    assert found in (None, duel.CHANCE), "\n".join([str(found), *map(in_words, RuleSet(seed).commands)])
