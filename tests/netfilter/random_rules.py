@@ -275,7 +275,7 @@ _ADDRESS: Final = re.compile(r"10\.([01])\.0\.(\d+)(?:/(\d+))?(?::(.*))?")
 
 
 def six(command: str) -> str:
-    """The same rule for ip6tables: 10.0.0.x becomes 2001:db8::x, 10.1.0.x 2001:db8:1::x."""
+    """The same rule for ip6tables: 10.0.0.x becomes 2001:db8::x, 10.1.0.x 2001:db8:b::x."""
     words = command.split(" ")
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
@@ -293,7 +293,7 @@ def six(command: str) -> str:
 
 
 def _six_address(network: str, host: str, prefix: str | None, ports: str | None) -> str:
-    address = f"2001:db8{':1' if network == '1' else ''}::{int(host):x}"
+    address = f"2001:db8{':b' if network == '1' else ''}::{int(host):x}"
     if prefix is not None:
         # A /24 there is the whole network, which is a /64 here; of longer ones as many addresses.
         address += f"/{64 if prefix == '24' else 96 + int(prefix)}"

@@ -33,7 +33,7 @@ from lunar.wire.malformed import Malformed
 
 _BEHIND: Final = {
     AF_INET: {"ta": 0x0A00_0000, "tb": 0x0A01_0000},
-    AF_INET6: {"ta": 0x2001_0DB8 << 96, "tb": 0x2001_0DB8_0001 << 80},
+    AF_INET6: {"ta": 0x2001_0DB8 << 96, "tb": 0x2001_0DB8_000B << 80},
 }
 _ROUTER: Final = tuple(network + 1 for networks in _BEHIND.values() for network in networks.values())
 # Of ICMP and ICMPv6: echo and its reply; errors by type and code; what belongs to nothing.

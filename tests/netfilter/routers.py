@@ -1,6 +1,6 @@
 """The same router twice: the machine's kernel in a namespace, and a virtual host. Commands and packets go to both.
 
-It has two devices, `ta` with 10.0.0.1/24 and 2001:db8::1/64, `tb` with 10.1.0.1/24 and 2001:db8:1::1/64, and whoever
+It has two devices, `ta` with 10.0.0.1/24 and 2001:db8::1/64, `tb` with 10.1.0.1/24 and 2001:db8:b::1/64, and whoever
 holds it is what is behind them: a packet is written to one, and what comes out of either is read. Both are without ARP,
 so packets are IP's bytes.
 """
@@ -26,7 +26,7 @@ from lunar.wire.malformed import Malformed
 from weaves.scheduler import STOPPED
 
 DEVICES: Final = ("ta", "tb")
-ADDRESSES: Final = {"ta": ("10.0.0.1/24", "2001:db8::1/64"), "tb": ("10.1.0.1/24", "2001:db8:1::1/64")}
+ADDRESSES: Final = {"ta": ("10.0.0.1/24", "2001:db8::1/64"), "tb": ("10.1.0.1/24", "2001:db8:b::1/64")}
 # No limits on ICMP: what is compared is which packet is answered, not how fast. No redirects for what goes back where
 # it came from.
 SYSCTLS: Final = (
@@ -62,7 +62,7 @@ class KernelRouter:
 
     def command(self, line: str) -> str:
         """Run a command line of iptables, ip, conntrack ...; what it prints. Raises `CommandError` with its words."""
-        words = re.sub(r"^(ip6?tables)", r"\1-legacy", line)
+        words = re.sub(r"^(ip6?tables)(?!-legacy)", r"\1-legacy", line)
         with self._namespace:
             done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -201,12 +201,12 @@ def test_an_error_belongs_to_what_it_quotes(router: Router) -> None:
 
 def test_both_families_are_tracked_by_the_same_table(router: Router) -> None:
     router.command("ip6tables -A FORWARD -m conntrack --ctstate INVALID -j DROP")
-    a, b = 0x2001_0DB8 << 96 | 2, 0x2001_0DB8_0001 << 80 | 2
+    a, b = 0x2001_0DB8 << 96 | 2, 0x2001_0DB8_000B << 80 | 2
     assert len(router.gets("ta", UdpDatagram(AF_INET6, a, b, 1000, 53, b"x"))) == 1
     router.udp()
     assert [line[:40].split()[3] for line in router.lines] == ["src=2001:db8::2", "src=10.0.0.2"]
     assert router.connections().splitlines()[0].startswith(
-        "ipv6     10 udp      17 29 src=2001:0db8:0000:0000:0000:0000:0000:0002 dst=2001:0db8:0001:"
+        "ipv6     10 udp      17 29 src=2001:0db8:0000:0000:0000:0000:0000:0002 dst=2001:0db8:000b:"
     )
     # Its answers, and an error that quotes it.
     assert len(router.gets("tb", UdpDatagram(AF_INET6, b, a, 53, 1000, b"x"))) == 1
