@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lunar.net_tools import (
     arp,
+    arping,
     conntrack,
     dmesg,
     ethtool,
@@ -63,6 +64,7 @@ _READERS: Final[dict[str, Callable[[Host, list[str], str], str]]] = {
 }
 # Those that take virtual time.
 _PROGRAMS: Final[dict[str, Callable[[Host, list[str]], Program]]] = {
+    "arping": arping.program,
     "ping": ping.program,
     "traceroute": traceroute.program,
 }
@@ -140,7 +142,7 @@ def _prepared(host: Host, words: list[str], stdin: str = "") -> str | Program:
 
 
 def _limits(program: Program) -> str:
-    return "expected -c or -w" if program.name == "ping" else "expected a limit"
+    return "expected -c or -w" if program.name in ("ping", "arping") else "expected a limit"
 
 
 __all__ = ["CommandError", "Program", "names", "obey", "prepare", "run", "run_async", "start"]

@@ -12,6 +12,7 @@ import lunar
 from lunar.host import Host
 from lunar.net import arp
 from lunar.net.neighbor import Neighbors
+from lunar.net_tools import CommandError
 from lunar.packet import ArpMessage, Frame, IcmpMessage, TcpSegment
 from lunar.wire.address import ipv4_text, parse_ipv4
 from lunar.wire.ethernet import mac_text
@@ -230,6 +231,44 @@ def test_the_tools_show_neighbours_and_change_them() -> None:
     one.sh("arp -d 10.0.0.7")
     one.sh("ip neigh flush dev eth0")
     assert one.sh("arp -n") == ""
+
+
+def test_arping_asks_tests_and_tells() -> None:
+    lan = Lan()
+    one = lan.hosts[0]
+    assert one.sh("arping -c 2 10.0.0.2") == (
+        "ARPING 10.0.0.2 from 10.0.0.1 eth0\n"
+        "Unicast reply from 10.0.0.2 [02:00:00:00:00:02]  2.000ms\n"
+        "Unicast reply from 10.0.0.2 [02:00:00:00:00:02]  2.000ms\n"
+        "Sent 2 probes (1 broadcast(s))\n"
+        "Received 2 response(s)\n"
+    )
+    assert one.sh("arping -c 2 -w 3 10.0.0.9").splitlines()[1:] == [
+        "Sent 2 probes (2 broadcast(s))", "Received 0 response(s)"
+    ]
+    # RFC 5227: whether an address is free is asked in nobody's name.
+    heard = lan.hears(3)
+    assert "Received 1 response(s)" in one.sh("arping -D -c 2 10.0.0.2")
+    assert "Received 0 response(s)" in one.sh("arping -D -c 2 10.0.0.9")
+    assert heard == ["0.0.0.0 asks for 10.0.0.2", *["0.0.0.0 asks for 10.0.0.9"] * 2]
+    # What is told by hand corrects those who know the address.
+    lan.serve(lan.hosts[1], b"two")
+    assert lan.fetch(one, "10.0.0.2") == b"two"
+    three = lan.hosts[2]
+    three.add_address(three.devices["eth0"], parse_ipv4("10.0.0.2"), 24)
+    three.sh("arping -U -c 1 -I eth0 10.0.0.2")
+    assert known(one)["10.0.0.2"] == mac_text(int(three.devices["eth0"].mac))
+    two = mac_text(int(lan.hosts[1].devices["eth0"].mac))
+    lan.hosts[1].sh("arping -A -c 1 -I eth0 10.0.0.2")
+    assert known(one)["10.0.0.2"] == two
+    for command, wrong in (
+        ("arping -c 1 -I eth7 10.0.0.2", "Device eth7 not available"),
+        ("arping -c 1 -I lo 127.0.0.1", "not ARPable"),
+        ("arping -U -c 1 10.0.0.3", "Cannot assign requested address"),
+        ("arping 10.0.0.2", "never end"),
+    ):
+        with pytest.raises(CommandError, match=wrong):
+            one.sh(command)
 
 
 def test_a_network_without_arp_is_as_it_was() -> None:
