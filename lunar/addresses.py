@@ -196,12 +196,15 @@ def _add_network_route(host: Host, device: Device, own: Address) -> None:
         host.ip.family(own.family).routes.add(route)
 
 
-def set_mac(device: Device, mac: int) -> None:
-    """Give `device` another hardware address."""
+def set_mac(host: Host, device: Device, mac: int) -> None:
+    """Give `device` another hardware address; neighbours are told of it if arp_notify says so."""
     old = int(device.mac)
     device.mac = mac
     if device.medium is not None:
         device.medium.readdress(device, old)
+    _forget_neighbors(host, device)
+    if device.arp:
+        arp.of(host.ip).announce_all(device)
 
 
 def set_up(host: Host, device: Device, up: bool) -> None:

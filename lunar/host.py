@@ -491,7 +491,7 @@ class Host:
 
     def set_mac(self, device: Device, mac: int) -> None:
         """Give `device` another hardware address."""
-        addresses.set_mac(device, mac)
+        addresses.set_mac(self, device, mac)
 
     def set_up(self, device: Device, up: bool) -> None:
         """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""

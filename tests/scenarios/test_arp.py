@@ -130,6 +130,20 @@ def test_an_address_that_moves_is_found_by_a_gratuitous_message() -> None:
     assert lan.fetch(one, "10.0.0.2") == b"three"
 
 
+def test_a_new_hardware_address_is_told_to_those_who_know_the_old_one() -> None:
+    lan = Lan()
+    one, two = lan.hosts[:2]
+    lan.serve(two, b"two")
+    assert lan.fetch(one, "10.0.0.2") == b"two"
+    lan.net.run(until="5s")
+    two.sh("sysctl -q net.ipv4.conf.eth0.arp_notify=1")
+    two.sh("ip link set eth0 address 02:00:00:00:00:77")
+    assert known(two) == {}
+    lan.net.run(until="6s")
+    assert known(one)["10.0.0.2"] == "02:00:00:00:00:77"
+    assert lan.fetch(one, "10.0.0.2") == b"two"
+
+
 @pytest.mark.parametrize(("notify", "heard"), [(1, ["10.0.0.2 tells 10.0.0.2"]), (0, [])])
 def test_a_device_that_comes_up_may_tell_its_addresses(notify: int, heard: list[str]) -> None:
     lan = Lan()
