@@ -243,7 +243,8 @@ def _delete(host: Host, options: _Options, rest: list[str]) -> str:
                 table.remove(entry)
                 return ""
         for known in table.proxies:
-            if known[0] == address and options.device in ("", known[1]):
+            # What is answered at one device alone is found only with that.
+            if known == (address, options.device):
                 table.proxies.remove(known)
                 return ""
     return f"No ARP entry for {rest[0]}\n"
