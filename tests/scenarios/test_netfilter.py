@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,11 +15,21 @@ from weaves.loader import load
 from weaves.tapestry_errors import TapestryError
 
 MS = 0.001
+_open: list[lunar.Network] = []
+
+
+@pytest.fixture(autouse=True)
+def closes() -> Iterator[None]:
+    """The networks of a test end with it, and what still serves in them."""
+    yield
+    while _open:
+        _open.pop().close()
 
 
 def site(*rules: str) -> tuple[lunar.Network, lunar.Host, lunar.Host]:
     """A client, a router with `rules`, a server with an echo at 80, 22 and 8080. The way there takes 2 ms."""
     net = lunar.Network(seed=1)
+    _open.append(net)
     router = net.host("router", "10.0.0.1/24")
     client, server = net.host("client", "10.0.0.2/24"), net.host("server", "10.0.1.2/24")
     second = router.add_device([(0x0A00_0101, 24)])
