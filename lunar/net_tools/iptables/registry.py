@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from lunar.net_tools.iptables import (
+    match_addrtype,
+    match_owner,
     match_packet,
     match_rate,
     match_state,
+    match_string,
     match_transport,
     target_answer,
     target_change,
@@ -18,7 +21,7 @@ from lunar.net_tools.iptables.option import MatchExtension, TargetExtension
 
 _MATCHES: Final[dict[str, type[MatchExtension]]] = {
     found.name: found
-    for module in (match_transport, match_packet, match_rate, match_state)
+    for module in (match_transport, match_packet, match_addrtype, match_string, match_owner, match_rate, match_state)
     for found in module.EXTENSIONS
 }
 _TARGETS: Final[dict[str, type[TargetExtension]]] = {

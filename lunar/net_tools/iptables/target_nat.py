@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from lunar import services
@@ -66,7 +67,7 @@ def _address(family: int, text: str) -> int:
         raise ParameterProblem(f'Bad IP address "{text}"') from None
 
 
-def _range(shifts: bool) -> object:
+def _range(shifts: bool) -> Callable[[Extension, Option, str], Range]:
     """`A`, `A-B`, `A:PORTS`; of IPv6 `[A-B]:PORTS`."""
 
     def parse(extension: Extension, option: Option, text: str) -> Range:
@@ -152,7 +153,7 @@ class Snat(_Nat):
     name = "SNAT"
     points = IN | POST
     options: ClassVar[tuple[Option, ...]] = (
-        Option("to-source", "to", _range(False), must=True),  # type: ignore[arg-type]
+        Option("to-source", "to", _range(False), must=True),
         _RANDOM, _RANDOM_FULLY, _PERSISTENT,
     )  # fmt: skip
 
@@ -172,7 +173,7 @@ class Dnat(Snat):
     name = "DNAT"
     points = PRE | OUT
     options = (
-        Option("to-destination", "to", _range(True), must=True),  # type: ignore[arg-type]
+        Option("to-destination", "to", _range(True), must=True),
         _RANDOM, _PERSISTENT,
     )  # fmt: skip
 
