@@ -107,6 +107,7 @@ class HashTable:
         self.rate: i64 = 0
         self.most: i64 = 0
         self.made_ns: i64 = now_ns
+        self.looked_ns: i64 = -1  # which collection was done because there was no room
         self.collect_ns: i64 = _SECOND_NS
         self.buckets: dict[tuple[int, int, int, int], Bucket] = {}
 
@@ -130,10 +131,8 @@ class HashTable:
         if found is not None and found.until_ns >= self._collected_ns(now_ns):
             self._refill(found, now_ns)
         else:
-            if found is None and len(self.buckets) >= self.room:
-                self._forget(now_ns)
-                if len(self.buckets) >= self.room:
-                    return None
+            if found is None and len(self.buckets) >= self.room and not self._makes_room(now_ns):
+                return None
             found = self._new(now_ns)
             self.buckets[key] = found
         found.until_ns = now_ns + self.expire_ns
@@ -168,13 +167,18 @@ class HashTable:
         bucket.credit = credit if credit < full else full
         bucket.stamp_ns = now_ns
 
-    def _forget(self, now_ns: i64) -> None:
+    def _makes_room(self, now_ns: i64) -> bool:
+        """Collect, once in an interval of collection, and say whether there is room then."""
         last: i64 = self._collected_ns(now_ns)
+        if last <= self.looked_ns:
+            return False
+        self.looked_ns = last
         kept: dict[tuple[int, int, int, int], Bucket] = {}
         for key, bucket in self.buckets.items():
             if bucket.until_ns >= last:
                 kept[key] = bucket
         self.buckets = kept
+        return len(kept) < self.room
 
 
 @final

@@ -208,6 +208,7 @@ class ConnlimitMatch(Match):
         self.by_destination: bool = by_destination
         self.up_to: bool = up_to
         self.seen: dict[int, list[_Counted]] = {}
+        self.looked_ns: i64 = -_UNCONFIRMED_NS  # when it was last looked for those that can be forgotten
 
     def matches(self, packet: Packet, context: Context) -> bool:
         found = packet.track
@@ -217,8 +218,9 @@ class ConnlimitMatch(Match):
         key = (packet.dst if self.by_destination else packet.src) & self.mask
         seen = self.seen.get(key)
         if seen is None:
-            if len(self.seen) >= _MOST_KEYS:
-                self._forget(now)
+            if len(self.seen) >= _MOST_KEYS and not self._makes_room(now):
+                context.hotdrop = True  # as Linux does when it has no memory for another
+                return False
             seen = []
             self.seen[key] = seen
         kept: list[_Counted] = []
@@ -234,7 +236,11 @@ class ConnlimitMatch(Match):
         self.seen[key] = kept
         return (len(kept) > self.limit) != self.up_to
 
-    def _forget(self, now_ns: i64) -> None:
+    def _makes_room(self, now_ns: i64) -> bool:
+        """Forget the networks without connections, once in the time that an unconfirmed one counts."""
+        if now_ns < self.looked_ns + _UNCONFIRMED_NS:
+            return False
+        self.looked_ns = now_ns
         left: dict[int, list[_Counted]] = {}
         for key, seen in self.seen.items():
             for counted in seen:
@@ -242,3 +248,4 @@ class ConnlimitMatch(Match):
                     left[key] = seen
                     break
         self.seen = left
+        return len(left) < _MOST_KEYS

@@ -15,7 +15,7 @@ from lunar.netfilter.conntrack import Track
 from lunar.netfilter.headers import tcp_of
 from lunar.netfilter.match_state import CTINFO_UNTRACKED
 from lunar.netfilter.rule import ACTS, CONTINUE, DROP, Context, Target
-from lunar.packet import AF_INET, Packet, TcpSegment, set_tcp_size
+from lunar.packet import AF_INET, Packet, TcpSegment, set_tcp_size, tcp_options_bytes
 
 # What `ConnmarkTarget` does.
 SET: Final = 0
@@ -31,6 +31,7 @@ _MOST_HOPS: Final = 255
 _ALL: Final = 0xFFFF_FFFF
 # The MSS of a peer that names none: RFC 9293 (3.7.1), and RFC 8200 (8.3) less the headers.
 _DEFAULT_MSS: Final = 536
+_MOST_OPTIONS: Final = 40
 _DEFAULT_MSS6: Final = 1220
 
 
@@ -151,7 +152,7 @@ class TcpMssTarget(Target):
             if packet.mss > mss:
                 packet.mss = mss
             return CONTINUE
-        if packet.payload:
+        if packet.payload or tcp_options_bytes(packet) > _MOST_OPTIONS - 4:
             return CONTINUE
         most: i64 = _DEFAULT_MSS if packet.family == AF_INET else _DEFAULT_MSS6
         packet.mss = mss if mss < most else most

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from bench import ACK, LEFT, LEFT6, RIGHT, RIGHT6, Bench, at, fragment, ping, tcp, udp
 
+from lunar.netfilter.match_state import ConnlimitMatch
 from lunar.packet import Packet
 
 RST_ACK, FIN = 0x14, 0x01
@@ -309,3 +310,26 @@ def test_addrtype_knows_the_routers_own_addresses() -> None:
 
 def test_addresses_are_integers_of_both_families() -> None:
     assert at(LEFT) < 1 << 32 <= at(LEFT6)
+
+
+def test_hashlimit_has_no_more_buckets_than_it_may() -> None:
+    bench = Bench(
+        "-A FORWARD -p udp -m hashlimit --hashlimit-upto 100/s --hashlimit-mode dstport --hashlimit-htable-max 2 "
+        "--hashlimit-htable-expire 500 --hashlimit-name few -j ACCEPT"
+    )
+    # What has no room is dropped, whatever the rule says; after the next collection there is room again.
+    assert [bench.passes(udp(dport=port)) for port in (1, 2, 3, 1)] == [True, True, False, True]
+    bench.run(2)
+    assert [bench.passes(udp(dport=port)) for port in (3, 4, 1)] == [True, True, False]
+
+
+def test_connlimit_remembers_one_list_for_a_network() -> None:
+    bench = Bench("-A FORWARD -p udp -m connlimit --connlimit-upto 5")
+    limit = bench.router.netfilter.inet.filter.chains["FORWARD"].rules[0].matches[-1]  # type: ignore[union-attr]
+    assert isinstance(limit, ConnlimitMatch)
+    for number in range(300):
+        packet = udp(f"10.0.0.{2 + number % 250}", RIGHT, sport=number)
+        packet.eth_dst = bench.router.devices["eth0"].mac
+        bench.left.devices["eth0"].transmit(packet)
+    bench.run(0.001)
+    assert len(limit.seen) == 250
