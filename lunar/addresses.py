@@ -196,6 +196,15 @@ def _add_network_route(host: Host, device: Device, own: Address) -> None:
         host.ip.family(own.family).routes.add(route)
 
 
+def rename(device: Device, name: str) -> None:
+    """Give `device` another name, and its addresses labels that go with it."""
+    old, device.name = device.name, name
+    of_ipv4 = [own for own in device.addresses if own.family == AF_INET]
+    for own in of_ipv4:
+        # The first goes by the device's own name then, as on Linux.
+        own.label = "" if own is of_ipv4[0] or not own.label else name + own.label.removeprefix(old)
+
+
 def set_mac(host: Host, device: Device, mac: int) -> None:
     """Give `device` another hardware address; neighbours are told of it if arp_notify says so."""
     old = int(device.mac)

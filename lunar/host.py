@@ -109,6 +109,7 @@ class Host:
         self.boots = 0
         self.launches: list[Callable[[], None]] = []
         self.devices: dict[str, Device] = {}
+        self._renamed: dict[str, str] = {}  # the names that devices were made with, by those that they got
         # What each boot starts from: the addresses that devices were made with, and the commands that configure.
         self._addresses: dict[str, list[tuple[int, int]]] = {}
         self._commands: list[str] = []
@@ -240,6 +241,10 @@ class Host:
         if self.state != DOWN:
             return
         self.boots += 1
+        for device in self.devices.values():
+            device.name = self._renamed.get(device.name, device.name)
+        self._renamed.clear()
+        self.devices = {device.name: device for device in self.devices.values()}
         self._make_stack()
         for device in self.devices.values():
             device.running = True
@@ -488,6 +493,16 @@ class Host:
     def remove_address(self, device: Device, old: Address) -> None:
         """Take an address from `device`, and with it the route to its network, if no other address is in that."""
         addresses.remove(self, device, old)
+
+    def rename_device(self, device: Device, name: str) -> None:
+        """Give `device` another name until the next boot; labels of its addresses go with it. Raises `ValueError`."""
+        if name != device.name:
+            if name in self.devices:
+                raise ValueError(f"host {self.name} has a device {name} already")
+            self._renamed[name] = self._renamed.pop(device.name, device.name)
+            addresses.rename(device, name)
+            # In their old places: a device's number is its place among them.
+            self.devices = {one.name: one for one in self.devices.values()}
 
     def set_mac(self, device: Device, mac: int) -> None:
         """Give `device` another hardware address."""

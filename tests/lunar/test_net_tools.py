@@ -456,3 +456,18 @@ def test_ip_route_by_the_name_of_a_host() -> None:
         host.sh("ip route add default via gate")
         assert "0.0.0.0         10.0.0.9 " in host.sh("route -n")
         assert gate.name == "gate"
+
+
+# ip link set name
+
+
+def test_a_device_gets_another_name_until_the_next_boot() -> None:
+    host = router()
+    host.sh("ip link set eth1 name wan0")
+    assert list(host.devices) == ["lo", "eth0", "wan0"]
+    assert host.sh("ip -br link show wan0").startswith("wan0 ")
+    host.sh("ip link set wan0 name wan1")
+    host.crash()
+    host.boot()
+    assert list(host.devices) == ["lo", "eth0", "eth1"]
+    assert "10.1.0.1/16" in host.sh("ip -br addr show eth1")

@@ -27,8 +27,9 @@ MTU_LEAST: Final = 68
 MTU_MOST: Final = 65_535
 _LOOPBACK_MTU_MOST: Final = 0x7FFF_FFFF
 _ALIAS_MOST: Final = 255
+_NAME_MOST: Final = 15  # IFNAMSIZ, with the zero at its end
 _SETTINGS: Final = (
-    "up", "down", "mtu", "address", "arp", "promisc", "allmulticast", "alias", "txqueuelen", "dev", "multicast",
+    "up", "down", "mtu", "address", "arp", "promisc", "allmulticast", "alias", "txqueuelen", "name", "dev", "multicast",
 )  # fmt: skip
 # The widths of the columns of counters, before numbers widen them.
 _WIDTHS: Final = (10, 7, 6, 7, 7, 7)
@@ -50,6 +51,7 @@ class Changes:
     allmulti: bool | None = None
     alias: str | None = None
     txqueuelen: int | None = None
+    name: str | None = None
 
     def apply(self, host: Host, device: Device) -> None:
         """Set it. Raises `CommandError` in Linux' words, before anything has changed."""
@@ -70,6 +72,8 @@ class Changes:
             host.set_arp(device, self.arp)
         if self.up is not None:
             host.set_up(device, self.up)
+        if self.name is not None:
+            host.rename_device(device, self.name)
 
 
 def check_mtu(device: Device, mtu: int) -> None:
@@ -120,6 +124,8 @@ def _set(host: Host, words: Words) -> None:
             wanted.alias = words.take("a text")
             if len(wanted.alias) > _ALIAS_MOST:
                 raise CommandError(f"{words.what}: alias: expected {_ALIAS_MOST} characters at most")
+        elif words.takes("name"):
+            wanted.name = _new_name(host, device, words.take("a name"))
         elif words.takes("txqueuelen", "qlen", "txqlen"):
             wanted.txqueuelen = words.number("queue length", 0, 0x7FFF_FFFF, 10)
         else:
@@ -135,6 +141,17 @@ def hardware_address(word: str, device: Device) -> int:
     if mac == 0 or mac >> 40 & 1:
         raise CommandError(f"{device.name}: {word}: Cannot assign requested address; expected one that is of no group")
     return mac
+
+
+def _new_name(host: Host, device: Device, name: str) -> str:
+    """A name that a device may have. Raises `CommandError` in iproute2's words."""
+    if not 0 < len(name) <= _NAME_MOST or "/" in name or any(letter.isspace() for letter in name):
+        raise CommandError(f'Error: argument "{name}" is wrong: "name" not a valid ifname')
+    if ":" in name or name in (".", "..") or device.name == "lo":
+        raise CommandError("RTNETLINK answers: Invalid argument")
+    if name in host.devices and name != device.name:
+        raise CommandError("RTNETLINK answers: File exists")
+    return name
 
 
 def _switch(words: Words) -> bool:

@@ -22,7 +22,7 @@ from lunar.net_tools import CommandError
 
 # What is not compared, with the reason, and what stands for it on both sides.
 DIFFERENT: Final = (
-    (r"(eth\d)@if\d+( *)", r"\1\2", "a veth names its peer"),
+    (r"(\w+)@if\d+( *)", r"\1\2", "a veth names its peer"),
     (r"^(eth\d) {9,}", r"\1             ", "and so does -br"),
     (r" link-netns(?:id)? \S+", "", "where its peer is"),
     (r'"link_index":\d+,', "", "the same in JSON"),

@@ -165,6 +165,17 @@ ip a show dev eth0
 ip route
 ip addr flush dev eth1
 ip a
+ip addr add 10.3.3.3/24 label eth1:1 dev eth1
+ip link set eth1 name lan0
+ip addr show lan0
+ip link
+ip route show dev lan0
+ip link set lan0 name eth0
+ip link set lan0 name a/b
+ip link set lan0 name toolongnameforadevice
+ip link set lan0 name a:b
+ip link set lan0 name eth1
+ip addr show eth1
 ip rule flush
 ip rule
 ip route flush
