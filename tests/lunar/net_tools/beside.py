@@ -29,6 +29,8 @@ DIFFERENT: Final = (
     (r',"link_netnsid":\d+', "", "the same in JSON"),
     (r'\n *"link_index": \d+,', "", "the same in JSON that is indented"),
     (r',\n *"link_netnsid": \d+', "", "the same in JSON that is indented"),
+    (r"_lft \d+sec", "_lft SECONDS", "the machine's time goes by"),
+    (r'_life_time":\d{1,6}\b', '_life_time":SECONDS', "the same in JSON"),
     (r"^multicast ff00::/8 dev \S+ table local.*\n", "", "groups go by their device here, without a route"),
 )
 # How often the kernel is asked whether a device is up, until a test that needs it is let fail.
