@@ -1,7 +1,7 @@
 """`ip route`: the routes of a host's tables, as ip-route(8) sets them.
 
-How they are shown is in route_shown.py. Left out, and refused: encapsulations, next hop objects, realms, classes, a
-gateway of the other family, and metrics that nothing here obeys (window, rtt, ssthresh, cwnd ...).
+How they are shown is in route_shown.py, `get` is in route_get.py. Left out, and refused: encapsulations, next hop
+objects, realms, classes, a gateway of the other family, and metrics that nothing here obeys (window, rtt, cwnd ...).
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from lunar.net.route import (
     UNICAST,
     UNREACHABLE,
     Route,
-    RouteTable,
 )
 from lunar.net.rule import TABLE_MAIN
 from lunar.net_tools.errors import CommandError
-from lunar.net_tools.ip import names, route_shown
+from lunar.net_tools.ip import names, route_get, route_shown
 from lunar.net_tools.ip.addr import scope_number
 from lunar.net_tools.ip.words import Style, Words
 from lunar.packet import AF_INET, AF_INET6
@@ -40,6 +39,7 @@ METRIC_MOST: Final = 0xFFFF_FFFF
 # What Linux gives an IPv6 route without a metric (IP6_RT_PRIO_USER).
 IPV6_METRIC: Final = 1024
 _NOWHERE: Final = (BLACKHOLE, UNREACHABLE, PROHIBIT, THROW)
+_INVALID_SOURCE_6: Final = "Error: Invalid source address."
 _EXPECTED: Final = (
     "via, dev, src, metric, table, proto, scope, tos, onlink, mtu, advmss, initcwnd, hoplimit or nexthop"
 )
@@ -56,7 +56,7 @@ def run(host: Host, style: Style, words: Words) -> str:
     if action in ("show", "list", "lst"):
         return route_shown.show(host, style, words)
     if action == "get":
-        return route_shown.get(host, style, words)
+        return route_get.get(host, style, words)
     if action == "flush":
         return _flush(host, style, words)
     _change(host, style, words, "change" if action == "chg" else action)
@@ -262,9 +262,6 @@ def _made(host: Host, family: Family, number: int, wanted: _Wanted) -> Route:
     return made
 
 
-_INVALID_SOURCE_6: Final = "Error: Invalid source address."
-
-
 def _device_of(host: Host, family: Family, hop: _Hop) -> Device:
     """By which device a way goes; its gateway must be on a network of that device."""
     device = hop.device
@@ -335,11 +332,8 @@ def _flush(host: Host, style: Style, words: Words) -> str:
         host.ip.path_mtus.clear()
         host.ip.route_changes.changed()
         return ""
-    for family, table, route in route_shown.chosen(host, style, words):
-        del family
+    for _, table, route in route_shown.chosen(host, style, words):
         if table is not None:
             table.discard(route)
     return ""
 
-
-__all__ = ["RouteTable", "gateway_address", "run"]

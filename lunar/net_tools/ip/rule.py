@@ -13,7 +13,7 @@ from lunar.net_tools.errors import CommandError
 from lunar.net_tools.ip import names
 from lunar.net_tools.ip.shown import Row, shown
 from lunar.net_tools.ip.words import Style, Words, parse_prefix
-from lunar.packet import AF_INET, AF_INET6
+from lunar.packet import AF_INET
 from lunar.wire.address import address_text
 
 if TYPE_CHECKING:
@@ -255,5 +255,3 @@ def _text(row: Row) -> str:
     text += f"proto {row['protocol']} " if "protocol" in row else ""
     return text.rstrip(" ") + "\n"
 
-
-__all__ = ["AF_INET6", "run"]
