@@ -56,7 +56,7 @@ def test_a_record_of_another_class_is_no_answer() -> None:
     response.answer = [dns.rrset.from_text("www.example.org.", 60, "IN", "A", "10.0.0.1")]
     wire = bytearray(response.to_wire())
     at = wire.rindex(b"\x00\x01\x00\x01")  # the type and the class of the record
-    wire[at + 3] = 3
+    wire[at + 3] = 4  # Hesiod
     result = _read(bytes(wire), QUERY)
     assert result is not None and not isinstance(result, str)
     assert result.addresses == ()
