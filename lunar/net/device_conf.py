@@ -5,8 +5,8 @@ What is set for all and what is set for one are put together by a rule of each p
 documentation): both must be on, either is enough, the larger counts ... Here that is done when one is written. So who
 asks in the way of a packet reads `device.inet.rp_filter` (`device.inet6` of IPv6), and that is what holds.
 
-A device that nothing was said of has the same objects as all others: they are replaced, never changed. What can be set
-stands in lunar/parameters; what is here and not there nobody obeys yet.
+A device that nothing was said of has the same objects as all others: they are replaced, never changed. What they may
+be stands in lunar/parameters/device.py.
 """
 
 from __future__ import annotations
@@ -34,12 +34,9 @@ class DeviceConf:
         self.send_redirects: i64 = 1
         self.shared_media: i64 = 1
         self.accept_source_route: i64 = 1
-        self.log_martians: i64 = 0
         self.src_valid_mark: i64 = 0
         self.bc_forwarding: i64 = 0
         self.promote_secondaries: i64 = 0
-        self.ignore_routes_with_linkdown: i64 = 0
-        self.drop_unicast_in_l2_multicast: i64 = 0
         # ARP.
         self.proxy_arp: i64 = 0
         self.proxy_arp_pvlan: i64 = 0
@@ -64,7 +61,6 @@ class DeviceConf:
         self.accept_ra_defrtr: i64 = 1
         self.accept_ra_from_local: i64 = 0
         self.accept_ra_min_hop_limit: i64 = 1
-        self.accept_ra_min_lft: i64 = 0
         self.accept_ra_mtu: i64 = 1
         self.accept_ra_pinfo: i64 = 1
         self.accept_ra_rtr_pref: i64 = 1
@@ -72,42 +68,31 @@ class DeviceConf:
         self.accept_ra_rt_info_max_plen: i64 = 0
         self.ra_defrtr_metric: i64 = 1024
         self.router_solicitations: i64 = -1
-        self.router_solicitation_delay: i64 = 1  # in seconds
         self.router_solicitation_interval: i64 = 4
         self.router_solicitation_max_interval: i64 = 3600
         self.autoconf: i64 = 1
         self.addr_gen_mode: i64 = 0
-        self.use_tempaddr: i64 = 0
-        self.temp_valid_lft: i64 = 604_800
-        self.temp_prefered_lft: i64 = 86_400
         self.max_addresses: i64 = 16
         self.accept_dad: i64 = 1
         self.dad_transmits: i64 = 1
         self.enhanced_dad: i64 = 1
-        self.optimistic_dad: i64 = 0
-        self.use_optimistic: i64 = 0
         self.keep_addr_on_down: i64 = 0
         self.ndisc_notify: i64 = 0
         self.ndisc_tclass: i64 = 0
         self.proxy_ndp: i64 = 0
         self.force_tllao: i64 = 0
         self.drop_unsolicited_na: i64 = 0
-        self.accept_untracked_na: i64 = 0
-        self.suppress_frag_ndisc: i64 = 1
         # neigh.DEV: the states of neighbours (net/neighbor.py).
         self.neigh_mcast_solicit: i64 = 3
         self.neigh_ucast_solicit: i64 = 3
-        self.neigh_app_solicit: i64 = 0
         self.neigh_mcast_resolicit: i64 = 0
         self.neigh_retrans_time_ms: i64 = 1000
         self.neigh_base_reachable_time_ms: i64 = 30_000
         self.neigh_delay_first_probe_time: i64 = 5  # in seconds
         self.neigh_gc_stale_time: i64 = 60
-        self.neigh_unres_qlen: i64 = 101
         self.neigh_unres_qlen_bytes: i64 = 212_992
         self.neigh_locktime: i64 = 100  # in hundredths of a second, as those that follow
         self.neigh_proxy_delay: i64 = 80
-        self.neigh_anycast_delay: i64 = 100
         self.neigh_proxy_qlen: i64 = 64
 
 
@@ -122,8 +107,7 @@ BOTH_IF_FORWARDING: Final = 6  # else either
 INET_RULES: Final[dict[str, int]] = {
     "accept_local": EITHER, "accept_redirects": BOTH_IF_FORWARDING, "accept_source_route": BOTH, "arp_accept": LARGER,
     "arp_announce": LARGER, "arp_filter": EITHER, "arp_ignore": LARGER, "arp_notify": LARGER,
-    "bc_forwarding": EITHER, "drop_gratuitous_arp": EITHER, "drop_unicast_in_l2_multicast": EITHER,
-    "force_igmp_version": ALL_FIRST, "ignore_routes_with_linkdown": EITHER, "log_martians": EITHER,
+    "bc_forwarding": EITHER, "drop_gratuitous_arp": EITHER, "force_igmp_version": ALL_FIRST,
     "promote_secondaries": EITHER, "proxy_arp": EITHER, "route_localnet": EITHER, "rp_filter": LARGER,
     "secure_redirects": EITHER, "send_redirects": EITHER, "shared_media": EITHER, "src_valid_mark": EITHER,
 }  # fmt: skip

@@ -12,8 +12,10 @@ import pytest
 
 import lunar
 from lunar.host import Host
+from lunar.net.device_conf import DeviceConf
 from lunar.net.device_confs import DeviceConfs
 from lunar.packet import AF_INET, AF_INET6
+from lunar.parameters import device
 
 
 def host_with_two() -> Host:
@@ -29,8 +31,8 @@ def confs(host: Host, family: int = AF_INET) -> DeviceConfs:
     [
         ("rp_filter", 0, 2, 2),  # the larger
         ("rp_filter", 2, 1, 2),
-        ("log_martians", 1, 0, 1),  # either
-        ("log_martians", 0, 0, 0),
+        ("proxy_arp", 1, 0, 1),  # either
+        ("proxy_arp", 0, 0, 0),
         ("accept_source_route", 1, 0, 0),  # both
         ("accept_source_route", 1, 1, 1),
         ("force_igmp_version", 2, 3, 2),  # that of all, if there is one
@@ -51,6 +53,11 @@ def test_what_holds_for_a_device(name: str, for_all: int, own: int, holds: int) 
     confs(other).set_own(other.devices["eth0"], name, own)
     confs(other).set_all(other.ip.devices, name, for_all)
     assert getattr(other.devices["eth0"].inet, name) == holds
+
+
+def test_all_that_is_kept_can_be_set() -> None:
+    kept = {name for name in dir(DeviceConf()) if not name.startswith("_")}
+    assert kept == {row.attribute for rows in device.ROWS.values() for row in rows.values()}
 
 
 def test_ipv6_takes_the_smaller_for_routes_in_packets() -> None:
