@@ -105,7 +105,7 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     raw = ip.raw
     taken = raw is not None and raw.receive(packet, device)
     handler = ip.handlers.get(int(packet.protocol))
-    if handler is None:
+    if handler is None or (packet.protocol == IGMP and packet.family == AF_INET6):
         if taken:
             counters.ip_in_delivers += 1
             return

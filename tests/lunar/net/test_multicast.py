@@ -12,7 +12,7 @@ import pytest
 import lunar
 from lunar.net import igmp
 from lunar.net.groups import hardware_address
-from lunar.packet import AF_INET, IGMP, Frame, Packet
+from lunar.packet import AF_INET, AF_INET6, IGMP, Frame, Packet
 from lunar.sockets import options, syscalls
 from lunar.udp import UdpSock
 from lunar.wire import checksum
@@ -393,6 +393,16 @@ def test_a_report_that_does_not_fit_a_packet_is_several() -> None:
     told = [record[1] for said in s.said for record in said[2]]
     assert told == wanted[::-1]
     assert [len(said[2]) for said in s.said] == [183, 183, 34]  # (1500 - 24 - 8) / 8
+
+
+def test_igmp_is_ipv4s_alone() -> None:
+    s = Site(2)
+    s.hosts[0].add_address(s.hosts[0].devices["eth0"], 0x2001_0DB8 << 96 | 1, 64)
+    packet = Packet(AF_INET6, 0x2001_0DB8 << 96 | 2, 0x2001_0DB8 << 96 | 1, IGMP, bytes(8))
+    packet.size_bytes = 48
+    packet.eth_dst = s.hosts[0].devices["eth0"].mac
+    s.hosts[0].devices["eth0"].arrive(packet)
+    assert s.hosts[0].ip.inet6.counters.ip_in_no_protos == 1
 
 
 # What options say
