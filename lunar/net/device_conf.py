@@ -112,9 +112,8 @@ INET_RULES: Final[dict[str, int]] = {
     "secure_redirects": EITHER, "send_redirects": EITHER, "shared_media": EITHER, "src_valid_mark": EITHER,
 }  # fmt: skip
 INET6_RULES: Final[dict[str, int]] = {
-    "accept_dad": LARGER, "enhanced_dad": EITHER,
-    "accept_source_route": SMALLER, "force_mld_version": ALL_FIRST, "ignore_routes_with_linkdown": EITHER,
-    "proxy_ndp": EITHER, "drop_unsolicited_na": EITHER, "ndisc_notify": EITHER,
+    "accept_dad": LARGER, "accept_source_route": SMALLER, "drop_unsolicited_na": EITHER, "enhanced_dad": EITHER,
+    "force_mld_version": ALL_FIRST, "ndisc_notify": EITHER, "proxy_ndp": EITHER,
 }  # fmt: skip
 
 
