@@ -21,7 +21,7 @@ from lunar.net.error_queue import of_local
 from lunar.net.group_output import send_to_group
 from lunar.net.ip import Handler, Ip
 from lunar.net.ip_output import apply, send, source_for
-from lunar.net.route import Route
+from lunar.net.route import MULTICAST, Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
 from lunar.net.sock_route import came_by, route_out
 from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
@@ -173,6 +173,7 @@ class UdpSock(DatagramSock):
         self.sndbuf = udp.ip.wmem_default
         self.udp: Udp = udp
         self.route: Route | None = None
+        self.bound_to_many: bool = False  # to a broadcast address or a group, from which nothing is sent
         self.addr_locked: bool = False  # bound by the program to this address, to this port
         self.port_locked: bool = False
         # MSG_MORE, UDP_CORK: what waits to be sent as one datagram, to whom the first part was meant for.
@@ -216,6 +217,7 @@ class UdpSock(DatagramSock):
             return -errno.EADDRINUSE
         self.local_addr = addr
         self.local_port = port
+        self.bound_to_many = addr != 0 and not ip.has_address(addr) and (ip.is_broadcast(addr) or ip.is_multicast(addr))
         self.addr_locked = addr != 0
         self.port_locked = asked != 0
         self.udp.ports.setdefault(int(port), []).append(self)
@@ -422,7 +424,7 @@ class UdpSock(DatagramSock):
         src = self.local_addr
         if family == AF_INET6 and six is not None and six.source:
             src = six.source
-        if src == 0 or ip.is_broadcast(src) or ip.is_multicast(src):
+        if src == 0 or self.bound_to_many:
             src = source_for(ip, addr, route)
             if src == 0 and family == AF_INET6:
                 self.recv_errno = errno.EADDRNOTAVAIL
@@ -446,7 +448,7 @@ class UdpSock(DatagramSock):
                 packet.unchecked = True
         if self.mark:
             packet.mark = self.mark
-        if ip.is_multicast(addr):
+        if route.type == MULTICAST:
             own = self.multicast if family == AF_INET else self.multicast6
             packet.ttl = 1 if own is None else own.ttl
         header = self.header
@@ -460,7 +462,7 @@ class UdpSock(DatagramSock):
         result: i64
         if packet.size_bytes > route.device.mtu and self.mtu_discover == PMTUDISC_INTERFACE:
             result = errno.EMSGSIZE
-        elif ip.is_multicast(packet.dst):
+        elif route.type == MULTICAST:
             own = self.multicast if packet.family == AF_INET else self.multicast6
             result = send_to_group(ip, packet, route, own is None or own.loops)
         else:

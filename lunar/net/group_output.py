@@ -15,14 +15,16 @@ from lunar.net.echo import come_back
 from lunar.net.groups import hardware_address
 from lunar.net.ip import LOCAL_OUT, Ip
 from lunar.net.ip_output import emit, source_for
-from lunar.net.route import Route
+from lunar.net.route import MULTICAST, Route
 from lunar.packet import AF_INET, Packet
 from lunar.wire import inet
 
 
 def route_by(device: Device, family: i64, group: int, source: int) -> Route:
     """A route to `group` by `device`: a group has no gateway. `source` is that of what is sent, 0 for the device's."""
-    return Route(group, 32 if family == AF_INET else 128, 0, device, 0, source, family)
+    route = Route(group, 32 if family == AF_INET else 128, 0, device, 0, source, family)
+    route.type = MULTICAST
+    return route
 
 
 def send_to_group(ip: Ip, packet: Packet, route: Route, loops: bool) -> i64:
