@@ -23,6 +23,8 @@ from lunar.packet import (
     AF_INET6,
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
+    ICMP,
+    ICMPV6,
     IGMP,
     ArpMessage,
     Damaged,
@@ -105,7 +107,7 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
     raw = ip.raw
     taken = raw is not None and raw.receive(packet, device)
     handler = ip.handlers.get(int(packet.protocol))
-    if handler is None or (packet.protocol == IGMP and packet.family == AF_INET6):
+    if handler is None or _is_of_other_family(packet):
         if taken:
             counters.ip_in_delivers += 1
             return
@@ -117,6 +119,13 @@ def go_on(ip: Ip, packet: Packet, device: Device) -> None:
         return
     counters.ip_in_delivers += 1
     handler.receive(packet, device)
+
+
+def _is_of_other_family(packet: Packet) -> bool:
+    """Whether its protocol's number means something in the other family alone."""
+    if packet.family == AF_INET6:
+        return packet.protocol == ICMP or packet.protocol == IGMP
+    return packet.protocol == ICMPV6
 
 
 def _is_for_us(ip: Ip, packet: Packet, device: Device, counters: IpCounters) -> bool:

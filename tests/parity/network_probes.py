@@ -359,6 +359,7 @@ GROUPS: Final = [
             one("a closed port of the other address", datagram(dst="10.1.0.1")),
             one("a closed port, with much data", datagram(size=1200)),
             one("a protocol that nobody has", ip4(NEAR, HOST, 200, b"hello")),
+            one("ICMPv6's number", ip4(NEAR, HOST, ICMPV6, icmp6(NEAR6, HOST6, 128, 0, 1))),
             one("a closed port by broadcast", datagram(dst="10.0.0.255")),
             one("echo by broadcast", ping(dst="10.0.0.255")),
             one("echo to everybody", ping(dst="255.255.255.255"), dst=BROADCAST),
@@ -714,6 +715,8 @@ GROUPS: Final = [
             one("a closed port by a group", datagram6(dst="ff02::1"), dst=ALL_NODES),
             one("a protocol that nobody has", ip6(NEAR6, HOST6, 200, b"hello")),
             one("no next header", ip6(NEAR6, HOST6, 59, b"hello")),
+            one("ICMP's number", ip6(NEAR6, HOST6, ICMP, icmp(8, 0, 1))),
+            one("IGMP's number", ip6(NEAR6, HOST6, 2, bytes(8))),
             one(
                 "authentication",
                 ip6(NEAR6, HOST6, 51, bytes([58, 1]) + bytes(10) + icmp6(NEAR6, HOST6, 128, 0, 1)),
