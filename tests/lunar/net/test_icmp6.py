@@ -137,9 +137,13 @@ def test_there_is_none_to_who_is_not_one_host_nor_about_a_group() -> None:
     assert w.runs() == [(2, 0), (4, 2)]
 
 
-def test_the_other_families_protocol_is_none() -> None:
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_what_is_ipv4s_alone_is_unknown(protocol: int) -> None:
     w = Wire()
-    # ICMP, number 1, in an IPv6 packet.
-    w.sends(Packet(AF_INET6, 0, parse_ipv6(B), 1, bytes.fromhex("0800 f7ff 0000 0000")))
-    assert 0 not in [type for type, _code in w.runs()]
+    # ICMP or IGMP in an IPv6 packet.
+    sent = Packet(AF_INET6, 0, parse_ipv6(B), protocol, bytes.fromhex("0800 f7ff 0000 0000"))
+    sent.size_bytes = 48
+    w.sends(sent)
+    assert w.runs() == [(4, 1)]
+    assert w.messages[0].rest == 6
     assert w.b.ip.counters.icmp_in_msgs == 0
