@@ -293,6 +293,5 @@ def _writes_before_it_reads(program: Program, count: i64) -> bool:
                 written[at + 1 + program.true[at]] &= now
                 written[at + 1 + program.false[at]] &= now
             now = 0xFFFF
-        elif kind == _RET:
-            now = 0xFFFF
+        # What follows a return, and is never reached, is judged as if the program went on there, as by Linux.
     return True

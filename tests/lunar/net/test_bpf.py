@@ -41,6 +41,7 @@ REFUSED: dict[str, Sequence[Instruction]] = {
     "memory that is not there": [(2, 0, 0, 16), ACCEPT],
     "memory that was not written": [(0x60, 0, 0, 1), ACCEPT],
     "memory that was not written on one way": [(0x15, 0, 1, 0), (2, 0, 0, 3), (0x60, 0, 0, 3), ACCEPT],
+    "memory that was not written, where nobody comes": [(6, 0, 0, 0), (0x61, 0, 0, 0), ACCEPT],
     "an unknown place beyond the packet": [(0x20, 0, 0, 0xFFFF_F000 + 200), ACCEPT],
 }
 
