@@ -123,7 +123,7 @@ class Host:
         self._power_plan: Call | None = None  # when a shutdown will be complete
         self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.nstat_before: dict[str, int] = {}  # what nstat has shown of the counters
-        self.past_counters = Counters()  # the sums over the stacks before this one
+        self._past_counters: Counters | None = None  # made with the first crash
         self._stack = stack
         lo = Device("lo", 0, LOOPBACK_MTU, _NOBODY)
         lo.medium = Loopback(self.scheduler)
@@ -389,8 +389,9 @@ class Host:
             sock.waiters.clear()
             if isinstance(sock, TcpSock):
                 sock.state = CLOSED
+        past = self._past_counters = self.past_counters
         for name in _COUNTERS:
-            setattr(self.past_counters, name, getattr(self.past_counters, name) + getattr(self.ip.counters, name))
+            setattr(past, name, getattr(past, name) + getattr(self.ip.counters, name))
         self.ip.counters = Counters()
         self.ip.inet.counters = self.ip.counters
         tables = self.tcp.tables
@@ -524,6 +525,11 @@ class Host:
             if device.name != "lo":
                 for own in device.addresses:
                     self.network.names.add(name, own.address)
+
+    @property
+    def past_counters(self) -> Counters:
+        """The sums over the stacks before this one."""
+        return Counters() if self._past_counters is None else self._past_counters
 
     @property
     def address(self) -> str:

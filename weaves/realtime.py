@@ -85,7 +85,7 @@ def step(scheduler: Scheduler, watchdog: Watchdog | None = None) -> bool:
                 return reason
 
     watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
-    with _CollectorHeld(), _on_duty(watchdog), _inside(), watched:
+    with CollectorHeld(), _on_duty(watchdog), _inside(), watched:
         runner.run(once)
         _collect(scheduler, watchdog)
     return True
@@ -116,21 +116,21 @@ def _inside() -> Iterator[None]:
             swap(outer_loop, outer_task)
 
 
-class _CollectorHeld:
+class CollectorHeld:
     """A context in which the garbage collector runs only when `_collect` says so. Several runs may be in it at once."""
 
     _inside = 0
     _was_enabled = False
 
     def __enter__(self) -> None:
-        cls = _CollectorHeld
+        cls = CollectorHeld
         if cls._inside == 0:
             cls._was_enabled = gc.isenabled()
             gc.disable()
         cls._inside += 1
 
     def __exit__(self, *_exc: object) -> None:
-        cls = _CollectorHeld
+        cls = CollectorHeld
         cls._inside -= 1
         if cls._inside == 0 and cls._was_enabled:
             gc.enable()
@@ -166,7 +166,7 @@ async def drive(
     """Run to `until_ns` (None: without end), until nothing is left, or `Scheduler.stop`. Returns the reason."""
     limit = FOREVER if until_ns is None else until_ns
     scheduler.forget_stop()
-    with _CollectorHeld(), _on_duty(watchdog):
+    with CollectorHeld(), _on_duty(watchdog):
         while True:
             reason = run_slice(scheduler, limit, watchdog)
             if on_slice is not None:
@@ -200,7 +200,7 @@ def drive_blocking(scheduler: Scheduler, until_ns: int | None, watchdog: Watchdo
     if ours:
         interpose.real_signal(signal.SIGINT, on_sigint)
     try:
-        with _CollectorHeld(), _on_duty(watchdog):
+        with CollectorHeld(), _on_duty(watchdog):
             while True:
                 reason = run_slice(scheduler, limit, watchdog)
                 if interrupted:
