@@ -15,7 +15,18 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import AF_INET, ICMP, IPV4_HEADER_BYTES, TCP, UDP, IcmpMessage, Packet, TcpSegment, UdpDatagram
+from lunar.packet import (
+    AF_INET,
+    ICMP,
+    IPV4_HEADER_BYTES,
+    TCP,
+    UDP,
+    UDP_HEADER_BYTES,
+    IcmpMessage,
+    Packet,
+    TcpSegment,
+    UdpDatagram,
+)
 from lunar.wire import checksum, icmp, tcp, udp
 from lunar.wire.malformed import (
     BAD_HEADER_CHECKSUM,
@@ -135,6 +146,9 @@ def decode(data: bytes) -> Packet | Malformed:
         packet.options = data[IPV4_HEADER_BYTES:header]
     packet.tos = fields[1]
     packet.size_bytes = size
+    if isinstance(packet, UdpDatagram):
+        # UDP's own length may be less: what follows is no part of it, and does not travel on.
+        packet.size_bytes = header + UDP_HEADER_BYTES + len(packet.payload)
     packet.ident = fields[3]
     packet.dont_fragment = word & _DONT_FRAGMENT != 0
     packet.ttl = fields[5]
