@@ -210,6 +210,8 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
     result.tos = whole.tos
     result.options = whole.options
     result.size_bytes = IPV4_HEADER_BYTES + len(whole.options) + len(whole.payload)
+    if isinstance(result, UdpDatagram):
+        result.size_bytes = IPV4_HEADER_BYTES + len(whole.options) + UDP_HEADER_BYTES + len(result.payload)
     result.ident = whole.ident
     result.dont_fragment = whole.dont_fragment
     result.ttl = whole.ttl

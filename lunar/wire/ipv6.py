@@ -16,7 +16,18 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from lunar.packet import AF_INET6, ICMPV6, IPV6_HEADER_BYTES, TCP, UDP, IcmpMessage, Packet, TcpSegment, UdpDatagram
+from lunar.packet import (
+    AF_INET6,
+    ICMPV6,
+    IPV6_HEADER_BYTES,
+    TCP,
+    UDP,
+    UDP_HEADER_BYTES,
+    IcmpMessage,
+    Packet,
+    TcpSegment,
+    UdpDatagram,
+)
 from lunar.wire import extension, icmp, tcp, udp
 from lunar.wire.malformed import BAD_ADDRESS, BAD_HEADER_LENGTH, BAD_VERSION, TRUNCATED, Malformed
 
@@ -129,6 +140,9 @@ def _decode(data: bytes, typed: bool) -> Packet | Malformed:
     packet.tos = (word >> 20) & 0xFF
     packet.flow_label = word & 0xF_FFFF
     packet.size_bytes = end
+    if isinstance(packet, UdpDatagram):
+        # UDP's own length may be less: what follows is no part of it, and does not travel on.
+        packet.size_bytes = at + UDP_HEADER_BYTES + len(packet.payload)
     packet.ttl = fields[3]
     return packet
 
@@ -228,6 +242,8 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
     result.tos = whole.tos
     result.flow_label = whole.flow_label
     result.size_bytes = IPV6_HEADER_BYTES + len(options) + len(body)
+    if isinstance(result, UdpDatagram):
+        result.size_bytes = IPV6_HEADER_BYTES + len(options) + UDP_HEADER_BYTES + len(result.payload)
     result.ttl = whole.ttl
     return result
 

@@ -346,3 +346,10 @@ def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataOb
         body[place : place + 2] = checksum.internet(bytes(body), initial).to_bytes(2, "big")
     damaged = Packet(AF_INET, packet.src, packet.dst, packet.protocol, bytes(body))
     answers(ethernet.encode(damaged))
+
+
+def test_a_datagram_is_as_long_as_udp_says() -> None:
+    body = ipv4.encode_payload(UdpDatagram(AF_INET, SRC, DST, 1, 2, b"abcd")) + b"more"
+    for packet in (ipv4.decode(ipv4.encode(plain(body, UDP))), ipv4.decode_payload(plain(body, UDP))):
+        assert isinstance(packet, UdpDatagram)
+        assert (packet.payload, packet.size_bytes) == (b"abcd", 20 + 8 + 4)

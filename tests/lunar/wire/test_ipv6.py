@@ -373,3 +373,10 @@ def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataOb
         body[place : place + 2] = checksum.internet(bytes(body), initial).to_bytes(2, "big")
     damaged = Packet(AF_INET6, packet.src, packet.dst, packet.protocol, bytes(body))
     answers(ethernet.encode(damaged))
+
+
+def test_a_datagram_is_as_long_as_udp_says() -> None:
+    body = ipv6.encode_payload(UdpDatagram(AF_INET6, SRC, DST, 1, 2, b"abcd")) + b"more"
+    for packet in (ipv6.decode(ipv6.encode(plain(body, UDP))), ipv6.decode_payload(plain(body, UDP))):
+        assert isinstance(packet, UdpDatagram)
+        assert (packet.payload, packet.size_bytes) == (b"abcd", 40 + 8 + 4)
