@@ -26,6 +26,7 @@ class IpCounters:
         self.ip_reasm_reqds: i64 = 0  # fragments that came; what came of them (RFC 4293)
         self.ip_reasm_oks: i64 = 0
         self.ip_reasm_fails: i64 = 0
+        self.ip_reasm_overlaps: i64 = 0  # ReasmOverlaps: packets that were dropped because their fragments overlap
         self.ip_reasm_timeout: i64 = 0
         self.ip_frag_oks: i64 = 0  # packets that were cut, those that could not be, and the pieces
         self.ip_frag_fails: i64 = 0

@@ -287,6 +287,7 @@ def _place(found: Incomplete, packet: Packet, family: Family) -> i64:
     if _is_within(pieces, at, start, end):
         return _IGNORED
     if (at > 0 and pieces[at - 1].end > start) or (at < len(pieces) and pieces[at].start < end):
+        family.counters.ip_reasm_overlaps += 1
         return _REFUSED
     pieces.insert(at, Piece(start, end, data))
     found.got += end - start

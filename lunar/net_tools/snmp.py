@@ -19,6 +19,7 @@ NAMES: Final = {
     "ip_in_ce": "IpExtInCEPkts",
     "ip_reasm_oks": "IpReasmOKs",
     "ip_frag_oks": "IpFragOKs",
+    "ip_reasm_overlaps": "IpExtReasmOverlaps",
     "ip_in_mcast_pkts": "IpExtInMcastPkts",
     "ip_out_mcast_pkts": "IpExtOutMcastPkts",
     "ip_out_bcast_pkts": "IpExtOutBcastPkts",

@@ -2,9 +2,8 @@
 
 Integers, and of SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO the structures (`get_bytes`, `set_bytes`). Numbers are Linux';
 those of TCP's own are in tcp_options.py, those of the error queue and of times in report_options.py. An option that
-this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exceptions are
-SO_PRIORITY, a hint about the order in the sender's own queue, where links here have one queue, and SO_MARK, for rules
-of which there are none: they are kept.
+this stack does not obey is refused with ENOPROTOOPT: a program shall not believe in vain. The exception is
+SO_PRIORITY, a hint about the order in the sender's own queue, where links here have one queue: it is kept.
 """
 
 from __future__ import annotations
