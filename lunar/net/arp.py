@@ -106,6 +106,8 @@ class Arp(NeighborProtocol):
         conf = device.inet
         if target >> 28 == 14 or (target >> 24 == 127 and conf.route_localnet == 0):
             return
+        if sender == 1 or target == 1:
+            return  # 0.0.0.1 is nobody's; its number is ::1's
         if sender == target and conf.drop_gratuitous_arp != 0:
             return
         to_us: bool = frame.eth_dst == device.mac

@@ -34,6 +34,7 @@ from lunar.packet import (
     relate,
 )
 from lunar.wire import extension, inet
+from lunar.wire.address import family_of
 
 ECHO_REPLY: Final = 0
 UNREACHABLE: Final = 3
@@ -235,7 +236,7 @@ class Icmp(Handler):
         protocol = quoted[9]
         src = int.from_bytes(quoted[12:16], "big")
         dst = int.from_bytes(quoted[16:20], "big")
-        if not ip.has_address(src):
+        if not ip.has_address(src) or family_of(src) != AF_INET:
             ip.counters.icmp_in_errors += 1  # not ours: somebody guesses
             return
         number: i64 = errno.EPROTO
@@ -270,8 +271,9 @@ class Icmp(Handler):
                 return
             protocol = quoted[at]
             at += length
-        # At least 8 bytes of what followed the headers.
-        if size < at + 8 or not ip.has_address(src):
+        # At least 8 bytes of what followed the headers. What a quote says was not looked at when bytes became objects:
+        # ::10.0.0.1 is nobody's, and means no IPv4 address.
+        if size < at + 8 or not ip.has_address(src) or family_of(src) != AF_INET6 or family_of(dst) != AF_INET6:
             ip.inet6.counters.icmp_in_errors += 1
             return
         number: i64 = errno.EPROTO

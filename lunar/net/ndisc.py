@@ -22,6 +22,7 @@ from lunar.net.ip_output import emit
 from lunar.net.neighbor import FAILED, NO_ADDRESS, REACHABLE, STALE, Neighbor, NeighborProtocol, Neighbors
 from lunar.packet import AF_INET6, ICMP_HEADER_BYTES, IPV6_HEADER_BYTES, Frame, IcmpMessage, Packet
 from lunar.wire import nd_option
+from lunar.wire.address import family_of
 from weaves.scheduler import Event
 
 ROUTER_SOLICITATION: Final = 133
@@ -47,6 +48,11 @@ _ADDRESS_BYTES: Final = 16
 def solicited_node(address: int) -> int:
     """The group in which whoever has `address` is asked for it (RFC 4291, 2.7.1)."""
     return _SOLICITED_NODE | (address & 0xFF_FFFF)
+
+
+def _is_good(target: int) -> bool:
+    """Whether a message can be about this address: one host's, and not of ::/96, whose numbers are IPv4's here."""
+    return target >> 120 != 0xFF and family_of(target) == AF_INET6
 
 
 class Tester:
@@ -181,7 +187,7 @@ class Ndisc(NeighborProtocol):
             return
         target = int.from_bytes(body[:_ADDRESS_BYTES], "big")
         options = nd_option.parse(body[_ADDRESS_BYTES:])
-        if options is None or self.ip.is_multicast(target):
+        if options is None or not _is_good(target):
             return
         src = message.src
         mac: i64 = nd_option.mac_of(options, nd_option.SOURCE_ADDRESS)
@@ -244,7 +250,7 @@ class Ndisc(NeighborProtocol):
         target = int.from_bytes(body[:_ADDRESS_BYTES], "big")
         options = nd_option.parse(body[_ADDRESS_BYTES:])
         flags: i64 = message.rest
-        if options is None or self.ip.is_multicast(target):
+        if options is None or not _is_good(target):
             return
         if flags & SOLICITED:
             if self.ip.is_multicast(message.dst):
@@ -290,7 +296,7 @@ class Ndisc(NeighborProtocol):
         target = int.from_bytes(body[:_ADDRESS_BYTES], "big")
         dst = int.from_bytes(body[_ADDRESS_BYTES : 2 * _ADDRESS_BYTES], "big")
         mac: i64 = nd_option.mac_of(options, nd_option.TARGET_ADDRESS)
-        if mac == NO_ADDRESS or (target != dst and not is_link_local(target)) or self.ip.is_multicast(dst):
+        if mac == NO_ADDRESS or (target != dst and not is_link_local(target)) or not _is_good(dst):
             return
         entry = self.table.make(device, target)
         if entry is not None and self.table.update(entry, mac, STALE, True) and target != dst:

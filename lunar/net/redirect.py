@@ -17,6 +17,7 @@ from lunar.net.ip import Ip
 from lunar.net.route import PROTO_REDIRECT, UNICAST
 from lunar.net.rule import Flow
 from lunar.packet import AF_INET, AF_INET6, IcmpMessage
+from lunar.wire.address import family_of
 
 _ENTRIES: Final = 4096  # a flood of messages must not fill memory
 
@@ -52,6 +53,9 @@ def heard6(ip: Ip, message: IcmpMessage, device: Device) -> None:
         return
     target = int.from_bytes(data[:16], "big")
     dst = int.from_bytes(data[16:32], "big")
+    if family_of(target) != AF_INET6 or family_of(dst) != AF_INET6:
+        ip.inet6.counters.icmp_in_errors += 1  # of ::/96, which nobody has
+        return
     if device.inet6.accept_redirects == 0 or ip.inet6.forwarding or dst >> 120 == 0xFF:
         return
     on_link = target == dst

@@ -20,6 +20,7 @@ from lunar.net.ip import Ip
 from lunar.net.route import PROTO_KERNEL, PROTO_RA, Route
 from lunar.packet import AF_INET6, IcmpMessage
 from lunar.wire import nd_option
+from lunar.wire.address import family_of
 
 _S: Final = 1_000_000_000
 _MS: Final = 1_000_000
@@ -263,6 +264,8 @@ def _heard_servers(ip: Ip, interface: Interface, body: bytes) -> None:
     for server in servers:
         if lifetime_s == 0:
             interface.servers.pop(server, None)
+        elif family_of(server) != AF_INET6:
+            continue  # of ::/96, which nobody has
         elif server in interface.servers or len(interface.servers) < _MOST_SERVERS:
             interface.servers[server] = until(ip, lifetime_s)
 

@@ -12,7 +12,8 @@ from mypy_extensions import i64
 
 from lunar.netfilter import conntrack_tuple
 from lunar.netfilter.conntrack_tuple import ICMPV6, Tuple
-from lunar.packet import ICMP, IcmpMessage
+from lunar.packet import AF_INET6, ICMP, IcmpMessage
+from lunar.wire.address import family_of
 
 # Unreachable, source quench, redirect, time exceeded, parameter problem.
 _ERRORS: Final = (3, 4, 5, 11, 12)
@@ -71,7 +72,11 @@ def quote(message: IcmpMessage) -> Quote | None:
         start += length
     if size < start + 8:
         return None
-    return Quote(int.from_bytes(data[8:24], "big"), int.from_bytes(data[24:40], "big"), protocol, start)
+    src = int.from_bytes(data[8:24], "big")
+    dst = int.from_bytes(data[24:40], "big")
+    if family_of(src) != AF_INET6 or family_of(dst) != AF_INET6:
+        return None  # of ::/96: the numbers would be those of a connection of IPv4's
+    return Quote(src, dst, protocol, start)
 
 
 def quoted_tuple(message: IcmpMessage) -> Tuple | None:
