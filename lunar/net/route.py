@@ -216,9 +216,13 @@ class RouteTable:
         """Take out `route` itself. Raises `ProcessLookupError` (ESRCH) if it is not there."""
         prefix = int(route.prefix)
         if prefix in self._prefixes:
-            routes = self._tables[self._prefixes.index(prefix)].get(route.network >> (self.bits - prefix), [])
+            table = self._tables[self._prefixes.index(prefix)]
+            key = route.network >> (self.bits - prefix)
+            routes = table.get(key, [])
             if route in routes:
                 routes.remove(route)
+                if not routes:
+                    del table[key]
                 self._changed()
                 return
         raise ProcessLookupError(errno.ESRCH, "No such process")
@@ -241,20 +245,27 @@ class RouteTable:
         for table in self._tables:
             for routes in table.values():
                 routes[:] = [route for route in routes if not _loses(route, device)]
-        self._changed()
+        self._forget_empty()
 
     def remove_network(self, network: int, prefix: int, device: Device) -> None:
         """Remove the route to a network of `device`'s own, and those by gateways that were reached over it."""
         for table in self._tables:
             for routes in table.values():
                 routes[:] = [route for route in routes if not _goes_over(route, network, prefix, device, self.bits)]
-        self._changed()
+        self._forget_empty()
 
     def remove_source(self, source: int) -> None:
         """Remove the routes whose preferred source is an address that the host does not have any more."""
         for table in self._tables:
             for routes in table.values():
                 routes[:] = [route for route in routes if route.source != source]
+        self._forget_empty()
+
+    def _forget_empty(self) -> None:
+        # Routers advertise what they like, and take it back: nothing may be left of a network without routes.
+        for table in self._tables:
+            for key in [key for key, routes in table.items() if not routes]:
+                del table[key]
         self._changed()
 
     def _changed(self) -> None:

@@ -270,3 +270,17 @@ def test_lookup_agrees_with_a_search_through_all_routes(
             found = routes.lookup(destination)
             assert (None if found is None else (-int(found.prefix), int(found.metric))) == naive(known, destination)
     assert sorted(map(id, routes.all())) == sorted(map(id, known))
+
+
+def test_nothing_is_left_of_networks_without_routes() -> None:
+    # What a router advertises and takes back, again and again, must not fill memory.
+    t = table()
+    for number in range(100):
+        made = route(f"10.{number}.0.0/16", to=ETH0)
+        t.add(made)
+        t.discard(made)
+        t.add(route(f"10.{number}.0.0/16", to=ETH1))
+        t.remove_network(made.network, 16, ETH1)
+        t.add(route(f"10.{number}.0.0/16", "10.0.0.1", to=ETH1))
+        t.remove_device(ETH1)
+    assert [len(one) for one in t._tables] == [0]
