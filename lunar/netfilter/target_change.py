@@ -157,7 +157,6 @@ class TcpMssTarget(Target):
         most: i64 = _DEFAULT_MSS if packet.family == AF_INET else _DEFAULT_MSS6
         packet.mss = mss if mss < most else most
         set_tcp_size(packet)
-        packet.size_bytes += len(packet.options)
         return CONTINUE
 
 

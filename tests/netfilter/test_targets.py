@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from bench import ACK, LEFT, LEFT6, RIGHT, RIGHT6, ROUTER, SYN, Bench, at, fragment, ping, tcp, udp
 
-from lunar.packet import IcmpMessage, Packet, TcpSegment, UdpDatagram
+from lunar.packet import IcmpMessage, Packet, TcpSegment, UdpDatagram, set_tcp_size
+from lunar.wire import inet
 
 
 def only(sent: list[Packet]) -> Packet:
@@ -207,6 +208,19 @@ def test_tcpmss_lowers_what_a_syn_says(target: str, mss: int, after: int) -> Non
     back = only(bench.send(tcp(RIGHT, LEFT, mss=mss)))  # the smaller MTU of the way to the other end
     assert isinstance(back, TcpSegment)
     assert back.mss == after
+
+
+@pytest.mark.parametrize(("src", "dst", "options"), [(LEFT, RIGHT, "01010101"), (LEFT6, RIGHT6, "3c00010400000000")])
+def test_tcpmss_gives_a_syn_its_mss_once_beside_options(src: str, dst: str, options: str) -> None:
+    tool = "iptables" if src == LEFT else "ip6tables"
+    bench = Bench(f"{tool} -t mangle -A FORWARD -p tcp --syn -j TCPMSS --set-mss 500")
+    packet = tcp(src, dst, mss=-1)
+    packet.options = bytes.fromhex(options)
+    set_tcp_size(packet)
+    segment = only(bench.send(packet))
+    assert isinstance(segment, TcpSegment)
+    assert segment.mss == 500
+    assert segment.size_bytes == len(inet.encode(segment))
 
 
 def test_notrack_keeps_a_packet_out_of_the_table_of_connections() -> None:
