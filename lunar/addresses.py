@@ -207,10 +207,7 @@ def rename(device: Device, name: str) -> None:
 
 def set_mac(host: Host, device: Device, mac: int) -> None:
     """Give `device` another hardware address; neighbours are told of it if arp_notify says so."""
-    old = int(device.mac)
-    device.mac = mac
-    if device.medium is not None:
-        device.medium.readdress(device, old)
+    device.set_mac(mac)
     _forget_neighbors(host, device)
     if device.arp:
         arp.of(host.ip).announce_all(device)

@@ -162,7 +162,6 @@ class Host:
         lo = self.devices["lo"]
         lo.receiver = self._input
         lo.addresses[:] = [Address(AF_INET, _LOOPBACK_ADDRESS, 8), Address(AF_INET6, _LOOPBACK6_ADDRESS, 128)]
-        lo.up = True
         self.ip.devices.append(lo)
         self._set_defaults(lo)
         self.ip.local[_LOOPBACK_ADDRESS] = lo
@@ -245,9 +244,10 @@ class Host:
             device.name = self._renamed.get(device.name, device.name)
         self._renamed.clear()
         self.devices = {device.name: device for device in self.devices.values()}
+        for device in self.devices.values():
+            device.boot()
         self._make_stack()
         for device in self.devices.values():
-            device.running = True
             if device.name != "lo":
                 self._configure(device)
         self._change(UP, "boots")
@@ -439,9 +439,6 @@ class Host:
         for own in device.addresses:
             self.network.names.remove(self.name, own.address)
         device.addresses.clear()
-        device.up = True
-        device.promiscuous = device.allmulti = False
-        device.alias, device.txqueuelen = "", 1000
         if device.queue is not None:
             from lunar.net_tools import queues
 

@@ -37,33 +37,36 @@ class Switch(Medium):
     def __init__(self, name: str) -> None:
         self.name: str = name
         self.devices: list[Device] = []
-        self.uplinks: dict[int, Wire] = {}  # hardware address -> the wire from that device
-        self.downlinks: dict[int, Wire] = {}  # hardware address -> the wire to it
+        self.uplinks: dict[Device, Wire] = {}  # the wire from a device
+        self.downlinks: dict[Device, Wire] = {}  # the wire to it
+        self.wires: dict[int, Wire] = {}  # the same by its hardware address; of two with one the last
         self.neighbors: dict[int, Device] = {}  # network address -> the device that has, or had it
         self.unknown_destination: int = 0
 
     def plug(self, device: Device, up: Wire, down: Wire) -> None:
         """Join `device` by its two wires."""
-        mac = int(device.mac)
         self.devices.append(device)
-        self.uplinks[mac] = up
-        self.downlinks[mac] = down
+        self.uplinks[device] = up
+        self.downlinks[device] = down
+        self.wires[int(device.mac)] = down
         for address in device.addresses:
             self.neighbors[address.address] = device
 
     def transmit(self, frame: Frame, device: Device) -> None:
-        self.uplinks[int(device.mac)].send(frame)
+        self.uplinks[device].send(frame)
 
     def cut(self, device: Device) -> None:
-        self.uplinks[int(device.mac)].cut()
+        self.uplinks[device].cut()
 
     def way_out(self, device: Device) -> object | None:
-        return self.uplinks.get(int(device.mac))
+        return self.uplinks.get(device)
 
     def readdress(self, device: Device, old: int) -> None:
-        mac = int(device.mac)
-        self.uplinks[mac] = self.uplinks.pop(old)
-        self.downlinks[mac] = self.downlinks.pop(old)
+        self.wires.pop(old, None)
+        for other in self.devices:
+            if other.mac == old:
+                self.wires[old] = self.downlinks[other]  # it had the same
+        self.wires[int(device.mac)] = self.downlinks[device]
 
     def resolve(self, device: Device, next_hop: int) -> int:
         known = self.neighbors.get(next_hop)
@@ -79,7 +82,7 @@ class Switch(Medium):
     def forward(self, frame: Frame, came_from: Device) -> None:
         """Send a frame that reached the switch out of the right port; a broadcast or multicast out of all others."""
         if not frame.eth_dst & GROUP_BIT:
-            wire = self.downlinks.get(int(frame.eth_dst))
+            wire = self.wires.get(int(frame.eth_dst))
             if wire is None:
                 self.unknown_destination += 1
                 return
@@ -89,4 +92,4 @@ class Switch(Medium):
             if device is not came_from:
                 # ARP is what is flooded most, and needs no bytes for a copy.
                 copy: Frame = arp.copy(frame) if isinstance(frame, ArpMessage) else ethernet.copy(frame)
-                self.downlinks[int(device.mac)].send(copy)
+                self.downlinks[device].send(copy)

@@ -111,6 +111,9 @@ class Device(Port):
         self.inet_own: DeviceConf = INET_OWN
         self.inet6: DeviceConf = INET6
         self.inet6_own: DeviceConf = INET6_OWN
+        # What the administrator has changed of the hardware's own, as it was before; -1: nothing (host.py, at a boot).
+        self.mtu_at_boot: i64 = -1
+        self.mac_at_boot: i64 = -1
         self.alias: str = ""  # what ip-link(8) calls so: a text of the administrator's
         self.txqueuelen: i64 = 1000
         self.queue: object | None = None  # what tc says of its own queue (net_tools/queues.py)
@@ -239,6 +242,40 @@ class Device(Port):
         if ring is not None:
             for frame in ring:
                 self.arrive(frame)
+
+    def set_mtu(self, mtu: i64) -> None:
+        """The administrator wants another MTU, until the next boot."""
+        if self.mtu_at_boot < 0:
+            self.mtu_at_boot = self.mtu
+        self.mtu = mtu
+
+    def set_mac(self, mac: i64) -> None:
+        """The same of its hardware address."""
+        if self.mac_at_boot < 0:
+            self.mac_at_boot = self.mac
+        self._readdress(mac)
+
+    def _readdress(self, mac: i64) -> None:
+        old: i64 = self.mac
+        self.mac = mac
+        if self.medium is not None and mac != old:
+            self.medium.readdress(self, int(old))
+
+    def boot(self) -> None:
+        """The host boots, and finds the device as it was made."""
+        self.running = True
+        self.up = True
+        self.promiscuous = False
+        self.allmulti = False
+        self.alias = ""
+        self.txqueuelen = 1000
+        if self.mtu_at_boot >= 0:
+            self.mtu = self.mtu_at_boot
+            self.mtu_at_boot = -1
+        if self.mac_at_boot >= 0:
+            mac: i64 = self.mac_at_boot
+            self.mac_at_boot = -1
+            self._readdress(mac)
 
     def power_off(self) -> None:
         """The host is off: what arrives is dropped, what the ring and the queue towards the link held is gone."""

@@ -468,6 +468,21 @@ def test_a_booted_host_has_its_addresses_routes_and_settings() -> None:
     assert (world.server.sh("route -n"), world.server.boots) == (routes, 2)
 
 
+def test_a_booted_host_finds_its_devices_as_they_were_made() -> None:
+    world = World()
+    device, lo = world.server.devices["eth0"], world.server.devices["lo"]
+    before = world.server.sh("ip link")
+    world.server.sh("ip link set eth0 mtu 1300 address 02:00:00:00:77:77 promisc on alias uplink")
+    world.server.sh("ip link set eth0 mtu 1200 address 02:00:00:00:88:88")
+    world.server.sh("ip link set lo mtu 1500 promisc on")
+    world.server.crash()
+    world.server.boot()
+    assert world.server.sh("ip link") == before
+    assert (int(device.mtu), int(lo.mtu), lo.promiscuous) == (1500, 65_536, False)
+    assert device.medium is not None
+    assert device.medium.resolve(world.client.devices["eth0"], 0x0A00_0002) == device.mac
+
+
 def test_launches_start_the_programs_of_each_boot() -> None:
     world = World()
     world.server.launches.append(lambda: void(world.net.start(world.server, world_serves, world)))

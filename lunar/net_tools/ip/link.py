@@ -57,7 +57,7 @@ class Changes:
         """Set it. Raises `CommandError` in Linux' words, before anything has changed."""
         if self.mtu is not None:
             check_mtu(device, self.mtu)
-            device.mtu = self.mtu
+            device.set_mtu(self.mtu)
         if self.mac is not None:
             host.set_mac(device, self.mac)
         if self.alias is not None:

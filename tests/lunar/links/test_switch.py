@@ -105,7 +105,7 @@ def test_congestion_drops_at_the_way_out() -> None:
         lan.sends(sender, 5, sender)
     # All four reach the switch at once: one is sent on, one waits, two are dropped.
     assert lan.ends() == [(ms(5) + us(200), "h5", 1), (ms(5) + us(300), "h5", 2)]
-    assert lan.switch.downlinks[lan.device(lan.hosts[4]).mac].dropped_queue == 2
+    assert lan.switch.downlinks[lan.device(lan.hosts[4])].dropped_queue == 2
 
 
 def test_broadcast_reaches_all_others_once() -> None:
@@ -169,7 +169,7 @@ def test_loss_strikes_once_a_frame_on_the_way_in() -> None:
     for number in range(1000):
         lan.sends(1, 2, number)
     arrived = len(lan.ends())
-    up = lan.switch.uplinks[lan.device(lan.hosts[0]).mac]
+    up = lan.switch.uplinks[lan.device(lan.hosts[0])]
     assert arrived == 1000 - up.dropped_loss
     assert [wire.dropped_loss for wire in lan.switch.downlinks.values()] == [0, 0, 0]
     assert 440 < arrived < 560  # 500, and four standard deviations of 15.8 either way
@@ -188,3 +188,18 @@ def test_broadcast_frames_carry_the_broadcast_address() -> None:
     lan.sends(1, 255)
     lan.ends()
     assert seen == [BROADCAST_MAC]
+
+
+def test_of_two_with_one_hardware_address_the_last_gets_the_frames_until_it_gives_it_back() -> None:
+    lan = Lan(3)
+    one, two = lan.device(lan.hosts[0]), lan.device(lan.hosts[1])
+    own, others = int(one.mac), int(two.mac)
+    lan.hosts[0].set_mac(one, others)
+    lan.sends(3, 2, 1)
+    lan.sends(2, 3, 2)  # who has it, too, can send as before
+    lan.net.run(until="1s")
+    assert [(host, number) for _at, host, number in lan.arrivals] == [("h1", 1), ("h3", 2)]
+    lan.hosts[0].set_mac(one, own)
+    lan.sends(3, 2, 3)
+    lan.sends(3, 1, 4)
+    assert [(host, number) for _at, host, number in lan.ends()[2:]] == [("h2", 3), ("h1", 4)]
