@@ -152,23 +152,27 @@ def remove(host: Host, device: Device, old: Address) -> None:
     The secondary ones of its network go with a primary IPv4 address, or (promote_secondaries) one becomes primary.
     """
     device.addresses.remove(old)
-    host.ip.local.pop(old.address, None)
+    # Another device may have the same one, as fe80::1 on each of a router's.
+    other = next((one for one in host.ip.devices if one.has_address(old.address)), None)
+    if other is None:
+        host.ip.local.pop(old.address, None)
+    else:
+        host.ip.local[old.address] = other
     host.ip.route_changes.changed()
     if host.ip.filter is not None:
         host.ip.filter.lost(device, old.address)
     followers: list[Address] = []
-    left = device.addresses
     if old.family == AF_INET:
         for address in (old.broadcast, _all_ones(old)):
-            if not any(own.family == AF_INET and address in (own.broadcast, _all_ones(own)) for own in left):
-                host.ip.broadcasts.pop(address, None)
+            _lose_broadcast(host, address)
         if not old.flags & IFA_F_SECONDARY:
             followers = [own for own in device.addresses if own.flags & IFA_F_SECONDARY and _same_network(own, old)]
     family = host.ip.family(old.family)
     if followers or not any(_same_network(own, old) for own in device.addresses):
         family.routes.remove_network(old.network(), int(old.prefix), device)
-    for table in fib.tables(family):
-        table.remove_source(old.address)
+    if other is None:
+        for table in fib.tables(family):
+            table.remove_source(old.address)
     if old.scope != SCOPE_LINK or old.family == AF_INET:
         host.network.names.remove(host.name, old.address)
     if host.has_autoconf and old.family == AF_INET6:
@@ -183,6 +187,18 @@ def remove(host: Host, device: Device, old: Address) -> None:
             remove(host, device, follower)
     if host.boundary is not None:
         host.boundary.stack.configured()
+
+
+def _lose_broadcast(host: Host, address: int) -> None:
+    """An address that may have made `address` a broadcast has gone; perhaps others make it one, too."""
+    for device in host.ip.devices:
+        for own in device.addresses:
+            if own.family == AF_INET and address and (
+                own.broadcast == address or (own.prefix < 31 and _all_ones(own) == address)
+            ):  # fmt: skip
+                host.ip.broadcasts[address] = device
+                return
+    host.ip.broadcasts.pop(address, None)
 
 
 def _add_network_route(host: Host, device: Device, own: Address) -> None:

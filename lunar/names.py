@@ -33,7 +33,7 @@ class NameTable:
         known = self._addresses.get(name.lower(), [])
         if address in known:
             known.remove(address)
-        if self._names.get(address) == name:
+        if address not in known and self._names.get(address) == name:
             del self._names[address]
 
     def lookup(self, name: str) -> list[int]:

@@ -134,7 +134,8 @@ def _is_for_us(ip: Ip, packet: Packet, device: Device, counters: IpCounters) -> 
     Packets come in runs: what was found of the last one to an own address holds for those that are like it, until a
     table or a parameter of the device changes.
     """
-    if ip.is_martian(packet.src) and device is not ip.loopback_device() and not is_echo(packet, device):
+    martian = device is not ip.loopback_device() and ip.is_martian(packet.src)
+    if martian and not is_echo(packet, device):
         # RFC 1122 (3.2.1.3): nothing that comes from outside has our own address as its source, a loopback or a group.
         # Believed, it would make a host talk to itself.
         if device.inet.accept_local == 0 or packet.src not in ip.local or packet.family != AF_INET:
@@ -169,13 +170,18 @@ def _is_for_us(ip: Ip, packet: Packet, device: Device, counters: IpCounters) -> 
             counters.ip_in_mcast_pkts += 1
     elif device.inet.bc_forwarding != 0 and dst in ip.broadcasts and forward(ip, packet, device, options):
         return False
-    elif not packet.options:
+    elif not packet.options and not martian and (device.inet.rp_filter == 0 or _is_plain(ip)):
         ip.known_src = packet.src
         ip.known_dst = dst
         ip.known_device = device
         ip.known_conf = device.inet
         ip.known_changes = ip.route_changes.count
     return True
+
+
+def _is_plain(ip: Ip) -> bool:
+    """Whether IPv4's routes depend on nothing but addresses: neither on a packet's TOS nor on its mark."""
+    return ip.inet.rules is None and ip.inet.routes.plain
 
 
 def _is_heard(packet: Packet, device: Device) -> bool:

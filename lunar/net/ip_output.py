@@ -48,8 +48,14 @@ def route_for(ip: Ip, family: i64, dst: int, sock: Sock | None = None) -> Route 
         if route is None:
             return _on_link(ip, sock, family, dst)
     if ip.route_changes.redirects:
-        return ip.route_changes.redirects.get(dst, route)
+        return _better(ip, dst, route)
     return route
+
+
+def _better(ip: Ip, dst: int, route: Route) -> Route:
+    """The way that a router has told of in place of `route`: for those that go by the device where it was told."""
+    told = ip.route_changes.redirects.get(dst)
+    return told if told is not None and told.device is route.device else route
 
 
 def _on_link(ip: Ip, sock: Sock | None, family: i64, dst: int) -> Route | None:
@@ -71,7 +77,7 @@ def route_of(ip: Ip, packet: Packet) -> Route | None:
         ip.route_errno = errno.ENETUNREACH if route is None else route.refusal()
         return None
     if ip.route_changes.redirects:
-        return ip.route_changes.redirects.get(packet.dst, route)
+        return _better(ip, packet.dst, route)
     return route
 
 

@@ -178,7 +178,8 @@ def _add(host: Host, style: Style, words: Words, action: str) -> None:
          (own.family == AF_INET6 or (own.prefix, own.peer) == (made.prefix, made.peer))), None
     )  # fmt: skip
     tested = [own.address for own in _tested(host, device)]
-    if (made.address in host.ip.local or made.address in tested) and (old is None or action == "add"):
+    # Another device may have the same, and of IPv4 this one with another prefix.
+    if made.address in tested or (old is not None and action == "add"):
         ipv4 = made.family == AF_INET
         raise CommandError(f"Error: {'ipv4: Address' if ipv4 else 'ipv6: address'} already assigned.")
     if old is None and action in ("change", "chg") and made.family == AF_INET6:
