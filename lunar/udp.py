@@ -551,16 +551,22 @@ class UdpSock(DatagramSock):
             counters.udp_in_csum_errors += 1
             counters.udp_in_errors += 1
             return
-        if self.filter is not None and not self._passes_filter(self.filter, packet):
-            return
+        if self.filter is not None:
+            passed = self._filtered(self.filter, packet)
+            if passed is None:
+                return
+            packet = passed
         if self.enqueue(packet):
             counters.udp_in_datagrams += 1
         else:
             counters.udp_rcvbuf_errors += 1
             counters.udp_in_errors += 1
 
-    def _passes_filter(self, program: Program, packet: UdpDatagram) -> bool:
-        """Whether SO_ATTACH_FILTER lets the datagram in, perhaps cut. The program sees it from UDP's header on."""
+    def _filtered(self, program: Program, packet: UdpDatagram) -> UdpDatagram | None:
+        """What SO_ATTACH_FILTER leaves of the datagram, None if nothing. The program sees it from UDP's header on.
+
+        What goes to a group is other sockets' too: a shorter one is another object.
+        """
         whole = inet.encode(packet)
         body = inet.encode_payload(packet)
         seen = Seen(body)
@@ -569,10 +575,10 @@ class UdpSock(DatagramSock):
         seen.mark = packet.mark
         kept: i64 = program.run(seen)
         if kept == 0:
-            return False
+            return None
         if kept < len(body):
-            packet.payload = packet.payload[: int(max(kept - UDP_HEADER_BYTES, 0))]
-        return True
+            return datagram_parts.with_data(packet, packet.payload[: int(max(kept - UDP_HEADER_BYTES, 0))])
+        return packet
 
     def close(self) -> None:
         """Give the port back."""

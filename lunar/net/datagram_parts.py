@@ -12,18 +12,22 @@ def pieces(packet: UdpDatagram) -> list[UdpDatagram]:
     found: list[UdpDatagram] = []
     segment = int(packet.segment_bytes)
     for at in range(0, len(packet.payload), segment):
-        data = packet.payload[at : at + segment]
-        piece = UdpDatagram(packet.family, packet.src, packet.dst, packet.sport, packet.dport, data)
-        piece.ttl = packet.ttl
-        piece.tos = packet.tos
-        piece.options = packet.options
-        piece.flow_label = packet.flow_label
-        piece.target = packet.target
-        piece.mark = packet.mark
-        piece.unchecked = packet.unchecked
-        piece.size_bytes = packet.size_bytes - len(packet.payload) + len(data)
-        found.append(piece)
+        found.append(with_data(packet, packet.payload[at : at + segment]))
     return found
+
+
+def with_data(packet: UdpDatagram, data: bytes) -> UdpDatagram:
+    """Another datagram, with the same headers and other data."""
+    made = UdpDatagram(packet.family, packet.src, packet.dst, packet.sport, packet.dport, data)
+    made.ttl = packet.ttl
+    made.tos = packet.tos
+    made.options = packet.options
+    made.flow_label = packet.flow_label
+    made.target = packet.target
+    made.mark = packet.mark
+    made.unchecked = packet.unchecked
+    made.size_bytes = packet.size_bytes - len(packet.payload) + len(data)
+    return made
 
 
 def share(secret: i64, packet: UdpDatagram, count: i64) -> i64:

@@ -331,14 +331,14 @@ class Neighbors(Receiver):
         while queue and entry.queue_bytes + size > self.conf(entry.device).neigh_unres_qlen_bytes:
             entry.queue_bytes -= _charged(queue.popleft())
             self.unres_discards += 1
-            self.ip.counters.ip_out_discards += 1
+            self.ip.family(self.family).counters.ip_out_discards += 1
         queue.append(packet)
         entry.queue_bytes += size
 
     def _drop_queue(self, entry: Neighbor) -> None:
         queue = entry.queue
         if queue is not None:
-            self.ip.counters.ip_out_discards += len(queue)
+            self.ip.family(self.family).counters.ip_out_discards += len(queue)
         entry.queue = None
         entry.queue_bytes = 0
 
@@ -423,7 +423,7 @@ class Neighbors(Receiver):
         entry.queue_bytes = 0
         while queue:
             packet = queue.popleft()
-            self.ip.counters.ip_out_discards += 1
+            self.ip.family(self.family).counters.ip_out_discards += 1
             self.protocol.unreachable(packet)
 
     # What is heard

@@ -97,6 +97,8 @@ class LinkSock(DatagramSock):
             self.error = errno.ENETDOWN
         self.queue.clear()
         self.queued_bytes = 0
+        if self.stamping is not None and self.stamping.arrivals is not None:
+            self.stamping.arrivals.clear()
         self.table.refresh()
         return 0
 

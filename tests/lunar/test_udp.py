@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import lunar
-from lunar.net import path_mtu
+from lunar.net import bpf, path_mtu
 from lunar.net.datagram_sock import QUEUE_OVERHEAD_BYTES
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from lunar.packet import AF_INET, Frame, Packet
@@ -1055,3 +1056,15 @@ def test_a_socket_of_a_device_hears_what_comes_by_it_alone() -> None:
     w.runs()
     assert gets(sock) == [b"by eth1"]
     assert w.b.ip.counters.udp_no_ports == 1
+
+
+@pytest.mark.parametrize("cutter", [0, 1, 2])
+def test_what_a_filter_cuts_of_a_broadcast_the_other_sockets_get_whole(cutter: int) -> None:
+    w = Wire()
+    socks = [udp(w.b, port=53, reuse_addr=True) for _ in range(3)]
+    socks[cutter].filter = bpf.checked(struct.pack("<HBBI", 6, 0, 0, 8 + 4))  # return 12
+    sender = udp(w.a)
+    sender.broadcast = True
+    assert sends(sender, b"datagram", "10.0.0.255", 53) == 8
+    w.runs()
+    assert [gets(sock) for sock in socks] == [[b"data" if at == cutter else b"datagram"] for at in range(3)]
