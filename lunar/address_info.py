@@ -67,6 +67,8 @@ class Question:
         service = _service(port)
         if text is None and service is None:
             raise failed(socket.EAI_NONAME)
+        if text is not None and not text.isascii():
+            raise failed(socket.EAI_NONAME)  # bytes that are no name of anything
         if flags & ~_FLAGS or (flags & socket.AI_CANONNAME and text is None):
             raise failed(socket.EAI_BADFLAGS)
         if family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
@@ -91,11 +93,12 @@ class Question:
         if text is None:
             return self._of_no_host(host)
         if ":" in text:
-            address, scope = literal(host, text)
             if self.family == socket.AF_INET:
+                address, _ = literal(host, text.partition("%")[0])
                 if address >> 32 != 0xFFFF:
                     raise failed(socket.EAI_ADDRFAMILY)
                 return self.answer([(socket.AF_INET, address & 0xFFFF_FFFF)], text)
+            address, scope = literal(host, text)
             return self.answer([(socket.AF_INET6, address)], text, scope)
         found = ipv4_number(text)
         if found is None:
@@ -283,9 +286,10 @@ def _text(host: Any) -> str | None:
     if host is None:
         return None
     if isinstance(host, (bytes, bytearray)):
-        host = bytes(host).decode("ascii")
-    if not isinstance(host, str):
-        raise TypeError("getaddrinfo() argument 1 must be string or None")
-    if not host.isascii():
+        host = bytes(host).decode("ascii", "surrogateescape")
+    elif isinstance(host, str):
+        # UnicodeError is what CPython raises for parts that are empty ("a..b") or longer than 63 bytes.
         host = host.encode("idna").decode("ascii")
+    else:
+        raise TypeError("getaddrinfo() argument 1 must be string or None")
     return None if host == "*" else host

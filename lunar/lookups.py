@@ -53,7 +53,7 @@ class Lookups:
     def gethostbyaddr(self, address: Any) -> tuple[str, list[str], list[str]]:
         text = _argument("gethostbyaddr", address)
         if ":" in text:
-            sockaddr = self._host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_DGRAM)[0][4]
+            sockaddr = self._host.getaddrinfo(address, None, socket.AF_INET6, socket.SOCK_DGRAM)[0][4]
             family, number = socket.AF_INET6, str(sockaddr[0])
         else:
             family, number = socket.AF_INET, self._addresses("gethostbyaddr", address)[0]
@@ -69,7 +69,7 @@ class Lookups:
             return ["0.0.0.0"]
         if text == "<broadcast>":
             return [ipv4_text(0xFFFF_FFFF)]
-        found = self._host.getaddrinfo(text, None, socket.AF_INET, socket.SOCK_STREAM)
+        found = self._host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     # Services and protocols
@@ -136,4 +136,4 @@ def _argument(caller: str, name: Any) -> str:
 
 
 def _text(name: Any) -> str:
-    return name if isinstance(name, str) else bytes(name).decode("ascii")
+    return name if isinstance(name, str) else bytes(name).decode("ascii", "surrogateescape")

@@ -44,7 +44,7 @@ def parse_address(host: Host, sock: Sock, address: Any, caller: str) -> tuple[in
     try:
         return parse_ipv4(text), port
     except ValueError:
-        found = host.getaddrinfo(text, None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
+        found = host.getaddrinfo(_unchecked(text), None, socket.AF_INET, socket.SOCK_STREAM, 0, 0)
         return parse_ipv4(found[0][4][0]), port
 
 
@@ -67,12 +67,18 @@ def _parse_six(host: Host, sock: Sock, address: tuple[Any, ...], caller: str) ->
             number = parse_ipv6(text)
         except ValueError:
             # A name, or an address with a scope ("fe80::1%eth0"), which CPython leaves to getaddrinfo, too.
-            found = host.getaddrinfo(text, None, socket.AF_INET6, socket.SOCK_STREAM, 0, 0)[0][4]
+            found = host.getaddrinfo(_unchecked(text), None, socket.AF_INET6, socket.SOCK_STREAM, 0, 0)[0][4]
             number = parse_ipv6(found[0].partition("%")[0])
             scope = scope or found[3]
     if sock.ipv6 is not None:
         sock.ipv6.named_scope = scope
     return number, port
+
+
+def _unchecked(text: str) -> str | bytes:
+    """A name as CPython hands it on: of an address, other than of getaddrinfo, it lets parts of any length through."""
+    is_bytes = text.isascii() or any("\udc80" <= letter <= "\udcff" for letter in text)
+    return text.encode("ascii", "surrogateescape") if is_bytes else text
 
 
 def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:
@@ -82,7 +88,7 @@ def _host_and_port(address: tuple[Any, ...], caller: str) -> tuple[str, int]:
     if not 0 <= port <= 65535:
         raise OverflowError(f"{caller}(): port must be 0-65535.")
     if isinstance(name, (bytes, bytearray)):
-        name = bytes(name).decode("ascii")
+        name = bytes(name).decode("ascii", "surrogateescape")
     if not isinstance(name, str):
         raise TypeError(f"str, bytes or bytearray expected, not {type(name).__name__}")
     return name, port

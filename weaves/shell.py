@@ -194,10 +194,12 @@ class Shell:
             except SyntaxError:
                 exec(compile(text, "<shell>", "exec"), self._names)
                 value = None
-        except Exception as error:  # noqa: BLE001 - whatever the person's own line raises is what it has to tell
+            if value is not None:
+                print(repr(value))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever the person's own line raises is what it has to tell
             raise CommandError(f"python: {type(error).__name__}: {error}") from None
-        if value is not None:
-            print(repr(value))
 
     def _help(self, words: list[str]) -> None:
         if words:

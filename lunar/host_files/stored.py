@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lunar.parameters.parameter import READ_WRITE
 from lunar.sockets.host_file import Content
 
 
@@ -17,6 +18,8 @@ class Stored(Content):
         super().__init__(made=False)
         self._data = None if text is None else text.encode()
         self._at_first = at_first
+        self.mode = READ_WRITE
+        self.times_ns: tuple[int, int] | None = None  # of the last access and change, if somebody has set them
         self.version = 0  # counts the changes: who has read it asks whether it is the same
 
     @property
@@ -33,9 +36,11 @@ class Stored(Content):
         known = self.read()
         self._data = known[:at].ljust(at, b"\0") + data + known[at + len(data) :]
         self.version += 1
+        self.times_ns = None
         return len(data)
 
     def truncate(self, size: int) -> int:
         self._data = self.read()[:size].ljust(size, b"\0")
         self.version += 1
+        self.times_ns = None
         return 0

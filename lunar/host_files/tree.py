@@ -29,6 +29,7 @@ HOSTS: Final = "/etc/hosts"
 RESOLV_CONF: Final = "/etc/resolv.conf"
 
 _FOLDERS: Final = (f"{proc.SYS}/net", proc.NET)
+_NS: Final = 1_000_000_000
 _O_ACCMODE: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 _FLAGS: Final = {
     "r": os.O_RDONLY,
@@ -116,7 +117,7 @@ class HostFiles:
             raise _failed(errno.EEXIST, path)
         if flags & os.O_DIRECTORY:
             raise _failed(errno.ENOTDIR, path)
-        allowed = _mode(content)
+        allowed = _allowed(content)
         if (writes and not allowed & 0o200) or (flags & _O_ACCMODE != os.O_WRONLY and not allowed & 0o400):
             raise _failed(errno.EACCES, path)
         if writes and flags & os.O_TRUNC:
@@ -176,11 +177,18 @@ class HostFiles:
     def status(self, content: Content, path: str) -> os.stat_result:
         """What fstat(2) tells of an open one."""
         size = 0 if content.made else len(content.read())
-        return self._result(stat.S_IFREG | _mode(content), path, 1, size)
+        times_ns = content.times_ns if isinstance(content, Stored) else None
+        return self._result(stat.S_IFREG | _mode(content), path, 1, size, times_ns)
 
-    def _result(self, mode: int, path: str, links: int, size: int) -> os.stat_result:
-        at = self._host.network.epoch_ns // 1_000_000_000
-        return os.stat_result((mode, zlib.crc32(path.encode()), 0, links, 0, 0, size, at, at, at))
+    def _result(
+        self, mode: int, path: str, links: int, size: int, times_ns: tuple[int, int] | None = None
+    ) -> os.stat_result:
+        epoch_ns = self._host.network.epoch_ns
+        used, changed = times_ns or (epoch_ns, epoch_ns)
+        times = (used // _NS, changed // _NS, epoch_ns // _NS)
+        exact = {"st_atime_ns": used, "st_mtime_ns": changed, "st_ctime_ns": epoch_ns,
+                 "st_atime": used / _NS, "st_mtime": changed / _NS, "st_ctime": epoch_ns / _NS}
+        return os.stat_result((mode, zlib.crc32(path.encode()), 0, links, 0, 0, size, *times), exact)
 
     def access(
         self, path: Any, mode: int, *, dir_fd: int | None = None, effective_ids: bool = False,
@@ -189,7 +197,7 @@ class HostFiles:
         content = self._find(path)
         if content is None:
             return self._names(path) is not None and not mode & os.W_OK
-        allowed = _mode(content) >> 6
+        allowed = _allowed(content) >> 6
         return not mode & ~allowed
 
     def listdir(self, path: Any = ".") -> list[Any]:
@@ -231,8 +239,55 @@ class HostFiles:
         opened.content.truncate(length)
 
     def chmod(self, path: Any, mode: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+        content = self._changeable(path)
+        content.mode = mode & 0o7777
+
+    def utime(
+        self, path: Any, times: tuple[float, float] | None = None, *, ns: tuple[int, int] | None = None,
+        dir_fd: int | None = None, follow_symlinks: bool = True,
+    ) -> None:  # fmt: skip
+        content = self._changeable(path)
+        if times is not None and ns is not None:
+            raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+        if times is not None:
+            ns = (round(times[0] * _NS), round(times[1] * _NS))
+        now_ns = self._host.network.epoch_ns + self._host.scheduler.now_ns
+        content.times_ns = ns or (now_ns, now_ns)
+
+    def chown(
+        self, path: Any, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True
+    ) -> None:
+        self._changeable(path)
+        if uid not in (-1, 0) or gid not in (-1, 0):
+            raise _failed(errno.EPERM, path)  # a host has one user
+
+    def lchown(self, path: Any, uid: int, gid: int) -> None:
+        self.chown(path, uid, gid)
+
+    def listxattr(self, path: Any = None, *, follow_symlinks: bool = True) -> list[str]:
         self.stat(path)
-        raise _failed(errno.EPERM, path)
+        return []
+
+    def getxattr(self, path: Any, attribute: Any, *, follow_symlinks: bool = True) -> bytes:
+        self.stat(path)
+        raise _failed(errno.ENODATA, path)
+
+    def setxattr(
+        self, path: Any, attribute: Any, value: Any, flags: int = 0, *, follow_symlinks: bool = True
+    ) -> None:
+        self.stat(path)
+        raise _failed(errno.ENOTSUP, path)
+
+    def removexattr(self, path: Any, attribute: Any, *, follow_symlinks: bool = True) -> None:
+        self.stat(path)
+        raise _failed(errno.ENODATA, path)
+
+    def _changeable(self, path: Any) -> Stored:
+        self.stat(path)  # ENOENT
+        content = self._find(path)
+        if not isinstance(content, Stored):
+            raise _failed(errno.EPERM, path)
+        return content
 
     def _fixed(self, path: Any) -> OSError:
         self.stat(path)  # ENOENT
@@ -349,7 +404,15 @@ class _Entries:
 def _mode(content: Content) -> int:
     if isinstance(content, proc.ParameterFile):
         return content.parameter.mode
+    if isinstance(content, Stored):
+        return content.mode
     return READ_ONLY if isinstance(content, proc.NetFile) else READ_WRITE
+
+
+def _allowed(content: Content) -> int:
+    """The bits of a mode that count for a host's programs, which are root's: what is stored they may always read."""
+    mode = _mode(content)
+    return mode | 0o600 | (mode & 0o111 and 0o100) if isinstance(content, Stored) else mode
 
 
 def _failed(number: int, path: Any) -> OSError:

@@ -115,6 +115,10 @@ def start(host: Host, command: str) -> str:
 
 def prepare(host: Host, command: str, stdin: str = "") -> str | Program:
     """What a command line prints, or, if it takes time, what is to be run. Raises `CommandError`."""
+    if not isinstance(command, str):
+        raise TypeError(f"a command line is one text, as a shell reads it, not {type(command).__name__}")
+    if host.state == "down":
+        raise CommandError(f"host {host.name} is down: no command runs there until it has booted")
     try:
         words = shlex.split(command)
     except ValueError as error:

@@ -13,6 +13,7 @@ from lunar.net.device import Device
 from lunar.net.neighbor import NO_ADDRESS, NONE, PERMANENT, STALE, VALID, Neighbor
 from lunar.net_tools import neigh
 from lunar.net_tools.errors import CommandError
+from lunar.net_tools.peer import NAME_SERVERS_TAKE_TIME
 from lunar.packet import AF_INET
 from lunar.wire.address import ipv4_text, parse_ipv4
 from lunar.wire.ethernet import mac_text, parse_mac
@@ -162,7 +163,10 @@ def _bsd(line: _Line, name: str) -> str:
 
 def _name(host: Host, address: int) -> str:
     text = ipv4_text(address)
-    name = host.getnameinfo((text, 0))[0]
+    try:
+        name = host.getnameinfo((text, 0))[0]
+    except RuntimeError:
+        return ""  # only a name server could tell, and outside of all strings there is no time to ask it
     return "" if name == text else name
 
 
@@ -173,8 +177,10 @@ def _address(host: Host, word: str) -> int:
         pass
     try:
         found = host.getaddrinfo(word, None, AF_INET)
-    except OSError:
+    except (OSError, UnicodeError):
         raise CommandError(f"{word}: Unknown host") from None
+    except RuntimeError:
+        raise CommandError(f"arp: {word}: {NAME_SERVERS_TAKE_TIME}") from None
     return parse_ipv4(found[0][4][0])
 
 

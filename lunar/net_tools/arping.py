@@ -1,7 +1,6 @@
 """arping(8) of iputils: who has this address, asked by ARP; and an own address told to all who know another (-U, -A).
 
-A program on a packet socket of the host, in virtual time. It works on devices without `arp`, too, as long as somebody
-answers there.
+A program on a packet socket of the host, in virtual time. A device without `arp` is refused, as one with IFF_NOARP.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import attrs
 from lunar.net.device import Device
 from lunar.net_tools.errors import CommandError, parsed
 from lunar.net_tools.options import Options
+from lunar.net_tools.peer import NAME_SERVERS_TAKE_TIME
 from lunar.net_tools.programs import Program, Write
 from lunar.packet import AF_INET, BROADCAST_MAC, ArpMessage
 from lunar.wire import arp
@@ -86,8 +86,10 @@ def _address(host: Host, name: str) -> int:
         pass
     try:
         return parse_ipv4(host.getaddrinfo(name, None, AF_INET)[0][4][0])
-    except OSError:
+    except (OSError, UnicodeError):
         raise CommandError(f"arping: {name}: Name or service not known") from None
+    except RuntimeError:
+        raise CommandError(f"arping: {name}: {NAME_SERVERS_TAKE_TIME}") from None
 
 
 def _device(host: Host, name: str, target: int) -> Device:
@@ -100,8 +102,8 @@ def _device(host: Host, name: str, target: int) -> Device:
         if route is None:
             raise CommandError("arping: Suitable device could not be determined. Please, use option -I.")
         device = route.device
-    if device.name == "lo":
-        raise CommandError('Interface "lo" is not ARPable')
+    if device.name == "lo" or not device.arp:
+        raise CommandError(f'Interface "{device.name}" is not ARPable')
     return device
 
 

@@ -28,6 +28,8 @@ IPV6_MTU_DISCOVER: Final = 23
 PMTUDISC: Final = {"dont": 0, "want": 1, "do": 2}
 MSG_ERRQUEUE: Final = 0x2000
 _EXTENDED_ERR: Final = struct.Struct("=IBBBBII")
+# What commands that take no time say of a name that no file of the host's has.
+NAME_SERVERS_TAKE_TIME: Final = "to ask the host's name servers takes time; expected an address"
 
 
 @attrs.frozen
@@ -81,6 +83,8 @@ def find(name: str, family: int, tool: str) -> Peer:
         found = socket.getaddrinfo(name, None, family, socket.SOCK_RAW)
     except socket.gaierror as error:
         raise CommandError(f"{tool}: {name}: {error.strerror}") from None
+    except UnicodeError:
+        raise CommandError(f"{tool}: {name}: Name or service not known") from None
     kind, _, _, _, address = found[0]
     try:
         ipaddress.ip_address(name.partition("%")[0])

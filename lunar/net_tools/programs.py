@@ -42,7 +42,10 @@ class Program:
 def finish(host: Host, program: Program, write: Write) -> None:
     """Run `program` on `host` until it ends. Raises what it raises, and `CommandError` if its host crashes."""
     if here.weave is None:
-        host.network.run(_called(program, write), on=host)
+        try:
+            host.network.run(_called(program, write), on=host)
+        except asyncio.CancelledError:
+            raise _killed(host, program) from None
         return
     flow = current_flow()
     if flow.weave.host is host:
@@ -67,7 +70,13 @@ def finish(host: Host, program: Program, write: Write) -> None:
 async def finish_async(host: Host, program: Program, write: Write) -> None:
     """The same, awaited: inside a string by its loop, outside by a loop of the machine, which gets its turns."""
     if here.weave is None:
-        await host.network.run_async(_called(program, write), on=host)
+        try:
+            await host.network.run_async(_called(program, write), on=host)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is not the command that was killed, but who waits for it
+            raise _killed(host, program) from None
         return
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -87,6 +96,11 @@ async def finish_async(host: Host, program: Program, write: Write) -> None:
 def start(host: Host, program: Program) -> None:
     """Let it run beside all else from now on, as a shell's `COMMAND &`; it prints as programs of the host do."""
     host.network.start(host, _called(program, _print), name=program.name, background=program.endless)
+
+
+def _killed(host: Host, program: Program) -> CommandError:
+    what = f"host {host.name} crashed" if host.state == "down" else "killed"
+    return CommandError(f"{program.name}: {what}")
 
 
 def _called(program: Program, write: Write) -> Callable[[], None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import shutil
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,6 +217,30 @@ def test_a_host_has_the_files_that_it_was_given(net: Network) -> None:
 
     assert on_alpha(net, main) == ("port = 80\n", 10, False)
     assert not net.run(lambda: os.path.exists("/srv/app.conf"), on=net.hosts["beta"])
+
+
+def test_mode_and_times_of_a_hosts_file_are_the_hosts(net: Network, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("10.0.0.9 nine\n")
+    os.utime(tmp_path / "hosts", (5, 7))
+    before = os.stat("/etc/hosts")
+
+    def work() -> None:
+        shutil.copy2(tmp_path / "hosts", "/etc/hosts")
+        assert os.stat("/etc/hosts").st_mtime == 7.0
+        os.chmod("/etc/hosts", 0o700)
+        assert stat.S_IMODE(os.stat("/etc/hosts").st_mode) == 0o700
+        os.utime("/etc/hosts")
+        os.chown("/etc/hosts", 0, -1)
+        assert socket.gethostbyname("nine") == "10.0.0.9"
+        assert failure(lambda: os.chown("/etc/hosts", 5, 5)) == "EPERM"
+        assert failure(lambda: os.utime(FORWARD)) == "EPERM"
+        assert failure(lambda: os.chmod("/proc/net/nothing", 0)) == "ENOENT"
+        assert os.listxattr("/etc/hosts") == []
+        assert failure(lambda: os.setxattr("/etc/hosts", "user.a", b"b")) == "ENOTSUP"
+
+    on_alpha(net, work)
+    after = os.stat("/etc/hosts")
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (before.st_mode, before.st_mtime_ns, before.st_uid)
 
 
 def test_a_hosts_file_is_not_moved_or_removed(net: Network, tmp_path: Path) -> None:

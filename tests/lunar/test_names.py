@@ -90,9 +90,33 @@ def refused(*args: Any, **options: Any) -> tuple[int, str]:
     return raised.value.args  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", ["nobody", "server2", "serve", "server..x", "", " ", "10.0.0.2 server"])
-def test_an_unknown_name(name: str) -> None:
+@pytest.mark.parametrize("name", ["nobody", "server2", "serve", b"server..x", b"\xff", "", " ", "10.0.0.2 server"])
+def test_an_unknown_name(name: str | bytes) -> None:
     assert refused(name, 80) == (socket.EAI_NONAME, "Name or service not known")
+
+
+@pytest.mark.parametrize("name", ["server..x", ".", "x" * 64, f"{'x' * 64}.example.org"])
+def test_a_part_that_is_empty_or_too_long_is_refused_as_by_cpython(name: str) -> None:
+    with pytest.raises(UnicodeError) as ours:
+        getaddrinfo(name, 80)
+    with pytest.raises(UnicodeError) as theirs:
+        socket.getaddrinfo(name, 80)
+    assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("name", ["server..x", ".", "x" * 64, b"\xff"])
+def test_in_an_address_such_a_name_is_one_that_nobody_has(name: str | bytes) -> None:
+    def connect() -> None:
+        with socket.socket() as sock:
+            sock.connect((name, 80))
+
+    with lunar.Network(seed=1) as net, pytest.raises(socket.gaierror, match="Name or service not known"):
+        net.run(connect, on=net.host("client", "10.0.0.1/24"))
+
+
+def test_an_ipv6_address_is_none_of_ipv4_whatever_its_scope_is() -> None:
+    expected = (socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
+    assert refused("fe80::1%nobody", 80, family=socket.AF_INET) == expected
 
 
 def test_a_name_is_not_a_number() -> None:

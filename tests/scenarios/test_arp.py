@@ -283,6 +283,20 @@ def test_arping_asks_tests_and_tells() -> None:
     ):
         with pytest.raises(CommandError, match=wrong):
             one.sh(command)
+    one.sh("ip link set eth0 arp off")
+    with pytest.raises(CommandError, match=r'^Interface "eth0" is not ARPable$'):
+        one.sh("arping -c 1 10.0.0.2")
+
+
+def test_names_that_a_name_server_would_have_to_be_asked_for() -> None:
+    lan = Lan()
+    one = lan.hosts[0]
+    one.paths.put("/etc/resolv.conf", "nameserver 10.0.0.2\n")
+    one.sh("arp -s 10.0.0.2 02:00:00:00:00:99")
+    assert "10.0.0.2" in one.sh("arp")
+    for command in ("arp -d two.example.org", "arping -c 1 two.example.org"):
+        with pytest.raises(CommandError, match="to ask the host's name servers takes time; expected an address"):
+            one.sh(command)
 
 
 def test_a_network_without_arp_is_as_it_was() -> None:

@@ -123,6 +123,21 @@ def test_what_is_refused_is_told_with_its_line_and_the_rest_goes_on(
     assert told[4] == "<stdin>:7: python: ZeroDivisionError: division by zero"
 
 
+def test_nothing_that_a_line_raises_ends_the_session(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (
+        "python raise SystemExit(3)\npython type('Odd', (), {'__repr__': lambda self: 1 / 0})()\n"
+        "python net.at(1, host.crash)\nping -c 9 client\nip addr\npython 7\n"
+    )
+    code, out, err = session(lines, capsys, monkeypatch)
+    assert (code, out.splitlines()[-1]) == (2, "7")
+    assert [line for line in err.splitlines() if line.startswith("<stdin>")] == [
+        "<stdin>:1: python: SystemExit: 3",
+        "<stdin>:2: python: ZeroDivisionError: division by zero",
+        "<stdin>:4: ping: host server crashed",
+        "<stdin>:5: host server is down: no command runs there until it has booted",
+    ]
+
+
 def test_quit_ends_it(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     assert session("quit\npython 1\n", capsys, monkeypatch) == (0, "", "")
 

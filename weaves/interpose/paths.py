@@ -15,8 +15,8 @@ from weaves.interpose.replace import Replacements
 
 # Those whose first argument is a path.
 _CALLS: Final = (
-    "access", "chmod", "listdir", "lstat", "mkdir", "open", "readlink", "remove", "rmdir", "scandir", "stat",
-    "truncate", "unlink",
+    "access", "chmod", "chown", "getxattr", "lchown", "listdir", "listxattr", "lstat", "mkdir", "open", "readlink",
+    "remove", "removexattr", "rmdir", "scandir", "setxattr", "stat", "truncate", "unlink", "utime",
 )  # fmt: skip
 _MOVES: Final = ("rename", "replace", "link", "symlink")
 

@@ -54,7 +54,7 @@ def client_of(net: Network, resolv_conf: str | None = None) -> Host:
     return client
 
 
-def found(name: str, family: int = 0, flags: int = 0) -> Any:
+def found(name: str | bytes, family: int = 0, flags: int = 0) -> Any:
     """The addresses of a name, sorted, since a server tells them in another order each time; or the error's name."""
     try:
         return sorted(entry[4][0] for entry in socket.getaddrinfo(name, 80, family, socket.SOCK_STREAM, 0, flags))
@@ -103,10 +103,10 @@ def questions(net: Network) -> list[tuple[str, str, str]]:
         ("client", 0, ["10.0.0.2"]),
         ("ns2", 0, "EAI_AGAIN"),  # the tapestry's names are not told to who has a name server
         ("10.0.0.7", 0, ["10.0.0.7"]),
-        ("x" * 64 + ".example.org", 0, "EAI_NONAME"),
+        (b"x" * 64 + b".example.org", 0, "EAI_NONAME"),
     ],
 )
-def test_a_lookup(net: Network, name: str, family: int, expected: Any) -> None:
+def test_a_lookup(net: Network, name: str | bytes, family: int, expected: Any) -> None:
     assert net.run(found, name, family, on=client_of(net)) == expected
 
 

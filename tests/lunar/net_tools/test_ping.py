@@ -182,6 +182,38 @@ def test_the_crash_of_the_other_host_ends_the_wait() -> None:
     assert net.now == 2.0
 
 
+async def test_the_crash_of_its_own_host_is_told_outside_of_a_run() -> None:
+    net, client, _ = pair()
+    net.at("1500ms", client.crash)
+    with pytest.raises(CommandError, match=r"^ping: host client crashed$"):
+        client.sh("ping -c 100 server")
+    with pytest.raises(CommandError, match=r"^host client is down: no command runs there until it has booted$"):
+        client.sh("ip addr")
+    client.boot()
+    net.at("3500ms", client.crash)
+    with pytest.raises(CommandError, match=r"^ping: host client crashed$"):
+        await client.sh_async("ping -c 100 server")
+    client.boot()
+    waiting = asyncio.ensure_future(client.sh_async("ping -c 100000000 server"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 64])
+def test_what_can_be_no_name_is_unknown(name: str) -> None:
+    _, client, _ = pair()
+    with pytest.raises(CommandError, match=f"^ping: {name}: Name or service not known$"):
+        client.sh(f"ping -c 1 {name}")
+
+
+def test_a_command_line_is_one_text() -> None:
+    _, client, _ = pair()
+    with pytest.raises(TypeError, match="a command line is one text, as a shell reads it, not list"):
+        client.sh(["ip", "addr"])  # type: ignore[arg-type]
+
+
 def test_a_net_line_lets_it_run_beside_all_else(capsys: pytest.CaptureFixture[str]) -> None:
     net, client, _ = pair()
     client.sh("ping -c 3 server", each_boot=True)
