@@ -279,7 +279,7 @@ def test_fragments_that_overlap_in_part_end_their_packet() -> None:
     net.start(net.hosts["attacker"], forge, packets)
     net.run()
     counters = net.hosts["server"].ip.counters
-    # The first packet, and the third, whose second fragment is covered by its first and left out; of the second nothing.
+    # The first packet, and the third, whose second fragment is covered by its first and left out; not the second.
     assert heard.result == [b"a" * 56, b"a" * 56]
     assert (counters.ip_reasm_oks, counters.ip_reasm_overlaps) == (2, 1)
     net.close()
