@@ -378,7 +378,7 @@ class UdpSock(DatagramSock):
         family: i64 = self._family_for(addr)
         if addr == 0:
             addr = _loopback(family)
-        if size > (MAX_PAYLOAD if family == AF_INET else MAX_PAYLOAD6):
+        if size > (MAX_PAYLOAD - len(self.ip_options) if family == AF_INET else MAX_PAYLOAD6):
             return self._too_big(route.device.mtu, addr)
         refusal: i64 = self._refusal()
         if refusal < 0:

@@ -52,6 +52,7 @@ class Membership:
         self.device: Device = device
         self.mode: i64 = mode
         self.sources: list[int] = []  # the newest first, as Linux lists them
+        self.has_list: bool = False  # whether there has been a source, since all of them were set at once
 
     def allows(self, source: int) -> bool:
         return (source in self.sources) == (self.mode == INCLUDE)

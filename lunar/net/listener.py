@@ -168,7 +168,8 @@ class Listener:
 
     def _forget(self, group: Group) -> None:
         self._disarm(group)
-        self.groups.pop(group.address, None)
+        if not group.members:  # one whose lists let nobody through may still be changed
+            self.groups.pop(group.address, None)
 
     # What is said
 

@@ -90,10 +90,13 @@ def change_source(ip: Ip, own: Multicast, group: int, device: Device, source: in
             return joined
         member = own.find(group, device)
         assert member is not None, "it has just been joined"
-    elif member.mode != mode:
-        # RFC 3678: the mode changes by the full-state calls alone, but of a list without sources on Linux it does.
-        if member.sources or not (adds and mode == INCLUDE and member.mode == INCLUDE):
+    found = listener_of(ip, device, group)
+    if member.mode != mode:
+        # RFC 3678: the mode changes by the full-state calls alone; on Linux also where there was no list yet.
+        if member.has_list:
             return -errno.EINVAL
+        member.mode = mode
+        found.changed(found.groups[group])
     known = source in member.sources
     if adds:
         if known:
@@ -101,13 +104,13 @@ def change_source(ip: Ip, own: Multicast, group: int, device: Device, source: in
         if len(member.sources) >= _most_sources(ip, own):
             return -errno.ENOBUFS
         member.sources.insert(0, source)
+        member.has_list = True
     else:
         if not known:
             return -errno.EADDRNOTAVAIL
         if member.mode == INCLUDE and len(member.sources) == 1:
             return leave(ip, own, group, device)
         member.sources.remove(source)
-    found = listener_of(ip, device, group)
     found.changed(found.groups[group])
     return 0
 
@@ -123,6 +126,7 @@ def set_filter(ip: Ip, own: Multicast, group: int, device: Device, mode: i64, so
         return -errno.ENOBUFS
     member.mode = mode
     member.sources = sources.copy()
+    member.has_list = len(sources) > 0
     found = listener_of(ip, device, group)
     found.changed(found.groups[group])
     return 0

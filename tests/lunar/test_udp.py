@@ -1068,3 +1068,11 @@ def test_what_a_filter_cuts_of_a_broadcast_the_other_sockets_get_whole(cutter: i
     assert sends(sender, b"datagram", "10.0.0.255", 53) == 8
     w.runs()
     assert [gets(sock) for sock in socks] == [[b"data" if at == cutter else b"datagram"] for at in range(3)]
+
+
+def test_options_count_for_the_largest_datagram() -> None:
+    w = Wire()
+    sock = udp(w.a)
+    sock.ip_options = bytes([1, 1, 1, 0])
+    assert sends(sock, bytes(MAX_PAYLOAD - 3), "127.0.0.1", 53) == -errno.EMSGSIZE
+    assert sends(sock, bytes(MAX_PAYLOAD - 4), "127.0.0.1", 53) == MAX_PAYLOAD - 4

@@ -427,4 +427,44 @@ def test_a_mistake_is_told_by_its_errno() -> None:
     assert joins(sock, option=DROP) == -errno.EADDRNOTAVAIL
     assert joins(sock) == 0
     assert joins(sock) == -errno.EADDRINUSE
+    assert joins(sock, GROUP, "10.0.0.1", BLOCK, "1.1.1.1") == 0
     assert joins(sock, GROUP, "10.0.0.1", ADD_SOURCE, "1.1.1.1") == -errno.EINVAL
+    assert joins(sock, GROUP, "10.0.0.1", UNBLOCK, "1.1.1.1") == 0
+
+
+JOIN = (ADD, "")
+
+
+@pytest.mark.parametrize(
+    ("calls", "answers"),
+    [
+        ([JOIN, (ADD_SOURCE, "1"), (ADD_SOURCE, "2"), (DROP_SOURCE, "1"), (DROP_SOURCE, "2"), (DROP, "")],
+         [0, 0, 0, 0, 0, errno.EADDRNOTAVAIL]),
+        ([JOIN, (BLOCK, "1"), (ADD_SOURCE, "2"), (UNBLOCK, "1"), (ADD_SOURCE, "2"), (BLOCK, "3")],
+         [0, 0, errno.EINVAL, 0, errno.EINVAL, 0]),
+        ([(ADD_SOURCE, "1"), (BLOCK, "3"), (DROP_SOURCE, "1"), (BLOCK, "1")], [0, errno.EINVAL, 0, errno.EINVAL]),
+        ([JOIN, (DROP_SOURCE, "1"), (BLOCK, "1")], [0, errno.EADDRNOTAVAIL, 0]),
+        ([JOIN, (UNBLOCK, "1"), (ADD_SOURCE, "1"), (BLOCK, "1")], [0, errno.EADDRNOTAVAIL, 0, errno.EINVAL]),
+        ([(BLOCK, "1"), (UNBLOCK, "1"), (DROP_SOURCE, "1")], [errno.EINVAL, errno.EINVAL, errno.EINVAL]),
+    ],
+)  # fmt: skip
+def test_the_mode_of_a_membership_changes_as_on_linux(calls: list[tuple[int, str]], answers: list[int]) -> None:
+    """What this machine's kernel answers, too (`lo`, where nothing is told of groups)."""
+
+    def program(address: str) -> list[int]:
+        got = []
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            for option, source in calls:
+                parts = [GROUP, address] + ([f"192.0.2.{source}"] if source else [])
+                try:
+                    sock.setsockopt(IP, option, b"".join(map(socket.inet_aton, parts)))
+                    got.append(0)
+                except OSError as error:
+                    got.append(error.errno or -1)
+        return got
+
+    site = Site()
+    assert site.net.run(lambda: program("10.0.0.1"), on=site.hosts[0]) == answers
+    assert site.net.run(lambda: program("127.0.0.1"), on=site.hosts[0]) == answers
+    assert program("127.0.0.1") == answers
+    assert site.hosts[0].devices["eth0"].memberships in (None, {})
