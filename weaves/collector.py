@@ -15,7 +15,7 @@ from weaves.loop import WeaveLoop
 from weaves.scheduler import Lane
 from weaves.seeds import LazyGenerator
 from weaves.supervisor import Supervisor
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 NAME = "collector"
 
@@ -26,6 +26,7 @@ class _Nowhere:
     def __init__(self, lane: Lane) -> None:
         self.name = self.node_name = NAME
         self.lane = lane
+        self.files = self.paths = NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)

@@ -19,7 +19,7 @@ from weaves.modules import Modules
 from weaves.scheduler import Lane
 from weaves.seeds import LazyGenerator
 from weaves.supervisor import Supervisor
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 # How long a module may take to be executed: of virtual time, and in events and turns.
 _LIMIT_NS: Final = 3600 * NS_PER_S
@@ -30,11 +30,8 @@ class Untold(Exception):
     """The trial cannot tell."""
 
 
-class _NoFiles:
-    """The calls on descriptors where there are none but the machine's."""
-
-    def has(self, fd: int) -> bool:
-        return False
+class _NoFiles(NoFiles):
+    """The calls that make descriptors, where nothing can be tried."""
 
     def pipe(self) -> NoReturn:
         raise Untold

@@ -86,6 +86,14 @@ class Stack(Protocol):
         """The other functions of `socket` that look something up on this host, by their names."""
 
 
+class NoFiles:
+    """The `files` and `paths` of a host that has none of its own: what a program opens is the machine's."""
+
+    def has(self, which: Any) -> bool:
+        """Whether a descriptor's number, or a path, is the host's."""
+        return False
+
+
 class Weave:
     """One program on a host. `argv` is what it sees as sys.argv, `pid` as os.getpid().
 

@@ -42,7 +42,7 @@ def test_the_kernel_pings_a_host(own: str, address: str) -> None:
     eth0.medium = tap
     with namespace:
         ping = subprocess.Popen(
-            ["ping", "-n", "-c", "2", "-i", "0.2", "-W", "10", own.partition("/")[0]],
+            ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "10", own.partition("/")[0]],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
     while ping.poll() is None:
@@ -55,7 +55,8 @@ def test_the_kernel_pings_a_host(own: str, address: str) -> None:
             device.write(ethernet.encode(tap.frames.popleft()[1]))
     assert ping.stdout is not None
     printed = ping.stdout.read()
-    assert "2 packets transmitted, 2 received, 0% packet loss" in printed
+    # What the kernel sends while its device is still coming up may be lost: one packet, not more.
+    assert any(f"3 packets transmitted, {received} received" in printed for received in (2, 3)), printed
     # The kernel has found it by its answer, and it has learned of the kernel by the question.
     neighbors = namespace.command("ip", "neigh", "show", "dev", "tap0")
     assert f"{own.partition('/')[0]} lladdr {ethernet.mac_text(MAC)}" in neighbors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from weaves.machine_modules import release
 from weaves.modules import Modules
 from weaves.scheduler import Lane, Scheduler
 from weaves.threads import Threads
+from weaves.weave import NoFiles
 
 
 class StandIn:
@@ -29,6 +31,7 @@ class StandIn:
         self.sys_names: dict[str, Any] = {}
         self.lane = Lane(1)
         self.pid = 2
+        self.host = SimpleNamespace(files=NoFiles(), paths=NoFiles())
         self.strings: list[Any] = []
         self.threads = Threads(self)  # type: ignore[arg-type]
         self.library = Library()

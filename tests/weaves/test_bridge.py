@@ -16,7 +16,7 @@ from weaves.here import here
 from weaves.loop import WeaveLoop
 from weaves.scheduler import FOREVER, IDLE, Call
 from weaves.supervisor import Supervisor
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 ms = 1_000_000
 
@@ -27,6 +27,7 @@ class Stack:
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self.name = name
         self.lane = supervisor.new_lane()
+        self.files = self.paths = NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)

@@ -27,7 +27,7 @@ from weaves.scheduler import IDLE
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, Supervisor
 from weaves.tapestry import parse
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 interpose.install()
 
@@ -40,6 +40,7 @@ class Stack:
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self.name = name
         self.lane = supervisor.new_lane()
+        self.files = self.paths = NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)

@@ -24,7 +24,7 @@ from weaves.realtime import _COLLECT_EVERY, drive, drive_blocking, run_slice
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Call
 from weaves.strings import RUNNING, String
 from weaves.supervisor import RETURN, Supervisor
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 interpose.install()
 
@@ -37,6 +37,7 @@ class Stack:
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self.name = name
         self.lane = supervisor.new_lane()
+        self.files = self.paths = NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)

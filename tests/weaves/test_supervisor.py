@@ -16,7 +16,7 @@ from weaves.realtime import drive_blocking
 from weaves.scheduler import IDLE, REACHED, STOPPED
 from weaves.strings import ENDED, FAILED, KILLED, RUNNING, WAITING_TO_START, String
 from weaves.supervisor import CONTINUE, RESTART, RETURN, STOP, Supervisor, counts
-from weaves.weave import Weave
+from weaves.weave import NoFiles, Weave
 
 interpose.install()
 
@@ -29,6 +29,7 @@ class Stack:
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self.name = name
         self.lane = supervisor.new_lane()
+        self.files = self.paths = NoFiles()
 
     def new_loop(self, weave: Weave, direct: bool = False) -> WeaveLoop:
         return WeaveLoop(weave, direct)
