@@ -69,7 +69,8 @@ def tcp_options_of(packet: Packet) -> bytes:
     data = packet.payload
     if packet.protocol != TCP or packet.fragment_offset != 0 or len(data) < 20:
         return b""
-    return data[20 : (data[12] >> 4) * 4]
+    end: i64 = (data[12] >> 4) * 4
+    return data[20:end] if end > 20 else b""  # compiled, a slice must not end before it begins
 
 
 def as_bytes(packet: Packet) -> bytes:

@@ -156,13 +156,16 @@ def decode(data: bytes) -> Packet | Malformed:
 
 
 def decode_header(data: bytes) -> Packet:
-    """The plain `Packet` in `data`, whose IP header `decode` found good, whatever its protocol's part says."""
+    """The plain `Packet` in `data`, whatever its protocol's part says. `decode` found its IP header good, or it is
+    quoted: then `data` has 20 bytes at least, and lengths may be wrong.
+    """
     fields = _HEADER.unpack_from(data)
     version_length: i64 = fields[0]
     size: i64 = fields[2]
     word: i64 = fields[4]
-    header: i64 = (version_length & 0x0F) << 2
-    packet = Packet(AF_INET, fields[8], fields[9], fields[6], data[header:size])
+    # Compiled, a slice must not end before it begins.
+    header: i64 = max((version_length & 0x0F) << 2, IPV4_HEADER_BYTES)
+    packet = Packet(AF_INET, fields[8], fields[9], fields[6], data[header : max(size, header)])
     packet.options = data[IPV4_HEADER_BYTES:header]
     packet.tos = fields[1]
     packet.size_bytes = size

@@ -51,6 +51,15 @@ _RULES = (
     "ip6tables -A FORWARD -m conntrack --ctstate INVALID -j DROP",
     "ip6tables -A INPUT -p udp --dport 54 -j REJECT",
 )
+# Of every second round, in both families: what reads all that there is in a packet, and in one that is quoted.
+_READERS = (
+    "-j LOG --log-tcp-sequence --log-tcp-options --log-ip-options --log-uid --log-macdecode",
+    "-m string --algo bm --string abc", "-p tcp --tcp-option 5", "-p tcp -m tcpmss --mss 1:500",
+    "-p udp -m multiport --ports 1:500,700", "-m addrtype --src-type LOCAL --dst-type UNICAST",
+    "-m conntrack --ctstate NEW,INVALID,SNAT --ctproto 6", "-m connlimit --connlimit-above 5",
+    "-m hashlimit --hashlimit-upto 5/sec --hashlimit-mode srcip,dstport --hashlimit-name x --hashlimit-htable-max 100",
+    "-p tcp --tcp-flags SYN,RST SYN -m statistic --mode random --probability 0.5 -j TCPMSS --set-mss 500",
+)  # fmt: skip
 
 
 class Swallow(Impairment):
@@ -89,6 +98,11 @@ class NetworkBench:
             host.sh(f"sysctl -w {line}")
         for rule in _RULES:
             host.sh(rule)
+        if rng.random() < 0.5:
+            for tool in ("iptables", "ip6tables"):
+                for chain in ("PREROUTING", "FORWARD", "OUTPUT"):
+                    for reader in _READERS:
+                        host.sh(f"{tool} -t mangle -A {chain} {reader}")
         if rng.random() < 0.7:
             host.set_arp(host.devices["eth0"], True)
         friend.sh("ip route add default via 10.1.0.1")

@@ -333,3 +333,9 @@ def test_connlimit_remembers_one_list_for_a_network() -> None:
         bench.left.devices["eth0"].transmit(packet)
     bench.run(0.001)
     assert len(limit.seen) == 250
+
+
+def test_a_first_fragment_whose_header_claims_to_be_shorter_than_it_is_has_no_options() -> None:
+    bench = Bench("-A FORWARD -p tcp --tcp-option 2 -j DROP", "-A FORWARD -p tcp -m tcpmss --mss 0:65535 -j DROP")
+    header = bytes.fromhex("9c40 0050 00000001 00000000 0002 1000 0000 0000".replace(" ", "")) + bytes(4)
+    assert bench.passes(fragment(0, True, header, protocol=6))

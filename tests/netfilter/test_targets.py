@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bench import ACK, LEFT, LEFT6, RIGHT, RIGHT6, ROUTER, SYN, Bench, at, fragment, ping, tcp, udp
 
-from lunar.packet import IcmpMessage, Packet, TcpSegment, UdpDatagram, set_tcp_size
+from lunar.packet import AF_INET, IcmpMessage, Packet, TcpSegment, UdpDatagram, set_tcp_size
 from lunar.wire import inet
 
 
@@ -152,6 +152,16 @@ def test_log_of_an_error_has_the_packet_that_it_is_about() -> None:
     assert line.startswith("IN= OUT=eth0 SRC=10.0.0.1 DST=10.0.0.2 LEN=61 ")
     assert "PROTO=ICMP TYPE=3 CODE=3 [SRC=10.0.0.2 DST=10.0.1.2 LEN=33 " in line
     assert line.endswith("PROTO=UDP SPT=40000 DPT=53 LEN=13 ] \n")
+
+
+@pytest.mark.parametrize("start", ["41000000", "4f000000", "4f00000a", "45000003"])
+def test_log_of_an_error_that_quotes_garbage(start: str) -> None:
+    bench = Bench("-A FORWARD -p icmp -j LOG")
+    quoted = bytes.fromhex(start) + bytes(4) + bytes((64, 47, 0, 0)) + bytes(range(1, 9)) + bytes(20)
+    message = IcmpMessage(AF_INET, at(LEFT), at(RIGHT), 3, 3, 0, quoted)
+    message.size_bytes = 28 + len(quoted)
+    bench.send(message)
+    assert "[SRC=1.2.3.4 DST=5.6.7.8 LEN=" in bench.router.sh("dmesg -t")
 
 
 def test_mark_is_for_rules_behind_it_and_for_routing() -> None:
