@@ -18,6 +18,8 @@ def _stacks(description: Tapestry) -> dict[str, Personality]:
     """The kinds of hosts that the tapestry adds. Each is tried on a host by itself, so that a mistake has its place."""
     made: dict[str, Personality] = {}
     for one in description.stacks:
+        if one.name in personalities.PERSONALITIES:
+            raise one.where.error(f'stack "{one.name}" is there already; expected a name of its own, and based_on')
         try:
             base = personalities.find(one.based_on or personalities.DEFAULT, made)
             made[one.name] = base.based_on_this(one.name, one.sysctl, one.rules)
@@ -101,5 +103,6 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             try:
                 host.sh(line.text, each_boot=True)
             except CommandError as error:
-                raise line.where.error(str(error)) from None
+                # One line is one mistake: what a tool says of its help behind that is of no use here.
+                raise line.where.error(str(error).partition("\n")[0]) from None
     return network

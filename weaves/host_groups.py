@@ -123,7 +123,8 @@ def _device(name: str, fields: list[Field[tuple[int, int] | None]], index: int, 
 def _file_fields(source: TomlSource, path: TomlPath, files: dict[str, str]) -> Iterable[Field[FileDescription]]:
     for name, text in files.items():
         where = source.where(*path, name)
-        if not name.startswith("/") or posixpath.normpath(name) != name or name.startswith(("/proc/", "/sys/")):
+        refused = ("//", "/proc/", "/sys/")
+        if not name.startswith("/") or posixpath.normpath(name) != name or name == "/" or name.startswith(refused):
             message = f'"{name}" is not the path of a file that a host can have'
             raise where.error(f'{message}; expected one like "/etc/resolv.conf"')
         yield text_field(where, text, partial(FileDescription, name, where=where))

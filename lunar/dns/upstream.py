@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -37,10 +38,18 @@ class _Exchange(asyncio.DatagramProtocol):
 
 
 class Upstream:
-    """The servers at `addresses` ("10.0.0.53", "2001:db8::53"), of which the first is asked first."""
+    """The servers at `addresses` ("10.0.0.53", "2001:db8::53"), of which the first is asked first.
+
+    Raises `ValueError` for what is no address.
+    """
 
     def __init__(self, addresses: Sequence[str], port: int = _PORT) -> None:
-        self._addresses = list(addresses)
+        self._addresses = [addresses] if isinstance(addresses, str) else list(addresses)
+        for address in self._addresses:
+            try:
+                ipaddress.ip_address(address.partition("%")[0])
+            except ValueError:
+                raise ValueError(f'"{address}" is not the address of a name server') from None
         self._port = port
 
     def __bool__(self) -> bool:

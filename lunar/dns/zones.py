@@ -36,6 +36,8 @@ def parse(origin: str, source: str | Mapping[str, str | Sequence[str]]) -> dns.z
     try:
         if isinstance(source, str):
             return dns.zone.from_text(source, origin, relativize=False)
+        if not isinstance(source, Mapping):
+            raise ValueError(f"{source!r}; expected a zone as text, or a table of names with their addresses")
         return dns.zone.from_text(_text_of(source), origin, relativize=False)
     except (dns.exception.DNSException, ValueError) as wrong:
         raise ValueError(f"zone {origin}: {wrong or type(wrong).__name__}") from None

@@ -49,7 +49,8 @@ class HostFiles:
 
     def put(self, path: str, text: str) -> None:
         """Let the host have the file `path`, an absolute one, with this text. Raises `ValueError`."""
-        if not path.startswith("/") or os.path.normpath(path) != path or path.startswith(("/proc/", "/sys/")):
+        refused = ("//", "/proc/", "/sys/")
+        if not path.startswith("/") or os.path.normpath(path) != path or path == "/" or path.startswith(refused):
             raise ValueError(f'"{path}" is not the path of a file that a host can have; expected one like "/etc/hosts"')
         known = self._stored.setdefault(path, Stored())
         known.truncate(0)

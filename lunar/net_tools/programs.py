@@ -9,6 +9,7 @@ inside it blocks the string that asks; a `net` line starts it beside the others.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,7 +96,15 @@ async def finish_async(host: Host, program: Program, write: Write) -> None:
 
 def start(host: Host, program: Program) -> None:
     """Let it run beside all else from now on, as a shell's `COMMAND &`; it prints as programs of the host do."""
-    host.network.start(host, _called(program, _print), name=program.name, background=program.endless)
+
+    def command(write: Write) -> None:
+        try:
+            program.main(write)
+        except CommandError as refused:
+            sys.exit(str(refused))  # a program says what is wrong, not where in its code that is
+
+    beside = Program(program.name, command, program.endless)
+    host.network.start(host, _called(beside, _print), name=program.name, background=program.endless)
 
 
 def _killed(host: Host, program: Program) -> CommandError:

@@ -147,7 +147,7 @@ def _text_of(host: Host, file: str) -> str:
     if text is not None:
         return text
     try:
-        return Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8", errors="replace")
     except OSError as wrong:
         raise CommandError(f'sysctl: cannot open "{file}": {wrong.strerror}') from None
 

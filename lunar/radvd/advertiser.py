@@ -9,6 +9,7 @@ hosts, which go to the group of all routers, do not reach it.
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import struct
@@ -88,8 +89,21 @@ class Said:
         return self.hop_limit << 24 | flags << 16 | lifetime_s, b"".join(parts)
 
 
+def _link_local(device: str) -> int:
+    """The address of its link that a device has: hosts take a router for what it says under that address."""
+    with open("/proc/net/if_inet6", encoding="ascii") as table:
+        for line in table:
+            address, *_, name = line.split()
+            if name == device and address.startswith("fe80"):
+                return int(address, 16)
+    raise OSError(errno.EADDRNOTAVAIL, "it has no IPv6 address of its link to advertise by")
+
+
 class Advertiser:
-    """Advertises `said` by the device of this name, at random times from `least_s` to `most_s` seconds."""
+    """Advertises `said` by the device of this name, at random times from `least_s` to `most_s` seconds.
+
+    Raises `OSError`: there is no such device (ENODEV), or it has no address of its link (EADDRNOTAVAIL).
+    """
 
     def __init__(self, device: str, said: Said, least_s: float = 200.0, most_s: float = 600.0) -> None:
         self.said = said
@@ -100,8 +114,7 @@ class Advertiser:
         self._sock.bind((device, _ETH_P_IPV6))
         mac: bytes = self._sock.getsockname()[4]
         self._mac = mac
-        # RFC 4291, appendix A: the link-local address that the device has made itself.
-        self._source = 0xFE80 << 112 | int.from_bytes(bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:], "big")
+        self._source = _link_local(device)
         self._last: float = -_LEAST_BETWEEN_S
 
     def run(self) -> None:

@@ -258,7 +258,7 @@ def test_a_hosts_file_is_not_moved_or_removed(net: Network, tmp_path: Path) -> N
     assert made.read_text() == "machine's"
 
 
-@pytest.mark.parametrize("path", ["etc/hosts", "/etc/../hosts", "/proc/sys/net/ipv4/ip_forward"])
+@pytest.mark.parametrize("path", ["etc/hosts", "/etc/../hosts", "/", "//etc/hosts", "/proc/sys/net/ipv4/ip_forward"])
 def test_what_no_file_of_a_host_can_be(net: Network, path: str) -> None:
     with pytest.raises(ValueError, match="is not the path of a file that a host can have"):
         net.hosts["alpha"].paths.put(path, "")

@@ -184,6 +184,7 @@ def test_a_tapestry_adds_its_own() -> None:
         ('[hosts.a]\nstack = "plan9"', r'2: \[hosts.a\] stack: there is no stack "plan9"; expected linux-6.18'),
         ('[hosts.a]\nstack = "nosuch.module:Stack"', r"2: \[hosts.a\] stack: .*No module named 'nosuch'"),
         ('[hosts.a]\nstack = "json:dumps"', r"expected a class derived from lunar\.stack\.Stack"),
+        ('[stacks.freebsd]\nbased_on = "linux-2.4"', r'1: \[stacks.freebsd\]: stack "freebsd" is there already'),
         ('[stacks.x]\nbased_on = "y"', r'1: \[stacks.x\].*there is no stack "y"'),
         ('[stacks.x]\nsysctl = { "net.ipv4.nosuch" = 1 }', r'does not obey the parameter "net.ipv4.nosuch"'),
         ('[stacks.x]\nsysctl = { "net.ipv4.ip_forward" = 2 }', r"net.ipv4.ip_forward=2: expected 0 to 1"),

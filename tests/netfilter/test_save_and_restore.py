@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from side_by_side_iptables import needs_iptables, without_date
@@ -102,3 +103,17 @@ def test_what_was_saved_is_restored() -> None:
     second = lunar.Network(seed=1).host("router", "10.0.0.1/24")
     second.sh("iptables-restore -c", stdin=saved)
     assert second.sh("iptables-save -c") == saved
+
+
+def test_rules_come_from_a_file_of_the_host_or_else_of_the_machine(tmp_path: Path) -> None:
+    host = lunar.Network(seed=1).host("one", "10.0.0.1/24")
+    host.paths.put("/etc/iptables/rules.v4", "*filter\n-A INPUT -s 10.0.0.7 -j DROP\nCOMMIT\n")
+    host.sh("iptables-restore /etc/iptables/rules.v4")
+    assert "-A INPUT -s 10.0.0.7/32 -j DROP" in host.sh("iptables -S")
+    (tmp_path / "rules").write_bytes(b"*filter\n-A INPUT -s 10.0.0.8 -m comment --comment \xff -j DROP\nCOMMIT\n")
+    host.sh(f"iptables-restore {tmp_path}/rules")
+    assert "-A INPUT -s 10.0.0.8/32" in host.sh("iptables -S")
+    with pytest.raises(CommandError, match=r"^Can't open /nothing: No such file or directory$"):
+        host.sh("iptables-restore /nothing")
+    with pytest.raises(CommandError, match="there is nothing to read"):
+        host.sh("iptables-restore")

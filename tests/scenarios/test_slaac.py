@@ -17,6 +17,7 @@ from lunar.host import Host
 from lunar.net.address import IFA_F_DEPRECATED, SCOPE_LINK, Address
 from lunar.net.device import Device
 from lunar.packet import AF_INET6, Frame, IcmpMessage
+from lunar.radvd import __main__ as radvd
 from lunar.radvd.advertiser import Advertiser, Prefix, Said
 from lunar.wire.address import address_text, parse_ipv6
 
@@ -332,3 +333,32 @@ def test_a_hundred_hosts_configure_themselves_alike_in_each_run() -> None:
     first = run()
     assert first[1] == 100
     assert run() == first
+
+
+def test_a_router_without_an_address_of_the_link_cannot_advertise() -> None:
+    net = lunar.Network(seed=1)
+    host = net.host("four", "10.0.0.1/24")
+    for device, message in (("eth0", "no IPv6 address of its link"), ("eth7", "No such device")):
+        with pytest.raises(OSError, match=message):
+            net.run(lambda device=device: Advertiser(device, Said()), on=host)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("2001:db8::/129", "expected a network of IPv6"),
+        ("--mtu 100", "--mtu: 100: expected 1280 to 65535"),
+        ("--hop-limit 256", "--hop-limit: 256: expected 0 to 255"),
+        ("--lifetime 65536", "--lifetime: 65536: expected 0 to 65535"),
+        ("--interval 0", "--interval: 0: expected [LEAST,]MOST seconds"),
+        ("--interval nan", "--interval: nan: expected [LEAST,]MOST seconds"),
+        ("--rdnss 10.0.0.1", "--rdnss: 10.0.0.1: expected an IPv6 address"),
+    ],
+)
+def test_what_the_program_is_told_wrong(
+    words: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["lunar.radvd", "eth0", *words.split()])
+    with pytest.raises(SystemExit):
+        radvd.main()
+    assert message in capsys.readouterr().err

@@ -255,14 +255,26 @@ class _Restore:
 
 
 def restore(host: Host, family: int, words: list[str], stdin: str) -> str:
-    """`iptables-restore [-c] [-n] [-t] [-T TABLE] [FILE]`: the rules in `stdin`, or in a file of the machine's."""
+    """`iptables-restore [-c] [-n] [-t] [-T TABLE] [FILE]`: the rules in `stdin` or a file.
+
+    The file is the host's, or else the machine's.
+    """
     reader = _Restore(host, family)
     file = reader.options(words)
     if file is not None:
-        try:
-            with open(file, encoding="utf-8") as source:
-                stdin = source.read()
-        except OSError as error:
-            raise IptablesError(f"Can't open {file}: {error.strerror}", 1) from None
+        stdin = _text_of(host, file)
+    elif not stdin:
+        raise IptablesError(f"{reader.tool}: there is nothing to read; expected a file, or standard input", 1)
     reader.run(stdin)
     return ""
+
+
+def _text_of(host: Host, file: str) -> str:
+    text = host.paths.text(file)
+    if text is not None:
+        return text
+    try:
+        with open(file, encoding="utf-8", errors="replace") as source:
+            return source.read()
+    except OSError as error:
+        raise IptablesError(f"Can't open {file}: {error.strerror}", 1) from None

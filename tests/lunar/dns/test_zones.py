@@ -11,6 +11,7 @@ import dns.rcode
 import pytest
 
 from lunar.dns.cache import Cache
+from lunar.dns.server import Server
 from lunar.dns.zones import Zones, parse
 
 EXAMPLE = """
@@ -123,6 +124,7 @@ def test_a_table_has_addresses_of_both_families() -> None:
         ("@ A", "zone example.org: "),
         ("www A 10.0.0.1", "zone example.org: "),  # without an SOA
         ({"www": "nowhere"}, 'zone example.org: "nowhere" of www is not an address; expected one, or the zone as text'),
+        (5, "zone example.org: 5; expected a zone as text, or a table of names with their addresses"),
     ],
 )
 def test_a_zone_that_cannot_be_read(source: Any, message: str) -> None:
@@ -167,3 +169,9 @@ def test_the_cache_is_bounded() -> None:
         cache.put(0.0, *heard(f"{name}.example.org"))
     assert len(cache) == 2
     assert cache.get(0.0, heard("one.wild.example.org")[0]) is None
+
+
+def test_a_forwarder_is_an_address() -> None:
+    assert Server(forwarders="10.0.0.9") and Server(forwarders=["fe80::9%eth0"])
+    with pytest.raises(ValueError, match=r'^"nowhere" is not the address of a name server$'):
+        Server(forwarders=["nowhere"])

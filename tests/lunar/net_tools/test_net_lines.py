@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lunar
 from weaves.loader import load
 from weaves.tapestry_errors import TapestryError
 
@@ -29,6 +30,8 @@ WRONG = [
     ("traceroute -q 0 server", "traceroute: -q 0: expected 1 to 10"),
     ("sysctl -w net.ipv4.nothing=1", 'sysctl: '),
     ("iptables -A FORWARD -j NOWHERE", "iptables"),
+    ("iptables -A FORWARD -m limit --limit 5/fortnight", 'iptables v1.8.9 (legacy): bad rate "5/fortnight"\''),
+    ("iptables-restore", "iptables-restore: there is nothing to read; expected a file, or standard input"),
     ("ethtool -K eth0 tso maybe", "ethtool: tso maybe: expected on or off"),
     ("nstat -x", 'nstat: "-x" is not supported; expected -a, -n or -z'),
     ("vconfig add eth0 5", 'there is no command "vconfig"; '),
@@ -60,3 +63,12 @@ def test_commands_that_take_time_are_not_run_by_loading(tmp_path: Path) -> None:
         assert tapestry.ok
     finally:
         tapestry.close()
+
+
+def test_a_command_beside_the_programs_that_fails_says_what_is_wrong() -> None:
+    net = lunar.Network(seed=1)
+    net.host("alone", "10.0.0.1/24").sh("ping -c 1 nobody", each_boot=True)
+    with pytest.raises(lunar.StringFailed) as raised:
+        net.run()
+    assert isinstance(raised.value.__cause__, SystemExit)
+    assert raised.value.__cause__.code == "ping: nobody: Name or service not known"
