@@ -60,7 +60,7 @@ PAGES: Final = (
 INTERNAL: Final = {
     "Network": {"next_device_number", "add_link", "lanes"},
     "Host": {
-        "add_address", "replace_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
+        "add_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
         "getaddrinfo", "getnameinfo", "close", "close_descriptor", "lookups", "weave", "files",
     },
     "String": {

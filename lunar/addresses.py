@@ -138,14 +138,6 @@ def renew(host: Host, device: Device, own: Address, valid_until_ns: int, preferr
         host.scheduler.post(Call(_expire, (host, device, own)), host.lane, valid_until_ns)
 
 
-def replace(host: Host, device: Device, address: int, prefix: int) -> None:
-    """Give `device` this IPv4 address in place of the first that it has, with whose routes it goes."""
-    old = next((own for own in device.addresses if own.family == AF_INET), None)
-    if old is not None:
-        remove(host, device, old)
-    add(host, device, address, prefix)
-
-
 def remove(host: Host, device: Device, old: Address) -> None:
     """Take an address from `device`, and with it the route to its network, if no other address is in that.
 

@@ -484,10 +484,6 @@ class Host:
         """Give an address of `device` other lifetimes, points of virtual time or FOREVER."""
         addresses.renew(self, device, own, valid_until_ns, preferred_until_ns)
 
-    def replace_address(self, device: Device, address: int, prefix: int) -> None:
-        """Give `device` this IPv4 address in place of the first that it has, with whose routes it goes."""
-        addresses.replace(self, device, address, prefix)
-
     def remove_address(self, device: Device, old: Address) -> None:
         """Take an address from `device`, and with it the route to its network, if no other address is in that."""
         addresses.remove(self, device, old)

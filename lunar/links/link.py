@@ -34,7 +34,6 @@ from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
 QUEUE_PACKETS: Final = 1000  # txqueuelen of a Linux Ethernet device
-_BITS_NS: Final = 8_000_000_000
 
 
 @final

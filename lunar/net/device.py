@@ -16,7 +16,6 @@ from lunar.net.device_conf import INET, INET6, INET6_OWN, INET_OWN, DeviceConf
 from lunar.net.groups import Group
 from lunar.packet import AF_INET, BROADCAST_MAC, GROUP_BIT, Frame, Port
 
-DEFAULT_MTU: Final = 1500
 LOOPBACK_MTU: Final = 65536  # as Linux' lo
 # How many frames a device takes in while its host stands still: the receive ring of Linux' e1000 by default.
 RING_FRAMES: Final = 256
@@ -269,6 +268,7 @@ class Device(Port):
         self.allmulti = False
         self.alias = ""
         self.txqueuelen = 1000
+        self.gso = False
         if self.mtu_at_boot >= 0:
             self.mtu = self.mtu_at_boot
             self.mtu_at_boot = -1

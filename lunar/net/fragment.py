@@ -226,15 +226,6 @@ class Reassembly:
         if first is not None and found.key[0] == _LOCAL:
             icmp.tell_reassembly_failed(self.ip, first)
 
-    def forget_all(self) -> None:
-        """The host loses its power."""
-        for found in self.packets.values():
-            self.ip.scheduler.cancel(found)
-        self.packets.clear()
-        self.sources.clear()
-        self.charged = 0
-        self.charged6 = 0
-
 
 # What `_place` says of a fragment.
 _KEPT: Final = 0

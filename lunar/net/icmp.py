@@ -33,7 +33,7 @@ from lunar.packet import (
     Packet,
     relate,
 )
-from lunar.wire import extension, inet
+from lunar.wire import extension, inet, nd_option
 from lunar.wire.address import family_of
 
 ECHO_REPLY: Final = 0
@@ -98,10 +98,6 @@ _LEAST_MTU6: Final = 1280
 _QUOTE6_BYTES: Final = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES
 
 _TOS_MASK: Final = 0x1E  # RFC 1349: what is neither precedence nor the last bit
-
-# Options of neighbour discovery that a redirect has (RFC 4861, 4.6).
-_TARGET_LINK_ADDRESS: Final = 2
-_REDIRECTED_HEADER: Final = 4
 
 # icmp(7): code of "destination unreachable" -> errno, and whether a connection attempt ends by it, or a connected
 # datagram socket is told. "Fragmentation needed" is told to datagram sockets; TCP learns the MTU by it.
@@ -452,11 +448,11 @@ def send_redirect6(ip: Ip, packet: Packet, device: Device, target: int) -> None:
     if medium is not None:
         mac = medium.resolve(device, target)
     if mac >= 0:
-        data += bytes([_TARGET_LINK_ADDRESS, 1]) + int(mac).to_bytes(6, "big")
+        data += nd_option.address_option(nd_option.TARGET_ADDRESS, mac)
     room: i64 = _LEAST_MTU6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES - len(data) - 8
     quote = inet.encode(packet)[: int(room & ~7)]
     quote = quote[: len(quote) & ~7]
-    data += bytes([_REDIRECTED_HEADER, 1 + len(quote) // 8, 0, 0, 0, 0, 0, 0]) + quote
+    data += nd_option.option(nd_option.REDIRECTED, bytes(6) + quote)
     message = IcmpMessage(AF_INET6, own, packet.src, REDIRECT6, 0, 0, data)
     message.ttl = 255
     message.size_bytes = IPV6_HEADER_BYTES + ICMP_HEADER_BYTES + len(data)

@@ -52,9 +52,6 @@ RANDOM_FULLY: Final = 16
 OFFSET: Final = 32  # ports are moved from `base_port` on
 NETMAP: Final = 64  # the network is exchanged, the host's part stays
 
-# Linux allows as many jumps as there are user chains; a table without circles cannot need more.
-_FRAGMENT_UNIT: Final = 8
-
 
 @final
 class Context:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _SOCK_STREAM: Final = 1
 _SOCK_SEQPACKET: Final = 5
-_AF_UNSPEC: Final = 0
 # limits.h: how many buffers readv(2), writev(2) and sendmsg(2) take.
 _IOV_MAX: Final = 1024
 # A bounded piece: what does not fit the send buffer would be copied anew at every turn.

@@ -475,10 +475,11 @@ def test_a_booted_host_finds_its_devices_as_they_were_made() -> None:
     world.server.sh("ip link set eth0 mtu 1300 address 02:00:00:00:77:77 promisc on alias uplink")
     world.server.sh("ip link set eth0 mtu 1200 address 02:00:00:00:88:88")
     world.server.sh("ip link set lo mtu 1500 promisc on")
+    world.server.sh("ethtool -K eth0 gso on")
     world.server.crash()
     world.server.boot()
     assert world.server.sh("ip link") == before
-    assert (int(device.mtu), int(lo.mtu), lo.promiscuous) == (1500, 65_536, False)
+    assert (int(device.mtu), int(lo.mtu), lo.promiscuous, device.gso) == (1500, 65_536, False, False)
     assert device.medium is not None
     assert device.medium.resolve(world.client.devices["eth0"], 0x0A00_0002) == device.mac
 

@@ -34,10 +34,6 @@ class Style:
     numeric: bool = False
 
     @property
-    def family_or_inet(self) -> int:
-        return self.family or AF_INET
-
-    @property
     def end(self) -> str:
         """What is between the lines of one thing."""
         return "\\" if self.oneline else "\n"
