@@ -14,7 +14,7 @@ from lunar.net import fib, icmp, ipv4_options, peer, redirect
 from lunar.net.device import Device
 from lunar.net.family import Family
 from lunar.net.ip import FORWARD, Ip
-from lunar.net.ip_output import emit
+from lunar.net.ip_output import emit, goes_in_segments
 from lunar.net.ipv4_options import Options
 from lunar.net.route import BLACKHOLE, LOCAL, PROHIBIT, UNICAST, UNREACHABLE, Route
 from lunar.packet import AF_INET, AF_INET6, Packet
@@ -61,7 +61,7 @@ def forward(ip: Ip, packet: Packet, device: Device, options: Options | None) -> 
     counters.ip_forw_datagrams += 1  # whether it fits or not, as on Linux
     limit: i64 = route.mtu if 0 < route.mtu < route.device.mtu else route.device.mtu
     size: i64 = packet.gathered if packet.gathered != 0 else packet.size_bytes
-    if size > limit and (packet.dont_fragment or packet.family == AF_INET6):
+    if size > limit and (packet.dont_fragment or packet.family == AF_INET6) and not goes_in_segments(packet, limit):
         # Its packet is quoted as it came, therefore before the TTL changes.
         counters.ip_frag_fails += 1
         icmp.send_error(ip, packet, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, limit)

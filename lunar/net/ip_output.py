@@ -241,7 +241,7 @@ def emit(ip: Ip, packet: Packet, route: Route, limit: i64 = 0) -> i64:
         # TCP has seen to it that its segments fit.
         if (route.mtu != 0 or ip.path_mtu_changes != 0) and not isinstance(packet, TcpSegment):
             limit = min(limit, path_mtu.mtu(ip, route, packet.dst))
-    if packet.size_bytes > limit and not _is_cut_by(device, packet):
+    if packet.size_bytes > limit and not goes_in_segments(packet, device.mtu):
         return _emit_pieces(ip, packet, route, limit)
     if packet.gathered != 0 and packet.size_bytes > packet.gathered:
         return _emit_pieces(ip, packet, route, min(limit, packet.gathered))
@@ -290,8 +290,10 @@ def _hand_over(ip: Ip, packet: Packet, route: Route) -> i64:
     return 0
 
 
-def _is_cut_by(device: Device, packet: Packet) -> bool:
-    """Whether the device takes the large packet, to cut it into segments that fit."""
-    if not device.gso or not isinstance(packet, TcpSegment) or packet.gso_bytes == 0:
+def goes_in_segments(packet: Packet, mtu: i64) -> bool:
+    """Whether a large packet stands for TCP segments that fit `mtu`: a device with `gso` was to cut it, and cuts it or
+    has it together again (Linux' GRO) wherever it passes.
+    """
+    if not isinstance(packet, TcpSegment) or packet.gso_bytes == 0:
         return False
-    return packet.size_bytes - len(packet.payload) + packet.gso_bytes <= device.mtu
+    return packet.size_bytes - len(packet.payload) + packet.gso_bytes <= mtu

@@ -5,6 +5,9 @@ a is 10.0.1.2, r1 10.0.1.1 and 10.0.2.1, r2 10.0.2.2 and 10.0.3.1, b 10.0.3.2.
 
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 
 import lunar
@@ -253,3 +256,39 @@ def test_an_error_on_the_way_back_through_a_router_is_forwarded() -> None:
     row.pings("10.0.3.77")
     row.ends()
     assert row.messages[0].ttl == 63  # r2 sent 64, r1 took one
+
+
+@pytest.mark.parametrize("mtu", [1500, 1400])
+def test_what_a_device_was_to_cut_passes_a_router_as_its_segments_would(mtu: int) -> None:
+    net = lunar.Network(seed=1)
+    near, router = net.host("near", "10.0.0.2/24"), net.host("router", "10.0.0.1/24", "10.1.0.1/24")
+    middle, far = net.host("middle", "10.1.0.2/24", "10.2.0.1/24"), net.host("far", "10.2.0.2/24")
+    net.link(near, "router.eth0", delay="1ms")
+    net.link("router.eth1", "middle.eth0", delay="1ms", mtu=mtu)
+    net.link("middle.eth1", far, delay="1ms")
+    for host in (router, middle):
+        host.sh("sysctl -q net.ipv4.ip_forward=1")
+    near.sh("ip route add default via 10.0.0.1")
+    router.sh("ip route add 10.2.0.0/24 via 10.1.0.2")
+    middle.sh("ip route add default via 10.1.0.1")
+    far.sh("ip route add default via 10.2.0.1")
+    near.sh("ethtool -K eth0 gso on")
+
+    def serve() -> int:
+        with socket.create_server(("10.2.0.2", 80)) as listener:
+            stream, _address = listener.accept()
+            count = 0
+            while data := stream.recv(65_536):
+                count += len(data)
+            return count
+
+    def send() -> None:
+        time.sleep(0.001)
+        with socket.create_connection(("10.2.0.2", 80)) as stream:
+            stream.sendall(bytes(200_000))
+
+    net.start(near, send)
+    assert net.run(serve, on=far) == 200_000
+    assert net.now < 1
+    # Only where the segments would not have fitted: the MSS is of an MTU of 1500.
+    assert (router.ip.counters.ip_frag_fails > 0) == (mtu < 1500)
