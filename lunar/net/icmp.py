@@ -297,7 +297,7 @@ class Icmp(Handler):
             path_mtu.heard_too_big(ip, packet.family, dst, mtu_of(packet))  # TCP looks first whether it sent that
         raw = ip.raw
         if raw is not None:
-            raw.error(protocol, packet, number, fatal, src, dst)
+            raw.error(protocol, packet, number, fatal, src, dst, data)
         handler = ip.handlers.get(protocol)
         if handler is not None:
             handler.error(packet, number, fatal, src, dst, data)

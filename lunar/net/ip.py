@@ -54,7 +54,9 @@ class RawReceiver:
         """See a packet that is addressed to this host, before its protocol does. Whether somebody took a copy."""
         raise NotImplementedError
 
-    def error(self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int) -> None:
+    def error(
+        self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int, data: bytes
+    ) -> None:
         """As `Handler.error`, of a packet of any protocol; `number` is the errno."""
         raise NotImplementedError
 

@@ -254,20 +254,20 @@ class PacketSock(DatagramSock):
             return -self.take_error()
         return -errno.EPIPE if self.write_shut else 0
 
-    def heard_error(self, message: IcmpMessage, number: i64, fatal: bool, dst: int) -> None:
+    def heard_error(self, message: IcmpMessage, number: i64, fatal: bool, dst: int, data: bytes) -> None:
         """ICMP tells of a packet of ours. Only a connected socket hears it, and only what is final (raw(7)), but with
         IP_RECVERR any.
         """
         if self.reports(self.family):
-            self.report(icmp.report_of(message, number, dst, 0, self.quoted(message.payload)))
+            self.report(icmp.report_of(message, number, dst, 0, self.quoted(message.payload, data)))
         elif not self.connected or not fatal:
             return
         self.error = number
         self.wake(POLLERR | POLLIN | POLLOUT)
 
-    def quoted(self, packet: bytes) -> bytes:
-        """What the program is told of its own packet, which it may have written without a header."""
-        return packet[int(self.ip.family(self.family).header_bytes) :]
+    def quoted(self, packet: bytes, data: bytes) -> bytes:
+        """What the program is told of its own packet, of which it may have written `data` alone."""
+        return data
 
     def too_big(self, mtu: i64, addr: int) -> i64:
         """Refuse to send a packet: -EMSGSIZE, and with IP_RECVERR the MTU is told."""
@@ -410,8 +410,8 @@ class RawSock(PacketSock):
         failed: i64 = self.handed_down(packet, result)
         return failed if failed < 0 else size
 
-    def quoted(self, packet: bytes) -> bytes:
-        return packet if self.header_included else super().quoted(packet)
+    def quoted(self, packet: bytes, data: bytes) -> bytes:
+        return packet if self.header_included else data
 
     def error_about(self, src: int, dst: int, data: bytes) -> bool:
         return (self.local_addr == 0 or self.local_addr == src) and (not self.connected or self.remote_addr == dst)
@@ -445,13 +445,14 @@ class RawTable(RawReceiver):
                     taken = True
         return taken
 
-    def error(self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int) -> None:
+    def error(
+        self, protocol: int, message: IcmpMessage, number: i64, fatal: bool, src: int, dst: int, data: bytes
+    ) -> None:
         socks = self.socks.get(protocol)
         if socks is not None:
-            data = message.payload[int(self.ip.family(message.family).header_bytes) :]
             for sock in socks.copy():
                 if sock.family == message.family and sock.error_about(src, dst, data):
-                    sock.heard_error(message, number, fatal, dst)
+                    sock.heard_error(message, number, fatal, dst, data)
 
 
 def table(ip: Ip) -> RawTable:

@@ -11,8 +11,10 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from lunar.net import ip_output
 from lunar.net.device import Device
 from lunar.net.ip import Ip
+from lunar.net.route import Route
 from lunar.packet import AF_INET6, ICMPV6, IPV6_HEADER_BYTES, Packet
 from lunar.sockets.raw import IPPROTO_RAW, PACKET_MAX_BYTES, SOCK_RAW, PacketSock, RawTable, table
 from lunar.wire import checksum, inet, ipv6
@@ -76,7 +78,7 @@ class RawSixSock(PacketSock):
             if isinstance(whole, Malformed):
                 return -errno.EINVAL if size < IPV6_HEADER_BYTES else size  # everybody drops what is none
             whole.mark = self.mark
-            sent: i64 = self.hand_down(whole, route)
+            sent: i64 = self._send_whole(whole, route)
             return sent if sent < 0 else size
         source = self.source_of(addr, route)
         if source == 0:
@@ -107,6 +109,14 @@ class RawSixSock(PacketSock):
             packet = typed
         failed: i64 = self.hand_down(packet, route)
         return failed if failed < 0 else size
+
+    def _send_whole(self, packet: Packet, route: Route) -> i64:
+        """Send what the program has written wholly: a fragment keeps its identification, by which it finds others."""
+        if not packet.more_fragments and packet.fragment_offset == 0:
+            return self.hand_down(packet, route)
+        if packet.ident != 0:
+            return self.handed_down(packet, ip_output.send_own(self.ip, packet, route, packet.ident))
+        return self.handed_down(packet, ip_output.send_complete(self.ip, packet))
 
     def error_about(self, src: int, dst: int, data: bytes) -> bool:
         return (self.local_addr == 0 or self.local_addr == src) and (not self.connected or self.remote_addr == dst)

@@ -225,3 +225,48 @@ def test_a_connected_ping_socket_hears_that_there_is_no_way() -> None:
         return True
 
     assert world.run(ping)
+
+
+def test_an_error_about_a_packet_with_options_is_told_with_the_data_behind_them() -> None:
+    def send() -> bytes:
+        sock = raw(253)
+        sock.setsockopt(socket.IPPROTO_IP, 4, b"\1\1\1\0")  # IP_OPTIONS
+        sock.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+        sock.sendto(b"the data of it", ("10.1.0.2", 0))
+        time.sleep(1)
+        data, _ancillary, _flags, _address = sock.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
+        return data
+
+    assert World().run(send) == b"the data of it"
+
+
+@pytest.mark.parametrize("number", [0, 77])
+def test_fragments_that_a_program_writes_are_put_together(number: int) -> None:
+    network = Network(seed=1)
+    near, far = network.host("near", "2001:db8::1/64"), network.host("far", "2001:db8::2/64")
+    network.link(near, far, delay="1ms")
+    data = bytes(range(16))
+    ends = b"".join(socket.inet_pton(socket.AF_INET6, address) for address in ("2001:db8::1", "2001:db8::2"))
+    check = int(internet(ends + struct.pack("!II", 24, 17) + struct.pack("!HHHH", 9, 5000, 24, 0) + data))
+    whole = struct.pack("!HHHH", 9, 5000, 24, check) + data
+    got: list[bytes] = []
+
+    def receive() -> None:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.bind(("::", 5000))
+        sock.settimeout(1)
+        got.append(sock.recv(100))
+
+    def send() -> None:
+        time.sleep(0.1)
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        for offset, more in ((0, 1), (16, 0)):
+            part = whole[offset : offset + 16]
+            header = struct.pack("!IHBB", 0x6000_0000, 8 + len(part), 44, 64) + ends
+            sock.sendto(header + struct.pack("!BBHI", 17, 0, offset | more, number) + part, ("2001:db8::2", 0))
+
+    network.start(far, receive)
+    network.start(near, send)
+    network.run()
+    assert got == [data]
