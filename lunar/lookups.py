@@ -47,8 +47,14 @@ class Lookups:
         return self._addresses("gethostbyname", name)[0]
 
     def gethostbyname_ex(self, name: Any) -> tuple[str, list[str], list[str]]:
-        found = self._addresses("gethostbyname_ex", name)
-        return _text(name), [], found
+        text = _argument("gethostbyname_ex", name)
+        if text in ("", "<broadcast>"):
+            return text, [], self._addresses("gethostbyname_ex", name)
+        found = self._host.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
+        canonical = str(found[0][3])
+        # What a domain to search in was added to is the name itself; else it is an alias of the canonical one.
+        is_alias = canonical != text and not canonical.startswith(f"{text}.")
+        return canonical, [text] if is_alias else [], list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def gethostbyaddr(self, address: Any) -> tuple[str, list[str], list[str]]:
         text = _argument("gethostbyaddr", address)

@@ -49,7 +49,7 @@ class Stack:
 
     def socket(self, family: int, type: int, protocol: int) -> ForeignSock:
         """socket(2). Raises `OSError`: EAFNOSUPPORT, EPROTONOSUPPORT ..."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.__class__.__name__}.socket: a stack makes the sockets of its host")
 
     def configured(self) -> None:
         """A device of the host has come, or its addresses have changed, or it went up or down."""

@@ -151,7 +151,8 @@ def _check_addresses(
 ) -> None:
     # Every address must lie in a network of another end, or nobody on this link could answer it; unless a route to the
     # device says that the other end's network is on this link too (`routed`), or another end finds its IPv6 addresses
-    # by itself. One pass collects the networks and who has them; there are few, whatever the number of ends.
+    # by itself. A device that reaches others by one family may have addresses of the other that nobody else has.
+    # One pass collects the networks and who has them; there are few, whatever the number of ends.
     owners: dict[int, tuple[str, str]] = {}
     networks: dict[_Network, tuple[str, str] | None] = {}  # its one end, None for several
     for end, device in ends.items():
@@ -166,22 +167,32 @@ def _check_addresses(
     for end, device in ends.items():
         if end in routed:
             continue
-        for address, prefix in device.addresses:
-            if _bits(address) == 128 and open_to_all > device.auto:
-                continue
-            if not any(
+        lonely = [
+            (address, prefix)
+            for address, prefix in device.addresses
+            if not (_bits(address) == 128 and open_to_all > device.auto)
+            and not any(
                 (key := _network(address, other_prefix)) in networks and networks[key] != end
                 for bits, other_prefix in prefixes
                 if bits == _bits(address)
-            ):
-                others = [
-                    format_network(network, other_prefix)
-                    for (bits, network, other_prefix), owner in networks.items()
-                    if owner != end and bits == _bits(address)
-                ]
-                shown = " or ".join(others[:3]) + (" ..." if len(others) > 3 else "")
-                message = f"{format_address(address)}/{prefix} of {'.'.join(end)} is in no network of this link"
-                raise where.error(f"{message}; expected an address in {shown or 'one'}")
+            )
+        ]
+        for address, prefix in lonely:
+            # Whoever has IPv6 has an address of the link, too.
+            of_link = _is_of_link(address)
+            others = [
+                format_network(network, other_prefix)
+                for (bits, network, other_prefix), owner in networks.items()
+                if owner != end and bits == _bits(address) and (of_link or not _is_of_link(network))
+            ]
+            if (not others and len(lonely) < len(device.addresses)) or (others and of_link):
+                continue
+            message = f"{format_address(address)}/{prefix} of {'.'.join(end)} is in no network of this link"
+            if not others:
+                family = "IPv4" if _bits(address) == 32 else "IPv6"
+                raise where.error(f"{message}; expected another device with {family}")
+            shown = " or ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+            raise where.error(f"{message}; expected an address in {shown}")
 
 
 def _is_route_to(words: list[str], device: str) -> bool:
@@ -193,6 +204,10 @@ def _is_route_to(words: list[str], device: str) -> bool:
 def _bits(address: int) -> int:
     """How long addresses of its family are."""
     return 32 if address < 1 << 32 else 128
+
+
+def _is_of_link(address: int) -> bool:
+    return address >> 118 == 0xFE80 >> 6
 
 
 def _network(address: int, prefix: int) -> _Network:

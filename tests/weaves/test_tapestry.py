@@ -586,6 +586,15 @@ eth0 = ["10.0.0.2/24", "2001:db8:1::2/64"]
 ends = ["a", "b"]
 >>> 6: [[links]] ends: 2001:db8::1/64 of a.eth0 is in no network of this link; expected an address in 2001:db8:1::/64
 
+== two hosts without a family in common
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[hosts.b]
+eth0 = "2001:db8::2/64"
+[[links]]
+ends = ["a", "b"]
+>>> 6: [[links]] ends: 10.0.0.1/24 of a.eth0 is in no network of this link; expected another device with IPv4
+
 == a file without a path
 [hosts.a]
 files = { "hosts" = "" }
@@ -1271,6 +1280,12 @@ def test_the_example_spreads_its_clients_over_the_network(index: int, expected: 
 def test_the_example_starts_its_clients_a_millisecond_apart() -> None:
     strings = [host.strings[0] for host in tapestry(EXAMPLE).hosts[2:]]
     assert [string.start_ns for string in strings] == [i * 1_000_000 for i in range(1000)]
+
+
+@pytest.mark.parametrize("first", ['"2001:db8::1/64"', '"10.0.0.1/24"', '["10.0.0.1/24", "fe80::5/64"]'])
+def test_a_device_of_both_families_may_meet_one_of_one(first: str) -> None:
+    text = f'[hosts.a]\neth0 = {first}\n[hosts.b]\neth0 = ["10.0.0.2/24", "2001:db8::2/64"]\n'
+    assert len(tapestry(text + '[[links]]\nends = ["a", "b"]\n').links) == 1
 
 
 def test_the_example_has_a_link_and_a_switch() -> None:

@@ -394,3 +394,21 @@ def test_runs_with_name_servers_repeat() -> None:
             return net.digest()
 
     assert once() == once()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("www.example.org", ("www.example.org", [], ["10.0.0.80"])),
+        ("www", ("www.example.org", [], ["10.0.0.80"])),
+        ("alias.example.org", ("www.example.org", ["alias.example.org"], ["10.0.0.80"])),
+    ],
+)
+def test_the_canonical_name_and_the_alias(name: str, expected: tuple[str, list[str], list[str]]) -> None:
+    net = Network(seed=1)
+    server, client = net.host("server", "10.0.0.53/24"), net.host("client", "10.0.0.2/24")
+    net.link(server, client)
+    zone = "@ SOA ns h 1 1 1 1 1\n@ NS ns\nns A 10.0.0.53\nwww A 10.0.0.80\nalias CNAME www\n"
+    net.start(server, serve, {"example.org": "$TTL 60\n" + zone}, background=True)
+    client.paths.put("/etc/resolv.conf", "nameserver 10.0.0.53\nsearch example.org\n")
+    assert net.run(socket.gethostbyname_ex, name, on=client) == expected
