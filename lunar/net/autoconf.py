@@ -87,7 +87,7 @@ class Autoconf(Tester):
         self.ip: Ip = ip
         self.keeper: Keeper = keeper
         self.ndisc: Ndisc = Ndisc(ip, self)
-        self.interfaces: dict[str, Interface] = {}
+        self.interfaces: dict[Device, Interface] = {}  # a device may get another name
         self._clock: Clock = Clock(self)
         ip.inet6.neighbors = self.ndisc.table
 
@@ -95,7 +95,7 @@ class Autoconf(Tester):
 
     def find(self, device: Device) -> Interface | None:
         """IPv6 of `device`; None where it has none."""
-        return self.interfaces.get(device.name)
+        return self.interfaces.get(device)
 
     def enable(self, device: Device, at_once: bool) -> Interface:
         """Let `device` have IPv6, with a link-local address. `at_once`: without a test."""
@@ -103,7 +103,7 @@ class Autoconf(Tester):
         if found is not None:
             return found
         made = Interface(device)
-        self.interfaces[device.name] = made
+        self.interfaces[device] = made
         if device.inet6.forwarding != 0:
             made.all_routers = join_own(self.ip, device, ALL_ROUTERS)
         if device.up:
@@ -122,7 +122,7 @@ class Autoconf(Tester):
         if interface.all_routers is not None:
             leave_own(self.ip, interface.all_routers)
         self.ndisc.table.flush(device)
-        del self.interfaces[device.name]
+        del self.interfaces[device]
 
     def _stop(self, interface: Interface) -> None:
         for pending in list(interface.pending):
@@ -220,7 +220,7 @@ class Autoconf(Tester):
         found = self.find(device)
         if found is None:
             found = Interface(device)
-            self.interfaces[device.name] = found
+            self.interfaces[device] = found
         return found
 
     def _settle(self, interface: Interface, made: Address) -> None:

@@ -40,13 +40,13 @@ class DeviceConfs:
         self.number: i64 = number
         self.all: DeviceConf = INET_ALL if number == AF_INET else INET6_ALL
         self.default: DeviceConf = INET_OWN if number == AF_INET else INET6_OWN
-        # Of a device by its name: which parameters were set for it. Made with the first.
-        self._said: dict[str, list[str]] | None = None
+        # Of a device, whatever its name: which parameters were set for it. Made with the first.
+        self._said: dict[Device, list[str]] | None = None
 
     def begin(self, device: Device) -> None:
         """A device is new, or as new after a boot."""
         if self._said is not None:
-            self._said.pop(device.name, None)
+            self._said.pop(device, None)
         self._put(device, self.default)
 
     def own(self, device: Device) -> DeviceConf:
@@ -57,7 +57,7 @@ class DeviceConfs:
         """As net.ipv4.conf.DEV.name=value."""
         if self._said is None:
             self._said = {}
-        said = self._said.setdefault(device.name, [])
+        said = self._said.setdefault(device, [])
         if name not in said:
             said.append(name)
         self._put(device, changed(self.own(device), name, value))
@@ -67,7 +67,7 @@ class DeviceConfs:
         self.default = changed(self.default, name, value)
         if self.number == AF_INET or name.startswith("neigh_"):
             for device in devices:
-                if self._said is None or name not in self._said.get(device.name, []):
+                if self._said is None or name not in self._said.get(device, []):
                     self._put(device, changed(self.own(device), name, value))
 
     def set_all(self, devices: list[Device], name: str, value: int) -> None:

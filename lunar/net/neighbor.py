@@ -144,7 +144,7 @@ class Neighbors(Receiver):
         self.ip: Ip = ip
         self.family: i64 = family
         self.protocol: NeighborProtocol = protocol
-        self._drawn: dict[str, Drawn] = {}  # by device
+        self._drawn: dict[Device, Drawn] = {}
         # Addresses for which we answer in others' place, each with the name of its device, "" for any.
         self.proxies: list[tuple[int, str]] = []
         self.devices: list[Device] = []  # those that have had entries
@@ -172,10 +172,10 @@ class Neighbors(Receiver):
 
     def reachable_ns(self, device: Device) -> i64:
         """How long a confirmation holds just now."""
-        drawn = self._drawn.get(device.name)
+        drawn = self._drawn.get(device)
         if drawn is None:
             drawn = Drawn()
-            self._drawn[device.name] = drawn
+            self._drawn[device] = drawn
         now: i64 = self.ip.scheduler.now_ns
         base: i64 = self.conf(device).neigh_base_reachable_time_ms * _MS
         if drawn.base_ns != base or now - drawn.at_ns > _REACHABLE_DRAWN_EVERY_NS:

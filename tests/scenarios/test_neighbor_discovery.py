@@ -213,3 +213,19 @@ def test_link_local_addresses_alone_are_enough() -> None:
             return sock.connect_ex(("fe80::ff:fe00:2%eth0", 80))
 
     assert net.run(connect, on=a) == errno.ECONNREFUSED
+
+
+def test_a_device_with_another_name_has_the_same_ipv6_and_parameters() -> None:
+    lan = Lan()
+    one = lan.hosts[0]
+    one.sh("sysctl -q net.ipv4.conf.eth0.rp_filter=1")
+    for change in ("eth0 down", "eth0 name wan0", "wan0 up"):
+        one.sh(f"ip link set {change}")
+    lan.net.run(until="5s")
+    assert "inet6 fe80::" in one.sh("ip -6 addr show wan0")
+    one.sh("ip -6 addr add 2001:db8::42/64 dev wan0")
+    lan.net.run(until="10s")
+    assert one.autoconf.pending(one.devices["wan0"]) == []
+    assert "2001:db8::42" in one.sh("ip -6 addr show wan0")
+    one.sh("sysctl -q net.ipv4.conf.default.rp_filter=2")
+    assert one.sh("sysctl -n net.ipv4.conf.wan0.rp_filter") == "1\n"
