@@ -39,6 +39,12 @@ _ADVERTISED: Final = "# as routers advertise\n"  # the first line of a resolv.co
 IPV6_KERNEL_METRIC: Final = 256
 
 
+def forget_advertised(host: Host) -> None:
+    """What rdnssd(8) has made of resolv.conf is in /run, and so is gone after a boot, until a router is heard again."""
+    if (host.paths.text(RESOLV_CONF) or "").startswith(_ADVERTISED):
+        host.paths.put(RESOLV_CONF, "")
+
+
 class AddressKeeper(Keeper):
     """What the network layer asks of a host for the addresses that its devices make themselves."""
 

@@ -247,6 +247,7 @@ class Host:
         for device in self.devices.values():
             device.boot()
         self._make_stack()
+        addresses.forget_advertised(self)
         for device in self.devices.values():
             if device.name != "lo":
                 self._configure(device)

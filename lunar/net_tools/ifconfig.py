@@ -82,6 +82,8 @@ def _change(host: Host, device: Device, name: str, rest: list[str]) -> None:
     for address, _ in wanted.added:
         if address in host.ip.local:
             raise CommandError(f"ifconfig: add {ipv6_text(address)}: there is such an address already")
+    if wanted.added and device.inet6.disable_ipv6:
+        raise CommandError("SIOCSIFADDR: Permission denied")
     # All words are good: only now does anything change.
     if alias and changes.up is False:
         # An alias that goes down is gone; its device stays.

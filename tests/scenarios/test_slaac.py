@@ -16,6 +16,7 @@ from lunar.dns.server import serve as serve_names
 from lunar.host import Host
 from lunar.net.address import IFA_F_DEPRECATED, SCOPE_LINK, Address
 from lunar.net.device import Device
+from lunar.net_tools import CommandError
 from lunar.packet import AF_INET6, Frame, IcmpMessage
 from lunar.radvd import __main__ as radvd
 from lunar.radvd.advertiser import Advertiser, Prefix, Said
@@ -279,6 +280,29 @@ def test_name_servers_are_known_and_forgotten() -> None:
     lan.net.run(until="500s")
     assert list(interface.servers) == []
     assert host.paths.text("/etc/resolv.conf") == ""
+
+
+def test_a_boot_forgets_the_name_servers_of_routers() -> None:
+    lan = Lan()
+    host = lan.hosts[0]
+    lan.advertises(Prefix(NET, 64), servers=(parse_ipv6("2001:db8:ff::53"),), least=1000.0, most=1000.0)
+    lan.asks()
+    lan.net.run(until="20s")
+    host.crash()
+    assert host.paths.text("/etc/resolv.conf") == "# as routers advertise\nnameserver 2001:db8:ff::53\n"
+    host.boot()
+    assert host.paths.text("/etc/resolv.conf") == ""
+
+
+@pytest.mark.parametrize("command", ["ip -6 addr add 2001:db8:9::1/64 dev eth0", "ifconfig eth0 add 2001:db8:9::1/64"])
+def test_a_device_without_ipv6_takes_no_address(command: str) -> None:
+    host = lunar.Network(seed=1).host("one", "10.0.0.1/24")
+    host.sh("sysctl -w net.ipv6.conf.eth0.disable_ipv6=1")
+    with pytest.raises(CommandError, match=r"IPv6 is disabled on this device|SIOCSIFADDR: Permission denied"):
+        host.sh(command)
+    host.sh("sysctl -w net.ipv6.conf.eth0.disable_ipv6=0")
+    host.sh(command)
+    assert len(host.devices["eth0"].addresses) == 3
 
 
 def test_a_resolv_conf_of_ones_own_stays() -> None:

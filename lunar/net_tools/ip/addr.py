@@ -182,6 +182,8 @@ def _add(host: Host, style: Style, words: Words, action: str) -> None:
     if made.address in tested or (old is not None and action == "add"):
         ipv4 = made.family == AF_INET
         raise CommandError(f"Error: {'ipv4: Address' if ipv4 else 'ipv6: address'} already assigned.")
+    if old is None and made.family == AF_INET6 and device.inet6.disable_ipv6:
+        raise CommandError("Error: ipv6: IPv6 is disabled on this device.")
     if old is None and action in ("change", "chg") and made.family == AF_INET6:
         raise CommandError("RTNETLINK answers: No such file or directory")
     if old is not None:

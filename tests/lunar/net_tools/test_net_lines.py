@@ -26,6 +26,8 @@ WRONG = [
     ("netstat -M", 'netstat: "-M" is not supported; expected -r, '),
     ("tc qdisc add dev eth0 root cake", 'tc qdisc add: "cake" is not supported; expected pfifo, '),
     ("hostname a b", "hostname: expected one name"),
+    ("hostname a..b", "hostname: the specified hostname is invalid"),
+    ("hostname two_words", "hostname: the specified hostname is invalid"),
     ("ping -f server", 'ping: "-f" is not supported; expected -4, '),
     ("traceroute -q 0 server", "traceroute: -q 0: expected 1 to 10"),
     ("sysctl -w net.ipv4.nothing=1", 'sysctl: '),
