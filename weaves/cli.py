@@ -243,6 +243,11 @@ def _shell(options: argparse.Namespace) -> int:
         if options.pcap is not None:
             tapestry.network.capture(options.pcap)
         return WRONG_INPUT if shell.run(tapestry, options.host or names[0], sys.stdin) else OK
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is None:
+            raise  # not of a file of ours
+        print(f"weave shell: {error.filename}: {error.strerror}", file=sys.stderr)
+        return WRONG_INPUT
     finally:
         tapestry.close()
 

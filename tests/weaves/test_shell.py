@@ -138,6 +138,13 @@ def test_nothing_that_a_line_raises_ends_the_session(capsys: Captured, monkeypat
     ]
 
 
+def test_captures_that_cannot_be_written(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").write_text("")
+    code, out, err = session("run\n", capsys, monkeypatch, "--pcap", "file/captures")
+    assert (code, out) == (2, "")
+    assert err == "weave shell: file/captures: cannot write captures to this directory: Not a directory\n"
+
+
 def test_quit_ends_it(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     assert session("quit\npython 1\n", capsys, monkeypatch) == (0, "", "")
 
