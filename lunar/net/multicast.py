@@ -18,7 +18,7 @@ from lunar.net.groups import EXCLUDE, INCLUDE, Membership, Multicast, is_multica
 from lunar.net.ip import Ip
 from lunar.net.listener import Listener
 from lunar.net.route import Route
-from lunar.packet import AF_INET
+from lunar.packet import AF_INET, AF_INET6
 
 
 def listener_of(ip: Ip, device: Device, group: int) -> Listener:
@@ -149,5 +149,16 @@ def route_to(
         return route_by(device, family, group, wanted)
     found = ip.family(family).routes.lookup(group)
     if found is None:
+        # Linux has ff00::/8 in its table local, by each device with IPv6: the first is taken.
+        for one in ip.devices:
+            if family == AF_INET6 and one.up and one.name != "lo" and _has_ipv6(one):
+                return route_by(one, family, group, wanted)
         return None
     return route_by(found.device, family, group, found.source)
+
+
+def _has_ipv6(device: Device) -> bool:
+    for own in device.addresses:  # noqa: SIM110 - compiled, a loop needs no generator
+        if own.family == AF_INET6:
+            return True
+    return False

@@ -7,6 +7,8 @@ import struct
 import time
 from typing import Any
 
+import pytest
+
 import lunar
 from lunar.wire import checksum
 
@@ -162,3 +164,20 @@ def test_groups_of_ipv6() -> None:
         net.start(hosts[0], call)
         net.run()
     assert sorted(found) == [(at, b"hello", "2001:db8::1") for at in range(1, 4)]
+
+
+def test_a_group_of_ipv6_needs_no_route_and_no_device() -> None:
+    """As Linux, which has ff00::/8 in its table local by each device with IPv6."""
+
+    def tell() -> list[int]:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            return [sock.sendto(b"x", (group, 9)) for group in ("ff02::1", "ff05::1")]
+
+    net = lunar.Network(seed=1)
+    one, two = net.host("one", "2001:db8::1/64"), net.host("two", "2001:db8::2/64")
+    net.link(one, two)
+    assert net.run(tell, on=one) == [1, 1]
+    net.run(until=1)
+    assert two.ip.inet6.counters.ip_in_receives == 2
+    with pytest.raises(OSError, match="Network is unreachable"):
+        net.run(tell, on=net.host("four", "10.0.0.1/24"))
