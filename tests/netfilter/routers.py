@@ -43,8 +43,7 @@ SYSCTLS: Final = (
 Sent = list[tuple[str, bytes]]
 Tracked = list[tuple[str, int]]
 _TURNS: Final = 4
-_REPORTS: Final = 2  # of a device that comes up
-_QUIET_TURNS: Final = 25  # of 20 ms, after which no report is waited for
+_QUIET_TURNS: Final = 15  # of 20 ms, after which no report is waited for
 _MAC: Final = 0x0200_5E00_0001
 _BUDGET: Final = 100_000
 _PAUSE_NS: Final = 10_000_000
@@ -62,21 +61,19 @@ class KernelRouter:
         for name, addresses in ADDRESSES.items():
             for address in addresses:
                 self._namespace.command("ip", "address", "add", address, "dev", name)
-            # The kernel reports the groups of a new device twice, and rules would count that: it is over when there
-            # are any, since the reports come within milliseconds, and none of IPv4's groups.
+            # The kernel reports the groups of a new device, several times, and rules would count that: it is over when
+            # there are any, since the reports come within milliseconds, and there are none of IPv4's groups.
             self._namespace.command("ip", "link", "set", "dev", name, "multicast", "off", "up")
         self._wait_for_reports()
 
     def _wait_for_reports(self) -> None:
-        reports = dict.fromkeys(self.devices, 0)
+        descriptors = [tun.descriptor for tun in self.devices.values()]
         quiet = 0
-        while quiet < _QUIET_TURNS and min(reports.values()) < _REPORTS:
-            ready, _, _ = select.select([tun.descriptor for tun in self.devices.values()], [], [], 0.02)
+        while quiet < _QUIET_TURNS:
+            ready, _, _ = select.select(descriptors, [], [], 0.02)
             quiet = 0 if ready else quiet + 1
-            for name, tun in self.devices.items():
-                if tun.descriptor in ready:
-                    os.read(tun.descriptor, 70_000)
-                    reports[name] += 1
+            for descriptor in ready:
+                os.read(descriptor, 70_000)
 
     def command(self, line: str) -> str:
         """Run a command line of iptables, ip, conntrack ...; what it prints. Raises `CommandError` with its words."""

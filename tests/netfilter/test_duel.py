@@ -14,6 +14,7 @@ from lunar.packet import AF_INET, AF_INET6
 _REASON = why_not()
 pytestmark = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
 _SETS = 30
+_TRIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,9 @@ def test_random_packets_become_the_same_and_are_counted_by_the_same_rules(
     pair: Pair, seed: int, family: int
 ) -> None:
     found = duel.play(pair, seed, family)
-    if found not in (None, duel.CHANCE):
+    for _again in range(_TRIES - 1):
         # The kernel sends packets of its own, reports of groups, at times of its own: what is not they comes again.
-        found = duel.play(pair, seed, family)
+        if found not in (None, duel.CHANCE):
+            found = duel.play(pair, seed, family)
     in_words = six if family == AF_INET6 else str
     assert found in (None, duel.CHANCE), "\n".join([str(found), *map(in_words, RuleSet(seed).commands)])

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
 LEFT, RIGHT, OWN = "2001:db8:1::2", "2001:db8:2::2", "2001:db8:1::1"
 ADDRESSES = {"ta": "2001:db8:1::1", "tb": "2001:db8:2::1"}
+_TRIES = 4
 # Router solicitation to redirect, and MLD's: the devices' own.
 _OWN_TYPES = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
@@ -229,4 +230,7 @@ def _differences(name: str) -> list[tuple[list[str], list[str]]]:
 @pytest.mark.parametrize("name", CASES)
 def test_both_do_the_same(name: str) -> None:
     # The kernel sends packets of its own, reports of groups, at times of its own: what is not they comes again.
-    assert not (_differences(name) and _differences(name))
+    tries = [_differences(name)]
+    while tries[-1] and len(tries) < _TRIES:
+        tries.append(_differences(name))
+    assert not tries[-1], tries
