@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from lunar import personalities
+from lunar.link_plan import LinkPlan
 from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
@@ -77,9 +78,7 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             host.add_name(name)
     for link in description.links:
         red = link.red
-        network.add_link(
-            link.name,
-            [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends],
+        plan = LinkPlan(
             rate_bps=link.rate_bps,
             delay_ns=link.delay_ns,
             loss=link.loss,
@@ -96,6 +95,8 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             mtu=link.mtu,
             arp=link.arp,
         )
+        devices = [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends]
+        network.add_link(link.name, devices, plan)
     # After the links, because a gateway may be named by its host.
     for host_description in description.hosts:
         host = network.hosts[host_description.name]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import hashlib
 import inspect
-import random
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,30 +22,28 @@ from typing import Any, Final
 
 from lunar import personalities, stats
 from lunar.host import Host
-from lunar.links.impairments import (
-    BurstLoss,
-    Corruption,
-    Duplication,
-    Impairment,
-    RandomLoss,
-    Reordering,
-    Series,
-)
+from lunar.kernel.namespace import Namespace
+from lunar.link_plan import LinkPlan, parse_plan
+from lunar.links.impairments import Impairment
 from lunar.links.link import QUEUE_PACKETS, Link, Wire
-from lunar.links.red import Red, RedLimits
+from lunar.links.outside_link import Doorway, OutsideLink
+from lunar.links.red import RedLimits
 from lunar.links.switch import Switch, SwitchPort
 from lunar.names import NameTable
 from lunar.net.device import Device
+from lunar.outside.tap_link import TapLink
+from lunar.outside.udp_link import UDP_LINK_MTU, UdpLink, parse_udp_address
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
 from lunar.personalities import Personality
 from lunar.stack import Boundary, Stack
 from lunar.wire.address import ipv4_text
-from weaves import deadlock, interpose, seeds, units
+from weaves import deadlock, interpose, units
 from weaves.clock import EPOCH_NS
 from weaves.collector import collector_weave
 from weaves.hang import Hang
-from weaves.realtime import Stalled, drive, drive_blocking, settle
+from weaves.pace import BEST_EFFORT, BUSY_POLL_NS, LATE_LIMIT_NS, REAL, VIRTUAL, Late, Pace
+from weaves.realtime import Stalled, drive_run, drive_run_blocking, settle
 from weaves.restart import RestartPolicy
 from weaves.scheduler import STOPPED, Lane
 from weaves.strings import FAILED, KILLED, String
@@ -83,6 +81,10 @@ class Network:
     `watchdog` is how long, in real time ("10s" or seconds), a program may hold the processor or the clock before it is
     named and stopped, alone or with the whole run (`on_hang`: "string" or "run"). There is none by default: a library
     starts no threads and takes no signals of a process unasked, and a test runner has timeouts of its own.
+
+    With `clock` "real" runs keep pace with the machine's clock, at `speed` virtual seconds a real one, and links may
+    lead out of the process. `late` says what follows when a run falls behind: "best-effort" goes on as fast as it can,
+    "hard-limit" ends it with `weaves.TooLate` beyond `late_limit`, in real time. `busy_poll`: see `weaves.pace.Pace`.
     """
 
     def __init__(
@@ -95,6 +97,11 @@ class Network:
         arp: bool = False,
         watchdog: str | float | None = None,
         on_hang: OnHang = THE_RUN,
+        clock: str = VIRTUAL,
+        speed: float = 1.0,
+        late: Late = BEST_EFFORT,
+        late_limit: str | float = LATE_LIMIT_NS / _NS,
+        busy_poll: str | float = BUSY_POLL_NS / _NS,
     ) -> None:
         interpose.install()
         self.seed = seed
@@ -105,9 +112,17 @@ class Network:
         self.scheduler = self.supervisor.scheduler
         self.scheduler.collector = collector_weave(self.supervisor, epoch_ns)
         self.watch(watchdog, on_hang)
+        if clock not in (VIRTUAL, REAL):
+            raise ValueError(f'clock {clock!r}: expected "{VIRTUAL}" or "{REAL}"')
+        if clock == REAL:
+            self.supervisor.pace = Pace(
+                speed, late, units.parse_span("late_limit", late_limit), units.parse_span("busy_poll", busy_poll)
+            )
         self.names = NameTable()
         self.hosts: dict[str, Host] = {}
-        self.links: list[Link | Switch] = []
+        self.links: list[Link | Switch | OutsideLink] = []
+        self.udp_links: list[UdpLink] = []
+        self.taps: list[TapLink] = []
         self.wires: dict[str, list[Wire]] = {}  # the wires of each link, by its name
         self._devices = 0
         self._capture: CaptureDirectory | None = None
@@ -199,97 +214,53 @@ class Network:
         devices = [self._end(end) for end in ends]
         if len({id(device) for _, device in devices}) != len(devices):
             raise ValueError("a link joins different devices")
-        if red is not None and not isinstance(red, RedLimits):
-            raise TypeError(f"red {red!r}: expected lunar.links.red.RedLimits")
-        packets, size = _queue_limit(queue)
+        plan = parse_plan(
+            rate=rate, delay=delay, loss=loss, loss_burst=loss_burst, reorder=reorder, reorder_by=reorder_by,
+            duplicate=duplicate, corrupt=corrupt, queue=queue, red=red, mtu=mtu, arp=arp, impairment=impairment,
+        )  # fmt: skip
         return self.add_link(
             name or " - ".join(f"{host.name}.{device.name}" for host, device in devices[:2]),
             [device for _, device in devices],
-            rate_bps=units.parse_rate(rate) if isinstance(rate, str) else _whole("rate", rate, 1),
-            delay_ns=units.parse_wait(delay) if isinstance(delay, str) else _whole("delay", delay, 0),
-            loss=units.parse_loss(loss),
-            loss_burst=units.parse_burst(loss_burst),
-            reorder=units.parse_loss(reorder, "share"),
-            reorder_by_ns=units.parse_wait(reorder_by)
-            if isinstance(reorder_by, str)
-            else _whole("reorder_by", reorder_by, 1),
-            duplicate=units.parse_loss(duplicate, "share"),
-            corrupt=units.parse_loss(corrupt, "share"),
-            limit_packets=packets,
-            limit_bytes=size,
-            red=red,
-            mtu=_whole("mtu", mtu, 68, 65535),
-            impairment=impairment,
-            arp=arp,
+            plan,
         )
 
-    def add_link(
-        self, name: str, devices: list[Device], *, rate_bps: int | None, delay_ns: int, loss: float,
-        limit_packets: int | None, limit_bytes: int | None, mtu: int, loss_burst: float = 1.0, reorder: float = 0.0,
-        reorder_by_ns: int = REORDER_BY_NS, duplicate: float = 0.0, corrupt: float = 0.0,
-        impairment: Callable[[], Impairment] | None = None, red: RedLimits | None = None, arp: bool | None = None,
-    ) -> Link | Switch:
+    def add_link(self, name: str, devices: list[Device], plan: LinkPlan) -> Link | Switch:
         """As `link`, with plain values."""
         if len(devices) < 2:
             raise ValueError("a link joins two devices or more")
+        name, wires = self._new_link(name, devices)
+
+        def wire(source: Device, target: Port, delay_ns: int, lossy: bool) -> Wire:
+            end = ipv4_text(source.primary_address()) if source.primary_address() else ""
+            made = plan.wire(self.supervisor, wires, name, end, target, delay_ns, lossy)
+            made.through_bytes = self.through_bytes
+            return made
+
+        for device in devices:
+            device.mtu = plan.mtu
+        link: Link | Switch
+        if len(devices) == 2:
+            a, b = devices
+            link = Link(name, a, b, wire(a, b, plan.delay_ns, True), wire(b, a, plan.delay_ns, True))
+        else:
+            link = Switch(name)
+            for device in devices:
+                up = wire(device, SwitchPort(link, device), plan.delay_ns, True)
+                link.plug(device, up, wire(device, device, 0, False))
+        self._plug_in(link, devices, plan.arp)
+        return link
+
+    def _new_link(self, name: str, devices: list[Device]) -> tuple[str, list[Wire]]:
+        """The name of a new link between `devices`, and the list of its wires. Raises `ValueError`."""
         if name in self.wires:
             name = f"{name} #{len(self.links)}"
         for device in devices:
             if device.medium is not None:
                 raise ValueError(f"a device {device.name} is on a link already")
         wires = self.wires[name] = []
+        return name, wires
 
-        def impaired(direction: str) -> Impairment:
-            """Each part draws from a generator of its own: one more does not change what the others do."""
-
-            def rng(suffix: str) -> random.Random:
-                return seeds.generator(self.seed, "link", direction + suffix)
-
-            parts: list[Impairment] = []
-            if loss > 0 and loss_burst > 1 and loss < 1:
-                parts.append(BurstLoss(loss, loss_burst, rng("")))
-            elif loss > 0:
-                parts.append(RandomLoss(loss, rng("")))
-            if duplicate > 0:
-                parts.append(Duplication(duplicate, rng("/duplicate")))
-            if corrupt > 0:
-                parts.append(Corruption(corrupt, rng("/corrupt")))
-            if reorder > 0:
-                parts.append(Reordering(reorder, reorder_by_ns, rng("/reorder")))
-            return parts[0] if len(parts) == 1 else Series(parts)
-
-        def wire(source: Device, target: Port, delay: int, lossy: bool) -> Wire:
-            verdict: Impairment | None = None
-            if lossy and impairment is not None:
-                verdict = impairment()
-                if not isinstance(verdict, Impairment):
-                    raise TypeError(f"impairment() gave {verdict!r}; expected an Impairment")
-            elif lossy and max(loss, reorder, duplicate, corrupt) > 0:
-                # By names and addresses alone, so that what one link draws does not depend on the others.
-                end = ipv4_text(source.primary_address()) if source.primary_address() else str(len(wires))
-                verdict = impaired(f"{name}/{end}")
-            made = Wire(
-                self.scheduler, self.supervisor.new_lane(), target, rate_bps or 0, delay, limit_packets or 0,
-                limit_bytes or 0, verdict,
-            )
-            made.through_bytes = self.through_bytes
-            if red is not None:
-                # By the number of the wire among those of its link.
-                made.red = Red(red, seeds.generator(self.seed, "link", f"{name}/red {len(wires)}"))
-            wires.append(made)
-            return made
-
-        for device in devices:
-            device.mtu = mtu
-        link: Link | Switch
-        if len(devices) == 2:
-            a, b = devices
-            link = Link(name, a, b, wire(a, b, delay_ns, True), wire(b, a, delay_ns, True))
-        else:
-            link = Switch(name)
-            for device in devices:
-                up = wire(device, SwitchPort(link, device), delay_ns, True)
-                link.plug(device, up, wire(device, device, 0, False))
+    def _plug_in(self, link: Link | Switch | OutsideLink, devices: list[Device], arp: bool | None) -> None:
         for device in devices:
             device.medium = link
             if arp is not None:
@@ -298,6 +269,52 @@ class Network:
             if self._capture is not None:
                 device.tap = self._tap
         self.links.append(link)
+
+    def udp_link(
+        self, end: Host | Device | str, *, local: int | str, remote: str, name: str | None = None, **traits: Any
+    ) -> UdpLink:
+        """Join a device with one in another process, by UDP: frames go from the address `local` (a port of 127.0.0.1,
+        or "ADDRESS:PORT") to `remote` ("ADDRESS:PORT"), whose link has the two the other way round.
+
+        `traits` are those of `link`, for what this end sends; the MTU is 1458 by default, so that a frame in UDP in
+        IPv4 fits Ethernet's 1500. Needs `clock="real"`, and takes part in each `run`. Raises `ValueError`.
+        """
+        host, device = self._end(end)
+        own = parse_udp_address(f"127.0.0.1:{local}" if isinstance(local, int) else local)
+        peer = parse_udp_address(remote)
+        plan = parse_plan(**{"mtu": UDP_LINK_MTU, "arp": True, **traits})
+        link = self._outside_link(name or f"{host.name}.{device.name} - {remote}", host, device, plan, own[1])
+        made = UdpLink(self.supervisor.gates, link, own, peer)
+        self.udp_links.append(made)
+        return made
+
+    def tap(
+        self, host: Host, *addresses: str, name: str = "tap0", namespace: Namespace, **traits: Any
+    ) -> TapLink:
+        """A device of `host` whose link leads to the machine's kernel: there its other end is the TAP device `name`.
+
+        `traits` are those of `link`, for both directions. Needs `clock="real"`. Raises `ValueError`.
+        """
+        device = host.add_device([units.parse_address(text) for text in addresses], name)
+        plan = parse_plan(**{"arp": True, **traits})
+        link = self._outside_link(f"{host.name}.{name} - kernel", host, device, plan, 0, both_ways=True)
+        made = TapLink(self.supervisor.gates, link, name, namespace)
+        self.taps.append(made)
+        return made
+
+    def _outside_link(
+        self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int, both_ways: bool = False
+    ) -> OutsideLink:
+        name, wires = self._new_link(name, [device])
+        # Another process numbers its devices from 1, too.
+        digest = hashlib.blake2b(f"{host.name}/{device.name}/{salt}".encode(), digest_size=5).digest()
+        device.mac = 0x02 << 40 | int.from_bytes(digest)
+        device.mtu = plan.mtu
+        doorway = Doorway()
+        out = plan.wire(self.supervisor, wires, name, "out", doorway, plan.delay_ns)
+        inward = plan.wire(self.supervisor, wires, name, "in", device, plan.delay_ns) if both_ways else None
+        link = OutsideLink(name, device, doorway, out, inward)
+        self._plug_in(link, [device], plan.arp)
         return link
 
     def _host_of(self, device: Device) -> Host:
@@ -331,7 +348,7 @@ class Network:
         """
         for known in self.links:
             if known.name == link:
-                for device in known.devices if isinstance(known, Switch) else [known.a, known.b]:
+                for device in devices_of(known):
                     device.plugged = plugged
                 what = "is plugged in" if plugged else "is unplugged"
                 self.supervisor.trace.change(self.scheduler.now_ns, link, what)
@@ -407,11 +424,10 @@ class Network:
         """
         string, until_ns = self._prepare(main, args, on, until)
         if not self._nothing_to_do(string, until_ns):
-            watchdog = self.supervisor.watchdog
             try:
-                reason = drive_blocking(self.scheduler, until_ns, watchdog)
+                reason = drive_run_blocking(self.supervisor, until_ns)
                 while self._goes_on(string, until_ns is not None, reason):
-                    reason = drive_blocking(self.scheduler, until_ns, watchdog)
+                    reason = drive_run_blocking(self.supervisor, until_ns)
             except KeyboardInterrupt:
                 self._give_up(string)
                 raise
@@ -428,10 +444,9 @@ class Network:
         """As `run`, awaited inside a running asyncio or uvloop loop, which gets a turn every few milliseconds."""
         string, until_ns = self._prepare(main, args, on, until)
         if not self._nothing_to_do(string, until_ns):
-            watchdog = self.supervisor.watchdog
-            reason = await drive(self.scheduler, until_ns, on_slice, watchdog)
+            reason = await drive_run(self.supervisor, until_ns, on_slice)
             while self._goes_on(string, until_ns is not None, reason):
-                reason = await drive(self.scheduler, until_ns, on_slice, watchdog)
+                reason = await drive_run(self.supervisor, until_ns, on_slice)
         return self._result(string, until_ns)
 
     def _prepare(
@@ -516,6 +531,7 @@ class Network:
 
     def lanes(self) -> Iterator[Lane]:
         """Everything that makes events."""
+        yield self.supervisor.gates.lane
         for host in self.hosts.values():
             yield host.lane
         for wires in self.wires.values():
@@ -555,8 +571,16 @@ class Network:
                 for host in self.hosts.values():
                     host.close()
         finally:
+            self.supervisor.close_outside()
             if self._capture is not None:
                 self._capture.close()
+
+
+def devices_of(link: Link | Switch | OutsideLink) -> list[Device]:
+    """The devices that `link` joins, of this run."""
+    if isinstance(link, Switch):
+        return link.devices
+    return [link.a, link.b] if isinstance(link, Link) else [link.device]
 
 
 _open_networks: Final[weakref.WeakSet[Network]] = weakref.WeakSet()
@@ -573,20 +597,6 @@ def stall_message(waiting: list[String]) -> str:
     who = deadlock.named(waiting)
     waits = deadlock.told(string.weave for string in waiting)
     return f"nothing is left that could wake {who}: no packet is on its way and no timer is set{waits}"
-
-
-def _whole(what: str, value: int | None, smallest: int, largest: int = units.LIMIT) -> Any:
-    """`value`, an int in its range, or None. Raises `ValueError`."""
-    if value is None or (isinstance(value, int) and smallest <= value <= largest):
-        return value
-    limits = f"from {smallest} to {largest}" if largest < units.LIMIT else f"of {smallest} or more"
-    raise ValueError(f"{what} {value!r}: expected a whole number {limits}")
-
-
-def _queue_limit(queue: str | int) -> tuple[int | None, int | None]:
-    if not isinstance(queue, str):
-        return _whole("queue", queue, 1), None
-    return units.parse_queue_limit(queue)
 
 
 def _name_of(function: Any) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from weaves import scheduler as _scheduler
 from weaves.loader import LiveTapestry, load
 from weaves.output import Output
+from weaves.pace import TooLate
 from weaves.realtime import Stalled
 from weaves.strings import String, current_string, schedule
 from weaves.tapestry_errors import TapestryError
@@ -29,6 +30,7 @@ __all__ = [
     "Stalled",
     "String",
     "TapestryError",
+    "TooLate",
     "Weave",
     "current_string",
     "load",

@@ -26,7 +26,7 @@ from weaves.library import Library, Policy, roots_of
 from weaves.machine_modules import release
 from weaves.modules import Bead, Modules
 from weaves.programs import Program, program_of
-from weaves.realtime import CollectorHeld, Stalled, drive, drive_blocking
+from weaves.realtime import CollectorHeld, Stalled, drive_run, drive_run_blocking
 from weaves.scheduler import IDLE, STOPPED
 from weaves.strings import FAILED, String
 from weaves.supervisor import Supervisor
@@ -127,14 +127,14 @@ class LiveTapestry:
         """
         reason = STOPPED
         while reason == STOPPED and not self._over:
-            reason = await drive(self.supervisor.scheduler, self.until_ns, on_slice, self.supervisor.watchdog)
+            reason = await drive_run(self.supervisor, self.until_ns, on_slice)
         self._judge(reason)
 
     def run_blocking(self) -> None:
         """As `run`, without a loop."""
         reason = STOPPED
         while reason == STOPPED and not self._over:
-            reason = drive_blocking(self.supervisor.scheduler, self.until_ns, self.supervisor.watchdog)
+            reason = drive_run_blocking(self.supervisor, self.until_ns)
         self._judge(reason)
 
     @property

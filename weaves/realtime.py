@@ -1,7 +1,9 @@
 """The machine's side of a run: who calls the scheduler, and how a real event loop gets its turns meanwhile.
 
 `drive` is awaited inside any running asyncio or uvloop loop; `drive_blocking` needs none. Both give the scheduler
-slices of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs.
+slices of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs. Both jump from
+event to event; `drive_live` waits for each until the machine's clock says so (pace.py), and lets in what comes from
+outside meanwhile (outside.py).
 
 Besides the watchdog and the benchmarks, no other file reads the machine's clock.
 """
@@ -11,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
+import select
 import signal
 import sys
 import threading
@@ -19,12 +23,18 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+import uvloop
+
 from weaves import interpose, runner
+from weaves.alarm import Alarm
 from weaves.directory import directory
 from weaves.here import here
-from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, STOPPED, Scheduler
+from weaves.outside import Gates
+from weaves.pace import Pace
+from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Scheduler
 
 if TYPE_CHECKING:
+    from weaves.supervisor import Supervisor
     from weaves.watchdog import Watchdog
 
 # A slice: long enough that switching costs nothing, short enough that a progress bar and Ctrl-C feel immediate.
@@ -53,12 +63,20 @@ def run_slice(scheduler: Scheduler, until_ns: int, watchdog: Watchdog | None = N
 
         def slice_() -> int:
             while True:
-                reason = run(until_ns, _LOOK_EVERY)
+                reason = run(until_ns, _budget(scheduler))
                 _collect(scheduler, watchdog)
                 if reason != BUDGET_SPENT or perf_counter() >= end:
                     return reason
 
         return runner.run(slice_)
+
+
+def _budget(scheduler: Scheduler) -> int:
+    """How many events and turns may go before the next look at the clock, and at most up to the next collection.
+
+    A run in real time ends its slices anywhere, and its replay elsewhere; both collect garbage after the same event.
+    """
+    return min(_LOOK_EVERY, _COLLECT_EVERY[0] - int(scheduler.fired + scheduler.turns_taken) % _COLLECT_EVERY[0])
 
 
 def settle(scheduler: Scheduler, turns: int, watchdog: Watchdog | None = None) -> None:
@@ -176,6 +194,137 @@ async def drive(
             await asyncio.sleep(0)
 
 
+async def drive_run(supervisor: Supervisor, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
+    """Drive the run of `supervisor` by the clock that it has: `drive`, or `drive_live`."""
+    if supervisor.pace is None:
+        return await drive(supervisor.scheduler, until_ns, on_slice, supervisor.watchdog)
+    live = LiveRun(supervisor.scheduler, supervisor.pace, supervisor.gates, supervisor.watchdog)
+    return await live.drive(until_ns, on_slice)
+
+
+def drive_run_blocking(supervisor: Supervisor, until_ns: int | None) -> int:
+    """As `drive_run`, without a loop: in real time in a uvloop loop that the run has for itself."""
+    if supervisor.pace is None:
+        return drive_blocking(supervisor.scheduler, until_ns, supervisor.watchdog)
+    if supervisor.real_loop is None:
+        supervisor.real_loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    return supervisor.real_loop.run(drive_run(supervisor, until_ns))
+
+
+# What a slice of a live run says besides: nothing is to do before the time of the next event, or an interrupt.
+_WAITING: Final = -1
+
+
+class LiveRun:
+    """A run at the pace of the machine's clock, in a running asyncio or uvloop loop."""
+
+    def __init__(
+        self, scheduler: Scheduler, pace: Pace, gates: Gates, watchdog: Watchdog | None = None
+    ) -> None:
+        self._scheduler = scheduler
+        self._pace = pace
+        self._gates = gates
+        self._watchdog = watchdog
+        self._loop = asyncio.get_running_loop()
+        self._sleep: asyncio.Future[None] | None = None
+
+    async def drive(self, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
+        """As the function `drive`. Raises `TooLate` where the pace has a hard limit, `OSError` of what is real."""
+        scheduler, gates = self._scheduler, self._gates
+        limit = FOREVER if until_ns is None else until_ns
+        scheduler.forget_stop()
+        if gates.poll is None or gates.poll.closed:
+            gates.poll = select.epoll()
+        alarm = Alarm()
+        gates.watch(alarm.descriptor, lambda: None)
+        self._loop.add_reader(gates.poll.fileno(), self._ring)
+        gates.clock_ns, gates.ring = self._pace.now_ns, self._ring
+        self._pace.begin(int(scheduler.now_ns))
+        try:
+            await self._open()
+            with CollectorHeld(), _on_duty(self._watchdog):
+                while True:
+                    reason = self._slice(limit)
+                    if on_slice is not None:
+                        on_slice()
+                    if reason == BUDGET_SPENT:
+                        await asyncio.sleep(0)
+                    elif reason == _WAITING:
+                        await self._wait(alarm, limit)
+                    else:
+                        return reason
+        finally:
+            self._loop.remove_reader(gates.poll.fileno())
+            gates.ring = None
+            gates.unwatch(alarm.descriptor)
+            alarm.close()
+
+    async def _open(self) -> None:
+        if not self._gates.live:
+            self._gates.live = True
+            for opener in self._gates.openers:
+                opened = opener()
+                if inspect.isawaitable(opened):
+                    await opened
+            self._pace.begin(int(self._scheduler.now_ns))  # that took a while
+
+    def _ring(self) -> None:
+        """Something has come: end the sleep."""
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
+
+    async def _wait(self, alarm: Alarm, limit: int) -> None:
+        """Sleep until the time of the next event, or an interrupt."""
+        due_ns = min(self._scheduler.next_ns(), limit)
+        if due_ns < FOREVER:
+            alarm.set(max(self._pace.real_ns(due_ns - self._pace.now_ns()), 1))
+        self._sleep = self._loop.create_future()
+        try:
+            await self._sleep
+        finally:
+            self._sleep = None
+            alarm.set(0)
+
+    def _slice(self, limit: int) -> int:
+        """Let in what has come and run what is due, as long as there is such, and for about SLICE_S at most."""
+        scheduler, gates, pace, watchdog = self._scheduler, self._gates, self._pace, self._watchdog
+        run = scheduler.run if watchdog is None else watchdog.run
+        busy_s = pace.busy_poll_ns / 1e9
+
+        def slice_() -> int:
+            looked_from = perf_counter()
+            end = looked_from + SLICE_S
+            while True:
+                came = gates.take()
+                target = min(pace.now_ns(), limit)
+                due_ns = scheduler.next_ns()
+                if due_ns <= target:
+                    pace.judge(target - due_ns)
+                    came = True
+                reason = run(target, _budget(scheduler))
+                _collect(scheduler, watchdog)
+                gates.flush()
+                now = perf_counter()
+                if reason == BUDGET_SPENT:
+                    if now >= end:
+                        return BUDGET_SPENT
+                    looked_from = now
+                elif reason == STOPPED or (reason == IDLE and not gates.gates):
+                    return reason
+                elif target >= limit:
+                    return REACHED
+                elif now >= end:
+                    return BUDGET_SPENT
+                elif came:
+                    looked_from = now
+                elif now - looked_from >= busy_s:
+                    return _WAITING
+
+        watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
+        with _inside(), watched:
+            return runner.run(slice_)
+
+
 def _on_duty(watchdog: Watchdog | None) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if watchdog is None else watchdog.on_duty()
 
@@ -234,4 +383,15 @@ def _asyncgen_dropped(generator: AsyncGenerator[Any, Any]) -> None:
         loop._asyncgen_finalizer_hook(generator)
 
 
-__all__ = ["IDLE", "STOPPED", "Stalled", "drive", "drive_blocking", "run_slice", "step"]
+__all__ = [
+    "IDLE",
+    "STOPPED",
+    "LiveRun",
+    "Stalled",
+    "drive",
+    "drive_blocking",
+    "drive_run",
+    "drive_run_blocking",
+    "run_slice",
+    "step",
+]

@@ -6,6 +6,7 @@ The run ends when every string that is not a background string has ended, at `un
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 from collections import Counter
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from weaves.hang import Hang, HangReport
+from weaves.outside import Gates
+from weaves.pace import Pace
 from weaves.restart import AFTER_FAILURES, NEVER
 from weaves.scheduler import Call, Lane, Scheduler
 from weaves.strings import ENDED, FAILED, KILLED, String
@@ -55,6 +58,9 @@ class Supervisor:
         self.halted_by: HangReport | None = None  # a hang that is no string's
         self.closing = False
         self._next_lane = 0
+        self.gates = Gates(self.scheduler)
+        self.pace: Pace | None = None  # None: virtual time
+        self.real_loop: asyncio.Runner | None = None  # of a run in real time that has no other loop (realtime.py)
 
     @property
     def strings(self) -> list[String]:
@@ -222,6 +228,13 @@ class Supervisor:
         """The weaves with threads that the run waits for, and that have not ended."""
         weaves = dict.fromkeys(string.weave for string in self.strings)
         return [weave for weave in weaves if weave.known_threads is not None and weave.known_threads.awaited]
+
+    def close_outside(self) -> None:
+        """Close what is real."""
+        self.gates.close()
+        if self.real_loop is not None:
+            self.real_loop.close()
+            self.real_loop = None
 
     def close(self) -> None:
         """Kill what still runs."""

@@ -1,0 +1,126 @@
+"""Gates: the only ways by which something comes into a run from outside of it.
+
+A run without them repeats by itself. One with gates repeats when each input comes again at its virtual time: so each is
+stamped, with a time later than all that has happened, may be logged, and becomes an event on one lane, which comes
+before all others of its time. What the inside does may depend on nothing else from outside: that a peer has closed, or
+has room again, is an input, too.
+
+Read realtime.py beside this file: its driver calls `take`, runs the scheduler, and calls `flush`. What opens real
+descriptors does so in a function given to `on_open`, which a replay never calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from mypy_extensions import i64
+
+from weaves.scheduler import Event, Lane, Scheduler
+
+_LANE: Final = -1  # before that of what is planned (supervisor.py), which is 0
+
+
+@final
+class Gate:
+    """One way in. `number` counts the gates of a run in the order in which it was built."""
+
+    def __init__(self, gates: Gates, number: i64, name: str, event_of: Any) -> None:
+        self.gates: Gates = gates
+        self.number: i64 = number
+        self.name: str = name
+        self.event_of: Any = event_of
+
+    def admit(self, data: bytes) -> None:
+        """`data` has come: the event that `event_of(data)` makes of it happens as soon as it is its turn.
+
+        Call it from a `readable` function or from a callback of the machine's loop, never from code of a weave.
+        """
+        gates = self.gates
+        at_ns: i64 = gates.scheduler.now_ns + 1
+        now_ns: i64 = gates.clock_ns()
+        if now_ns > at_ns:
+            at_ns = now_ns
+        if gates.log is not None:
+            gates.log(int(at_ns), int(self.number), data)
+        self.post(data, at_ns)
+        if gates.ring is not None:
+            gates.ring()
+
+    def post(self, data: bytes, at_ns: i64) -> None:
+        """Let `data` come in at `at_ns`: what `admit` does, and a replay."""
+        gates = self.gates
+        lane = gates.lane
+        lane.fold(at_ns)
+        lane.fold((self.number << 40) | len(data))
+        event: Event = self.event_of(data)
+        gates.scheduler.post(event, lane, at_ns)
+
+
+@final
+class Gates:
+    """All gates of one run, and the real descriptors behind them."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler: Scheduler = scheduler
+        self.lane: Lane = Lane(_LANE)
+        self.gates: list[Gate] = []
+        self.live: bool = False  # real descriptors are open
+        # Of a run that goes on: the virtual time that it is by the machine's clock, who logs, who wakes the driver.
+        self.clock_ns: Any = None
+        self.log: Any = None
+        self.ring: Any = None
+        self.openers: list[Any] = []
+        self.closers: list[Any] = []
+        self._flushers: list[Any] = []
+        self._readable: dict[int, Any] = {}
+        self.poll: Any = None  # select.epoll of the descriptors, made when the run opens
+
+    def gate(self, name: str, event_of: Any) -> Gate:
+        """A new gate. `event_of(data: bytes)` makes the `Event` that an input is. Made while the run is built."""
+        made = Gate(self, len(self.gates), name, event_of)
+        self.gates.append(made)
+        return made
+
+    def on_open(self, function: Any) -> None:
+        """Call `function` when a live run begins: it opens what is real. It may be a coroutine function, may raise."""
+        self.openers.append(function)
+
+    def on_close(self, function: Any) -> None:
+        """Call `function` when the run is closed, if it was live."""
+        self.closers.append(function)
+
+    def on_flush(self, function: Any) -> None:
+        """Call `function` after each slice of the run, and before the driver sleeps: it sends what has gone out."""
+        self._flushers.append(function)
+
+    def watch(self, descriptor: int, readable: Any) -> None:
+        """Call `readable` when there is something to read: it reads a bounded batch without blocking, and admits it."""
+        self._readable[descriptor] = readable
+        self.poll.register(descriptor, 1)  # EPOLLIN; errors are always told
+
+    def unwatch(self, descriptor: int) -> None:
+        """Take `watch` back, before the descriptor is closed."""
+        del self._readable[descriptor]
+        self.poll.unregister(descriptor)
+
+    def take(self) -> bool:
+        """Let in what waits outside. False when there was nothing."""
+        found = self.poll.poll(0)
+        for descriptor, _ in found:
+            readable = self._readable.get(descriptor)
+            if readable is not None:  # it may have been taken away by the one before it
+                readable()
+        return bool(found)
+
+    def flush(self) -> None:
+        """Send what has gone out."""
+        for flusher in self._flushers:
+            flusher()
+
+    def close(self) -> None:
+        """The run is over."""
+        if self.live:
+            self.live = False
+            for closer in self.closers:
+                closer()
+            self.poll.close()
