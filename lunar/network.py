@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lunar import personalities, stats
+from lunar import personalities, stats, unfinished
 from lunar.host import Host
 from lunar.kernel.namespace import Namespace
 from lunar.link_plan import LinkPlan, parse_plan
@@ -553,6 +553,10 @@ class Network:
     def tcp_figures(self) -> dict[str, int]:
         """What TCP did on all hosts: the fields of `tcp` in the JSON figures of `weave run`."""
         return stats.tcp(self.hosts.values())
+
+    def unfinished(self) -> bool:
+        """Whether something that programs have sent before they ended is still on its way out (lunar/unfinished.py)."""
+        return unfinished.is_left(self.hosts.values(), self.scheduler)
 
     def close(self) -> None:
         """End all strings and close the captures. Safe to call twice."""

@@ -11,7 +11,7 @@ import inspect
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -40,6 +40,11 @@ from weaves.weave import Weave
 _BUILDERS: Final = {"lunar": "lunar.builder"}
 
 _PACKAGE: Final = Path(__file__).parent
+
+# How long a run with links to the outside goes on after its strings, at most and at a time, in virtual time. Over a
+# link that loses half of all frames four repetitions of a FIN get through; whoever is gone will not come in an hour.
+LINGER_NS: Final = 10_000_000_000
+_LINGER_STEP_NS: Final = 10_000_000
 
 
 class LiveHost(Protocol):
@@ -93,6 +98,9 @@ class LiveNetwork(Protocol):
     def capture(self, directory: str | Path) -> Any:
         """Write captures to `directory`."""
 
+    def unfinished(self) -> bool:
+        """Whether something that programs have sent before they ended is still on its way out."""
+
 
 class LiveTapestry:
     """A tapestry whose hosts, links and strings exist. Run it once, then close it."""
@@ -129,6 +137,8 @@ class LiveTapestry:
         while reason == STOPPED and not self._over:
             reason = await drive_run(self.supervisor, self.until_ns, on_slice)
         self._judge(reason)
+        for until_ns in self._lingering(reason):
+            await drive_run(self.supervisor, until_ns, on_slice)
 
     def run_blocking(self) -> None:
         """As `run`, without a loop."""
@@ -136,6 +146,8 @@ class LiveTapestry:
         while reason == STOPPED and not self._over:
             reason = drive_run_blocking(self.supervisor, self.until_ns)
         self._judge(reason)
+        for until_ns in self._lingering(reason):
+            drive_run_blocking(self.supervisor, until_ns)
 
     @property
     def _over(self) -> bool:
@@ -151,6 +163,20 @@ class LiveTapestry:
         elif reason == IDLE:
             # Nothing was left to happen; time goes by all the same.
             self.supervisor.scheduler.advance(max(self.until_ns, self.now_ns))
+
+    def _lingering(self, reason: int) -> Iterator[int]:
+        """Until when the run goes on after its strings, each time: as long as there is work for the stacks.
+
+        Where nobody is outside the end of a run is the end of all of it. Otherwise the others still want what was sent,
+        as they get it from a kernel whose programs have ended. By virtual time alone, so that a replay does the same.
+        """
+        if reason != STOPPED or not self.supervisor.gates.gates or self.supervisor.halted_by is not None:
+            return
+        ended_ns = self.now_ns
+        for until_ns in range(ended_ns + _LINGER_STEP_NS, ended_ns + LINGER_NS + 1, _LINGER_STEP_NS):
+            if not self.network.unfinished():
+                return
+            yield until_ns if self.until_ns is None else min(until_ns, self.until_ns)
 
     def stall_report(self) -> str:
         """Which strings wait for what cannot come."""

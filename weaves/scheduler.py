@@ -116,6 +116,13 @@ class Scheduler:
         """The number of events that are still to happen."""
         return len(self._heap) - int(self._cancelled)
 
+    def awaits(self, kind: Any) -> bool:
+        """Whether an event of the class `kind` is still to happen. Looks through the whole heap."""
+        found = False
+        for event in self._heap:
+            found = found or (event.queued and isinstance(event, kind))
+        return found
+
     def next_ns(self) -> int:
         """When the next event is due; FOREVER when there is none."""
         self._drop_cancelled()
