@@ -70,6 +70,13 @@ def expect(held: bool, what: str, *processes: Process) -> None:
         raise WentWrong("\n".join([what, *(process.told() for process in processes)]))
 
 
+def both_end(processes: dict[str, Process], lines: dict[str, str]) -> None:
+    """Each says its line and ends well."""
+    for name, process in processes.items():
+        process.line_with(lines[name])
+        process.ends()
+
+
 # On the machine's own sockets
 
 
@@ -77,12 +84,11 @@ def on_the_machine(program: str) -> Check:
     def check(tapestries: Tapestries) -> Outcome:
         datagrams = program == "sendto_recvfrom.py"
         port = str(free_ports(1, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)[0])
+        lines = ALL_DATAGRAMS if datagrams else TRANSFER
         with tapestries.program(program, "serve", port) as server:
             server.line_with("ready")
             with tapestries.program(program, "visit", "127.0.0.1", port) as visitor:
-                for process, line in zip((server, visitor), (ALL_DATAGRAMS if datagrams else TRANSFER).values(), strict=True):
-                    process.line_with(line)
-                    process.ends()
+                both_end({"server": server, "visitor": visitor}, lines)
         return Outcome(2 * SIZE)
 
     return check
@@ -123,9 +129,7 @@ def over_a_udp_link(program: str, visitor_first: str = "") -> Check:
         with tapestries.run(first) as earlier:
             earlier.line_with(visitor_first or "ready")
             with tapestries.run(second) as later:
-                for name, process in ((first, earlier), (second, later)):
-                    process.line_with(lines[name])
-                    process.ends()
+                both_end({first: earlier, second: later}, lines)
         outcome = counted(2 * SIZE, tapestries, lines)
         expect(outcome.lost == 0, f"the links have lost {outcome.lost} frames")
         return outcome
@@ -137,9 +141,7 @@ def transfer_with_loss(tapestries: Tapestries) -> Outcome:
     for name in TRANSFER:
         tapestries.change(name, 'loss = "0%"', 'loss = "5%"')
     with tapestries.run("server") as server, tapestries.run("visitor") as visitor:
-        for process, line in ((server, TRANSFER["server"]), (visitor, TRANSFER["visitor"])):
-            process.line_with(line)
-            process.ends()
+        both_end({"server": server, "visitor": visitor}, TRANSFER)
     outcome = counted(2 * SIZE, tapestries, TRANSFER)
     expect(outcome.lost > 0, "the links have lost nothing")
     expect(outcome.retransmitted > 0, "nothing was sent again")
@@ -160,7 +162,7 @@ def datagrams_with_loss(tapestries: Tapestries) -> Outcome:
             process.ends()
         outcome = counted(sum(came.values()) * 1000, tapestries, came)
         there, back = DATAGRAMS - came["server"], came["server"] - came["visitor"]
-        expect(0 < there and 0 < back, f"nothing was lost: {came}", server, visitor)
+        expect(there > 0 and back > 0, f"nothing was lost: {came}", server, visitor)
         expect(there + back <= outcome.lost + outcome.missed, f"more is missing than was lost: {came}, {outcome}")
     return outcome
 
@@ -205,9 +207,7 @@ def started_again(tapestries: Tapestries) -> Outcome:
         visitor.kill()
         visitor.ends(KILLED)
     with tapestries.run("server") as server, tapestries.run("visitor") as visitor:
-        for process, line in ((server, TRANSFER["server"]), (visitor, TRANSFER["visitor"])):
-            process.line_with(line)
-            process.ends()
+        both_end({"server": server, "visitor": visitor}, TRANSFER)
     return counted(2 * SIZE, tapestries, TRANSFER)
 
 
