@@ -28,6 +28,7 @@ PAGES: Final = (
         "lunar.asyncio", "asyncio.", "lunar/asyncio/sockets.py",
         ("socket", "create_connection", "create_server", "getaddrinfo", "getnameinfo", "gethostname"),
     ),
+    ("lunar.embedded", "lunar.embedded.", "lunar/embedded.py", ("Embedded", "Surroundings")),
     ("weaves", "weaves.", "weaves/loader.py", ("load", "LiveTapestry")),
     ("", "weaves.", "weaves/output.py", ("Output",)),
     (
@@ -58,7 +59,7 @@ PAGES: Final = (
 )  # fmt: skip
 
 INTERNAL: Final = {
-    "Network": {"next_device_number", "add_link", "lanes"},
+    "Network": {"next_device_number", "add_link", "outside_link", "lanes"},
     "Host": {
         "add_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
         "getaddrinfo", "getnameinfo", "close", "close_descriptor", "lookups", "weave", "files",
@@ -71,7 +72,7 @@ INTERNAL: Final = {
 }  # fmt: skip
 
 # The other classes are made by methods, or subclassed.
-MADE_BY_HAND: Final = {"Network", "socket"}
+MADE_BY_HAND: Final = {"Network", "socket", "Embedded"}
 WIDTH: Final = 100
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -227,6 +227,23 @@ def set_mac(host: Host, device: Device, mac: int) -> None:
         arp.of(host.ip).announce_all(device)
 
 
+def make_mac(host: Host, device: Device, mac: int) -> None:
+    """Let `device` have the hardware address `mac` as if it had been made with it: IPv6 makes addresses of it, too."""
+    interface = host.autoconf.find(device) if host.has_autoconf else None
+    if interface is None:
+        device.mac = mac
+        return
+    given = [own for own in device.addresses if own.family == AF_INET6 and own.scope != SCOPE_LINK]
+    tests, asks = bool(interface.pending), interface.asks
+    host.autoconf.disable(device)
+    device.mac = mac
+    host.autoconf.enable(device, not tests)
+    for own in given:
+        host.assign(device, own, at_once=True)
+    if asks:
+        host.autoconf.ask_for_routers(device)
+
+
 def set_up(host: Host, device: Device, up: bool) -> None:
     """Take `device` up or down. Down, its routes are lost; up again, only those to its own networks are back."""
     if device.up == up:

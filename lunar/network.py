@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lunar import personalities, stats, unfinished
+from lunar.addresses import make_mac
 from lunar.host import Host
 from lunar.kernel.namespace import Namespace
 from lunar.link_plan import LinkPlan, parse_plan
@@ -127,6 +128,7 @@ class Network:
         self._devices = 0
         self._capture: CaptureDirectory | None = None
         self._closed = False
+        self.embedded = False  # its time is somebody else's (embedded.py)
         # A network that nobody closed is closed with the interpreter: its captures are written, its strings ended.
         _open_networks.add(self)
 
@@ -302,13 +304,29 @@ class Network:
         self.taps.append(made)
         return made
 
+    def outside_link(
+        self, end: Host | Device | str, *, salt: int | str, mac: int | None = None, both_ways: bool = False,
+        **traits: Any,
+    ) -> OutsideLink:
+        """Join a device with what is outside of the run and comes by no gate: who asks for it takes the frames out.
+
+        `traits` are those of `link`, for what goes out, or for both ways. The device's hardware address is `mac`, or
+        made of its name, its host's and `salt`. Raises `ValueError`.
+        """
+        host, device = self._end(end)
+        name = f"{host.name}.{device.name} - outside"
+        link = self._outside_link(name, host, device, parse_plan(**traits), salt, both_ways)
+        if mac is not None:
+            make_mac(host, device, mac)
+        return link
+
     def _outside_link(
-        self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int, both_ways: bool = False
+        self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int | str, both_ways: bool = False
     ) -> OutsideLink:
         name, wires = self._new_link(name, [device])
         # Another process numbers its devices from 1, too.
         digest = hashlib.blake2b(f"{host.name}/{device.name}/{salt}".encode(), digest_size=5).digest()
-        device.mac = 0x02 << 40 | int.from_bytes(digest)
+        make_mac(host, device, 0x02 << 40 | int.from_bytes(digest))
         device.mtu = plan.mtu
         doorway = Doorway()
         out = plan.wire(self.supervisor, wires, name, "out", doorway, plan.delay_ns)
@@ -455,6 +473,8 @@ class Network:
         try:
             if self._closed:
                 raise RuntimeError("the network was closed")
+            if self.embedded:
+                raise RuntimeError("the network is embedded: its time goes on by Embedded.timer, not by run")
             until_ns = None if until is None else units.parse_span("until", until)
             if main is None:
                 return None, until_ns
