@@ -10,7 +10,8 @@ import sides
 def send(connection: socket.socket, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[connection.send(rest) :]
+        sent = connection.send(rest)
+        rest = rest[sent:]
 
 
 def receive(connection: socket.socket) -> bytes:
