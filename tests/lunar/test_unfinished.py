@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import lunar
+from weaves.loader import load
+from weaves.tapestry import parse
 
 
 def pair(*, delay: str = "10ms", arp: bool = False) -> lunar.Network:
@@ -91,3 +94,80 @@ def test_of_a_host_without_power_nothing_is_left(act: Callable[[], None]) -> Non
         net.hosts["client"].crash()
         net.hosts["server"].crash()
         assert steps_until_finished(net) <= 10  # what had left the host arrives
+
+
+
+# The end of a run
+
+LISTENER = """
+import socket
+with socket.create_server(("", 7)) as listener:
+    connection, _ = listener.accept()
+    while connection.recv(4096):
+        pass
+"""
+TAPESTRY = """
+[tapestry]
+%s
+[hosts.client]
+eth0 = "10.0.0.2/24"
+strings = [{ run = "client.py" }]
+
+[hosts.server]
+eth0 = "10.0.0.1/24"
+strings = [{ run = "server.py", background = true }]
+
+[[links]]
+name = "cable"
+ends = ["server", "client"]
+delay = "25ms"
+
+[[events]]
+at = "100ms"
+do = "link-down"
+link = "cable"
+"""
+
+DATAGRAM = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'word', ('10.0.0.1', 9))"
+AFTER_THE_BREAK = """
+import time
+with socket.create_connection(("10.0.0.1", 7)):
+    time.sleep(0.2)
+"""
+
+
+def end_of_run(folder: Path, program: str, *, until: str = "", outside: bool = True) -> float:
+    """When a run ends whose client does that, in seconds; with somebody outside, who says nothing."""
+    (folder / "client.py").write_text(f"import socket\n{program}\n")
+    (folder / "server.py").write_text(LISTENER)
+    live = load(parse(TAPESTRY % until, folder / "two.toml"))
+    try:
+        if outside:
+            live.supervisor.gates.gate("somebody", lambda data: None)
+        live.run_blocking()
+        assert live.ok
+        return live.now_ns / 1e9
+    finally:
+        live.close()
+
+
+def test_where_nobody_is_outside_the_run_ends_with_its_events(tmp_path: Path) -> None:
+    assert end_of_run(tmp_path, DATAGRAM, outside=False) == 0.1
+
+
+def test_a_program_that_leaves_nothing_ends_the_run(tmp_path: Path) -> None:
+    assert end_of_run(tmp_path, "import time; time.sleep(1)") == 1
+
+
+def test_the_last_word_has_come_when_the_run_ends(tmp_path: Path) -> None:
+    # Sent at 60 ms, and there and back is 50 ms: that nobody listens is told, too. Until 100 ms the run waits for the
+    # break of the cable, and then looks every 10 ms whether something is left.
+    assert end_of_run(tmp_path, f"import time; time.sleep(0.06); {DATAGRAM}") == pytest.approx(0.11)
+
+
+def test_who_never_answers_is_waited_for_ten_seconds(tmp_path: Path) -> None:
+    assert end_of_run(tmp_path, AFTER_THE_BREAK) == pytest.approx(0.05 + 0.2 + 10)
+
+
+def test_until_is_the_end_all_the_same(tmp_path: Path) -> None:
+    assert end_of_run(tmp_path, AFTER_THE_BREAK, until='until = "1s"') == 1
