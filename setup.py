@@ -17,6 +17,8 @@ HERE = pathlib.Path(__file__).parent
 COMPILED = [
     "weaves/scheduler.py",
     "weaves/outside.py",
+    "weaves/pace.py",
+    "weaves/live.py",
     "lunar/packet.py",
     "lunar/udp.py",
     "lunar/wire",

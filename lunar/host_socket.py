@@ -312,9 +312,13 @@ class LunarSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         rest = bytes_of(data)
+        at = 0
+        if not flags and self._timeout_s is None and 0 < len(rest) <= _SEND_BYTES:
+            at = syscalls.send_plain(self._open(), rest)
+            if at == len(rest):
+                return
         flags = c_int(flags)
         deadline = self._deadline()
-        at = 0
         while at < len(rest):
             at += self._send(rest[at : at + _SEND_BYTES], flags, deadline)
 
@@ -361,6 +365,14 @@ class LunarSocket(socket.socket):
         size = size_of(bufsize, "negative buffersize in recv")
         if size == 0:
             return b""  # CPython does not ask the kernel
+        if not flags and self._timeout_s is None:
+            sock = self._open()
+            data = syscalls.recv_plain(sock, size)
+            if data is None and syscalls.waits_plainly(sock):
+                waiting.park(self.host, sock, POLLIN, None)
+                data = syscalls.recv_plain(sock, size)
+            if data is not None:
+                return data
         return _with_size(self._receive(size, flags))
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:

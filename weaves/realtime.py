@@ -20,6 +20,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,9 +30,10 @@ from weaves import interpose, runner
 from weaves.alarm import Alarm
 from weaves.directory import directory
 from weaves.here import here
+from weaves.live import WAITING, LiveLoop
 from weaves.outside import Gates
 from weaves.pace import Pace
-from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Scheduler
+from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, STOPPED, Scheduler
 
 if TYPE_CHECKING:
     from weaves.supervisor import Supervisor
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 # A slice: long enough that switching costs nothing, short enough that a progress bar and Ctrl-C feel immediate.
 SLICE_S: Final = 0.02
+_SLICE_NS: Final = round(SLICE_S * 1e9)
 # Events between two looks at the machine's clock.
 _LOOK_EVERY: Final = 64
 
@@ -211,10 +214,6 @@ def drive_run_blocking(supervisor: Supervisor, until_ns: int | None) -> int:
     return supervisor.real_loop.run(drive_run(supervisor, until_ns))
 
 
-# What a slice of a live run says besides: nothing is to do before the time of the next event, or an interrupt.
-_WAITING: Final = -1
-
-
 class LiveRun:
     """A run at the pace of the machine's clock, in a running asyncio or uvloop loop."""
 
@@ -226,6 +225,10 @@ class LiveRun:
         self._gates = gates
         self._watchdog = watchdog
         self._loop = asyncio.get_running_loop()
+        self._loop_of_slice = LiveLoop(
+            scheduler, gates, pace, None if watchdog is None else watchdog.run, partial(_collect, scheduler, watchdog),
+            _LOOK_EVERY, _COLLECT_EVERY[0],
+        )  # fmt: skip
         self._sleep: asyncio.Future[None] | None = None
 
     async def drive(self, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
@@ -249,7 +252,7 @@ class LiveRun:
                         on_slice()
                     if reason == BUDGET_SPENT:
                         await asyncio.sleep(0)
-                    elif reason == _WAITING:
+                    elif reason == WAITING:
                         await self._wait(alarm, limit)
                     else:
                         return reason
@@ -287,42 +290,10 @@ class LiveRun:
 
     def _slice(self, limit: int) -> int:
         """Let in what has come and run what is due, as long as there is such, and for about SLICE_S at most."""
-        scheduler, gates, pace, watchdog = self._scheduler, self._gates, self._pace, self._watchdog
-        run = scheduler.run if watchdog is None else watchdog.run
-        busy_s = pace.busy_poll_ns / 1e9
-
-        def slice_() -> int:
-            looked_from = perf_counter()
-            end = looked_from + SLICE_S
-            while True:
-                came = gates.take()
-                target = min(pace.now_ns(), limit)
-                due_ns = scheduler.next_ns()
-                if due_ns <= target:
-                    pace.judge(target - due_ns)
-                    came = True
-                reason = run(target, _budget(scheduler))
-                _collect(scheduler, watchdog)
-                gates.flush()
-                now = perf_counter()
-                if reason == BUDGET_SPENT:
-                    if now >= end:
-                        return BUDGET_SPENT
-                    looked_from = now
-                elif reason == STOPPED or (reason == IDLE and not gates.gates):
-                    return reason
-                elif target >= limit:
-                    return REACHED
-                elif now >= end:
-                    return BUDGET_SPENT
-                elif came:
-                    looked_from = now
-                elif now - looked_from >= busy_s:
-                    return _WAITING
-
+        watchdog = self._watchdog
         watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
         with _inside(), watched:
-            return runner.run(slice_)
+            return runner.run(lambda: self._loop_of_slice.slice(limit, _SLICE_NS))
 
 
 def _on_duty(watchdog: Watchdog | None) -> contextlib.AbstractContextManager[None]:

@@ -35,7 +35,7 @@ from lunar.sockets.timerfd import TimerFd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp
 from lunar.tcp.sock import TcpSock
-from lunar.tcp.tcb import CLOSED, UNCONNECTED
+from lunar.tcp.tcb import CLOSED, ESTABLISHED, UNCONNECTED
 from lunar.udp import Udp, UdpSock
 from lunar.wire.address import family_of
 
@@ -426,6 +426,45 @@ def _destination(sock: Sock, addr: int) -> int:
     if addr < _IPV6_FIRST and addr != 1:
         return -errno.ENETUNREACH
     return addr
+
+
+def send_plain(sock: Sock, data: bytes) -> int:
+    """send(2) without flags on a connection that has nothing special: the count of bytes taken. 0: `send` must say.
+
+    With `recv_plain` it is the short way of most calls: those of a small message cost more than its packet otherwise.
+    """
+    if (
+        isinstance(sock, TcpSock)
+        and sock.state == ESTABLISHED
+        and sock.error == 0
+        and not sock.write_shut
+        and sock.marks is None
+    ):
+        count: i64 = sock.send(data, False)
+        if count > 0:
+            return int(count)
+    return 0
+
+
+def recv_plain(sock: Sock, size: int) -> bytes | None:
+    """recv(2) without flags on a connection where nothing is special and bytes are there; None: `recvfrom` must say."""
+    if isinstance(sock, TcpSock) and sock.received.size > 0 and sock.rcvlowat <= 1:
+        return sock.recv(size, False)
+    return None
+
+
+def waits_plainly(sock: Sock) -> bool:
+    """Whether a recv(2) without flags blocks here, without a limit, until something comes."""
+    return (
+        isinstance(sock, TcpSock)
+        and sock.state == ESTABLISHED
+        and sock.received.size == 0
+        and sock.error == 0
+        and not sock.read_shut
+        and not sock.nonblocking
+        and sock.rcvtimeo_ns == 0
+        and sock.rcvlowat <= 1
+    )
 
 
 def recvfrom(sock: Sock, size: int, flags: int) -> Received:
