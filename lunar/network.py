@@ -29,11 +29,11 @@ from lunar.links.impairments import Impairment
 from lunar.links.link import QUEUE_PACKETS, Link, Wire
 from lunar.links.outside_link import Doorway, OutsideLink
 from lunar.links.red import RedLimits
-from lunar.links.switch import Switch, SwitchPort
+from lunar.links.switch import Switch, SwitchDoor, SwitchPort
 from lunar.names import NameTable
 from lunar.net.device import Device
 from lunar.outside.tap_link import TapLink
-from lunar.outside.udp_link import UDP_LINK_MTU, UdpLink, parse_udp_address
+from lunar.outside.udp_link import UdpLink, check_key, check_mtu, default_mtu, read_key
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
 from lunar.personalities import Personality
@@ -42,6 +42,7 @@ from lunar.wire.address import ipv4_text
 from weaves import deadlock, interpose, units
 from weaves.clock import EPOCH_NS
 from weaves.collector import collector_weave
+from weaves.endpoints import Endpoint, check_pair, format_endpoint, parse_endpoint
 from weaves.hang import Hang
 from weaves.pace import BEST_EFFORT, BUSY_POLL_NS, LATE_LIMIT_NS, REAL, VIRTUAL, Late, Pace
 from weaves.realtime import Stalled, drive_run, drive_run_blocking, settle
@@ -230,27 +231,32 @@ class Network:
         """As `link`, with plain values."""
         if len(devices) < 2:
             raise ValueError("a link joins two devices or more")
+        if len(devices) > 2:
+            return self._switch(name, devices, plan)[0]
         name, wires = self._new_link(name, devices)
-
-        def wire(source: Device, target: Port, delay_ns: int, lossy: bool) -> Wire:
-            end = ipv4_text(source.primary_address()) if source.primary_address() else ""
-            made = plan.wire(self.supervisor, wires, name, end, target, delay_ns, lossy)
-            made.through_bytes = self.through_bytes
-            return made
-
-        for device in devices:
-            device.mtu = plan.mtu
-        link: Link | Switch
-        if len(devices) == 2:
-            a, b = devices
-            link = Link(name, a, b, wire(a, b, plan.delay_ns, True), wire(b, a, plan.delay_ns, True))
-        else:
-            link = Switch(name)
-            for device in devices:
-                up = wire(device, SwitchPort(link, device), plan.delay_ns, True)
-                link.plug(device, up, wire(device, device, 0, False))
-        self._plug_in(link, devices, plan.arp)
+        a, b = devices
+        a_to_b = self._wire(wires, name, plan, a, b, plan.delay_ns)
+        link = Link(name, a, b, a_to_b, self._wire(wires, name, plan, b, a, plan.delay_ns))
+        self._plug_in(link, devices, plan)
         return link
+
+    def _switch(self, name: str, devices: list[Device], plan: LinkPlan) -> tuple[Switch, list[Wire]]:
+        name, wires = self._new_link(name, devices)
+        switch = Switch(name)
+        for device in devices:
+            up = self._wire(wires, name, plan, device, SwitchPort(switch, device), plan.delay_ns)
+            switch.plug(device, up, self._wire(wires, name, plan, device, device, 0, False))
+        self._plug_in(switch, devices, plan)
+        return switch, wires
+
+    def _wire(
+        self, wires: list[Wire], name: str, plan: LinkPlan, source: Device, target: Port, delay_ns: int,
+        lossy: bool = True,
+    ) -> Wire:
+        end = ipv4_text(source.primary_address()) if source.primary_address() else ""
+        made = plan.wire(self.supervisor, wires, name, end, target, delay_ns, lossy)
+        made.through_bytes = self.through_bytes
+        return made
 
     def _new_link(self, name: str, devices: list[Device]) -> tuple[str, list[Wire]]:
         """The name of a new link between `devices`, and the list of its wires. Raises `ValueError`."""
@@ -262,31 +268,62 @@ class Network:
         wires = self.wires[name] = []
         return name, wires
 
-    def _plug_in(self, link: Link | Switch | OutsideLink, devices: list[Device], arp: bool | None) -> None:
+    def _plug_in(self, link: Link | Switch | OutsideLink, devices: list[Device], plan: LinkPlan) -> None:
         for device in devices:
+            device.mtu = plan.mtu
             device.medium = link
-            if arp is not None:
-                device.arp_at_boot = arp
-                self._host_of(device).set_arp(device, arp)
+            if plan.arp is not None:
+                device.arp_at_boot = plan.arp
+                self._host_of(device).set_arp(device, plan.arp)
             if self._capture is not None:
                 device.tap = self._tap
         self.links.append(link)
 
     def udp_link(
-        self, end: Host | Device | str, *, local: int | str, remote: str, name: str | None = None, **traits: Any
+        self, *ends: Host | Device | str, local: int | str, remote: str, key: str | None = None,
+        key_file: str | Path | None = None, name: str | None = None, **traits: Any,
     ) -> UdpLink:
         """Join a device with one in another process, by UDP: frames go from the address `local` (a port of 127.0.0.1,
-        or "ADDRESS:PORT") to `remote` ("ADDRESS:PORT"), whose link has the two the other way round.
+        or "ADDRESS:PORT") to `remote` ("ADDRESS:PORT"), whose link has the two the other way round. Several devices are
+        on a switch, one port of which leads out.
 
-        `traits` are those of `link`, for what this end sends; the MTU is 1458 by default, so that a frame in UDP in
-        IPv4 fits Ethernet's 1500. Needs `clock="real"`, and takes part in each `run`. Raises `ValueError`.
+        An address that is not of the machine's loopback needs a `key`, a text of 16 characters or more, or a `key_file`
+        that has it. `traits` are those of `link`, for what this end sends; the MTU is by default what fits Ethernet's
+        1500 in a datagram, 1458 in IPv4 without a key. Needs `clock="real"`, and takes part in each `run`. Raises
+        `ValueError`.
         """
-        host, device = self._end(end)
-        own = parse_udp_address(f"127.0.0.1:{local}" if isinstance(local, int) else local)
-        peer = parse_udp_address(remote)
-        plan = parse_plan(**{"mtu": UDP_LINK_MTU, "arp": True, **traits})
-        link = self._outside_link(name or f"{host.name}.{device.name} - {remote}", host, device, plan, own[1])
-        made = UdpLink(self.supervisor.gates, link, own, peer)
+        own, peer = parse_endpoint(local, "local"), parse_endpoint(remote, "remote")
+        if key is not None and key_file is not None:
+            raise ValueError("key and key_file: expected one of the two")
+        keyed = key is not None or key_file is not None
+        check_pair(own, peer, keyed)
+        if key is not None:
+            check_key(key)
+        elif key_file is not None:
+            key = read_key(Path(key_file))
+        plan = parse_plan(**{"mtu": default_mtu(own, keyed), "arp": True, **traits})
+        check_mtu(plan.mtu, keyed)
+        pairs = [self._end(end) for end in ends]
+        if name is None:
+            name = f"{' - '.join(f'{host.name}.{device.name}' for host, device in pairs[:1])} - {format_endpoint(peer)}"
+        return self.add_udp_link(name, [device for _, device in pairs], plan, own, peer, key)
+
+    def add_udp_link(
+        self, name: str, devices: list[Device], plan: LinkPlan, local: Endpoint, remote: Endpoint, key: str | None
+    ) -> UdpLink:
+        """As `udp_link`, with plain values."""
+        if not devices:
+            raise ValueError("a UDP link joins a device or more")
+        end: OutsideLink | SwitchDoor
+        if len(devices) == 1:
+            end = self._outside_link(name, self._host_of(devices[0]), devices[0], plan, local[1])
+        else:
+            end = self._outside_switch(name, devices, plan, local[1])
+
+        def notice(text: str) -> None:
+            self.supervisor.trace.change(int(self.scheduler.now_ns), made.name, text)
+
+        made = UdpLink(self.supervisor.gates, end, plan.mtu, local, remote, key, notice)
         self.udp_links.append(made)
         return made
 
@@ -324,16 +361,22 @@ class Network:
         self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int | str, both_ways: bool = False
     ) -> OutsideLink:
         name, wires = self._new_link(name, [device])
-        # Another process numbers its devices from 1, too.
-        digest = hashlib.blake2b(f"{host.name}/{device.name}/{salt}".encode(), digest_size=5).digest()
-        make_mac(host, device, 0x02 << 40 | int.from_bytes(digest))
-        device.mtu = plan.mtu
+        make_mac(host, device, _outside_mac(host, device, salt))
         doorway = Doorway()
         out = plan.wire(self.supervisor, wires, name, "out", doorway, plan.delay_ns)
         inward = plan.wire(self.supervisor, wires, name, "in", device, plan.delay_ns) if both_ways else None
         link = OutsideLink(name, device, doorway, out, inward)
-        self._plug_in(link, [device], plan.arp)
+        self._plug_in(link, [device], plan)
         return link
+
+    def _outside_switch(self, name: str, devices: list[Device], plan: LinkPlan, salt: int) -> SwitchDoor:
+        """A switch of `devices` with a port that leads out: its wire has the rate and the queue, as those to them."""
+        for device in devices:
+            host = self._host_of(device)
+            make_mac(host, device, _outside_mac(host, device, salt))
+        switch, wires = self._switch(name, devices, plan)
+        doorway = Doorway()
+        return SwitchDoor(switch, doorway, plan.wire(self.supervisor, wires, name, "out", doorway, 0, False))
 
     def _host_of(self, device: Device) -> Host:
         for host in self.hosts.values():
@@ -621,6 +664,12 @@ def stall_message(waiting: list[String]) -> str:
     who = deadlock.named(waiting)
     waits = deadlock.told(string.weave for string in waiting)
     return f"nothing is left that could wake {who}: no packet is on its way and no timer is set{waits}"
+
+
+def _outside_mac(host: Host, device: Device, salt: int | str) -> int:
+    """A hardware address for a link that leads out: another process numbers its devices from 1, too."""
+    digest = hashlib.blake2b(f"{host.name}/{device.name}/{salt}".encode(), digest_size=5).digest()
+    return 0x02 << 40 | int.from_bytes(digest, "big")
 
 
 def _name_of(function: Any) -> str:

@@ -1,90 +1,210 @@
 """A UDP link: its frames travel in datagrams of the machine's, to a link like it in another process.
 
-A datagram is one Ethernet frame without its frame check sequence, as in the thesis' section 4.1.
+A datagram is one Ethernet frame without its frame check sequence, as in the thesis' section 4.1; so are those of the
+UDP tunnels of QEMU and GNS3. On a link with a key a sequence number and a tag come besides (seal.py).
+
+What is no frame of the peer's is counted and dropped here. What a frame holds is for the device to see. The socket is
+in peer_socket.py; what it joins with the run is a device (lunar/links/outside_link.py), or a switch
+(lunar/links/switch.py).
 """
 
 from __future__ import annotations
 
-import socket
-from typing import Final
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 from lunar.links.outside_link import OutsideLink
+from lunar.links.switch import SwitchDoor
+from lunar.outside.peer_socket import MOST_BYTES, PeerSocket
+from lunar.outside.seal import BAD_TAG, OVERHEAD_BYTES, REPLAYED, SHORT, Seal, shared_key
+from lunar.packet import ETHERNET_HEADER_BYTES
+from weaves.endpoints import Endpoint, format_endpoint
 from weaves.outside import Gates
 
-# What fits in a datagram over Ethernet: 1500 less the headers of IPv4 (20), UDP (8) and the frame (14).
-UDP_LINK_MTU: Final = 1458
-
-_LARGEST: Final = 65_535
-_AT_A_TIME: Final = 64
-_BUFFER_BYTES: Final = 4 << 20
+# The largest that a datagram has room for.
+MTU_MAX: Final = MOST_BYTES - ETHERNET_HEADER_BYTES
+# A tag of IEEE 802.1Q that a frame may have besides.
+_VLAN_BYTES: Final = 4
+# In characters: 128 bits as hexadecimal digits are twice as many, and words of a language are worth less.
+KEY_MIN: Final = 16
 
 
 class UdpLink:
-    """Takes the frames of `link` out to `remote`, and lets those of `remote` in. Addresses are (host, port)."""
+    """Takes the frames of `end` from the address `local` to `remote`, and lets those of `remote` in. The MTU is `mtu`.
 
-    def __init__(self, gates: Gates, link: OutsideLink, local: tuple[str, int], remote: tuple[str, int]) -> None:
-        self.link = link
-        self.local = local
-        self.remote = remote
-        self.received = self.sent = self.foreign = self.send_errors = 0
-        self._gates = gates
-        self._gate = gates.gate(link.name, link.arrival)
-        self._socket: socket.socket | None = None
+    `key` is the text of the shared key, None where there is none. `notice` is called with what is to be told of the
+    peer.
+    """
+
+    def __init__(
+        self, gates: Gates, end: OutsideLink | SwitchDoor, mtu: int, local: Endpoint, remote: Endpoint,
+        key: str | None, notice: Callable[[str], None],
+    ) -> None:
+        self.end: Final = end
+        self.local: Final = local
+        self.remote: Final = remote
+        self.socket: Final = PeerSocket(local, remote, self._heard)
+        self.seal: Seal | None = None
+        self.frames_out = 0
+        self.frames_in = 0
+        self.short = 0
+        self.long = 0
+        self.bad_tag = 0
+        self.replayed = 0
+        self._key: Final = key
+        self._notice: Final = notice
+        self._longest: Final = mtu + ETHERNET_HEADER_BYTES + _VLAN_BYTES
+        self._gates: Final = gates
+        self._gate: Final = gates.gate(end.name, end.arrival)
+        self._descriptor = -1
         gates.on_open(self._open)
         gates.on_close(self._close)
         gates.on_flush(self._flush)
 
+    @property
+    def name(self) -> str:
+        """The link's name."""
+        return self.end.name
+
     def _open(self) -> None:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        if self._key is not None:
+            self.seal = Seal(shared_key(self._key), os.urandom)
         try:
-            made.bind(self.local)
+            self._descriptor = self.socket.open()
         except OSError as error:
-            made.close()
-            raise OSError(error.errno, f"{self.link.name}: {self.local[0]}:{self.local[1]}: {error.strerror}") from None
-        self._socket = made
-        self._gates.watch(made.fileno(), self._readable)
+            where = f"{format_endpoint(self.local)} to {format_endpoint(self.remote)}"
+            raise OSError(error.errno, f"UDP link {self.name}, {where}: {error.strerror or error}") from None
+        self._gates.watch(self._descriptor, self._readable)
+        if self.seal is not None:
+            self.seal.ask()
+            self._reply(self.seal)
 
     def _close(self) -> None:
-        if self._socket is not None:
-            self._gates.unwatch(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        if self._descriptor >= 0:
+            self._flush()
+            self._gates.unwatch(self._descriptor)
+            self._descriptor = -1
+            self.socket.close()
 
     def _readable(self) -> None:
-        assert self._socket is not None, "nobody watches it otherwise"
-        for _ in range(_AT_A_TIME):
-            try:
-                data, source = self._socket.recvfrom(_LARGEST)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.send_errors += 1  # of an ICMP error: nobody was there
+        seal, longest, admit = self.seal, self._longest, self._gate.admit
+        for datagram in self.socket.receive():
+            frame: bytes | None = datagram
+            if seal is not None and (frame := seal.open(datagram)) is None:
+                self.short += seal.reason == SHORT
+                self.bad_tag += seal.reason == BAD_TAG
+                self.replayed += seal.reason == REPLAYED
                 continue
-            if source != self.remote:
-                self.foreign += 1
-                continue
-            self.received += 1
-            self._gate.admit(data)
+            assert frame is not None, "without a seal each datagram is a frame"
+            if len(frame) < ETHERNET_HEADER_BYTES:
+                self.short += 1
+            elif len(frame) > longest:
+                self.long += 1
+            else:
+                self.frames_in += 1
+                admit(frame)
+        if seal is not None and seal.replies:
+            self._reply(seal)
 
     def _flush(self) -> None:
-        frames = self.link.doorway.frames
+        frames = self.end.doorway.frames
         if not frames:
             return
-        if self._socket is not None:
-            for frame in frames:
-                try:
-                    self._socket.sendto(frame, self.remote)
-                    self.sent += 1
-                except OSError:
-                    self.send_errors += 1
+        if self._descriptor >= 0:
+            self.frames_out += len(frames)
+            seal = self.seal
+            if seal is None:
+                self.socket.send(frames)
+            else:
+                self.socket.send(seal.seal(frames))
+                if seal.replies:
+                    self._reply(seal)
         frames.clear()
 
+    def _reply(self, seal: Seal) -> None:
+        self.socket.send(seal.take_replies())
 
-def parse_udp_address(text: str) -> tuple[str, int]:
-    """The address and port in "ADDRESS:PORT". Raises `ValueError`."""
-    address, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError(f'"{text}" is not the address of a UDP link; expected one like "127.0.0.1:8193"')
-    socket.inet_aton(address)
-    return address, int(port)
+    def _heard(self, here: bool) -> None:
+        peer = format_endpoint(self.remote)
+        self._notice(f"{peer} answers" if here else f"nobody listens at {peer}")
+
+    def figures(self) -> dict[str, Any]:
+        """What it did so far: the fields of `udp_links[]` in the JSON figures of `weave run`."""
+        sock, seal = self.socket, self.seal
+        return {
+            "name": self.name,
+            "local": format_endpoint(self.local),
+            "remote": format_endpoint(self.remote),
+            "keyed": self._key is not None,
+            "frames_out": self.frames_out,
+            "frames_in": self.frames_in,
+            "datagrams_out": sock.sent,
+            "datagrams_in": sock.received,
+            "bytes_out": sock.sent_bytes,
+            "bytes_in": sock.received_bytes,
+            "calls_out": sock.calls_out,
+            "calls_in": sock.calls_in,
+            "refused": sock.refused,
+            "no_room_out": sock.no_room_out,
+            "failed_out": sock.failed_out,
+            "no_room_in": sock.no_room_in,
+            "foreign": sock.foreign,
+            "early": sock.early,
+            "short": self.short,
+            "long": self.long,
+            "bad_tag": self.bad_tag,
+            "replayed": self.replayed,
+            "missing": 0 if seal is None else seal.missing,
+            "unsent": 0 if seal is None else int(seal.unsent),
+            "agreements": 0 if seal is None else int(seal.agreements),
+        }
+
+
+def default_mtu(local: Endpoint, keyed: bool) -> int:
+    """What fits in a datagram over Ethernet: 1500 less the headers of IP (20 or 40), UDP (8), the frame and the seal.
+
+    1458 in IPv4 without a key, as in the thesis.
+    """
+    ip_bytes = 40 if ":" in local[0] else 20
+    return 1500 - ip_bytes - 8 - ETHERNET_HEADER_BYTES - (OVERHEAD_BYTES if keyed else 0)
+
+
+def check_mtu(mtu: int, keyed: bool) -> None:
+    """Raise `ValueError` for an MTU whose frames do not fit in a datagram."""
+    largest = MTU_MAX - (OVERHEAD_BYTES if keyed else 0)
+    if mtu > largest:
+        what = "a UDP link with a key" if keyed else "a UDP link"
+        raise ValueError(f"mtu {mtu}: a frame of that has no room in a datagram; expected {largest} at most on {what}")
+
+
+def check_key(text: str) -> str:
+    """`text`, if it may be a shared key. Raises `ValueError`."""
+    if len(text) < KEY_MIN:
+        raise ValueError(f"a key of {len(text)} characters; expected {KEY_MIN} or more, made by chance")
+    return text
+
+
+def read_key(path: Path) -> str:
+    """The key in a file, without white space around it. Raises `ValueError`, saying what is wrong with the file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"key_file {path} is no file; expected one with a key")
+            if status.st_mode & 0o077:
+                mode = f"{stat.S_IMODE(status.st_mode):04o}"
+                raise ValueError(f"key_file {path} has mode {mode}; expected one that its owner alone may read (0600)")
+            if status.st_uid not in (0, os.geteuid()):
+                raise ValueError(f"key_file {path} is another user's; expected one of your own")
+            text = file.read(65_536).strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"key_file {path} is no text; expected a key in UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"key_file {path}: {error.strerror}; expected a file with a key") from None
+    try:
+        return check_key(text)
+    except ValueError as wrong:
+        raise ValueError(f"key_file {path}: {wrong}") from None
