@@ -34,12 +34,12 @@ from weaves.interpose import (
     threads,
     tls,
 )
-from weaves.interpose.clocks import real_perf_counter, real_perf_counter_ns
+from weaves.interpose.clocks import real_perf_counter
 from weaves.interpose.randomness import real_urandom
 from weaves.interpose.replace import Replacements
 from weaves.interpose.signal_calls import real_getsignal, real_signal
 
-__all__ = ["install", "real_getsignal", "real_perf_counter", "real_perf_counter_ns", "real_signal", "real_urandom"]
+__all__ = ["install", "real_getsignal", "real_perf_counter", "real_signal", "real_urandom"]
 
 _NOUNS: Final = (
     clocks,

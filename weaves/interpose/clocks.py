@@ -22,7 +22,6 @@ _NS: Final = 1_000_000_000
 
 # The machine's own, for the parts of this package that must not be interposed.
 real_perf_counter = time.perf_counter
-real_perf_counter_ns = time.perf_counter_ns
 
 _WALL: Final = ("CLOCK_REALTIME", "CLOCK_TAI")
 _SINCE_START: Final = ("CLOCK_MONOTONIC", "CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME")
