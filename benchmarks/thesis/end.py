@@ -1,0 +1,66 @@
+"""One end of what is measured, as a process: `end.py SIDE ROLE PORTS BATCH`, with the batch as JSON.
+
+The server says "listening" and answers; the client measures the batch's cells and prints the seconds of each. `with` is
+a virtual host in real time with a UDP link to the other process, the rest is the machine's own sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import program
+from experiments import WITH, Batch
+
+_ADDRESSES: Final = {"server": "10.0.0.1", "client": "10.0.0.2"}
+# How long an end looks for the next frame before it sleeps.
+_BUSY_POLL: Final = "200us"
+# What else the machine does disturbs both sides less.
+_NICE: Final = -15
+
+
+def main() -> None:
+    side, role, ports, text = sys.argv[1:]
+    with suppress(PermissionError):
+        os.nice(_NICE)
+    if side == WITH:
+        _on_virtual_host(role, ports.split(","), Batch.of(text))
+    elif role == "server":
+        _serve("127.0.0.1")
+    else:
+        _measure("127.0.0.1", Batch.of(text), time.perf_counter)
+
+
+def _serve(address: str) -> None:
+    listener = program.listen(address)
+    print("listening", flush=True)
+    program.serve(listener)
+
+
+def _measure(address: str, batch: Batch, clock: Callable[[], float]) -> None:
+    for cell in batch.cells:
+        print(program.measure(cell, address, clock), flush=True)
+
+
+def _on_virtual_host(role: str, ports: list[str], batch: Batch) -> None:
+    """`ports` of the machine's loopback are the server's and the client's."""
+    import lunar
+    from weaves import realtime
+
+    net = lunar.Network(clock="real", busy_poll=_BUSY_POLL)
+    host = net.host(role, f"{_ADDRESSES[role]}/24")
+    local, remote = ports if role == "server" else reversed(ports)
+    net.udp_link(host, local=int(local), remote=f"127.0.0.1:{remote}", rate=batch.rate or None, mtu=batch.mtu)
+    if role == "server":
+        net.run(_serve, _ADDRESSES[role], on=host)
+    else:
+        # The machine's clock, not the host's: what is measured is how long one has to wait.
+        net.run(_measure, _ADDRESSES["server"], batch, realtime.perf_counter, on=host)
+
+
+if __name__ == "__main__":
+    main()
