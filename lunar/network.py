@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import hashlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from lunar import personalities, stats, unfinished
 from lunar.addresses import make_mac
@@ -32,7 +33,9 @@ from lunar.links.red import RedLimits
 from lunar.links.switch import Switch, SwitchDoor, SwitchPort
 from lunar.names import NameTable
 from lunar.net.device import Device
-from lunar.outside.tap_link import TapLink
+from lunar.outside.kernel import Kernel
+from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings, check_device_name, namespace_of
+from lunar.outside.kernel_link import KernelPair, join, with_arp
 from lunar.outside.udp_link import UdpLink, check_key, check_mtu, default_mtu, read_key
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
@@ -53,6 +56,8 @@ from weaves.supervisor import RETURN, STOP, Supervisor
 from weaves.trace import digest
 from weaves.units import REORDER_BY_NS
 from weaves.watchdog import THE_RUN, THE_STRING, OnHang, Watchdog
+
+AnyLink: TypeAlias = Link | Switch | OutsideLink | KernelPair
 
 _NS: Final = 1_000_000_000
 _AUTO: Final = "auto"
@@ -122,9 +127,10 @@ class Network:
             )
         self.names = NameTable()
         self.hosts: dict[str, Host] = {}
-        self.links: list[Link | Switch | OutsideLink] = []
+        self.kernels: dict[str, Kernel] = {}
+        self.links: list[AnyLink] = []
         self.udp_links: list[UdpLink] = []
-        self.taps: list[TapLink] = []
+        self.taps: list[KernelDevice] = []
         self.wires: dict[str, list[Wire]] = {}  # the wires of each link, by its name
         self._devices = 0
         self._capture: CaptureDirectory | None = None
@@ -189,7 +195,7 @@ class Network:
 
     def link(
         self,
-        *ends: Host | Device | str,
+        *ends: Host | Kernel | Device | KernelDevice | str,
         rate: str | int | None = None,
         delay: str | int = 0,
         loss: str | float = 0.0,
@@ -204,33 +210,41 @@ class Network:
         arp: bool | None = None,
         name: str | None = None,
         impairment: Callable[[], Impairment] | None = None,
-    ) -> Link | Switch:
+    ) -> AnyLink:
         """Join two devices by a link, or more by a switch.
 
-        An end is a device, "host.eth1", or a host whose first device without a link is meant. `rate` is in tc's units
-        ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or nanoseconds); `loss` a probability
-        (0.01 or "1%"), and so are `reorder`, by up to `reorder_by`, `duplicate` and `corrupt`; `loss_burst` the mean
-        number of frames lost in a row; `queue` packets, or "64 kb"; `red` lets the queue drop or mark early;
-        `impairment` makes one for each direction in place of all the losses; `arp` is as the network's for its devices,
-        None for that. Raises `ValueError` for a wrong value.
+        An end is a device, "host.eth1", or a host whose first device without a link is meant; a kernel is as a host.
+        `rate` is in tc's units ("100mbit") or bits per second, None for unlimited; `delay` one way ("5ms" or
+        nanoseconds); `loss` a probability (0.01 or "1%"), and so are `reorder`, by up to `reorder_by`, `duplicate` and
+        `corrupt`; `loss_burst` the mean number of frames lost in a row; `queue` packets, or "64 kb"; `red` lets the
+        queue drop or mark early; `impairment` makes one for each direction in place of all the losses; `arp` is as the
+        network's for its devices, None for that, or on where a kernel is. Raises `ValueError` for a wrong value.
         """
-        devices = [self._end(end) for end in ends]
-        if len({id(device) for _, device in devices}) != len(devices):
+        named = [self._end_of(end) for end in ends]
+        if len({id(end) for _, end in named}) != len(named):
             raise ValueError("a link joins different devices")
         plan = parse_plan(
             rate=rate, delay=delay, loss=loss, loss_burst=loss_burst, reorder=reorder, reorder_by=reorder_by,
             duplicate=duplicate, corrupt=corrupt, queue=queue, red=red, mtu=mtu, arp=arp, impairment=impairment,
         )  # fmt: skip
         return self.add_link(
-            name or " - ".join(f"{host.name}.{device.name}" for host, device in devices[:2]),
-            [device for _, device in devices],
-            plan,
+            name or " - ".join(label for label, _ in named[:2]), [end for _, end in named], plan,
         )
 
-    def add_link(self, name: str, devices: list[Device], plan: LinkPlan) -> Link | Switch:
+    def add_link(self, name: str, ends: Sequence[Device | KernelDevice], plan: LinkPlan) -> AnyLink:
         """As `link`, with plain values."""
-        if len(devices) < 2:
+        if len(ends) < 2:
             raise ValueError("a link joins two devices or more")
+        devices = [end for end in ends if isinstance(end, Device)]
+        if len(devices) < len(ends):
+            plan = with_arp(ends, plan)
+            name, wires = self._new_link(name, ends)
+            for device in devices:
+                host = self._host_of(device)
+                make_mac(host, device, _outside_mac(host, device, 0))
+            joined = join(name, ends, plan, functools.partial(self._wire, wires, name, plan))
+            self._plug_in(joined, devices, plan)
+            return joined
         if len(devices) > 2:
             return self._switch(name, devices, plan)[0]
         name, wires = self._new_link(name, devices)
@@ -250,7 +264,7 @@ class Network:
         return switch, wires
 
     def _wire(
-        self, wires: list[Wire], name: str, plan: LinkPlan, source: Device, target: Port, delay_ns: int,
+        self, wires: list[Wire], name: str, plan: LinkPlan, source: Device | KernelDevice, target: Port, delay_ns: int,
         lossy: bool = True,
     ) -> Wire:
         end = ipv4_text(source.primary_address()) if source.primary_address() else ""
@@ -258,7 +272,7 @@ class Network:
         made.through_bytes = self.through_bytes
         return made
 
-    def _new_link(self, name: str, devices: list[Device]) -> tuple[str, list[Wire]]:
+    def _new_link(self, name: str, devices: Sequence[Device | KernelDevice]) -> tuple[str, list[Wire]]:
         """The name of a new link between `devices`, and the list of its wires. Raises `ValueError`."""
         if name in self.wires:
             name = f"{name} #{len(self.links)}"
@@ -268,8 +282,9 @@ class Network:
         wires = self.wires[name] = []
         return name, wires
 
-    def _plug_in(self, link: Link | Switch | OutsideLink, devices: list[Device], plan: LinkPlan) -> None:
+    def _plug_in(self, link: AnyLink, devices: list[Device], plan: LinkPlan) -> None:
         for device in devices:
+            assert not isinstance(link, KernelPair), "that has no device of the run"
             device.mtu = plan.mtu
             device.medium = link
             if plan.arp is not None:
@@ -328,18 +343,65 @@ class Network:
         return made
 
     def tap(
-        self, host: Host, *addresses: str, name: str = "tap0", namespace: Namespace, **traits: Any
-    ) -> TapLink:
-        """A device of `host` whose link leads to the machine's kernel: there its other end is the TAP device `name`.
+        self, host: Host, *addresses: str, name: str = "tap0", kernel: str | Sequence[str] = (),
+        device: str | None = None, netns: str | Namespace | None = None, up: bool = True, **traits: Any,
+    ) -> KernelDevice:
+        """A device of `host` with `addresses` whose link leads to the machine's kernel: to a TAP device there, or if
+        `name` begins with "tun" to a TUN device, which carries IP packets without Ethernet.
 
-        `traits` are those of `link`, for both directions. Needs `clock="real"`. Raises `ValueError`.
+        In the kernel it is called `device` (as `name`, if nothing is said), in the namespace `netns` (by its name; None
+        is where the process is), with the addresses `kernel` ("10.9.0.2/24", or several), and is brought `up`. `traits`
+        are those of `link`, for both directions. Needs `clock="real"`. Raises `ValueError`.
         """
-        device = host.add_device([units.parse_address(text) for text in addresses], name)
-        plan = parse_plan(**{"arp": True, **traits})
-        link = self._outside_link(f"{host.name}.{name} - kernel", host, device, plan, 0, both_ways=True)
-        made = TapLink(self.supervisor.gates, link, name, namespace)
-        self.taps.append(made)
+        packets = name.startswith("tun")
+        settings = KernelSettings(
+            device=check_device_name(name if device is None else device), addresses=_texts(kernel), up=up,
+            packets=packets,
+        )
+        for text in settings.addresses:
+            units.parse_address(text)
+        plan = parse_plan(**traits)
+        parsed = [units.parse_address(text) for text in addresses]
+        made = host.add_device(parsed, name)
+        end = KernelDevice(self._kernel_devices, f"{host.name}.{name}", settings, lambda: namespace_of(netns))
+        self.add_link(f"{host.name}.{name} - kernel", [made, end], plan)
+        self.supervisor.gates.on_open(end.open)
+        self.supervisor.gates.on_close(end.close)
+        self.taps.append(end)
+        return end
+
+    def kernel(
+        self, name: str, *addresses: str | Sequence[str], netns: str | Namespace | None = None,
+        net: Sequence[str] = (),
+    ) -> Kernel:
+        """The machine's kernel, in a namespace, as an end of links: each of `addresses` makes a device, as of a host.
+
+        `netns` is the namespace, by its name; if nothing is said, one with the name of the kernel is made for the run.
+        `net` are commands that are run in it before the run begins. Needs `clock="real"`. Raises `ValueError`.
+        """
+        if name in self.hosts or name in self.kernels:
+            raise ValueError(f"there is a host {name} already")
+        devices = [(f"eth{number}", _texts(texts)) for number, texts in enumerate(addresses)]
+        return self.add_kernel(name, devices, netns, net)
+
+    def add_kernel(
+        self, name: str, devices: Sequence[tuple[str, Sequence[str]]], netns: str | Namespace | None,
+        net: Sequence[str],
+    ) -> Kernel:
+        """As `kernel`, with the names of its devices."""
+        for _, texts in devices:
+            for text in texts:
+                units.parse_address(text)
+        made = Kernel(self.supervisor, self._kernel_devices, name, netns, devices, net)
+        self.kernels[name] = made
         return made
+
+    @functools.cached_property
+    def _kernel_devices(self) -> KernelDevices:
+        def tell(name: str, what: str) -> None:
+            self.supervisor.trace.change(self.scheduler.now_ns, name, what)
+
+        return KernelDevices(self.supervisor.gates, tell)
 
     def outside_link(
         self, end: Host | Device | str, *, salt: int | str, mac: int | None = None, both_ways: bool = False,
@@ -353,6 +415,7 @@ class Network:
         host, device = self._end(end)
         name = f"{host.name}.{device.name} - outside"
         link = self._outside_link(name, host, device, parse_plan(**traits), salt, both_ways)
+        link.doorway.gates = None  # the frames wait in virtual time, too
         if mac is not None:
             make_mac(host, device, mac)
         return link
@@ -362,7 +425,7 @@ class Network:
     ) -> OutsideLink:
         name, wires = self._new_link(name, [device])
         make_mac(host, device, _outside_mac(host, device, salt))
-        doorway = Doorway()
+        doorway = Doorway(self.supervisor.gates)
         out = plan.wire(self.supervisor, wires, name, "out", doorway, plan.delay_ns)
         inward = plan.wire(self.supervisor, wires, name, "in", device, plan.delay_ns) if both_ways else None
         link = OutsideLink(name, device, doorway, out, inward)
@@ -375,7 +438,7 @@ class Network:
             host = self._host_of(device)
             make_mac(host, device, _outside_mac(host, device, salt))
         switch, wires = self._switch(name, devices, plan)
-        doorway = Doorway()
+        doorway = Doorway(self.supervisor.gates)
         return SwitchDoor(switch, doorway, plan.wire(self.supervisor, wires, name, "out", doorway, 0, False))
 
     def _host_of(self, device: Device) -> Host:
@@ -383,6 +446,24 @@ class Network:
             if host.devices.get(device.name) is device:
                 return host
         raise ValueError(f"device {device.name} is of another network")
+
+    def _end_of(self, end: Host | Kernel | Device | KernelDevice | str) -> tuple[str, Device | KernelDevice]:
+        """A device that a link can have at its end, and what it is called."""
+        if isinstance(end, str) and end.partition(".")[0] in self.kernels:
+            name, _, device_name = end.partition(".")
+            kernel = self.kernels[name]
+            if device_name and device_name not in kernel.devices:
+                raise ValueError(f"kernel {name} has no device {device_name}")
+            end = kernel.devices[device_name] if device_name else kernel
+        if isinstance(end, Kernel):
+            free = [device for device in end.devices.values() if device.medium is None]
+            if not free:
+                raise ValueError(f"kernel {end.name} has no device that is free for a link")
+            end = free[0]
+        if isinstance(end, KernelDevice):
+            return end.name, end
+        host, device = self._end(end)
+        return f"{host.name}.{device.name}", device
 
     def _end(self, end: Host | Device | str) -> tuple[Host, Device]:
         if isinstance(end, Device):
@@ -409,8 +490,8 @@ class Network:
         """
         for known in self.links:
             if known.name == link:
-                for device in devices_of(known):
-                    device.plugged = plugged
+                for end in ends_of(known):
+                    end.plugged = plugged
                 what = "is plugged in" if plugged else "is unplugged"
                 self.supervisor.trace.change(self.scheduler.now_ns, link, what)
                 return
@@ -424,6 +505,9 @@ class Network:
             for device in host.devices.values():
                 if device.name != "lo":
                     device.tap = self._tap
+        for kernel in self.kernels.values():
+            for end in kernel.devices.values():
+                end.doorway.tap = functools.partial(self._tap_kernel, kernel.name, end.settings.device)
         return self._capture
 
     def _tap(self, device: Device, frame: Frame) -> None:
@@ -433,6 +517,10 @@ class Network:
             name = next(host.name for host in self.hosts.values() if device in host.devices.values())
             self._device_hosts[id(device)] = name
         self._capture.record(name, device.name, self.scheduler.now_ns, frame)
+
+    def _tap_kernel(self, kernel: str, device: str, _doorway: Doorway, frame: Frame) -> None:
+        assert self._capture is not None, "a capture sets it"
+        self._capture.record(kernel, device, self.scheduler.now_ns, frame)
 
     # Running
 
@@ -643,10 +731,12 @@ class Network:
                 self._capture.close()
 
 
-def devices_of(link: Link | Switch | OutsideLink) -> list[Device]:
-    """The devices that `link` joins, of this run."""
+def ends_of(link: AnyLink) -> list[Device | Doorway]:
+    """What has the cables of `link`: the devices of this run, and the ways to what is outside of it."""
     if isinstance(link, Switch):
-        return link.devices
+        return [*link.devices, *(port for port in link.outside if isinstance(port, Doorway))]
+    if isinstance(link, KernelPair):
+        return [link.a.doorway, link.b.doorway]
     return [link.a, link.b] if isinstance(link, Link) else [link.device]
 
 
@@ -670,6 +760,10 @@ def _outside_mac(host: Host, device: Device, salt: int | str) -> int:
     """A hardware address for a link that leads out: another process numbers its devices from 1, too."""
     digest = hashlib.blake2b(f"{host.name}/{device.name}/{salt}".encode(), digest_size=5).digest()
     return 0x02 << 40 | int.from_bytes(digest, "big")
+
+
+def _texts(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def _name_of(function: Any) -> str:

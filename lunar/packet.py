@@ -91,6 +91,23 @@ class Damaged(Frame):
 
 
 @final
+class RawFrame(Frame):
+    """A frame of which no more is known than its bytes, Ethernet's header included: what comes from outside of a run
+    and may go out again as it came. Its addresses and its EtherType are those in the bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        head: bytes = data[:14]
+        if len(head) < 14:
+            head = head.ljust(14, b"\0")
+        super().__init__(int.from_bytes(head[12:14], "big"))
+        self.eth_dst = int.from_bytes(head[:6], "big")
+        self.eth_src = int.from_bytes(head[6:12], "big")
+        self.data: bytes = data
+        self.size_bytes = len(data) - 14 if len(data) > 14 else 0
+
+
+@final
 class ArpMessage(Frame):
     """RFC 826's message, of IPv4 addresses over Ethernet: who asks or answers, and of whom."""
 

@@ -15,7 +15,6 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lunar.links.outlet import RawFrame
 from lunar.net.device import Device, Receiver
 from lunar.packet import ETHERNET_HEADER_BYTES, Frame
 from lunar.sockets.foreign import ForeignSock
@@ -121,5 +120,5 @@ class StackInput(Receiver):
         self.boundary = boundary
 
     def receive_frame(self, frame: Frame, device: Device) -> None:
-        data = frame.data if isinstance(frame, RawFrame) else ethernet.encode(frame)
+        data = ethernet.encode(frame)
         self.boundary.stack.read_msg(self.boundary.devices.index(device), data)

@@ -16,7 +16,8 @@ from typing import Final
 from lunar.kernel.tun import TunDevice
 from lunar.links.impairments import Impairment
 from lunar.links.link import Wire
-from lunar.links.outlet import Outlet, RawFrame
+from lunar.links.outlet import Outlet
+from lunar.packet import RawFrame
 from weaves.scheduler import Lane, Scheduler
 
 _ALL: Final = 1 << 60  # a budget that is never spent

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from lunar.packet import Frame, Packet
+from lunar.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Packet, RawFrame
 
 
 @final
@@ -132,9 +132,16 @@ class Corruption(Impairment):
         self.rng: random.Random = rng
 
     def judge(self, frame: Frame) -> Verdict:
-        if self.rng.random() >= self.probability or not isinstance(frame, Packet):
+        if self.rng.random() >= self.probability or not _has_bits(frame):
             return PASS
         return Verdict([Copy(0, (self.rng.randrange(8 * int(frame.size_bytes)),))])
+
+
+def _has_bits(frame: Frame) -> bool:
+    """Whether there is an IP packet in it of which a bit can be flipped."""
+    if isinstance(frame, RawFrame):
+        return frame.size_bytes > 0 and (frame.ethertype == ETHERTYPE_IPV4 or frame.ethertype == ETHERTYPE_IPV6)
+    return isinstance(frame, Packet)
 
 
 @final

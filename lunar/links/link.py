@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Final, final
+from zlib import crc32
 
 from mypy_extensions import i64
 
@@ -27,6 +28,7 @@ from lunar.packet import (
     IcmpMessage,
     Packet,
     Port,
+    RawFrame,
     TcpSegment,
     UdpDatagram,
 )
@@ -34,6 +36,8 @@ from lunar.wire import ethernet
 from weaves.scheduler import Lane, Scheduler
 
 QUEUE_PACKETS: Final = 1000  # txqueuelen of a Linux Ethernet device
+# So much of a frame that is only bytes goes into the digest: Ethernet's header, IPv6's and TCP's without options.
+_RAW_HEADERS: Final = 74
 
 
 @final
@@ -215,6 +219,8 @@ class Wire:
         elif isinstance(frame, Damaged):
             for at in range(0, min(len(frame.data), 20), 4):
                 lane.fold(int.from_bytes(frame.data[at : at + 4], "big"))
+        elif isinstance(frame, RawFrame):
+            lane.fold(crc32(frame.data[:_RAW_HEADERS]))
 
 
 @final

@@ -8,17 +8,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from lunar.packet import ETHERNET_HEADER_BYTES, Frame, Port
-
-
-@final
-class RawFrame(Frame):
-    """An Ethernet frame of which no more is known than its bytes, header included."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(0)
-        self.data: bytes = data
-        self.size_bytes = len(data) - ETHERNET_HEADER_BYTES
+from lunar.packet import Frame, Port, RawFrame
 
 
 @final

@@ -5,46 +5,95 @@ bytes for who takes it out. What comes in is made a frame by `arrival` and is th
 it arrives at the device at once, or by a wire of its own.
 
 Nobody here knows the hardware addresses behind the door, so the device has to ask for them (`Device.arp`).
+
+Between two doors frames stay the bytes that they are (`RawFrame`): a `WayIn` makes them, wires carry them, and where a
+wire of a switch leads to a device of the run, an `Intake` reads them.
 """
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Any, Final, final
 
 from lunar.links.link import Wire
-from lunar.links.outlet import RawFrame
 from lunar.net.device import Device, Medium
-from lunar.packet import Frame, Port
+from lunar.packet import Frame, Port, RawFrame
 from lunar.wire import ethernet
+from weaves.outside import Gates
 
 _NOBODY: Final = -1
 
 
 @final
 class Doorway(Port):
-    """Where frames leave the run: `frames` are their bytes, Ethernet header included, in the order of their arrival."""
+    """Where frames leave the run: `frames` are their bytes, Ethernet header included, in the order of their arrival.
 
-    def __init__(self) -> None:
+    With `gates` nothing waits unless they are open, as nobody takes it out in a replay. With `noted`, the doorway notes
+    itself there as soon as a frame waits: who takes them from many need not look at each. Without its cable (`plugged`)
+    nothing comes through.
+    """
+
+    def __init__(self, gates: Gates | None = None, noted: list[Doorway] | None = None) -> None:
+        self.gates: Gates | None = gates
+        self.noted: list[Doorway] | None = noted
         self.frames: list[bytes] = []
+        self.plugged: bool = True
+        self.tap: Any = None  # a capture, as of a device: called as tap(doorway, frame) for each frame out and in
 
     def arrive(self, frame: Frame) -> None:
-        self.frames.append(frame.data if isinstance(frame, RawFrame) else ethernet.encode(frame))
+        if not self.plugged:
+            return
+        if self.tap is not None:
+            self.tap(self, frame)
+        if self.gates is None or self.gates.live:
+            if self.noted is not None and not self.frames:
+                self.noted.append(self)
+            self.frames.append(ethernet.encode(frame))
 
 
 @final
 class WayIn(Port):
-    """Where frames from outside come to a wire."""
+    """Where frames from outside come to a wire. `doorway` is the way out of the same end, if that is no device's."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, doorway: Doorway | None = None) -> None:
         self.wire: Wire = wire
+        self.doorway: Doorway | None = doorway
+
+    def arrival(self, data: bytes) -> Frame:
+        """The event that a frame which came in as `data` is: it is carried as it is."""
+        frame = RawFrame(data)
+        frame.target = self
+        return frame
 
     def arrive(self, frame: Frame) -> None:
+        doorway = self.doorway
+        if doorway is not None:
+            if not doorway.plugged:
+                return
+            if doorway.tap is not None:
+                doorway.tap(doorway, frame)
         self.wire.send(frame)
 
 
 @final
+class Intake(Port):
+    """The end of a wire where frames from outside become packets, for `device`."""
+
+    def __init__(self, device: Device) -> None:
+        self.device: Device = device
+
+    def arrive(self, frame: Frame) -> None:
+        if isinstance(frame, RawFrame):
+            self.device.arrive(ethernet.frame_of(frame.data))
+        else:
+            self.device.arrive(frame)
+
+
+@final
 class OutsideLink(Medium):
-    """Joins `device` with the outside. Without a wire `inward` what comes in arrives at once."""
+    """Joins `device` with the outside. Without a wire `inward` what comes in arrives at once.
+
+    `neighbor` is the hardware address of whoever is outside, of a link without such addresses (a TUN device's).
+    """
 
     def __init__(self, name: str, device: Device, doorway: Doorway, out: Wire, inward: Wire | None) -> None:
         self.name: str = name
@@ -52,6 +101,7 @@ class OutsideLink(Medium):
         self.doorway: Doorway = doorway
         self.out: Wire = out
         self.inward: Wire | None = inward
+        self.neighbor: int = _NOBODY
         self._entrance: Port = device if inward is None else WayIn(inward)
 
     def transmit(self, frame: Frame, device: Device) -> None:
@@ -70,4 +120,4 @@ class OutsideLink(Medium):
         return self.out
 
     def resolve(self, device: Device, next_hop: int) -> int:
-        return _NOBODY
+        return self.neighbor

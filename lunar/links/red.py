@@ -14,13 +14,13 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from lunar.packet import Frame, Packet
+from lunar.packet import Frame, Packet, RawFrame
+from lunar.wire import ethernet
+from lunar.wire.ethernet import CE
 
 KEEP: Final = 0
 MARK: Final = 1
 DROP: Final = 2
-
-_CE: Final = 3  # RFC 3168 (5)
 
 
 @final
@@ -80,7 +80,12 @@ class Red:
             self.since = 0
         else:
             self.since = -1
-        if limits.ecn and isinstance(frame, Packet) and frame.tos & _CE:
-            frame.tos |= _CE
+        if limits.ecn and isinstance(frame, Packet) and frame.tos & CE:
+            frame.tos |= CE
             return MARK
+        if limits.ecn and isinstance(frame, RawFrame):
+            marked = ethernet.mark_congested(frame.data)
+            if marked:
+                frame.data = marked
+                return MARK
         return DROP

@@ -16,16 +16,21 @@ from lunar.packet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
+    IPV4_HEADER_BYTES,
     ArpMessage,
     Damaged,
     Frame,
     Packet,
+    RawFrame,
 )
 from lunar.wire import arp, inet, ipv4, ipv6
 from lunar.wire.malformed import ETHERTYPE, TRUNCATED, Malformed
 
 # Two addresses of 16 + 32 bits, EtherType.
 _HEADER: Final = Struct(">HIHIH")
+
+# RFC 3168 (5): both bits of the field. In IPv6 it is 20 bits from the packet's start: the second byte's upper half.
+CE: Final = 3
 
 _HEX_DIGITS: Final = "0123456789abcdefABCDEF"
 
@@ -34,7 +39,9 @@ _ETHERTYPE: Final = Malformed("ethernet", ETHERTYPE)
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and body of a frame that carries IP or ARP, or did before it was damaged."""
+    """Header and body of a frame that carries IP or ARP, or did before it was damaged; of a raw one what it is."""
+    if isinstance(frame, RawFrame):
+        return frame.data
     dst: i64 = frame.eth_dst
     src: i64 = frame.eth_src
     header = _HEADER.pack(dst >> 32, dst & 0xFFFF_FFFF, src >> 32, src & 0xFFFF_FFFF, frame.ethertype)
@@ -72,6 +79,8 @@ def decode(data: bytes) -> Packet | Malformed:
 
 def copy(frame: Frame) -> Frame:
     """The same frame as another object, by way of its bytes."""
+    if isinstance(frame, RawFrame):
+        return RawFrame(frame.data)
     if isinstance(frame, (ArpMessage, Damaged)):
         return frame_of(encode(frame))
     result = decode(encode(frame))
@@ -89,7 +98,37 @@ def corrupt(frame: Frame, flipped: tuple[int, ...]) -> Frame:
     data = bytearray(encode(frame))
     for bit in flipped:
         data[ETHERNET_HEADER_BYTES + (bit >> 3)] ^= 0x80 >> (bit & 7)
-    return frame_of(bytes(data))
+    return RawFrame(bytes(data)) if isinstance(frame, RawFrame) else frame_of(bytes(data))
+
+
+def mark_congested(data: bytes) -> bytes:
+    """The frame with its packet marked by ECN (RFC 3168), its checksum right; b"" if its sender cannot do ECN."""
+    if len(data) < ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES:
+        return b""
+    ethertype = data[12:14]
+    at = ETHERNET_HEADER_BYTES + 1
+    if ethertype == b"\x08\x00":
+        if not data[at] & CE:
+            return b""
+        marked = bytearray(data)
+        marked[at] |= CE
+        # RFC 1624: HC' = ~(~HC + ~m + m'), of the word that holds the version, the header's length and the field.
+        old: i64 = (data[at - 1] << 8) | data[at]
+        new: i64 = old | CE
+        checksum: i64 = (data[at + 9] << 8) | data[at + 10]
+        total: i64 = (checksum ^ 0xFFFF) + (old ^ 0xFFFF) + new
+        total = (total & 0xFFFF) + (total >> 16)
+        total = ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF
+        marked[at + 9] = total >> 8
+        marked[at + 10] = total & 0xFF
+        return bytes(marked)
+    if ethertype == b"\x86\xdd":
+        if not data[at] & (CE << 4):
+            return b""
+        marked = bytearray(data)
+        marked[at] |= CE << 4
+        return bytes(marked)
+    return b""
 
 
 def frame_of(data: bytes) -> Frame:

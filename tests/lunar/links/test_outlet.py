@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lunar.links.impairments import Impairment
 from lunar.links.link import Wire
-from lunar.links.outlet import Outlet, RawFrame
-from lunar.packet import Frame
+from lunar.links.outlet import Outlet
+from lunar.packet import Frame, RawFrame
 from weaves.scheduler import FOREVER, Lane, Scheduler
 
 BYTE_US = 8_000_000  # bits per second: a byte takes one microsecond
