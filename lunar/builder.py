@@ -10,9 +10,10 @@ from lunar.link_plan import LinkPlan
 from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
+from lunar.outside.udp_link import read_key
 from lunar.personalities import Personality
 from lunar.stack import Stack
-from weaves.tapestry import HostDescription, Tapestry
+from weaves.tapestry import HostDescription, Tapestry, UdpDescription
 
 
 def _stacks(description: Tapestry) -> dict[str, Personality]:
@@ -57,6 +58,16 @@ def _stack(
     return found
 
 
+def _key(udp: UdpDescription) -> str | None:
+    """The shared key of a UDP link, None where there is none."""
+    if udp.key_file is None:
+        return udp.key
+    try:
+        return read_key(udp.key_file)
+    except ValueError as wrong:
+        raise udp.where.error(str(wrong)) from None
+
+
 def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> Network:
     """The network that `description` says. Raises `TapestryError` for a `net` line that cannot be obeyed."""
     network = Network(
@@ -93,10 +104,14 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             if red is None
             else RedLimits(red.least, red.most, red.in_bytes, red.probability, red.weight, red.ecn),
             mtu=link.mtu,
-            arp=link.arp,
+            # Nobody here knows the hardware addresses that are behind a UDP link.
+            arp=True if link.arp is None and link.udp is not None else link.arp,
         )
         devices = [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends]
-        network.add_link(link.name, devices, plan)
+        if link.udp is None:
+            network.add_link(link.name, devices, plan)
+        else:
+            network.add_udp_link(link.name, devices, plan, link.udp.local, link.udp.remote, _key(link.udp))
     # After the links, because a gateway may be named by its host.
     for host_description in description.hosts:
         host = network.hosts[host_description.name]

@@ -36,7 +36,7 @@ from lunar.net.device import Device
 from lunar.outside.kernel import Kernel
 from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings, check_device_name, namespace_of
 from lunar.outside.kernel_link import KernelPair, join, with_arp
-from lunar.outside.udp_link import UdpLink, check_key, check_mtu, default_mtu, read_key
+from lunar.outside.udp_link import UdpLink, check_key, check_mtu, read_key
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
 from lunar.personalities import Personality
@@ -45,7 +45,15 @@ from lunar.wire.address import ipv4_text
 from weaves import deadlock, interpose, units
 from weaves.clock import EPOCH_NS
 from weaves.collector import collector_weave
-from weaves.endpoints import Endpoint, check_pair, format_endpoint, parse_endpoint
+from weaves.endpoints import (
+    Endpoint,
+    check_key,
+    check_mtu,
+    check_pair,
+    format_endpoint,
+    link_mtu,
+    parse_endpoint,
+)
 from weaves.hang import Hang
 from weaves.pace import BEST_EFFORT, BUSY_POLL_NS, LATE_LIMIT_NS, REAL, VIRTUAL, Late, Pace
 from weaves.realtime import Stalled, drive_run, drive_run_blocking, settle
@@ -316,7 +324,7 @@ class Network:
             check_key(key)
         elif key_file is not None:
             key = read_key(Path(key_file))
-        plan = parse_plan(**{"mtu": default_mtu(own, keyed), "arp": True, **traits})
+        plan = parse_plan(**{"mtu": link_mtu(own, keyed), "arp": True, **traits})
         check_mtu(plan.mtu, keyed)
         pairs = [self._end(end) for end in ends]
         if name is None:
@@ -700,6 +708,10 @@ class Network:
     def link_figures(self) -> list[dict[str, Any]]:
         """A dictionary for each link, with the fields of `links[]` in the JSON figures of `weave run`."""
         return stats.links(self.wires)
+
+    def outside_figures(self) -> dict[str, Any]:
+        """What went out of the run and came in: `udp_links`, as in the JSON figures of `weave run`."""
+        return {"udp_links": [link.figures() for link in self.udp_links]}
 
     def tcp_figures(self) -> dict[str, int]:
         """What TCP did on all hosts: the fields of `tcp` in the JSON figures of `weave run`."""

@@ -1,14 +1,31 @@
-"""Addresses of the machine's, as a tapestry names them: "127.0.0.1:8193", "[::1]:8193", or a port of 127.0.0.1."""
+"""Addresses of the machine's, as a tapestry names them: "127.0.0.1:8193", "[::1]:8193", or a port of 127.0.0.1.
+
+Besides what is to be known of the datagrams between two of them before there is a network: whether they may go without
+a key, and how much they have room for.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 # An address as text, without brackets, and a port.
 Endpoint: TypeAlias = tuple[str, int]
 
-_LOOPBACK = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
+
+# In characters. Of hexadecimal digits that were drawn by chance they are 64 bits.
+KEY_MIN: Final = 16
+
+# In bytes: a packet of Ethernet; the headers of IPv4, of IPv6, of UDP and of Ethernet in a datagram; what a key adds.
+_PACKET: Final = 1500
+_IPV4: Final = 20
+_IPV6: Final = 40
+_UDP: Final = 8
+_ETHERNET: Final = 14
+KEY_OVERHEAD: Final = 24
+# What a datagram of IPv4 has room for: 65535 less both headers.
+DATAGRAM_MAX: Final = 65_507
 
 
 def parse_endpoint(value: str | int, what: str) -> Endpoint:
@@ -76,3 +93,23 @@ def check_pair(local: Endpoint, remote: Endpoint, keyed: bool) -> None:
             f'{format_endpoint(far)} is {what}; expected key = "SECRET" or key_file = "FILE", too, so that each '
             "datagram is authenticated"
         )
+
+
+def check_key(text: str) -> str:
+    """`text`, if it may be a shared key. Raises `ValueError`."""
+    if len(text) < KEY_MIN:
+        raise ValueError(f"a key of {len(text)} characters; expected {KEY_MIN} or more, made by chance")
+    return text
+
+
+def link_mtu(local: Endpoint, keyed: bool) -> int:
+    """The MTU of a link whose frames fit, in datagrams, in packets of Ethernet: 1458 in IPv4 without a key."""
+    return _PACKET - (_IPV6 if ":" in local[0] else _IPV4) - _UDP - _ETHERNET - (KEY_OVERHEAD if keyed else 0)
+
+
+def check_mtu(mtu: int, keyed: bool) -> None:
+    """Raise `ValueError` for an MTU whose frames have no room in a datagram."""
+    largest = DATAGRAM_MAX - _ETHERNET - (KEY_OVERHEAD if keyed else 0)
+    if mtu > largest:
+        where = "a UDP link with a key" if keyed else "a UDP link"
+        raise ValueError(f"mtu {mtu}: its frames have no room in datagrams; expected {largest} at most on {where}")

@@ -54,7 +54,7 @@ def in_ascii(text: str) -> str:
 
 
 def _simulator(tapestry: Tapestry) -> str:
-    switches = sum(len(link.ends) > 2 for link in tapestry.links)
+    switches = sum(link.is_switch for link in tapestry.links)
     counts = [(len(tapestry.links) - switches, "link", "links"), (switches, "switch", "switches")]
     named = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
     return f"{tapestry.simulator}: {', '.join(named)}" if named else tapestry.simulator

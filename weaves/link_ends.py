@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from weaves.endpoints import Endpoint, check_mtu, check_pair, format_endpoint, link_mtu
 from weaves.host_groups import DEVICE_END, Group
 from weaves.tables import LinkTable, QueueTable
-from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription
+from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription, UdpDescription
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
 from weaves.units import REORDER_BY_NS, format_address, format_network
 
 # The bits of its addresses, the first of them, the prefix length.
 _Network: TypeAlias = tuple[int, int, int]
+
+_MTU: Final = 1500  # of Ethernet
 
 _RED_KEYS = ("min", "max", "probability", "weight", "ecn")
 
@@ -69,6 +72,7 @@ class Links:
             self._hosts[name] = (group, group.hosts)
         self._names: dict[str, Where] = {}
         self._used: dict[tuple[str, str], Where] = {}  # device -> the end that it is on
+        self._bound: dict[Endpoint, Where] = {}  # addresses of the machine's
 
     def link(self, source: TomlSource, number: int, table: LinkTable) -> LinkDescription:
         """The description of the link that stands at `number`, from 0, in the file."""
@@ -85,16 +89,21 @@ class Links:
                     raise where.error(f"{message}; expected each device on one link")
                 ends[end] = device
         where = source.where("links", number, "ends")
-        if len(ends) < 2:
+        udp = self._udp(source, number, table)
+        if len(ends) < 2 and udp is None:
             raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
+        if not ends:
+            raise where.error("no device; expected one or more on a link to another process")
         # A key that changes nothing would be believed in.
         if table.loss_burst > 1 and not table.loss:
             raise source.where("links", number, "loss_burst").error("this link loses nothing; expected loss, too")
         if table.reorder_by != REORDER_BY_NS and not table.reorder:
             raise source.where("links", number, "reorder_by").error("nothing is reordered; expected reorder, too")
-        _check_addresses(where, ends, {end for end in ends if self._has_route_to_device(end)})
+        # Who is behind a link that leaves the process has addresses, too.
+        open_ends = ends if udp is not None else [end for end in ends if self._has_route_to_device(end)]
+        _check_addresses(where, ends, set(open_ends))
         return LinkDescription(
-            name=self._name(source, number, table.name, list(ends)),
+            name=self._name(source, number, table.name, list(ends), udp),
             ends=tuple(ends),
             rate_bps=table.rate,
             delay_ns=table.delay,
@@ -108,19 +117,51 @@ class Links:
             queue_limit_packets=table.queue.limit[0],
             queue_limit_bytes=table.queue.limit[1],
             red=_red(source, number, table.queue),
-            mtu=table.mtu,
+            mtu=_mtu(source, number, table.mtu, udp),
             arp=table.arp,
             where=source.where("links", number),
+            udp=udp,
         )
+
+    def _udp(self, source: TomlSource, number: int, table: LinkTable) -> UdpDescription | None:
+        """The end of a link that is in another process; None where there is none."""
+        udp = table.udp
+        if udp is None:
+            return None
+
+        def where(*key: str) -> Where:
+            return source.where("links", number, "udp", *key)
+
+        if udp.local is None:
+            raise where().error('no local; expected local = PORT or local = "ADDRESS:PORT", of this process')
+        if udp.remote is None:
+            raise where().error('no remote; expected remote = "ADDRESS:PORT", of the other process')
+        if udp.key is not None and udp.key_file is not None:
+            raise where("key_file").error("there is a key, too; expected one of the two")
+        try:
+            check_pair(udp.local, udp.remote, udp.key is not None or udp.key_file is not None)
+        except ValueError as wrong:
+            raise where().error(str(wrong)) from None
+        here = where("local")
+        if (other := self._bound.setdefault(udp.local, here)) is not here:
+            message = f"another link has {format_endpoint(udp.local)} already, in line {other.line}"
+            raise here.error(f"{message}; expected a port of its own for each link")
+        path = None if udp.key_file is None else source.path.absolute().parent / udp.key_file
+        return UdpDescription(udp.local, udp.remote, udp.key, path, where("key_file" if path else "key"))
 
     def _has_route_to_device(self, end: tuple[str, str]) -> bool:
         """Whether a `net` line of the host sends a network to the device itself: `ip route add ... dev eth0`."""
         host, device = end
         return any(_is_route_to(line.text.split(), device) for line in self._hosts[host][1][0].net)
 
-    def _name(self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]]) -> str:
+    def _name(
+        self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]],
+        udp: UdpDescription | None,
+    ) -> str:
         name = given
-        if name is None:
+        if name is None and udp is not None and len(ends) == 1:
+            name = f"{'.'.join(ends[0])} - {format_endpoint(udp.remote)}"
+        elif name is None:
             name = " - ".join(f"{host}.{device}" for host, device in ends) if len(ends) == 2 else f"switch-{number + 1}"
         where = source.where("links", number, "name")
         if (other := self._names.setdefault(name, where)) is not where:
@@ -144,6 +185,19 @@ class Links:
             raise where.error(f'{name} has several devices ({there}); expected one named, as in "{name}.{there[:4]}"')
         position = group.devices.index(device) if device else 0
         return [(host, host.devices[position]) for host in hosts]
+
+
+def _mtu(source: TomlSource, number: int, given: int | None, udp: UdpDescription | None) -> int:
+    if udp is None:
+        return _MTU if given is None else given
+    keyed = udp.key is not None or udp.key_file is not None
+    if given is None:
+        return link_mtu(udp.local, keyed)
+    try:
+        check_mtu(given, keyed)
+    except ValueError as wrong:
+        raise source.where("links", number, "mtu").error(str(wrong)) from None
+    return given
 
 
 def _check_addresses(

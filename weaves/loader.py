@@ -92,6 +92,9 @@ class LiveNetwork(Protocol):
     def tcp_figures(self) -> dict[str, int]:
         """Sums over all hosts."""
 
+    def outside_figures(self) -> dict[str, Any]:
+        """What went through the ways out of the run, by the kind of the way."""
+
     def plug(self, link: str, plugged: bool) -> None:
         """Pull the cables of a link, or plug them in."""
 

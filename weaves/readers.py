@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+from weaves.endpoints import Endpoint, check_key, parse_endpoint
 from weaves.units import LIMIT, parse_burst, parse_loss, parse_queue_limit, parse_rate, parse_wait
 
 # ip-link(8) takes 68 as the least MTU of an IPv4 device (RFC 791: every module must forward 68 bytes); 16 bits of
@@ -118,6 +119,23 @@ def mtu(value: Any) -> int:
 def rate(value: Any) -> int:
     """Bits per second."""
     return parse_rate(expect(value, str, 'a rate with a unit, such as "100mbit"'))
+
+
+def local_endpoint(value: Any) -> Endpoint:
+    """A port of 127.0.0.1, or an address of this machine with a port."""
+    return parse_endpoint(expect(value, (int, str), 'a port, or "ADDRESS:PORT"'), "local")
+
+
+def remote_endpoint(value: Any) -> Endpoint:
+    """An address and port."""
+    return parse_endpoint(expect(value, str, '"ADDRESS:PORT", such as "127.0.0.1:8193"'), "remote")
+
+
+def secret(value: Any) -> str:
+    """A shared key. What is wrong with it is told without it."""
+    if not isinstance(value, str):
+        raise ValueError("the key is no string; expected one")
+    return check_key(value)
 
 
 def loss(value: Any) -> float:

@@ -247,6 +247,7 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
         },
         "links": network.link_figures(),
         "tcp": network.tcp_figures(),
+        **network.outside_figures(),
     }
 
 
@@ -278,6 +279,7 @@ def print_summary(figures: dict[str, Any]) -> None:
             f"{tcp['connections']:,} connections, {tcp['segments_sent']:,} segments sent, "
             f"{tcp['retransmissions']:,} retransmitted",
         ),
+        *(("udp", _udp_text(link)) for link in figures["udp_links"]),
         ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
@@ -289,6 +291,20 @@ def print_summary(figures: dict[str, Any]) -> None:
         rows.append(("interrupted", "these are the figures so far"))
     for name, text in rows:
         console.print(Text.assemble((f"{name:<8}", "bold"), " ", text))
+
+
+# What befell a UDP link, as its figures name it, and as it is told where there was some of it.
+_UDP_TROUBLE: Final = {
+    "refused": "refused", "foreign": "foreign", "short": "too short", "long": "too long", "bad_tag": "with a wrong tag",
+    "replayed": "replayed", "missing": "missing", "no_room_in": "without room here",
+    "no_room_out": "without room to leave",
+    "failed_out": "not sent", "unsent": "without a key agreed", "early": "too early",
+}  # fmt: skip
+
+
+def _udp_text(link: dict[str, Any]) -> str:
+    trouble = "".join(f", {link[key]:,} {text}" for key, text in _UDP_TROUBLE.items() if link[key])
+    return f"{link['name']}: {link['frames_out']:,} frames out, {link['frames_in']:,} in{trouble}"
 
 
 def _links_table(links: list[dict[str, Any]]) -> Table:

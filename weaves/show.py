@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 from weaves.clock import format_duration
+from weaves.endpoints import format_endpoint
 from weaves.figure import figure
 from weaves.picture import Bead, Column, HostEntry, picture, span
 from weaves.programs import program_of
@@ -18,6 +19,7 @@ from weaves.tapestry import (
     ModuleDescription,
     StringDescription,
     Tapestry,
+    UdpDescription,
 )
 from weaves.units import format_address
 
@@ -145,11 +147,19 @@ def _link(link: LinkDescription) -> str:
         limit = f"{link.queue_limit_packets:,} packets"
     else:
         limit = f"{link.queue_limit_bytes:,} bytes"
-    kind = "switch" if len(ends) > 2 else "link"
+    kind = "switch" if link.is_switch else "link"
+    if link.udp is not None:
+        shown += f" and {udp_text(link.udp)}"
     return (
         f"{kind} {link.name}: {shown}; rate {rate}, delay {format_duration(link.delay_ns)}, "
         f"{', '.join(impairment_texts(link) or ['loss 0%'])}, queue {link.queue_kind} of {limit}, mtu {link.mtu}"
     )
+
+
+def udp_text(udp: UdpDescription) -> str:
+    """Where a link leads that leaves the process."""
+    keyed = "" if udp.key is None and udp.key_file is None else " with a key"
+    return f"udp {format_endpoint(udp.local)} to {format_endpoint(udp.remote)}{keyed}"
 
 
 def impairment_texts(link: LinkDescription) -> list[str]:

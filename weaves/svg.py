@@ -16,7 +16,7 @@ import attrs
 from weaves.clock import format_duration
 from weaves.picture import TIMES, Bead, Box, Column, HostEntry, layers, packed, span
 from weaves.programs import program_of
-from weaves.show import impairment_texts, rate_text, string_text
+from weaves.show import impairment_texts, rate_text, string_text, udp_text
 from weaves.tapestry import LinkDescription, StringDescription, Tapestry
 
 # All lengths are in pixels.
@@ -348,8 +348,13 @@ class _Drawing:
 
 def _link(link: LinkDescription) -> str:
     ends = [f"{host}.{device}" for host, device in link.ends]
-    shown = " - ".join(ends) if len(ends) == 2 else f"switch of {ends[0]} ... {ends[-1]}, {len(ends):,} devices"
-    name = "" if link.name == shown or link.name.startswith("switch-") else f"{link.name}: "
+    if link.is_switch:
+        shown = f"switch of {ends[0]} ... {ends[-1]}, {len(ends):,} devices"
+    else:
+        shown = " - ".join(ends)
+    if link.udp is not None:
+        shown += f" - {udp_text(link.udp)}"
+    name = "" if link.udp is not None or link.name == shown or link.name.startswith("switch-") else f"{link.name}: "
     what = [f"delay {format_duration(link.delay_ns)}"]
     if link.rate_bps is not None:
         what.insert(0, rate_text(link.rate_bps))

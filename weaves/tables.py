@@ -19,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 
 from weaves import readers
 from weaves.clock import EPOCH_NS
+from weaves.endpoints import Endpoint
 from weaves.restart import When
 from weaves.tapestry import Action, OnError, OnHang, QueueKind
 from weaves.tapestry_errors import suggestion
@@ -40,6 +41,9 @@ Span = NewType("Span", int)
 Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
+LocalEndpoint = NewType("LocalEndpoint", Endpoint)
+RemoteEndpoint = NewType("RemoteEndpoint", Endpoint)
+Secret = NewType("Secret", str)
 RestartDelay = NewType("RestartDelay", int)
 Setting = NewType("Setting", object)  # a number or a text
 OneOrMore: TypeAlias = str | tuple[str, ...]
@@ -125,6 +129,14 @@ class QueueTable:
 
 
 @attrs.frozen(slots=True)
+class UdpTable:
+    local: LocalEndpoint | None = None
+    remote: RemoteEndpoint | None = None
+    key: Secret | None = attrs.field(default=None, repr=False)
+    key_file: str | None = None
+
+
+@attrs.frozen(slots=True)
 class LinkTable:
     name: str | None = None
     ends: tuple[str, ...] = ()
@@ -137,8 +149,9 @@ class LinkTable:
     duplicate: Share = Share(0.0)
     corrupt: Share = Share(0.0)
     queue: QueueTable = QueueTable()
-    mtu: Mtu = Mtu(1500)
+    mtu: Mtu | None = None
     arp: bool | None = None
+    udp: UdpTable | None = None
 
 
 @attrs.frozen(slots=True)
@@ -249,6 +262,9 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     Mtu: readers.mtu,
     QueueLimit: readers.queue_limit,
     Rate: readers.rate,
+    LocalEndpoint: readers.local_endpoint,
+    RemoteEndpoint: readers.remote_endpoint,
+    Secret: readers.secret,
     Setting: readers.setting,
 }
 

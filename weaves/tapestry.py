@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from weaves.endpoints import Endpoint
 from weaves.restart import RestartPolicy
 from weaves.tapestry_errors import TapestryError, Where
 from weaves.toml_source import TomlPath, TomlSource
@@ -32,6 +33,7 @@ __all__ = [
     "StringDescription",
     "Tapestry",
     "TapestryError",
+    "UdpDescription",
     "WeaveDescription",
     "Where",
     "parse",
@@ -184,8 +186,24 @@ class RedDescription:
 
 
 @attrs.frozen(slots=True)
+class UdpDescription:
+    """The other end of a link, in another process: datagrams go from `local` to `remote`, addresses of the machine's.
+
+    Each is authenticated with `key`, or with that in `key_file`, an absolute path; at most one is there.
+    """
+
+    local: Endpoint
+    remote: Endpoint
+    key: str | None = attrs.field(repr=False)
+    key_file: Path | None
+    where: Where  # of key_file, if there is one
+
+
+@attrs.frozen(slots=True)
 class LinkDescription:
     """A link: two ends are a point-to-point link, more are a switch. An end is the name of a host and of its device.
+
+    With `udp` there is one end more, in another process: one end here is a point-to-point link, more are a switch.
 
     A queue is limited in packets or in bytes; the other limit is None. `rate_bps` is in bits per second, None is
     unlimited; `loss`, `reorder`, `duplicate` and `corrupt` are probabilities from 0 to 1; `loss_burst` is the mean
@@ -209,6 +227,12 @@ class LinkDescription:
     mtu: int
     where: Where
     arp: bool | None = None  # whether its devices ask for hardware addresses; None: as the tapestry says
+    udp: UdpDescription | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it joins more than two."""
+        return len(self.ends) + (self.udp is not None) > 2
 
 
 @attrs.frozen(slots=True)

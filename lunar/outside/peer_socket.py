@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from weaves.endpoints import DATAGRAM_MAX, Endpoint
+
 # linux/udp.h: lengths in bytes of the datagrams that one buffer holds.
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
@@ -32,8 +34,6 @@ _SO_SNDBUFFORCE: Final = 32
 
 # Kernels before 6.9 cut a buffer into 64 datagrams at most.
 _MOST_IN_A_ROW: Final = 64
-# What a datagram of IPv4 has room for: 65535 less the headers of IPv4 (20) and UDP (8).
-MOST_BYTES: Final = 65_507
 _ROOM: Final = 65_536
 # At most so many calls before the run goes on.
 _MOST_CALLS: Final = 32
@@ -53,7 +53,7 @@ class PeerSocket:
     tells that nobody listens there.
     """
 
-    def __init__(self, local: tuple[str, int], remote: tuple[str, int], heard: Callable[[bool], None]) -> None:
+    def __init__(self, local: Endpoint, remote: Endpoint, heard: Callable[[bool], None]) -> None:
         self.local: Final = local
         self.remote: Final = remote
         self.sent = 0  # datagrams
@@ -143,7 +143,7 @@ class PeerSocket:
     # Out
 
     def send(self, datagrams: list[bytes]) -> None:
-        """Send them in their order. None longer than `MOST_BYTES`."""
+        """Send them in their order. None longer than `DATAGRAM_MAX`."""
         sock = self._socket
         if sock is None:
             return
@@ -152,7 +152,7 @@ class PeerSocket:
             size = len(datagrams[at])
             end = at + 1
             if self._cuts and size:
-                most = min(at + _MOST_IN_A_ROW, count, at + MOST_BYTES // size)
+                most = min(at + _MOST_IN_A_ROW, count, at + DATAGRAM_MAX // size)
                 while end < most and len(datagrams[end]) == size:
                     end += 1
                 # The last of a row may be shorter.
@@ -251,7 +251,7 @@ class PeerSocket:
             self._heard(False)
 
 
-def _resolved(family: int, address: tuple[str, int]) -> tuple[object, ...]:
+def _resolved(family: int, address: Endpoint) -> tuple[object, ...]:
     """The address as a call takes it; "fe80::1%eth0" gets the number of its device."""
     found = socket.getaddrinfo(
         *address, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST | socket.AI_NUMERICSERV

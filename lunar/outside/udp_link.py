@@ -18,18 +18,14 @@ from typing import Any, Final
 
 from lunar.links.outside_link import OutsideLink
 from lunar.links.switch import SwitchDoor
-from lunar.outside.peer_socket import MOST_BYTES, PeerSocket
-from lunar.outside.seal import BAD_TAG, OVERHEAD_BYTES, REPLAYED, SHORT, Seal, shared_key
+from lunar.outside.peer_socket import PeerSocket
+from lunar.outside.seal import BAD_TAG, REPLAYED, SHORT, Seal, shared_key
 from lunar.packet import ETHERNET_HEADER_BYTES
-from weaves.endpoints import Endpoint, format_endpoint
+from weaves.endpoints import Endpoint, check_key, format_endpoint
 from weaves.outside import Gates
 
-# The largest that a datagram has room for.
-MTU_MAX: Final = MOST_BYTES - ETHERNET_HEADER_BYTES
 # A tag of IEEE 802.1Q that a frame may have besides.
 _VLAN_BYTES: Final = 4
-# In characters: 128 bits as hexadecimal digits are twice as many, and words of a language are worth less.
-KEY_MIN: Final = 16
 
 
 class UdpLink:
@@ -163,48 +159,24 @@ class UdpLink:
         }
 
 
-def default_mtu(local: Endpoint, keyed: bool) -> int:
-    """What fits in a datagram over Ethernet: 1500 less the headers of IP (20 or 40), UDP (8), the frame and the seal.
-
-    1458 in IPv4 without a key, as in the thesis.
-    """
-    ip_bytes = 40 if ":" in local[0] else 20
-    return 1500 - ip_bytes - 8 - ETHERNET_HEADER_BYTES - (OVERHEAD_BYTES if keyed else 0)
-
-
-def check_mtu(mtu: int, keyed: bool) -> None:
-    """Raise `ValueError` for an MTU whose frames do not fit in a datagram."""
-    largest = MTU_MAX - (OVERHEAD_BYTES if keyed else 0)
-    if mtu > largest:
-        what = "a UDP link with a key" if keyed else "a UDP link"
-        raise ValueError(f"mtu {mtu}: a frame of that has no room in a datagram; expected {largest} at most on {what}")
-
-
-def check_key(text: str) -> str:
-    """`text`, if it may be a shared key. Raises `ValueError`."""
-    if len(text) < KEY_MIN:
-        raise ValueError(f"a key of {len(text)} characters; expected {KEY_MIN} or more, made by chance")
-    return text
-
-
 def read_key(path: Path) -> str:
     """The key in a file, without white space around it. Raises `ValueError`, saying what is wrong with the file."""
     try:
         with path.open(encoding="utf-8") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"key_file {path} is no file; expected one with a key")
+                raise ValueError(f"{path} is no file; expected one with a key")
             if status.st_mode & 0o077:
                 mode = f"{stat.S_IMODE(status.st_mode):04o}"
-                raise ValueError(f"key_file {path} has mode {mode}; expected one that its owner alone may read (0600)")
+                raise ValueError(f"{path} has mode {mode}; expected one that its owner alone may read (0600)")
             if status.st_uid not in (0, os.geteuid()):
-                raise ValueError(f"key_file {path} is another user's; expected one of your own")
+                raise ValueError(f"{path} is another user's; expected one of your own")
             text = file.read(65_536).strip()
     except UnicodeDecodeError:
-        raise ValueError(f"key_file {path} is no text; expected a key in UTF-8") from None
+        raise ValueError(f"{path} is no text; expected a key in UTF-8") from None
     except OSError as error:
-        raise ValueError(f"key_file {path}: {error.strerror}; expected a file with a key") from None
+        raise ValueError(f"{path}: {error.strerror}; expected a file with a key") from None
     try:
         return check_key(text)
     except ValueError as wrong:
-        raise ValueError(f"key_file {path}: {wrong}") from None
+        raise ValueError(f"{path}: {wrong}") from None

@@ -52,6 +52,7 @@ def string(error: BaseException | None = None, state: str = ENDED, of: Weave | N
 
 class Network:
     seed = 1
+    udp_links: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, links: list[dict[str, Any]]) -> None:
         self._links = links
@@ -67,6 +68,9 @@ class Network:
 
     def tcp_figures(self) -> dict[str, int]:
         return {"connections": 1000, "segments_sent": 2000, "retransmissions": 30}
+
+    def outside_figures(self) -> dict[str, Any]:
+        return {"udp_links": self.udp_links}
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
@@ -244,6 +248,23 @@ def test_many_links_are_cut_to_the_busiest(capsys: pytest.CaptureFixture[str]) -
     assert re.findall(r"^link-(\d+)", out, re.MULTILINE) == [str(number) for number in range(999, 979, -1)]
     assert "\nthe busiest 20 of 1,000 links; --json FILE has all\n" in out
     assert len(figures["links"]) == 1000
+
+
+def test_a_udp_link_has_a_line_and_in_it_what_befell_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = dict.fromkeys(report._UDP_TROUBLE, 0)
+    links = [
+        {"name": "a.eth0 - 127.0.0.1:8193", "frames_out": 1200, "frames_in": 3, **quiet},
+        {"name": "b", "frames_out": 0, "frames_in": 0, **quiet, "foreign": 1_000_000, "bad_tag": 2},
+    ]
+    monkeypatch.setattr(Network, "udp_links", links)
+    print_summary(report.figures(live([]), 1.0, False))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("udp")]
+    assert lines == [
+        "udp      a.eth0 - 127.0.0.1:8193: 1,200 frames out, 3 in",
+        "udp      b: 0 frames out, 0 in, 1,000,000 foreign, 2 with a wrong tag",
+    ]
 
 
 def test_the_summary(capsys: pytest.CaptureFixture[str]) -> None:

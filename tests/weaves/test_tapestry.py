@@ -267,6 +267,127 @@ strings = [
 ]
 >>> 3: [hosts.a] strings[0].start: 5 is an integer; expected a duration with a unit, such as "5ms"
 
+== a UDP link without local
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { remote = "127.0.0.1:8193" }
+>>> 5: [[links]] udp: no local; expected local = PORT or local = "ADDRESS:PORT", of this process
+
+== a UDP link without remote
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192 }
+>>> 5: [[links]] udp: no remote; expected remote = "ADDRESS:PORT", of the other process
+
+== an unknown key of a UDP link
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remot = "127.0.0.1:8193" }
+>>> 5: [[links]] udp.remot: unknown key; did you mean "remote"?
+
+== a UDP link that is no table
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = 8192
+>>> 5: [[links]] udp: 8192 is an integer; expected a table
+
+== a port out of range
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 81920, remote = "127.0.0.1:8193" }
+>>> 5: [[links]] udp.local: 81920: 81920 is no port; expected local with one from 1 to 65535
+
+== a name in place of an address
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = "peer:8193" }
+>>> 5: [[links]] udp.remote: "peer" is no address; expected remote = "ADDRESS:PORT", such as "127.0.0.1:8193" or
+... "[::1]:8193"
+
+== a remote that is a port alone
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = 8193 }
+>>> 5: [[links]] udp.remote: 8193 is an integer; expected "ADDRESS:PORT", such as "127.0.0.1:8193"
+
+== another address without a key
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = "192.0.2.1:8192", remote = "192.0.2.2:8193" }
+>>> 5: [[links]] udp: 192.0.2.2:8193 is not of this machine's loopback; expected key = "SECRET" or key_file =
+... "FILE", too, so that each datagram is authenticated
+
+== local of the machine alone for a remote one
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = "192.0.2.2:8193", key = "a text of many letters" }
+>>> 5: [[links]] udp: local 127.0.0.1:8192 is of this machine alone, remote 192.0.2.2:8193 is not; expected local =
+... "ADDRESS:PORT" with an address that the remote one can reach
+
+== a short key, which is not told
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = "127.0.0.1:8193", key = "hush" }
+>>> 5: [[links]] udp.key: a key of 4 characters; expected 16 or more, made by chance
+
+== a key and a file of one
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = "127.0.0.1:8193", key = "a text of many letters", key_file = "k" }
+>>> 5: [[links]] udp.key_file: there is a key, too; expected one of the two
+
+== an MTU with no room in datagrams
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+mtu = 65494
+udp = { local = 8192, remote = "127.0.0.1:8193" }
+>>> 5: [[links]] mtu: mtu 65494: its frames have no room in datagrams; expected 65493 at most on a UDP link
+
+== a port that another link has
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+udp = { local = 8192, remote = "127.0.0.1:8193" }
+[hosts.b]
+eth0 = "10.0.1.1/24"
+[[links]]
+ends = ["b"]
+udp = { local = "127.0.0.1:8192", remote = "127.0.0.1:8194" }
+>>> 10: [[links]] udp.local: another link has 127.0.0.1:8192 already, in line 5; expected a port of its own for
+... each link
+
+== a UDP link without ends
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+udp = { local = 8192, remote = "127.0.0.1:8193" }
+>>> 3: [[links]] ends: no device; expected one or more on a link to another process
+
 == ends is no array
 [hosts.a]
 eth0 = "10.0.0.1/24"
@@ -1387,6 +1508,42 @@ def test_a_route_of_ip_to_the_device_frees_its_network() -> None:
     ends = ["a", "b"]
     """
     assert len(tapestry(text).links) == 1
+
+
+UDP = '[hosts.a]\neth0 = "10.0.0.1/24"\n[[links]]\nends = ["a"]\nudp = { local = 8192, remote = '
+
+
+def test_a_udp_link_has_one_end_here(folder: Path) -> None:
+    (link,) = parse(UDP + '"127.0.0.1:8193" }', folder / "site.toml").links
+    assert link.udp is not None
+    assert (link.udp.local, link.udp.remote) == (("127.0.0.1", 8192), ("127.0.0.1", 8193))
+    assert link.name == "a.eth0 - 127.0.0.1:8193"
+    assert link.mtu == 1458  # 1500 less 20 of IPv4, 8 of UDP, 14 of Ethernet
+    assert not link.is_switch
+
+
+def test_a_udp_link_by_ipv6_with_a_key(folder: Path) -> None:
+    text = '[hosts.a]\neth0 = "10.0.0.1/24"\n[[links]]\nends = ["a"]\n'
+    text += 'udp = { local = "[2001:db8::1]:8192", remote = "[2001:db8::2]:8193", key = "a text of many letters" }'
+    (link,) = parse(text, folder / "site.toml").links
+    assert link.udp is not None
+    assert link.udp.local == ("2001:db8::1", 8192)
+    assert link.mtu == 1458 - 20 - 24  # a longer header of IP, a sequence number and a tag
+    assert "many letters" not in repr(link)
+
+
+def test_a_key_file_stands_beside_the_tapestry(folder: Path) -> None:
+    (link,) = parse(UDP + '"127.0.0.1:8193", key_file = "k" }', folder / "site.toml").links
+    assert link.udp is not None
+    assert link.udp.key_file == folder.absolute() / "k"
+    assert link.udp.where.key == "udp.key_file"
+
+
+def test_a_udp_link_of_several_devices_is_a_switch(folder: Path) -> None:
+    text = UDP.replace('["a"]', '["a", "b"]').replace("[[links]]", '[hosts.b]\neth0 = "10.0.0.2/24"\n[[links]]')
+    (link,) = parse(text + '"127.0.0.1:8193" }', folder / "site.toml").links
+    assert link.is_switch
+    assert len(link.ends) == 2
 
 
 def test_files_are_texts_with_templates() -> None:

@@ -147,7 +147,7 @@ def test_each_bit_counts() -> None:
 
 
 def test_what_comes_back_to_its_sender_is_refused() -> None:
-    a, b = joined()
+    a, _ = joined()
     assert a.open(a.seal([b"frame"])[0]) is None
     assert a.reason == BAD_TAG
     a.take_replies()

@@ -13,11 +13,12 @@ import pytest
 
 import lunar
 from lunar.outside.seal import OVERHEAD_BYTES
-from lunar.outside.udp_link import MTU_MAX, default_mtu, read_key
+from lunar.outside.udp_link import read_key
 from lunar.packet import AF_INET, UdpDatagram
 from lunar.wire import ethernet
 from tests.lunar.outside.ports import free_ports
 from tests.lunar.outside.two_networks import Pair, connected, sink
+from weaves.endpoints import KEY_OVERHEAD, link_mtu
 
 KEY = "a text of many letters"
 DATA = bytes(range(256)) * 1200
@@ -258,8 +259,8 @@ def wrong(**asked: Any) -> str:
         ({"remote": "0.0.0.0:8193", "key": KEY}, "is no address of a peer"),
         ({"key": "short"}, "a key of 5 characters; expected 16 or more"),
         ({"key": KEY, "key_file": "x"}, "key and key_file: expected one of the two"),
-        ({"mtu": MTU_MAX + 1}, f"mtu {MTU_MAX + 1}: a frame of that has no room in a datagram; expected 65493 at most"),
-        ({"mtu": MTU_MAX, "key": KEY}, "expected 65469 at most on a UDP link with a key"),
+        ({"mtu": 65_494}, "mtu 65494: its frames have no room in datagrams; expected 65493 at most"),
+        ({"mtu": 65_493, "key": KEY}, "expected 65469 at most on a UDP link with a key"),
     ],
 )  # fmt: skip
 def test_what_is_asked_for_wrongly_is_told(asked: dict[str, Any], told: str) -> None:
@@ -267,9 +268,10 @@ def test_what_is_asked_for_wrongly_is_told(asked: dict[str, Any], told: str) -> 
 
 
 def test_the_mtu_is_what_fits_a_packet_of_ethernet() -> None:
-    assert default_mtu(("127.0.0.1", 1), False) == 1458
-    assert default_mtu(("::1", 1), False) == 1438
-    assert default_mtu(("192.0.2.1", 1), True) == 1458 - OVERHEAD_BYTES
+    assert link_mtu(("127.0.0.1", 1), False) == 1458
+    assert link_mtu(("::1", 1), False) == 1438
+    assert link_mtu(("192.0.2.1", 1), True) == 1458 - KEY_OVERHEAD
+    assert KEY_OVERHEAD == OVERHEAD_BYTES
 
 
 # Files with keys
