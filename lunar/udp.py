@@ -25,7 +25,7 @@ from lunar.net.route import MULTICAST, Route
 from lunar.net.sock import POLLERR, POLLIN, POLLOUT, covers_of
 from lunar.net.sock_route import came_by, route_out
 from lunar.packet import AF_INET, AF_INET6, UDP, UDP_HEADER_BYTES, IcmpMessage, Packet, UdpDatagram
-from lunar.wire import inet
+from lunar.wire import inet, transport
 from lunar.wire.address import family_of
 
 SOCK_DGRAM: Final = 2
@@ -568,7 +568,7 @@ class UdpSock(DatagramSock):
         What goes to a group is other sockets' too: a shorter one is another object.
         """
         whole = inet.encode(packet)
-        body = inet.encode_payload(packet)
+        body = transport.encode(packet)
         seen = Seen(body)
         seen.whole = whole
         seen.ethertype = packet.ethertype

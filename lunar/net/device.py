@@ -159,14 +159,15 @@ class Device(Port):
             self.rx_dropped += 1
             return
         # A switch floods what is for groups; a device takes only what is meant for it.
+        mine = True
         if frame.eth_dst != self.mac and frame.eth_dst != BROADCAST_MAC and not self.takes(frame.eth_dst):
-            if self.promiscuous or self.promiscuity > 0:
-                self._watch(frame)
-            else:
+            if not self.promiscuous and self.promiscuity == 0:
                 self.rx_dropped += 1
-            return
+                return
+            mine = False  # it is shown to who wants to see it, and the stack does not take it
         if not self.running:
-            self._store(frame)
+            if mine:
+                self._store(frame)
             return
         self.rx_packets += 1
         self.rx_bytes += frame.size_bytes
@@ -174,18 +175,8 @@ class Device(Port):
             self.tap(self, frame)
         if self.sniffer is not None:
             self.sniffer.saw(frame, self, False)
-        self.receiver.receive_frame(frame, self)
-
-    def _watch(self, frame: Frame) -> None:
-        """Show a frame that is for others to who wants them; the stack does not take it."""
-        if not self.running:
-            return
-        self.rx_packets += 1
-        self.rx_bytes += frame.size_bytes
-        if self.tap is not None:
-            self.tap(self, frame)
-        if self.sniffer is not None:
-            self.sniffer.saw(frame, self, False)
+        if mine:
+            self.receiver.receive_frame(frame, self)
 
     def takes(self, mac: i64) -> bool:
         """Whether `mac` is a group's that the device is in."""

@@ -12,7 +12,7 @@ from mypy_extensions import i64
 
 from lunar.net.ip import Ip
 from lunar.packet import AF_INET, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, Packet
-from lunar.wire import extension, inet
+from lunar.wire import extension, transport
 
 _COPIED: Final = 0x80  # RFC 791 (3.1): an option that all fragments have
 _END_OF_OPTIONS: Final = 0
@@ -24,7 +24,7 @@ def split(ip: Ip, packet: Packet, mtu: i64) -> list[Packet] | None:
 
     A packet that is a fragment itself is cut further (IPv4's routers do so).
     """
-    body = inet.encode_payload(packet)
+    body = transport.encode(packet)
     if packet.family == AF_INET:
         return _split(packet, body, packet.options, _later_options(packet.options), packet.protocol, mtu, 0)
     whole_at: i64 = _unfragmentable(packet.options)

@@ -18,7 +18,7 @@ from lunar.net.ip import Ip
 from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, ICMPV6, IcmpMessage, Packet
 from lunar.sockets.raw import PACKET_MAX_BYTES, PacketSock, RawTable, table
 from lunar.udp import SOCK_DGRAM
-from lunar.wire import inet
+from lunar.wire import transport
 
 _IDENTIFIERS: Final = 65_535
 # RFC 4443 section 4.
@@ -82,7 +82,7 @@ class PingSock(PacketSock):
             and packet.rest >> 16 == self.local_port
             and self.matches(packet, device)
         ):
-            self.keep(inet.encode_payload(packet), packet, device)
+            self.keep(transport.encode(packet), packet, device)
         return False  # the protocol delivers to it: it is no copy beside
 
     def send(self, data: bytes, addr: int) -> i64:

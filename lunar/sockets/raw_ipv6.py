@@ -17,7 +17,7 @@ from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import AF_INET6, ICMPV6, IPV6_HEADER_BYTES, Packet
 from lunar.sockets.raw import IPPROTO_RAW, PACKET_MAX_BYTES, SOCK_RAW, PacketSock, RawTable, table
-from lunar.wire import checksum, inet, ipv6
+from lunar.wire import checksum, inet, ipv6, transport
 from lunar.wire.malformed import Malformed
 
 NO_CHECKSUM: Final = -1
@@ -47,7 +47,7 @@ class RawSixSock(PacketSock):
     def take(self, packet: Packet, device: Device) -> bool:
         if not self.matches(packet, device):
             return False
-        data = inet.encode_payload(packet)
+        data = transport.encode(packet)
         if self.protocol == ICMPV6:
             if not data or self.icmp_filter >> data[0] & 1:
                 return True

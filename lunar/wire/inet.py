@@ -34,12 +34,19 @@ def decode(data: bytes) -> Packet | Malformed:
 
 def copy(packet: Packet) -> Packet:
     """The same packet as another object, by way of its bytes."""
-    return ipv6.copy(packet) if packet.family == AF_INET6 else ipv4.copy(packet)
-
-
-def encode_payload(packet: Packet) -> bytes:
-    """What fragments cut: transport header and payload."""
-    return ipv6.encode_payload(packet) if packet.family == AF_INET6 else ipv4.encode_payload(packet)
+    result = ipv6.decode(encode(packet)) if packet.family == AF_INET6 else ipv4.decode(encode(packet))
+    if not isinstance(result, Malformed):
+        return result
+    # Only what a raw socket sends can be bad inside; it is a plain Packet, and stays one.
+    other = Packet(packet.family, packet.src, packet.dst, packet.protocol, packet.payload)
+    other.size_bytes = packet.size_bytes
+    other.ttl = packet.ttl
+    other.tos = packet.tos
+    other.ident = packet.ident
+    other.dont_fragment = packet.dont_fragment
+    other.options = packet.options
+    other.flow_label = packet.flow_label
+    return other
 
 
 def decode_payload(whole: Packet) -> Packet | Malformed:

@@ -2,7 +2,7 @@
 
 Checks on the way in are those of Linux' ip_rcv_core(), in its order, then the transport's own. A fragment is a plain
 `Packet` with raw payload, whatever its protocol: only the whole has a transport header to read. Who cuts packets and
-puts them together uses `encode_payload` and `decode_payload`.
+puts them together uses `transport.encode` and `decode_payload`.
 
 Options are bytes here, `Packet.options`; what they say is lunar/net/ipv4_options.py's. What goes out with options that
 end within a word is padded.
@@ -17,17 +17,14 @@ from mypy_extensions import i64
 
 from lunar.packet import (
     AF_INET,
-    ICMP,
     IPV4_HEADER_BYTES,
-    TCP,
-    UDP,
     UDP_HEADER_BYTES,
     IcmpMessage,
     Packet,
     TcpSegment,
     UdpDatagram,
 )
-from lunar.wire import checksum, icmp, tcp, udp
+from lunar.wire import checksum, transport
 from lunar.wire.malformed import (
     BAD_HEADER_CHECKSUM,
     BAD_HEADER_LENGTH,
@@ -64,7 +61,7 @@ def encode(packet: Packet) -> bytes:
     A `TcpSegment`, `UdpDatagram` or `IcmpMessage` must be whole. A plain `Packet` carries its payload as it is.
     """
     assert packet.family == AF_INET, "a packet of another family than IPv4 has no IPv4 header"
-    body = encode_payload(packet)
+    body = transport.encode(packet)
     if packet.options:
         return _encode_with_options(packet, body)
     size: i64 = IPV4_HEADER_BYTES + len(body)
@@ -138,7 +135,7 @@ def decode(data: bytes) -> Packet | Malformed:
         packet.more_fragments = word & _MORE_FRAGMENTS != 0
         packet.fragment_offset = (word & _OFFSET_MASK) << 3
     else:
-        result = _decode_transport(protocol, fields[8], fields[9], data[header:size])
+        result = transport.decode(AF_INET, protocol, fields[8], fields[9], data[header:size])
         if isinstance(result, Malformed):
             return result
         packet = result
@@ -175,39 +172,12 @@ def decode_header(data: bytes) -> Packet:
     return packet
 
 
-def copy(packet: Packet) -> Packet:
-    """The same packet as another object, by way of its bytes."""
-    result = decode(encode(packet))
-    if not isinstance(result, Malformed):
-        return result
-    # Only what a raw socket sends can be bad inside; it is a plain Packet, and stays one.
-    other = Packet(packet.family, packet.src, packet.dst, packet.protocol, packet.payload)
-    other.size_bytes = packet.size_bytes
-    other.ttl = packet.ttl
-    other.tos = packet.tos
-    other.ident = packet.ident
-    other.dont_fragment = packet.dont_fragment
-    other.options = packet.options
-    return other
-
-
-def encode_payload(packet: Packet) -> bytes:
-    """What follows the IPv4 header: transport header and payload, or a plain `Packet`'s payload. Fragments cut this."""
-    if isinstance(packet, TcpSegment):
-        return tcp.encode(packet)
-    if isinstance(packet, UdpDatagram):
-        return udp.encode(packet)
-    if isinstance(packet, IcmpMessage):
-        return icmp.encode(packet)
-    return packet.payload
-
-
 def decode_payload(whole: Packet) -> Packet | Malformed:
     """The typed packet that a plain `Packet` says, put together from fragments: its payload is the transport's bytes.
 
     The IPv4 fields are taken over, but it is no fragment. A protocol without a type gives a plain `Packet` again.
     """
-    result = _decode_transport(whole.protocol, whole.src, whole.dst, whole.payload)
+    result = transport.decode(AF_INET, whole.protocol, whole.src, whole.dst, whole.payload)
     if isinstance(result, Malformed):
         return result
     result.tos = whole.tos
@@ -219,13 +189,3 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
     result.dont_fragment = whole.dont_fragment
     result.ttl = whole.ttl
     return result
-
-
-def _decode_transport(protocol: i64, src: int, dst: int, body: bytes) -> Packet | Malformed:
-    if protocol == TCP:
-        return tcp.decode(AF_INET, src, dst, body)
-    if protocol == UDP:
-        return udp.decode(AF_INET, src, dst, body)
-    if protocol == ICMP:
-        return icmp.decode(AF_INET, src, dst, body)
-    return Packet(AF_INET, src, dst, protocol, body)

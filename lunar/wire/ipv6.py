@@ -18,17 +18,14 @@ from mypy_extensions import i64
 
 from lunar.packet import (
     AF_INET6,
-    ICMPV6,
     IPV6_HEADER_BYTES,
-    TCP,
-    UDP,
     UDP_HEADER_BYTES,
     IcmpMessage,
     Packet,
     TcpSegment,
     UdpDatagram,
 )
-from lunar.wire import extension, icmp, tcp, udp
+from lunar.wire import extension, transport
 from lunar.wire.malformed import BAD_ADDRESS, BAD_HEADER_LENGTH, BAD_VERSION, TRUNCATED, Malformed
 
 # Version, traffic class and flow label; payload length, next header, hop limit; source and destination, 64 bits twice.
@@ -63,10 +60,10 @@ def encode(packet: Packet) -> bytes:
         body = extension.to_wire(options, extension.FRAGMENT) + fragment + packet.payload
         first: i64 = options[0] if options else extension.FRAGMENT
     elif options:
-        body = extension.to_wire(options, protocol) + encode_payload(packet)
+        body = extension.to_wire(options, protocol) + transport.encode(packet)
         first = options[0]
     else:
-        body = encode_payload(packet)
+        body = transport.encode(packet)
         first = protocol
     size: i64 = len(body)
     assert size <= _MAX_PAYLOAD_BYTES, "an IPv6 packet carries 65535 bytes at most; it was not cut to the MTU"
@@ -130,7 +127,7 @@ def _decode(data: bytes, typed: bool) -> Packet | Malformed:
         packet.more_fragments = offset & _MORE_FRAGMENTS != 0
         packet.fragment_offset = offset & _OFFSET_MASK
     elif typed:
-        result = _decode_transport(protocol, src, dst, data[at:end])
+        result = transport.decode(AF_INET6, protocol, src, dst, data[at:end])
         if isinstance(result, Malformed):
             return result
         packet = result
@@ -194,32 +191,6 @@ def _following(body: bytes, first: i64, end: i64) -> i64:
     return number
 
 
-def copy(packet: Packet) -> Packet:
-    """The same packet as another object, by way of its bytes."""
-    result = decode(encode(packet))
-    if not isinstance(result, Malformed):
-        return result
-    # Only what a raw socket sends can be bad inside; it is a plain Packet, and stays one.
-    other = Packet(packet.family, packet.src, packet.dst, packet.protocol, packet.payload)
-    other.options = packet.options
-    other.size_bytes = packet.size_bytes
-    other.ttl = packet.ttl
-    other.tos = packet.tos
-    other.flow_label = packet.flow_label
-    return other
-
-
-def encode_payload(packet: Packet) -> bytes:
-    """What follows the extension headers: transport header and payload, or a plain `Packet`'s payload."""
-    if isinstance(packet, TcpSegment):
-        return tcp.encode(packet)
-    if isinstance(packet, UdpDatagram):
-        return udp.encode(packet)
-    if isinstance(packet, IcmpMessage):
-        return icmp.encode(packet)
-    return packet.payload
-
-
 def decode_payload(whole: Packet) -> Packet | Malformed:
     """The typed packet that a plain `Packet` says, put together from fragments: its payload is what they cut.
 
@@ -235,7 +206,7 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
         options += _to_options(body, protocol, at)
         protocol = _following(body, protocol, at)
         body = body[at:]
-    result = _decode_transport(protocol, whole.src, whole.dst, body)
+    result = transport.decode(AF_INET6, protocol, whole.src, whole.dst, body)
     if isinstance(result, Malformed):
         return result
     result.options = options
@@ -246,13 +217,3 @@ def decode_payload(whole: Packet) -> Packet | Malformed:
         result.size_bytes = IPV6_HEADER_BYTES + len(options) + UDP_HEADER_BYTES + len(result.payload)
     result.ttl = whole.ttl
     return result
-
-
-def _decode_transport(protocol: i64, src: int, dst: int, body: bytes) -> Packet | Malformed:
-    if protocol == TCP:
-        return tcp.decode(AF_INET6, src, dst, body)
-    if protocol == UDP:
-        return udp.decode(AF_INET6, src, dst, body)
-    if protocol == ICMPV6:
-        return icmp.decode(AF_INET6, src, dst, body)
-    return Packet(AF_INET6, src, dst, protocol, body)

@@ -28,7 +28,7 @@ from lunar.packet import (
     set_tcp_size,
 )
 from lunar.pcap import CaptureDirectory
-from lunar.wire import ethernet, ipv4, ipv6
+from lunar.wire import ethernet, ipv4, ipv6, transport
 from lunar.wire.address import parse_ipv6
 from weaves import file_set
 from weaves.clock import EPOCH_NS, NS_PER_MS, NS_PER_S
@@ -312,7 +312,7 @@ def all_kinds() -> list[Packet]:
     echo = IcmpMessage(AF_INET, SRC, DST, 8, 0, (1 << 16) | 1, bytes(range(57)))
     reply = IcmpMessage(AF_INET, DST, SRC, 0, 0, (1 << 16) | 1, bytes(range(57)))
 
-    body = ipv4.encode_payload(datagram(bytes(2000)))
+    body = transport.encode(datagram(bytes(2000)))
     first = Packet(AF_INET, SRC, DST, UDP, body[:1480])
     first.more_fragments = True
     last = Packet(AF_INET, SRC, DST, UDP, body[1480:])
@@ -335,7 +335,7 @@ def all_kinds_of_ipv6() -> list[Packet]:
     unreachable = IcmpMessage(AF_INET6, dst, src, 1, 4, 0, ipv6.encode(datagrams[2]))
     too_big = IcmpMessage(AF_INET6, dst, src, 2, 0, 1280, ipv6.encode(data))
     echo = IcmpMessage(AF_INET6, src, dst, 128, 0, (1 << 16) | 1, bytes(range(57)))
-    body = ipv6.encode_payload(UdpDatagram(AF_INET6, src, dst, 1000, 2000, bytes(2000)))
+    body = transport.encode(UdpDatagram(AF_INET6, src, dst, 1000, 2000, bytes(2000)))
     first = Packet(AF_INET6, src, dst, UDP, body[:1448])
     first.more_fragments, first.ident = True, 0x1234_5678
     last = Packet(AF_INET6, src, dst, UDP, body[1448:])

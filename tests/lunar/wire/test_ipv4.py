@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar.packet import AF_INET, ICMP, SYN, TCP, UDP, IcmpMessage, Packet, TcpSegment, UdpDatagram, set_tcp_size
-from lunar.wire import checksum, ethernet, ipv4, tcp
+from lunar.wire import checksum, ethernet, ipv4, tcp, transport
 from lunar.wire.malformed import Malformed
 
 SRC, DST = 0x0A00_0001, 0xC0A8_FFFE
@@ -126,14 +126,14 @@ def test_the_longest_packet() -> None:
 def test_cut_and_put_together_again() -> None:
     whole = UdpDatagram(AF_INET, SRC, DST, 1, 2, bytes(range(100)))
     whole.tos, whole.ident, whole.ttl, whole.size_bytes = 4, 5, 6, 128
-    body = ipv4.encode_payload(whole)
+    body = transport.encode(whole)
     joined = plain(body[:48] + body[48:], UDP)
     joined.tos, joined.ident, joined.ttl = 4, 5, 6
     assert fields(ipv4.decode_payload(joined)) == fields(whole)
 
 
 def test_put_together_wrongly() -> None:
-    body = ipv4.encode_payload(UdpDatagram(AF_INET, SRC, DST, 1, 2, bytes(range(100))))
+    body = transport.encode(UdpDatagram(AF_INET, SRC, DST, 1, 2, bytes(range(100))))
     result = ipv4.decode_payload(plain(body[48:] + body[:48], UDP))
     assert isinstance(result, Malformed)
     assert result.layer == "udp"
@@ -258,7 +258,7 @@ def packets(draw: st.DrawFn) -> Packet:
             p.fragment_offset = 8 * draw(st.integers(0 if p.more_fragments else 1, 0x1FFF))
     p.eth_src, p.eth_dst = draw(st.integers(0, 2**48 - 1)), draw(st.integers(0, 2**48 - 1))
     p.tos, p.ident, p.ttl, p.dont_fragment = draw(BYTE), draw(WORD), draw(BYTE), draw(st.booleans())
-    p.size_bytes = 20 + len(ipv4.encode_payload(p))
+    p.size_bytes = 20 + len(transport.encode(p))
     return p
 
 
@@ -334,7 +334,7 @@ def test_no_damaged_packet_raises(packet: Packet, choices: st.DataObject) -> Non
 
 @given(packets(), st.data())
 def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataObject) -> None:
-    body = bytearray(ipv4.encode_payload(packet))
+    body = bytearray(transport.encode(packet))
     if body:
         for _ in range(choices.draw(st.integers(1, 4))):
             body[choices.draw(st.integers(0, min(len(body), 60) - 1))] = choices.draw(BYTE)
@@ -349,7 +349,7 @@ def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataOb
 
 
 def test_a_datagram_is_as_long_as_udp_says() -> None:
-    body = ipv4.encode_payload(UdpDatagram(AF_INET, SRC, DST, 1, 2, b"abcd")) + b"more"
+    body = transport.encode(UdpDatagram(AF_INET, SRC, DST, 1, 2, b"abcd")) + b"more"
     for packet in (ipv4.decode(ipv4.encode(plain(body, UDP))), ipv4.decode_payload(plain(body, UDP))):
         assert isinstance(packet, UdpDatagram)
         assert (packet.payload, packet.size_bytes) == (b"abcd", 20 + 8 + 4)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunar.packet import AF_INET6, ICMPV6, TCP, UDP, IcmpMessage, Packet, TcpSegment, UdpDatagram, set_tcp_size
-from lunar.wire import checksum, ethernet, extension, ipv6, tcp
+from lunar.wire import checksum, ethernet, extension, ipv6, tcp, transport
 from lunar.wire.malformed import Malformed
 
 SRC = 0x2001_0DB8_0000_0000_0000_0000_0000_0001
@@ -113,14 +113,14 @@ def test_cut_and_put_together_again() -> None:
     whole.tos, whole.flow_label, whole.ttl, whole.options = 4, 5, 6, ROUTER_ALERT + DESTINATION
     whole.size_bytes = 40 + 16 + 108
     # Hop-by-hop options stay before the fragment header; destination options are cut with the rest.
-    cut = extension.to_wire(DESTINATION, UDP) + ipv6.encode_payload(whole)
+    cut = extension.to_wire(DESTINATION, UDP) + transport.encode(whole)
     joined = plain(cut[:48] + cut[48:], extension.DESTINATION)
     joined.tos, joined.flow_label, joined.ttl, joined.options = 4, 5, 6, ROUTER_ALERT
     assert fields(ipv6.decode_payload(joined)) == fields(whole)
 
 
 def test_put_together_wrongly() -> None:
-    body = ipv6.encode_payload(UdpDatagram(AF_INET6, SRC, DST, 1, 2, bytes(range(100))))
+    body = transport.encode(UdpDatagram(AF_INET6, SRC, DST, 1, 2, bytes(range(100))))
     result = ipv6.decode_payload(plain(body[48:] + body[:48], UDP))
     assert isinstance(result, Malformed)
     assert result.layer == "udp"
@@ -277,7 +277,7 @@ def packets(draw: st.DrawFn) -> Packet:
             header = 48
     p.eth_src, p.eth_dst = draw(st.integers(0, 2**48 - 1)), draw(st.integers(0, 2**48 - 1))
     p.tos, p.flow_label, p.ttl, p.options = draw(BYTE), draw(st.integers(0, 0xF_FFFF)), draw(BYTE), draw(chains())
-    p.size_bytes = header + len(p.options) + len(ipv6.encode_payload(p))
+    p.size_bytes = header + len(p.options) + len(transport.encode(p))
     return p
 
 
@@ -361,7 +361,7 @@ def test_no_damaged_packet_raises(packet: Packet, choices: st.DataObject) -> Non
 
 @given(packets(), st.data())
 def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataObject) -> None:
-    body = bytearray(ipv6.encode_payload(packet))
+    body = bytearray(transport.encode(packet))
     if body:
         for _ in range(choices.draw(st.integers(1, 4))):
             body[choices.draw(st.integers(0, min(len(body), 60) - 1))] = choices.draw(BYTE)
@@ -376,7 +376,7 @@ def test_no_damage_that_checksums_miss_raises(packet: Packet, choices: st.DataOb
 
 
 def test_a_datagram_is_as_long_as_udp_says() -> None:
-    body = ipv6.encode_payload(UdpDatagram(AF_INET6, SRC, DST, 1, 2, b"abcd")) + b"more"
+    body = transport.encode(UdpDatagram(AF_INET6, SRC, DST, 1, 2, b"abcd")) + b"more"
     for packet in (ipv6.decode(ipv6.encode(plain(body, UDP))), ipv6.decode_payload(plain(body, UDP))):
         assert isinstance(packet, UdpDatagram)
         assert (packet.payload, packet.size_bytes) == (b"abcd", 40 + 8 + 4)
