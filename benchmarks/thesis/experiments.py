@@ -26,6 +26,8 @@ WITHOUT: Final = "without"
 WITH: Final = "with"
 # As `without`, with the kernel's segmentation offloads on. Where there is a pace they change nothing.
 OFFLOADED: Final = "without, offloads on"
+# As `without`, with both ends on the same processor: an echo needs no other one to be woken.
+ONE_PROCESSOR: Final = "without, one processor"
 
 # An echo of 100 takes some milliseconds: so many are measured in a round.
 _FEW_ECHOES: Final = 10
@@ -64,7 +66,9 @@ class Batch:
     @property
     def sides(self) -> tuple[str, ...]:
         """Who is measured, in turn."""
-        return (WITHOUT, WITH) if self.rate or self.echo else (WITHOUT, WITH, OFFLOADED)
+        if self.echo:
+            return WITHOUT, WITH, ONE_PROCESSOR
+        return (WITHOUT, WITH) if self.rate else (WITHOUT, WITH, OFFLOADED)
 
     def text(self) -> str:
         """As JSON, for the process of an end."""
