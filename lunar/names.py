@@ -48,6 +48,10 @@ class NameTable:
         """The name of `address`."""
         return self._names.get(address)
 
+    def known(self) -> list[str]:
+        """All names that have an address, as they were given."""
+        return [self._spelt[name] for name, addresses in self._addresses.items() if addresses]
+
     def entries(self) -> list[tuple[int, int, list[str]]]:
         """(family, address, names) of all addresses, in the order of the tapestry."""
         found: dict[int, list[str]] = {}

@@ -23,6 +23,8 @@ from typing import Any, Final, TypeAlias
 
 from lunar import personalities, stats, unfinished
 from lunar.addresses import make_mac
+from lunar.gateway.gateway import Gateway
+from lunar.gateway.service import Forward, Proxy
 from lunar.host import Host
 from lunar.kernel.namespace import Namespace
 from lunar.link_plan import LinkPlan, parse_plan
@@ -139,6 +141,7 @@ class Network:
         self.links: list[AnyLink] = []
         self.udp_links: list[UdpLink] = []
         self.taps: list[KernelDevice] = []
+        self.gateways: dict[str, Gateway] = {}  # by the names of their hosts
         self.wires: dict[str, list[Wire]] = {}  # the wires of each link, by its name
         self._devices = 0
         self._capture: CaptureDirectory | None = None
@@ -427,6 +430,37 @@ class Network:
         if mac is not None:
             make_mac(host, device, mac)
         return link
+
+    def proxy(self, listen: int | str = 1080, *, host: Host | None = None) -> Proxy:
+        """Let programs of the machine reach the virtual hosts: a SOCKS5 and HTTP proxy, while a run goes on.
+
+        It listens at `listen`, a port of 127.0.0.1 or "ADDRESS:PORT"; with port 0 the machine chooses, and `port` of
+        what this returns says which. Its connections are made by `host`, the first one by default, and names are
+        looked up there. Needs `clock="real"`. A run without `main` and `until` goes on as long as nobody ends it.
+        Raises `ValueError`.
+        """
+        address, port = units.parse_listen(str(listen))
+        return self._gateway(host).proxy(address, port)
+
+    def forward(self, listen: int | str, target: str, *, host: Host | None = None) -> Forward:
+        """Let each connection to `listen`, as for `proxy`, go on to `target`, "NAME:PORT" of the virtual network."""
+        address, port = units.parse_listen(str(listen))
+        return self._gateway(host).forward(address, port, *units.parse_target(target))
+
+    def _gateway(self, host: Host | None) -> Gateway:
+        if host is None:
+            host = next(iter(self.hosts.values()), None)
+        if host is None:
+            raise ValueError("there is no host yet; expected one, which makes the connections")
+        if host.name not in self.gateways:
+            self.gateways[host.name] = Gateway(host)
+            # Who has a proxy may come to use it at any time.
+            self.supervisor.await_one_more()
+        return self.gateways[host.name]
+
+    def gateway_figures(self) -> list[dict[str, Any]]:
+        """A dictionary for each gateway, with the fields of `gateway[]` in the JSON figures of `weave run`."""
+        return [gateway.figures() for gateway in self.gateways.values()]
 
     def _outside_link(
         self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int | str, both_ways: bool = False

@@ -1,0 +1,77 @@
+"""A gateway: its two halves put together, and the services by which programs of the machine come in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lunar.gateway.channel import Channels
+from lunar.gateway.inside import Inside
+from lunar.gateway.messages import Told
+from lunar.gateway.service import Forward, Proxy, Service
+
+if TYPE_CHECKING:
+    from lunar.host import Host
+
+
+class Gateway:
+    """The way from the machine into a virtual network by `host`, which makes the connections."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.services: list[Service] = []
+        self._gates = host.network.supervisor.gates
+        self.channels = Channels()
+        self._inside = Inside(host, self._tell)
+        self.channels.gate = self._gates.gate(f"gateway {host.name}", self._inside.event_of)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_news = False
+        self._gates.on_open(self._open)
+        self._gates.on_flush(self._flush)
+        self._gates.on_close(self._close)
+
+    def proxy(self, address: str, port: int) -> Proxy:
+        """A SOCKS5 and HTTP proxy at `address` and `port` of the machine, from the start of the run."""
+        made = Proxy(self, address, port)
+        self.services.append(made)
+        return made
+
+    def forward(self, address: str, port: int, name: str, target_port: int) -> Forward:
+        """Each connection to `address` and `port` of the machine goes on to `target_port` of `name`."""
+        made = Forward(self, address, port, name, target_port)
+        self.services.append(made)
+        return made
+
+    async def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for service in self.services:
+            await service.open(self._loop)
+
+    def _close(self) -> None:
+        for service in self.services:
+            service.close()
+        self._loop = None
+
+    # What the inside half says is handed on in a turn of the machine's loop, which is out of sight within a slice.
+
+    def _tell(self, told: Told) -> None:
+        self.channels.count(told)
+        if self._gates.live:
+            self.channels.tell(told)
+            self._has_news = True
+
+    def _flush(self) -> None:
+        if self._has_news and self._loop is not None:
+            self._has_news = False
+            self._loop.call_soon(self.channels.hand_on)
+
+    def figures(self) -> dict[str, int | str]:
+        """What it has done so far: a row of `gateway` in the JSON figures of `weave run`."""
+        figures = self.channels.figures
+        return {
+            "host": self.host.name,
+            "connections": figures.connections,
+            "failed": figures.failed,
+            "bytes_in": figures.bytes_in,
+            "bytes_out": figures.bytes_out,
+        }
