@@ -38,7 +38,7 @@ from lunar.net.device import Device
 from lunar.outside.kernel import Kernel
 from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings, check_device_name, namespace_of
 from lunar.outside.kernel_link import KernelPair, join, with_arp
-from lunar.outside.udp_link import UdpLink, check_key, check_mtu, read_key
+from lunar.outside.udp_link import UdpLink, read_key
 from lunar.packet import Frame, Port
 from lunar.pcap import CaptureDirectory
 from lunar.personalities import Personality
