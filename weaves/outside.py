@@ -33,13 +33,18 @@ class Gate:
     def admit(self, data: bytes) -> None:
         """`data` has come: the event that `event_of(data)` makes of it happens as soon as it is its turn.
 
+        In a run that is late it goes before what is overdue: timers that wait for an answer must not go off because
+        both have waited for this process.
+
         Call it from a `readable` function or from a callback of the machine's loop, never from code of a weave.
         """
         gates = self.gates
-        at_ns: i64 = gates.scheduler.now_ns + 1
-        now_ns: i64 = gates.clock_ns()
-        if now_ns > at_ns:
-            at_ns = now_ns
+        at_ns: i64 = gates.clock_ns()
+        due_ns: i64 = gates.scheduler.next_ns()
+        if at_ns > due_ns:
+            at_ns = due_ns
+        if at_ns <= gates.scheduler.now_ns:
+            at_ns = gates.scheduler.now_ns + 1
         if gates.log is not None:
             gates.log(int(at_ns), int(self.number), data)
         self.post(data, at_ns)
