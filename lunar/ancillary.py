@@ -24,7 +24,7 @@ from lunar.net.sock import Header, Sock
 from lunar.sockets import report_options, syscalls
 from lunar.sockets.attachment import NOBODY, Attachment, InFlight
 from lunar.sockets.fdtable import is_virtual
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.syscalls import Received
 from lunar.sockets.unix import UnixSock
 from lunar.udp import UdpSock

@@ -13,7 +13,7 @@ from lunar.net.sock import Sock
 from lunar.socket_address import Address, own_address, shown
 from lunar.sockets import syscalls
 from lunar.sockets.packet_sock import LinkSock
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.unix import CONNECTED, UnixSock
 from lunar.tcp.sock import TcpSock
 

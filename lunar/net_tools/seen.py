@@ -16,7 +16,8 @@ from lunar.net.sock import Sock
 from lunar.packet import AF_INET, AF_INET6, TCP, UDP
 from lunar.sockets.fdtable import FD_BASE
 from lunar.sockets.ioctl import FIONREAD, TIOCOUTQ, ioctl
-from lunar.sockets.raw import RawSock, RawTable
+from lunar.sockets.raw import RawSock
+from lunar.sockets.raw_table import RawTable
 from lunar.sockets.unix import LISTENING, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, UnixSock
 from lunar.tcp import timers
 from lunar.tcp.opening.request import Request

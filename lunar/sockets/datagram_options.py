@@ -17,7 +17,7 @@ from lunar.net.ip import Ip
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET
 from lunar.sockets import packet_info
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 

@@ -12,7 +12,7 @@ from typing import Final
 from lunar.net.sock import Sock
 from lunar.sockets.eventfd import EventFd
 from lunar.sockets.pipe import PipeEnd
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.unix import LISTENING, SOCK_DGRAM, SOCK_STREAM, UnixSock
 from lunar.tcp import urgent
 from lunar.tcp.sock import TcpSock

@@ -19,7 +19,7 @@ from lunar.net.ipv6_options import Ipv6Options
 from lunar.net.sock import COVERS_BOTH, COVERS_IPV4, COVERS_IPV6, Sock
 from lunar.packet import AF_INET, AF_INET6
 from lunar.sockets import packet_info
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.report_options import IPV6_RECVERR
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock

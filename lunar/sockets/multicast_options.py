@@ -17,7 +17,7 @@ from lunar.net.groups import EXCLUDE, INCLUDE, Multicast, is_multicast
 from lunar.net.ip import Ip
 from lunar.net.sock import Sock
 from lunar.packet import AF_INET, AF_INET6
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 

@@ -29,8 +29,9 @@ from lunar.sockets import (
 )
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.packet_sock import LinkSock
-from lunar.sockets.raw import PacketSock, RawSock
+from lunar.sockets.raw import RawSock
 from lunar.sockets.raw_ipv6 import RawSixSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
 from lunar.tcp.sender import pacing
 from lunar.tcp.sock import TcpSock

@@ -16,7 +16,7 @@ from lunar.net import icmp
 from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.packet import AF_INET, ICMP, ICMP_HEADER_BYTES, ICMPV6, IcmpMessage, Packet
-from lunar.sockets.raw import PACKET_MAX_BYTES, PacketSock, RawTable, table
+from lunar.sockets.raw_table import PACKET_MAX_BYTES, PacketSock, RawTable, table
 from lunar.udp import SOCK_DGRAM
 from lunar.wire import transport
 

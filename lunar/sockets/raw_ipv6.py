@@ -16,7 +16,8 @@ from lunar.net.device import Device
 from lunar.net.ip import Ip
 from lunar.net.route import Route
 from lunar.packet import AF_INET6, ICMPV6, IPV6_HEADER_BYTES, Packet
-from lunar.sockets.raw import IPPROTO_RAW, PACKET_MAX_BYTES, SOCK_RAW, PacketSock, RawTable, table
+from lunar.sockets.raw import IPPROTO_RAW, SOCK_RAW
+from lunar.sockets.raw_table import PACKET_MAX_BYTES, PacketSock, RawTable, table
 from lunar.wire import checksum, inet, ipv6, transport
 from lunar.wire.malformed import Malformed
 
@@ -34,15 +35,6 @@ class RawSixSock(PacketSock):
         self.icmp_filter: int = 0  # ICMPV6_FILTER: 256 bits, of which a set one keeps its type out
         # IPV6_CHECKSUM: where in the data the checksum is.
         self.checksum_at: i64 = _ICMPV6_CHECKSUM_AT if protocol == ICMPV6 else NO_CHECKSUM
-
-    def bind(self, addr: int, port: i64) -> i64:
-        """Take packets for `addr` only (0: all), and send from it. EADDRNOTAVAIL, EINVAL."""
-        if self.connected:
-            return -errno.EINVAL
-        if not self.is_ours(addr):
-            return -errno.EADDRNOTAVAIL
-        self.local_addr = addr
-        return 0
 
     def take(self, packet: Packet, device: Device) -> bool:
         if not self.matches(packet, device):
@@ -117,9 +109,6 @@ class RawSixSock(PacketSock):
         if packet.ident != 0:
             return self.handed_down(packet, ip_output.send_own(self.ip, packet, route, packet.ident))
         return self.handed_down(packet, ip_output.send_complete(self.ip, packet))
-
-    def error_about(self, src: int, dst: int, data: bytes) -> bool:
-        return (self.local_addr == 0 or self.local_addr == src) and (not self.connected or self.remote_addr == dst)
 
 
 def create(ip: Ip, protocol: i64) -> RawSixSock:

@@ -29,8 +29,8 @@ from lunar.sockets.host_file import HostFile
 from lunar.sockets.packet_info import PacketInfo
 from lunar.sockets.packet_sock import AF_PACKET, Caught, LinkSock
 from lunar.sockets.pipe import PipeEnd
-from lunar.sockets.raw import PacketSock
 from lunar.sockets.raw_ipv6 import RawSixSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.timerfd import TimerFd
 from lunar.sockets.unix import AF_UNIX, UnixSock
 from lunar.tcp.demux import Tcp

@@ -18,7 +18,7 @@ from lunar.sockets.fdtable import is_virtual
 from lunar.sockets.host_file import HostFile
 from lunar.sockets.packet_sock import LinkSock
 from lunar.sockets.pipe import PipeEnd
-from lunar.sockets.raw import PacketSock
+from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.syscalls import (
     MSG_DONTWAIT,
     MSG_EOR,
