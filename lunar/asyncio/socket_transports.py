@@ -24,6 +24,7 @@ from lunar.socket_address import parse_address, shown
 from lunar.sockets import syscalls
 from lunar.sockets.foreign import ForeignSock
 from lunar.sockets.unix import UnixSock
+from lunar.tcp import sockopt
 from lunar.tcp.sock import TcpSock
 from lunar.udp import UdpSock
 
@@ -126,7 +127,7 @@ class StreamTransport(_SocketTransport):
         kernel.waiters.append(self._woken)
         # asyncio's own transports turn Nagle's algorithm off.
         if isinstance(kernel, TcpSock):
-            kernel.set_nodelay(True)
+            sockopt.set_nodelay(kernel, True)
         if server is not None:
             _attach(server, self)
         loop.call_soon(protocol.connection_made, self)

@@ -33,6 +33,7 @@ from lunar.sockets.raw import RawSock
 from lunar.sockets.raw_ipv6 import RawSixSock
 from lunar.sockets.raw_table import PacketSock
 from lunar.sockets.unix import AF_UNIX, LISTENING, UnixSock
+from lunar.tcp import sockopt
 from lunar.tcp.sender import pacing
 from lunar.tcp.sock import TcpSock
 from lunar.tcp.tcb import LISTEN
@@ -195,7 +196,7 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
     elif name == SO_KEEPALIVE:
         sock.keepalive = on
         if isinstance(sock, TcpSock):
-            sock.keepalive_changed()
+            sockopt.keepalive_changed(sock)
     elif name == SO_BROADCAST:
         sock.broadcast = on
     elif name == SO_SNDBUF:
@@ -204,7 +205,7 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
         sock.sndbuf = max(2 * _buffer_size(value, most_sent), _SNDBUF_MIN)
         sock.sndbuf_locked = True
         if isinstance(sock, TcpSock):
-            sock.send_buffer_changed()
+            sockopt.send_buffer_changed(sock)
     elif name == SO_RCVBUF:
         ip = _ip_of(sock)
         most_received: i64 = _BUFFER_MAX if ip is None else ip.rmem_max  # net.core.rmem_max
@@ -222,7 +223,7 @@ def _set_socket(sock: Sock, name: int, value: int) -> int:
         sock.peek_offset = value
     elif name == SO_RCVLOWAT and sock.family != AF_UNIX:
         if isinstance(sock, TcpSock):
-            sock.set_rcvlowat(value if value >= 0 else _INT_MAX)
+            sockopt.set_rcvlowat(sock, value if value >= 0 else _INT_MAX)
         else:
             sock.rcvlowat = value if value > 0 else 1 if value == 0 else _INT_MAX  # datagrams are whole
     elif name == SO_PASSCRED:

@@ -12,6 +12,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from lunar.packet import AF_INET, AF_INET6
+from lunar.tcp import sockopt
 from lunar.tcp.congestion import registry
 from lunar.tcp.opening import fast_open, md5
 from lunar.tcp.sender import probes
@@ -61,9 +62,9 @@ _SYN_ACK_MAX_S: Final = 120
 def set_integer(sock: TcpSock, name: int, value: int) -> int:
     """Set an integer option. 0 or -errno (EINVAL, ENOPROTOOPT)."""
     if name == TCP_NODELAY:
-        sock.set_nodelay(value != 0)
+        sockopt.set_nodelay(sock, value != 0)
     elif name == TCP_CORK:
-        sock.set_cork(value != 0)
+        sockopt.set_cork(sock, value != 0)
     elif name == TCP_MAXSEG:
         if value and not 88 <= value <= 32767:
             return -errno.EINVAL
@@ -72,7 +73,7 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
         if not 1 <= value <= 32767:
             return -errno.EINVAL
         sock.keepidle_ns = value * _NS_PER_S
-        sock.keepalive_changed()
+        sockopt.keepalive_changed(sock)
     elif name == TCP_KEEPINTVL:
         if not 1 <= value <= 32767:
             return -errno.EINVAL
@@ -82,9 +83,9 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
             return -errno.EINVAL
         sock.keepcnt = value
     elif name == TCP_WINDOW_CLAMP:
-        return int(sock.set_window_clamp(value))
+        return int(sockopt.set_window_clamp(sock, value))
     elif name == TCP_QUICKACK:
-        sock.set_quickack(value != 0)
+        sockopt.set_quickack(sock, value != 0)
     elif name == TCP_CONGESTION:
         return set_congestion(sock, value.to_bytes(4, "little", signed=True))
     elif name == TCP_THIN_LINEAR_TIMEOUTS:
@@ -96,7 +97,7 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
             return -errno.EINVAL
         sock.user_timeout_ns = value * _NS_PER_MS
     elif name == TCP_NOTSENT_LOWAT:
-        sock.set_notsent_lowat(value & 0xFFFF_FFFF)
+        sockopt.set_notsent_lowat(sock, value & 0xFFFF_FFFF)
     elif name == TCP_SYNCNT:
         if not 1 <= value <= 127:
             return -errno.EINVAL
@@ -110,7 +111,7 @@ def set_integer(sock: TcpSock, name: int, value: int) -> int:
             return -errno.EINVAL
         sock.save_syn = value != 0
     elif name == TCP_FASTOPEN:
-        return int(sock.set_fast_limit(value))
+        return int(sockopt.set_fast_limit(sock, value))
     elif name == TCP_FASTOPEN_CONNECT:
         if value not in (0, 1):
             return -errno.EINVAL
@@ -143,7 +144,7 @@ def set_congestion(sock: TcpSock, value: bytes) -> int:
     # The one that it has is no change. Programs have no CAP_NET_ADMIN, and may take what is allowed to all.
     if sock.congestion.name != algorithm.name and algorithm.name not in registry.allowed(sock.tables):
         return -errno.EPERM
-    sock.set_congestion(algorithm)
+    sockopt.set_congestion(sock, algorithm)
     return 0
 
 
@@ -171,7 +172,7 @@ def _set_md5(sock: TcpSock, name: int, value: bytes) -> int:
         prefix = 128 if family == AF_INET6 and not mapped else 32
     if size > md5.KEY_MAX:
         return -errno.EINVAL
-    return int(sock.set_md5_key(addr, prefix, value[136 : 136 + size]))
+    return int(sockopt.set_md5_key(sock, addr, prefix, value[136 : 136 + size]))
 
 
 def _timeouts_in(seconds: int) -> int:
@@ -200,7 +201,7 @@ def set_bytes(sock: TcpSock, name: int, value: bytes) -> int | None:
     if name == TCP_MD5SIG or name == TCP_MD5SIG_EXT:
         return _set_md5(sock, name, value)
     if name == TCP_FASTOPEN_KEY:
-        return int(sock.set_fast_keys(value))
+        return int(sockopt.set_fast_keys(sock, value))
     return None
 
 
@@ -269,7 +270,7 @@ def get_bytes(sock: TcpSock, name: int, size: int) -> bytes | None:
         # 32 bits without a sign.
         return int(sock.notsent_lowat).to_bytes(4, "little")
     if name == TCP_FASTOPEN_KEY:
-        return sock.fast_keys_used()
+        return sockopt.fast_keys_used(sock)
     if name == TCP_LINGER2:
         # It may be negative, which as an integer would be an error.
         seconds = sock.linger2_s if sock.linger2_s else sock.tables.sysctls.tcp_fin_timeout

@@ -13,17 +13,15 @@ from mypy_extensions import i64
 
 from lunar.net import path_mtu
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
-from lunar.net.zerocopy import ZeroCopy
 from lunar.packet import ACK, PSH
 from lunar.tcp import chronograph, time_wait, timeouts, timers, urgent
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.info import TcpInfo
 from lunar.tcp.loss import rate
-from lunar.tcp.marks import Marks
-from lunar.tcp.opening import connect, fast_accept, fast_open, listen, md5
+from lunar.tcp.opening import connect, fast_accept, fast_open, inheritance, listen
 from lunar.tcp.receiver import delayed_ack, receive_buffer, window
-from lunar.tcp.sender import output, pacing, probes, records, segment_size, segments, send_buffer, send_marks
+from lunar.tcp.sender import output, records, segment_size, segments, send_buffer, send_marks
 from lunar.tcp.tables import Tables
 from lunar.tcp.tcb import (
     CLOSE_WAIT,
@@ -146,7 +144,7 @@ class TcpSock(Tcb):
 
     def renew(self) -> None:
         fresh = TcpSock(self.tables, self.family, type(self.congestion)())
-        self._give_options(fresh)
+        inheritance.give_options(self, fresh)
         fresh.window_clamp = 0  # as on Linux
         # What connections do not inherit from a listener.
         fresh.congestion_chosen = self.congestion_chosen
@@ -244,62 +242,9 @@ class TcpSock(Tcb):
         algorithm = type(self.congestion) if self.congestion_chosen else self.tables.congestion
         child = TcpSock(self.tables, self.family, algorithm())
         child.congestion_chosen = self.congestion_chosen
-        self._give_options(child)
+        inheritance.give_options(self, child)
         child.progress = CONNECTED
         return child
-
-    def _give_options(self, child: TcpSock) -> None:
-        child.domain = self.domain
-        child.v6only = self.v6only
-        child.ipv6 = None if self.ipv6 is None else self.ipv6.inherited()
-        child.reuse_addr = self.reuse_addr
-        child.reuse_port = self.reuse_port
-        child.keepalive = self.keepalive
-        child.keepidle_ns = self.keepidle_ns
-        child.keepintvl_ns = self.keepintvl_ns
-        child.keepcnt = self.keepcnt
-        child.thin_linear = self.thin_linear
-        child.user_timeout_ns = self.user_timeout_ns
-        child.notsent_lowat = self.notsent_lowat
-        if self.max_pacing_rate >= 0:
-            pacing.limit(child, self.max_pacing_rate)
-        child.mtu_discover = self.mtu_discover
-        child.priority = self.priority
-        child.peek_offset = self.peek_offset
-        child.select_errors = self.select_errors
-        child.ttl = self.ttl
-        child.tos = self.tos
-        child.sndbuf = self.sndbuf
-        child.rcvbuf = self.rcvbuf
-        child.sndbuf_locked = self.sndbuf_locked
-        child.rcvbuf_locked = self.rcvbuf_locked
-        if self.state in (CLOSED, LISTEN):
-            child.window_clamp = self.window_clamp
-        child.linger_on = self.linger_on
-        child.linger_s = self.linger_s
-        child.recverr = self.recverr
-        child.rcvlowat = self.rcvlowat
-        child.mark = self.mark
-        child.freebind = self.freebind
-        child.recverr6 = self.recverr6
-        child.tells_inq = self.tells_inq
-        if self.zerocopy is not None and self.zerocopy.on:
-            child.zerocopy = ZeroCopy()
-            child.marks = Marks()
-        if self.stamping is not None:
-            child.stamping = self.stamping.inherited()
-            child.marks = Marks()
-        child.bound_device = self.bound_device
-        child.nodelay = self.nodelay
-        child.cork = self.cork
-        child.oob_inline = self.oob_inline
-        child.user_mss = self.user_mss
-        child.syn_retries = self.syn_retries
-        child.linger2_s = self.linger2_s
-        child.md5_keys = None if self.md5_keys is None else self.md5_keys.copy()
-        child.fastopen_no_cookie = self.fastopen_no_cookie
-        child.rcvtimeo_ns = self.rcvtimeo_ns
-        child.sndtimeo_ns = self.sndtimeo_ns
 
     # Data.
 
@@ -616,120 +561,6 @@ class TcpSock(Tcb):
         if listener is None:
             return TcpInfo(self, 0, 0)
         return TcpInfo(self, len(listener.accept_queue), listener.backlog)
-
-    # Options that act at once.
-
-    def set_nodelay(self, on: bool) -> None:
-        """TCP_NODELAY; switching it on sends what Nagle held."""
-        self.nodelay = on
-        if on and self.unsent.size > 0:
-            self.push_all = True
-            output.push(self, False)
-
-    def set_notsent_lowat(self, size: int) -> None:
-        """TCP_NOTSENT_LOWAT, in bytes; 0 for the host's parameter. A program that waits may have room by it."""
-        self.notsent_lowat = size
-        self.send_buffer_changed()
-
-    def send_buffer_changed(self) -> None:
-        """The program has set its size, or TCP_NOTSENT_LOWAT: there may be room now."""
-        if self.state in (ESTABLISHED, CLOSE_WAIT):
-            send_buffer.check(self)
-            self.flush_wake()
-
-    def set_cork(self, on: bool) -> None:
-        """TCP_CORK; switching it off sends what it held."""
-        self.cork = on
-        if not on and self.unsent.size > 0:
-            self.push_all = self.nodelay
-            output.push(self, False)
-
-    def set_window_clamp(self, size: i64) -> i64:
-        """TCP_WINDOW_CLAMP, in bytes: the most that is offered to the peer. EINVAL: no bound, on a connection."""
-        if size == 0:
-            if self.state != CLOSED:
-                return -errno.EINVAL
-            self.window_clamp = 0
-            return 0
-        size = max(size, window.CLAMP_MIN)
-        if self.state in (CLOSED, LISTEN):
-            self.window_clamp = size
-        else:
-            window.set_clamp(self, size)
-        return 0
-
-    def set_congestion(self, algorithm: Any) -> None:
-        """TCP_CONGESTION: this socket, and what it accepts, has the class `algorithm` from now on."""
-        self.congestion_chosen = True
-        if type(self.congestion) is algorithm:
-            return
-        cwnd.stop_algorithm(self)
-        self.congestion = algorithm()
-        if self.state not in (CLOSED, LISTEN, SYN_SENT):
-            cwnd.start_algorithm(self)
-
-    def set_rcvlowat(self, size: i64) -> None:
-        """SO_RCVLOWAT: the buffer grows to hold so much, as far as it may."""
-        cap: i64 = self.rcvbuf >> 1 if self.rcvbuf_locked else self.tables.sysctls.tcp_rmem_max >> 1
-        self.rcvlowat = max(min(size, cap), 1)
-        self.wake(POLLIN)
-        if not self.rcvbuf_locked and 2 * self.rcvlowat > self.rcvbuf:
-            self.rcvbuf = 2 * self.rcvlowat
-            self.window_clamp = max(self.window_clamp, self.rcvlowat)
-
-    def set_quickack(self, on: bool) -> None:
-        """TCP_QUICKACK: leave ping-pong mode, with an ACK at once if one is owed; or enter it. It does not last."""
-        self.pingpong = not on
-        if on and self.ack_scheduled and (self.state in (ESTABLISHED, CLOSE_WAIT)):
-            segments.send_ack(self)
-
-    def keepalive_changed(self) -> None:
-        """`keepalive` or `keepidle_ns` was set: on a connection the timer starts, moves or stops."""
-        if self.state in (CLOSED, LISTEN, SYN_SENT):
-            return
-        if self.keepalive:
-            idle_since: i64 = max(self.last_ack_ns, self.last_received_ns)
-            self.keepalive_timer.arm(timers.KEEPALIVE, max(idle_since + probes.idle_ns(self), self.scheduler.now_ns))
-        else:
-            self.keepalive_timer.disarm()
-
-    def set_fast_limit(self, limit: i64) -> i64:
-        """TCP_FASTOPEN: how many fast connections may be pending. 0 or -EINVAL."""
-        if limit < 0 or self.state not in (CLOSED, LISTEN):
-            return -errno.EINVAL
-        self.fast_limit = min(limit, self.tables.sysctls.somaxconn)
-        if self.listener is not None:
-            self.listener.fast.limit = self.fast_limit
-        return 0
-
-    def set_fast_keys(self, keys: bytes) -> i64:
-        """TCP_FASTOPEN_KEY: one key of 16 bytes, or two. 0 or -EINVAL."""
-        if len(keys) not in (16, 32):
-            return -errno.EINVAL
-        self.fast_keys = keys
-        if self.listener is not None:
-            self.listener.fast.keys = keys
-        return 0
-
-    def fast_keys_used(self) -> bytes:
-        """TCP_FASTOPEN_KEY as it is told: the socket's, or the host's."""
-        return self.fast_keys if self.fast_keys else fast_accept.host_keys(self.tables)
-
-    def set_md5_key(self, addr: int, prefix: i64, key: bytes) -> i64:
-        """TCP_MD5SIG: the key for peers at `addr`, or in the network that its first `prefix` bits name. An empty key
-        takes it away. 0, -EINVAL or -ENOENT.
-        """
-        if len(key) > md5.KEY_MAX or prefix < 0 or prefix > 128:
-            return -errno.EINVAL
-        if self.md5_keys is None:
-            self.md5_keys = []
-        if not md5.add(self.md5_keys, addr, prefix, key):
-            return -errno.ENOENT
-        self.tables.md5_used = True
-        if self.remote_port != 0 and self.state != CLOSED:
-            self.md5_key = md5.find(self.md5_keys, self.remote_addr)
-            segment_size.update(self)
-        return 0
 
     def ended(self) -> None:
         fast_accept.handshake_over(self, False)

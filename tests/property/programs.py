@@ -13,6 +13,7 @@ from typing import Any
 from invariants import Broken
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT
+from lunar.tcp import sockopt
 from lunar.tcp.tcb import SYN_SENT
 from weaves.scheduler import Call, Lane
 
@@ -140,7 +141,7 @@ class Program:
                 raise Broken(f"send took {taken} of {len(piece)} bytes")
             self.sent += taken
             if self.corked and self.rng.random() < 0.1:
-                self.sock.set_cork(not self.sock.cork)
+                sockopt.set_cork(self.sock, not self.sock.cork)
             if self.write_gap_ns:
                 self.write_at_ns = now + 1 + self.rng.randrange(self.write_gap_ns)
                 return

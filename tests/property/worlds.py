@@ -19,6 +19,7 @@ from lunar.links.red import RedLimits
 from lunar.net_tools import CommandError
 from lunar.network import Network
 from lunar.packet import AF_INET, Frame
+from lunar.tcp import sockopt
 from lunar.tcp.sender import pacing
 from weaves import seeds
 from weaves.scheduler import IDLE, REACHED, Call
@@ -206,7 +207,7 @@ class World:
                 child.close()
                 continue
             if self.plan.keepalive_ns[1]:
-                child.keepalive_changed()
+                sockopt.keepalive_changed(child)
             self._watch(child, 1)
             self._start(child, 1)
 
@@ -218,7 +219,7 @@ class World:
     def _start(self, sock: Any, side: int, sent: int = 0) -> None:
         quickack = self.plan.quickack[side]
         if quickack is not None:
-            sock.set_quickack(quickack)
+            sockopt.set_quickack(sock, quickack)
         self.programs[side] = Program(sock, self.scheduler, self.lanes[side], self.plan, side, sent)
 
     def _tap(self, side: int) -> Callable[[Any, Frame], None]:

@@ -24,7 +24,7 @@ from tcp_scenario import (
 )  # fmt: skip
 
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from lunar.tcp import tcb
+from lunar.tcp import sockopt, tcb
 
 D = LOCAL + 1
 
@@ -372,7 +372,7 @@ def test_paws_forgets_after_24_days() -> None:
 def test_keepalive_probes_then_gives_up() -> None:
     t = established()
     t.sock.keepalive = True
-    t.sock.keepalive_changed()
+    sockopt.keepalive_changed(t.sock)
     for probe in range(9):
         t.sends(at=s(7200 + 75 * probe), seq=LOCAL, size=0, flags=ACK)
     t.sends(at=s(7200 + 75 * 9), flags=RST | ACK)
@@ -383,7 +383,7 @@ def test_keepalive_probes_then_gives_up() -> None:
 def test_answered_keepalive_waits_again() -> None:
     t = established()
     t.sock.keepalive = True
-    t.sock.keepalive_changed()
+    sockopt.keepalive_changed(t.sock)
     t.sends(at=s(7200))
     t.gets(at=s(7201))
     t.sends_nothing(until=s(14_400))

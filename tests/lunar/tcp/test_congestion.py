@@ -12,6 +12,7 @@ from tcp_scenario import LOCAL, MSS, Scenario, established, ms, s, server
 
 import lunar
 from lunar.sockets import tcp_options
+from lunar.tcp import sockopt
 from lunar.tcp.congestion import CongestionControl, cwnd, registry
 from lunar.tcp.congestion.control import COMPLETE_CWR, CWND_RESTART, TIMEOUT, TX_START
 from lunar.tcp.congestion.reno import Reno
@@ -147,7 +148,7 @@ def test_each_algorithm_can_be_subclassed(name: str) -> None:
             return 3
 
     t = established()
-    t.sock.set_congestion(Own)
+    sockopt.set_congestion(t.sock, Own)
     assert t.sock.congestion.on_loss(t.sock) == 3 and t.sock.congestion.name == name
 
 
@@ -276,12 +277,12 @@ def test_algorithms_tell_of_themselves() -> None:
     """TCP_CC_INFO, linux/inet_diag.h: bandwidth of 64 bits, least RTT, gains; u16, u16, u32 ...; four u32."""
     t = established()
     for name, layout in (("bbr", "<QIII"), ("dctcp", "<HHIII"), ("vegas", "<IIII")):
-        t.sock.set_congestion(lunar.congestion_control(name))
+        sockopt.set_congestion(t.sock, lunar.congestion_control(name))
         packed = tcp_options.get_bytes(t.sock, 26, 64)
         assert packed is not None
         values = struct.unpack(layout, packed)
         assert list(t.sock.congestion.info(t.sock).values()) == list(values)
-    t.sock.set_congestion(lunar.congestion_control("cubic"))
+    sockopt.set_congestion(t.sock, lunar.congestion_control("cubic"))
     assert tcp_options.get_bytes(t.sock, 26, 64) == b""
 
     def body() -> None:
@@ -304,12 +305,12 @@ def test_data_of_the_syn_is_before_the_beginning() -> None:
 def test_connection_goes_on_with_another_algorithm() -> None:
     t, algorithm = noting()
     algorithm.taken()
-    t.sock.set_congestion(Reno)
+    sockopt.set_congestion(t.sock, Reno)
     assert algorithm.taken() == ["stop"]
     assert t.sock.cwnd == 10
     t.gets(at=ms(70), ack=D + 3 * MSS)
     assert t.sock.cwnd == 13
-    t.sock.set_congestion(Noting)
+    sockopt.set_congestion(t.sock, Noting)
     assert t.sock.congestion.notes == ["start"]  # type: ignore[attr-defined]
 
 

@@ -10,6 +10,7 @@ from tcp_scenario import ACK, FIN, LOCAL, OWN, OWN_PORT, PEER, PEER_PORT, PSH, R
 
 from lunar.net.sock import POLLIN, POLLOUT
 from lunar.packet import AF_INET, IcmpMessage
+from lunar.tcp import sockopt
 from lunar.tcp.congestion import registry
 from lunar.tcp.opening import fast_accept, fast_open
 from lunar.tcp.opening.siphash import siphash
@@ -258,7 +259,7 @@ def test_a_deferred_connect_that_is_closed_sends_nothing() -> None:
     sock.fastopen_connect = True
     sock.keepalive = True
     assert sock.connect(PEER, PEER_PORT) == 0
-    sock.keepalive_changed()
+    sockopt.keepalive_changed(sock)
     sock.close()
     t.sends_nothing(until=s(10))
     assert t.host.is_empty() and t.live_events() == 0
@@ -350,7 +351,7 @@ def listening(mode: int = SERVER_MODE, limit: int | None = None, backlog: int = 
     assert sock.bind(0, OWN_PORT) == 0
     assert sock.listen(backlog) == 0
     if limit is not None:
-        assert sock.set_fast_limit(limit) == 0
+        assert sockopt.set_fast_limit(sock, limit) == 0
     t.watch(sock)
     return t
 
@@ -472,8 +473,8 @@ def test_a_cookie_of_the_key_before_is_good_and_is_renewed() -> None:
 
 def test_a_listeners_own_key() -> None:
     t = listening()
-    assert t.sock.set_fast_keys(bytes(3)) == -errno.EINVAL
-    assert t.sock.set_fast_keys(bytes(16)) == 0
+    assert sockopt.set_fast_keys(t.sock, bytes(3)) == -errno.EINVAL
+    assert sockopt.set_fast_keys(t.sock, bytes(16)) == 0
     syn(t, 0, fast_open=b"")
     t.sends(at=0, fast_open=fast_accept.cookie(bytes(16), PEER, OWN))
 

@@ -9,6 +9,7 @@ from tcp_scenario import ACK, FIN, LOCAL, MASK, OWN, OWN_PORT, PEER, PEER_PORT, 
 
 from lunar.packet import AF_INET, PSH, TcpSegment
 from lunar.sockets import options, tcp_options
+from lunar.tcp import sockopt
 from lunar.tcp.opening import md5
 from lunar.tcp.sock import TcpSock
 
@@ -23,7 +24,7 @@ def sig(addr: int = PEER, key: bytes = KEY, prefix: int = 0, flags: int = 0, fam
 
 
 def keyed(t: Scenario, sock: TcpSock, key: bytes = KEY) -> TcpSock:
-    assert sock.set_md5_key(PEER, 32, key) == 0
+    assert sockopt.set_md5_key(sock, PEER, 32, key) == 0
     return sock
 
 

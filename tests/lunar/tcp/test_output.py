@@ -7,6 +7,7 @@ import errno
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, Scenario, established, ms, s
 
 from lunar.net.sock import POLLOUT
+from lunar.tcp import sockopt
 from lunar.tcp.sender import records
 
 
@@ -65,24 +66,24 @@ def test_setting_nodelay_sends_what_was_held() -> None:
     t.write(b"a")
     t.write(b"b")
     t.forget()
-    t.sock.set_nodelay(True)
+    sockopt.set_nodelay(t.sock, True)
     t.sends(at=0, data=b"b")
 
 
 def test_cork_holds_until_it_is_pulled() -> None:
     t = established()
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     t.write(b"a")
     t.write(b"b" * MSS)
     t.sends(at=0, size=MSS)
     t.sends_nothing(until=0)
-    t.sock.set_cork(False)
+    sockopt.set_cork(t.sock, False)
     t.sends(at=0, size=1)
 
 
 def test_cork_holds_for_one_timeout_at_most() -> None:
     t = established()
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     t.write(b"a")
     t.sends(at=ms(300), data=b"a")
 
@@ -218,7 +219,7 @@ def test_send_buffer_grows_with_the_congestion_window() -> None:
 
 def test_fin_rides_on_the_last_data() -> None:
     t = established()
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     t.write(b"bye")
     t.sock.shutdown(1)
     t.sends(at=0, data=b"bye", flags=ACK | PSH | FIN)

@@ -8,6 +8,7 @@ from tcp_scenario import ACK, LOCAL, PSH, Scenario, established, ms, s
 
 from lunar.net.sock import POLLOUT
 from lunar.sockets import options
+from lunar.tcp import sockopt
 
 IPPROTO_TCP = 6
 TCP_KEEPIDLE = 4
@@ -76,7 +77,7 @@ def test_user_timeout_takes_the_place_of_keepalives_count() -> None:
     set_option(t, TCP_KEEPIDLE, 10)
     set_option(t, TCP_USER_TIMEOUT, 30_000)
     t.sock.keepalive = True
-    t.sock.keepalive_changed()
+    sockopt.keepalive_changed(t.sock)
     t.sends(at=s(10), seq=LOCAL, size=0)
     t.run(s(84))
     assert t.sock.state == 1  # the test after 75 s has not come yet
@@ -129,7 +130,7 @@ def test_keepalive_follows_the_hosts_parameters_until_the_program_says_otherwise
     sysctls.tcp_keepalive_probes = 2
     assert options.getsockopt(t.sock, IPPROTO_TCP, TCP_KEEPIDLE) == 20
     t.sock.keepalive = True
-    t.sock.keepalive_changed()
+    sockopt.keepalive_changed(t.sock)
     t.sends(at=s(20), seq=LOCAL, size=0)
     t.sends(at=s(25), seq=LOCAL, size=0)
     t.sends(at=s(30), flags=ACK | 4)

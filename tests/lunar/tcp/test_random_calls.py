@@ -15,6 +15,7 @@ from tcp_scenario import OWN, PEER, Host, TcpSock, ms, s
 from lunar.links.impairments import Impairment, RandomLoss, Reordering, Series
 from lunar.links.link import Link, Wire
 from lunar.sockets import tcp_options as option
+from lunar.tcp import sockopt
 from lunar.tcp.congestion.bbr import Bbr
 from lunar.tcp.congestion.cubic import Cubic
 from lunar.tcp.congestion.dctcp import Dctcp
@@ -93,7 +94,7 @@ class World:
             if child is not None:
                 self.socks.append(child)
         elif choice == 10:
-            sock.set_congestion(rng.choice((Reno, Cubic, Bbr, Dctcp, Vegas)))
+            sockopt.set_congestion(sock, rng.choice((Reno, Cubic, Bbr, Dctcp, Vegas)))
         elif choice == 11:
             option.set_integer(sock, *rng.choice(OPTIONS))
         elif choice == 12:

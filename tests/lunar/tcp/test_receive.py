@@ -7,6 +7,7 @@ import errno
 from tcp_scenario import ACK, FIN, LOCAL, MSS, PSH, REMOTE, SYN, Scenario, TcpSegment, established, ms, s, server
 
 from lunar.net.sock import POLLIN, POLLRDHUP
+from lunar.tcp import sockopt
 
 
 def past_quick_acks(read: bool = True) -> Scenario:
@@ -129,7 +130,7 @@ def test_delay_follows_the_senders_pace() -> None:
 def test_quickack_option_acknowledges_now() -> None:
     t = past_quick_acks()
     t.gets(at=ms(1), seq=NEXT, data=b"x" * MSS)
-    t.sock.set_quickack(True)
+    sockopt.set_quickack(t.sock, True)
     t.sends(at=ms(1), ack=NEXT + MSS)
 
 
@@ -477,7 +478,7 @@ def test_segment_without_ack_is_dropped() -> None:
 
 def test_a_clamp_bounds_the_first_window() -> None:
     t = server()
-    assert t.sock.set_window_clamp(5000) == 0
+    assert sockopt.set_window_clamp(t.sock, 5000) == 0
     t.gets(at=0, seq=REMOTE, flags=SYN, mss=1000, window_scale=7)
     answer = t.sends(at=0, flags=SYN | ACK, window=4380)  # 3 * 1460
     assert answer.window_scale == 0  # 5000 bytes need none
@@ -489,9 +490,9 @@ def test_a_clamp_never_takes_back_what_was_offered() -> None:
     t.read()
     t.forget()
     before = int(t.sock.rcv_wup + t.sock.rcv_wnd)
-    assert t.sock.set_window_clamp(2000) == 0
+    assert sockopt.set_window_clamp(t.sock, 2000) == 0
     assert t.sock.rcv_ssthresh == 2000
     t.gets(at=ms(1), seq=REMOTE + 1001, data=b"x" * 1000)
     assert t.sends(at=ms(1), ack=REMOTE + 2001).window == before - 2001 - REMOTE
-    assert t.sock.set_window_clamp(100) == 0 and t.sock.window_clamp == 1152
-    assert t.sock.set_window_clamp(0) == -errno.EINVAL
+    assert sockopt.set_window_clamp(t.sock, 100) == 0 and t.sock.window_clamp == 1152
+    assert sockopt.set_window_clamp(t.sock, 0) == -errno.EINVAL

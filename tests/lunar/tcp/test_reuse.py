@@ -24,6 +24,7 @@ from tcp_scenario import (
 
 from lunar.net.zerocopy import ZeroCopy
 from lunar.packet import AF_INET
+from lunar.tcp import sockopt
 from lunar.tcp.marks import Marks
 from lunar.tcp.tcb import ESTABLISHED, OPEN
 
@@ -69,7 +70,7 @@ def test_options_outlive_a_connection() -> None:
     t = established()
     sock = t.sock
     sock.mtu_discover, sock.peek_offset, sock.held, sock.defer_accept, sock.fast_limit = 2, 5, 1, 3, 7
-    sock.set_congestion(type(sock.congestion))
+    sockopt.set_congestion(sock, type(sock.congestion))
     assert sock.disconnect() == 0
     assert (sock.mtu_discover, sock.peek_offset, sock.held, sock.defer_accept, sock.fast_limit) == (2, 5, 1, 3, 7)
     assert sock.congestion_chosen and sock.local_port == OWN_PORT

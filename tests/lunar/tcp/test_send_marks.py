@@ -9,6 +9,7 @@ from tcp_scenario import ACK, LOCAL, MSS, RST, Scenario, established, ms
 from lunar.net import timestamping
 from lunar.sockets.options import SOL_SOCKET, setsockopt
 from lunar.sockets.report_options import SO_TIMESTAMPING, SO_ZEROCOPY
+from lunar.tcp import sockopt
 from lunar.tcp.sender import send_marks
 
 SCHED, SND = timestamping.TX_SCHED, timestamping.TX_SOFTWARE
@@ -52,10 +53,10 @@ def test_a_stamp_waits_for_the_window() -> None:
 def test_of_two_writes_in_one_segment_the_last_is_stamped() -> None:
     t = established()
     stamps(t, SCHED | timestamping.TX_ACK)
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     t.write(b"x" * 10)
     t.write(b"y" * 20)
-    t.sock.set_cork(False)
+    sockopt.set_cork(t.sock, False)
     assert reports(t) == [(timestamping.SCHED, 29, 0)]
     t.gets(at=ms(10), ack=LOCAL + 31)
     assert reports(t) == [(timestamping.ACK, 29, ms(10))]
@@ -64,10 +65,10 @@ def test_of_two_writes_in_one_segment_the_last_is_stamped() -> None:
 def test_of_two_writes_in_one_record_the_last_is_stamped_though_it_is_cut() -> None:
     t = established()
     stamps(t, SCHED)
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     t.write(b"x" * 10)
     t.write(b"y" * 2 * MSS)
-    t.sock.set_cork(False)
+    sockopt.set_cork(t.sock, False)
     assert reports(t) == [(timestamping.SCHED, 9 + 2 * MSS, 0)]
 
 
@@ -94,9 +95,9 @@ def test_keys_count_from_what_was_not_acknowledged_or_from_what_was_written() ->
 def test_sends_that_wait_together_are_told_of_together() -> None:
     t = established()
     assert setsockopt(t.sock, SOL_SOCKET, SO_ZEROCOPY, 1) == 0
-    t.sock.set_cork(True)
+    sockopt.set_cork(t.sock, True)
     zero_copies(t, 10, 10, 10)
-    t.sock.set_cork(False)
+    sockopt.set_cork(t.sock, False)
     t.gets(at=ms(10), ack=LOCAL + 21)
     assert reports(t) == []  # their buffers are free together, too
     t.gets(at=ms(20), ack=LOCAL + 31)

@@ -13,6 +13,7 @@ import pytest
 from tcp_scenario import ACK, FIN, LOCAL, OWN, OWN_PORT, PEER_PORT, PSH, REMOTE, RST, SYN, Scenario, server
 
 from lunar.packet import URG
+from lunar.tcp import sockopt
 
 SYN_OPTIONS = {"mss": 1460}
 
@@ -28,7 +29,7 @@ def listening(fast: bool = False) -> Scenario:
     sysctls.tcp_timestamps = 0
     if fast:
         sysctls.tcp_fastopen = 0x602
-        t.sock.set_fast_limit(10)
+        sockopt.set_fast_limit(t.sock, 10)
     return t
 
 

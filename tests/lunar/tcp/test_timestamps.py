@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tcp_scenario import ACK, FIN, LOCAL, MSS, REMOTE, RST, SYN, Scenario, established, ms, s, server
 
+from lunar.tcp import sockopt
+
 
 def test_every_segment_has_them_once_both_have_offered() -> None:
     t = established(timestamps=True)
@@ -67,7 +69,7 @@ def test_what_is_echoed_is_the_left_edge() -> None:
 
 def test_delayed_acks_echo_the_first_of_what_they_acknowledge() -> None:
     t = established(timestamps=True)
-    t.sock.set_quickack(False)
+    sockopt.set_quickack(t.sock, False)
     t.sock.quick_acks = 0
     t.gets(at=ms(1), seq=REMOTE + 1, data=b"x" * (MSS - 12), ts_val=1_000_100)
     t.sock.quick_acks = 0
