@@ -290,6 +290,8 @@ class Host:
         events, self._held_events = self._held_events, []
         self.scheduler.release(events, self.lane)
         for device in self.devices.values():
+            device.running = True  # all of them: a router sends by one what another has kept
+        for device in self.devices.values():
             device.go_on()
         signals, self._held_signals = self._held_signals, []
         for weave, signum in signals:

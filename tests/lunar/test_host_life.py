@@ -640,6 +640,36 @@ def test_the_ring_of_a_paused_host_has_room_for_so_many_frames() -> None:
     assert got == [str(number).encode() for number in range(RING_FRAMES)]
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["there", "back"])
+def test_a_paused_router_sends_on_what_it_kept_by_whichever_device(turned: bool) -> None:
+    net = lunar.Network()
+    hosts = [net.host("left", "10.0.0.2/24"), net.host("right", "10.1.0.2/24")]
+    router = net.host("router", "10.0.0.1/24", "10.1.0.1/24")
+    for number, host in enumerate(hosts):
+        net.link(host, f"router.eth{number}")
+        host.sh(f"ip route add default via 10.{number}.0.1")
+    router.sh("sysctl -w net.ipv4.ip_forward=1")
+    sender, receiver = reversed(hosts) if turned else hosts
+    address = "10.0.0.2" if turned else "10.1.0.2"
+    got: list[bytes] = []
+
+    def receive() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("", 53))
+            got.append(sock.recv(100))
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"kept", (address, 53))
+
+    net.start(receiver, receive, background=True)
+    router.pause()
+    net.run(send, on=sender)
+    net.at(1, router.resume)
+    net.run(until=2)
+    assert got == [b"kept"]
+
+
 def test_what_is_started_on_a_paused_host_begins_when_it_goes_on() -> None:
     world = World()
     world.server.pause()

@@ -1,0 +1,235 @@
+"""A bed for both: a virtual host, a link of ours with its impairments, a virtual router, and the kernel behind its TAP.
+
+    us 10.8.0.2 --- the link --- 10.8.0.1 router 10.9.0.1 --- TAP --- 10.9.0.2 the kernel
+
+What goes either way goes over the link, so that both sides' frames are lost, doubled and overtaken by the same code.
+The captures of `us` show what it received, those of the router's tap0 what the kernel received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from asyncio_player import AsyncioPlayer
+from kernel import KernelPlayers
+from player import Player
+from wire import Segment, connections
+
+import lunar
+from lunar.kernel.namespace import KernelUnavailable, Namespace
+
+US: Final = {4: "10.8.0.2", 6: "2001:db8:8::2"}
+ROUTER: Final = {4: "10.8.0.1", 6: "2001:db8:8::1"}
+GATEWAY: Final = {4: "10.9.0.1", 6: "2001:db8:9::1"}
+KERNEL: Final = {4: "10.9.0.2", 6: "2001:db8:9::2"}
+_OUR_PORT: Final = 10_000
+_KERNEL_PORT: Final = 20_000
+
+# What a program can tell the bed, and what both programs hear when it is done: no packet of the flow passes any more;
+# the router stands still and keeps what comes; it goes on.
+_ORDERS: Final = {"cut": "is-cut", "hold": "held", "release": "released"}
+
+_LINK: Final = {"delay": "1ms", "queue": 10_000}
+_PATIENCE_S: Final = 60  # of a run; nothing is measured by it
+_REST_S: Final = 0.1  # for the last acknowledgements
+
+Capture = dict[tuple[int, int], list[Segment]]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A program on either side. `family` is 4 or 6; `face` how ours is written: "blocking" or "asyncio"."""
+
+    name: str
+    ours: str
+    theirs: str
+    family: int = 4
+    face: str = "blocking"
+
+
+@dataclass
+class Outcome:
+    """The logs of a flow, and what the capture of each side has of it, in the order of the connections."""
+
+    flow: Flow
+    ours: list[str]
+    theirs: list[str]
+    at_us: list[list[Segment]]
+    at_kernel: list[list[Segment]]
+
+
+@dataclass
+class Setting:
+    """What a bed is like: sysctls and commands on either side, and the link's keywords for `Network.link`."""
+
+    ours: Mapping[str, Any] = field(default_factory=dict)
+    kernel: Mapping[str, Any] = field(default_factory=dict)
+    link: Mapping[str, Any] = field(default_factory=dict)
+    tap: Mapping[str, Any] = field(default_factory=dict)
+    our_commands: tuple[str, ...] = ()
+    kernel_commands: tuple[str, ...] = ()
+    mtu: int = 1500
+
+
+class Bed:
+    """Made for one run. Raises `KernelUnavailable` where there is no right to namespaces, or no TAP device, and from
+    `run`, where the kernel does not know a setting.
+    """
+
+    def __init__(self, setting: Setting, captures: Path, seed: int = 1) -> None:
+        self.setting = setting
+        self.captures = captures
+        self.seed = seed
+        self.net = lunar.Network(seed=seed, clock="real")
+        self.us = self.net.host("us", [f"{US[4]}/24", f"{US[6]}/64"])
+        self.router = self.net.host("router", [f"{ROUTER[4]}/24", f"{ROUTER[6]}/64"])
+        self.net.link(self.us, self.router, **{**_LINK, "mtu": setting.mtu, **setting.link})
+        self.namespace = Namespace()
+        self.net.tap(
+            self.router, f"{GATEWAY[4]}/24", f"{GATEWAY[6]}/64", name="tap0", namespace=self.namespace,
+            **{"mtu": setting.mtu, **setting.tap},
+        )  # fmt: skip
+        self._prepare_ours()
+        self.net.capture(captures)
+        self.kernel = KernelPlayers(self.namespace)
+        self._runs: dict[str, _Run] = {}
+        # After the gateway's own, which makes the kernel's device.
+        self.net.supervisor.gates.on_open(self._opened)
+
+    def run(self, flows: list[Flow]) -> list[Outcome]:
+        """Play all flows at once, to their ends. What has not ended after a long time has a log that says so."""
+        runs = [_Run(self, flow, number) for number, flow in enumerate(flows)]
+        self._runs = {run.flow.name: run for run in runs}
+        assert len(self._runs) == len(flows), "two flows have the same name"
+        with contextlib.suppress(TimeoutError):
+            self.net.run(self._obey, on=self.us, until=_PATIENCE_S)
+        self.counters = self.namespace.command("nstat", "-as")
+        self.net.close()
+        addresses = set(US.values())
+        at_us = connections(self.captures / "us-eth0.pcap", addresses)
+        at_kernel = connections(self.captures / "router-tap0.pcap", addresses)
+        return [run.outcome(at_us, at_kernel) for run in runs]
+
+    def close(self) -> None:
+        self.net.close()
+        self.kernel.close()
+        self.namespace.close()
+
+    def _prepare_ours(self) -> None:
+        self.router.sh("sysctl -w net.ipv4.ip_forward=1")
+        self.router.sh("sysctl -w net.ipv6.conf.all.forwarding=1")
+        self.us.sh(f"ip route add default via {ROUTER[4]}")
+        self.us.sh(f"ip -6 route add default via {ROUTER[6]}")
+        for name, value in self.setting.ours.items():
+            self.us.sh(f"sysctl -w '{name}={value}'")
+        for command in self.setting.our_commands:
+            self.us.sh(command)
+
+    def _opened(self) -> None:
+        """The kernel's device is there: give it its addresses, and begin the programs that wait for packets."""
+        namespace = self.namespace
+        namespace.command(
+            "ip", "-batch", "-",
+            input=f"link set tap0 txqueuelen 10000 up\n"
+            f"address add {KERNEL[4]}/24 dev tap0\n"
+            f"address add {KERNEL[6]}/64 dev tap0 nodad\n"
+            f"route add default via {GATEWAY[4]}\n"
+            f"route add default via {GATEWAY[6]}\n",
+        )  # fmt: skip
+        # What one connection has learnt of the path is nothing that the next may know.
+        for name, value in {"net.ipv4.tcp_no_metrics_save": 1, **self.setting.kernel}.items():
+            try:
+                namespace.sysctl(name, str(value))
+            except OSError as error:
+                raise KernelUnavailable(f"{name} = {value}: {error.strerror}") from error
+        for command in self.setting.kernel_commands:
+            namespace.command(*command.split())
+        for run in self._runs.values():
+            run.begin()
+
+    def _over(self) -> bool:
+        return all(run.log is not None and run.flow.name in self.kernel.logs for run in self._runs.values())
+
+    async def _obey(self) -> None:
+        """Do what programs tell the bed by marks of theirs, until all have ended."""
+        while not self._over():
+            await asyncio.sleep(0.005)
+            for run in self._runs.values():
+                told = (run.marks | run.heard) & _ORDERS.keys()
+                for mark in sorted(told - run.obeyed):
+                    run.obeyed.add(mark)
+                    self._do(mark, run)
+                    run.both_hear(_ORDERS[mark])
+        await asyncio.sleep(_REST_S)
+
+    def _do(self, mark: str, run: _Run) -> None:
+        if mark == "hold":
+            self.router.pause()
+        elif mark == "release":
+            self.router.resume()
+        else:
+            for port in (run.us[1], run.kernel[1]):
+                for tool in ("iptables", "ip6tables"):
+                    for end in ("--sport", "--dport"):
+                        self.router.sh(f"{tool} -A FORWARD -p tcp {end} {port} -j DROP")
+
+
+class _Run:
+    """A flow in a bed: its two places, its marks, and in the end its logs."""
+
+    def __init__(self, bed: Bed, flow: Flow, number: int) -> None:
+        self.bed, self.flow = bed, flow
+        self.us = (US[flow.family], _OUR_PORT + number)
+        self.kernel = (KERNEL[flow.family], _KERNEL_PORT + number)
+        self.seed = (bed.seed * 1000 + number) * 20
+        self.marks: set[str] = set()  # told by us
+        self.heard = bed.kernel.marks.setdefault(flow.name, set())  # told by the kernel's side, and by the bed
+        self.obeyed: set[str] = set()
+        self.log: list[str] | None = None
+
+    def begin(self) -> None:
+        """Who waits begins first: the other one's first packet finds it listening."""
+        waits = _waits(self.flow.theirs)
+        if waits or not _waits(self.flow.ours):
+            self._begin_theirs()
+        if waits:
+            self.bed.kernel.wait_for_mark(self.flow.name, "listening")
+        play = self._play_async if self.flow.face == "asyncio" else self._play
+        self.bed.net.start(self.bed.us, play, name=self.flow.name, background=True)
+
+    def both_hear(self, mark: str) -> None:
+        self.heard.add(mark)
+        self.bed.kernel.tell(self.flow.name, mark)
+
+    def outcome(self, at_us: Capture, at_kernel: Capture) -> Outcome:
+        def mine(capture: Capture) -> list[list[Segment]]:
+            return [found for ports, found in capture.items() if ports[0] == self.us[1] or ports[1] == self.kernel[1]]
+
+        ours = ["has not ended"] if self.log is None else self.log
+        return Outcome(self.flow, ours, self.bed.kernel.log(self.flow.name), mine(at_us), mine(at_kernel))
+
+    def _begin_theirs(self) -> None:
+        self.bed.kernel.begin(self.flow.name, self.flow.theirs, self.kernel, self.us, self.seed + 10)
+
+    def _tell(self, mark: str) -> None:
+        self.marks.add(mark)
+        if mark == "listening" and not _waits(self.flow.theirs):
+            self._begin_theirs()
+        self.bed.kernel.tell(self.flow.name, mark)
+
+    def _play(self) -> None:
+        self.log = Player(self.us, self.kernel, self.seed, self.heard, self._tell).play(self.flow.ours)
+
+    async def _play_async(self) -> None:
+        player = AsyncioPlayer(self.us, self.kernel, self.seed, self.heard, self._tell)
+        self.log = await player.play(self.flow.ours)
+
+
+def _waits(program: str) -> bool:
+    """Whether a program waits for the other side's first packet."""
+    return any(part.split()[:1] in (["listen"], ["udp"]) for part in program.split(";"))
