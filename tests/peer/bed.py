@@ -91,14 +91,14 @@ class Bed:
         self.net.link(self.us, self.router, **{**_LINK, "mtu": setting.mtu, **setting.link})
         self.namespace = Namespace()
         self.net.tap(
-            self.router, f"{GATEWAY[4]}/24", f"{GATEWAY[6]}/64", name="tap0", namespace=self.namespace,
-            **{"mtu": setting.mtu, **setting.tap},
+            self.router, f"{GATEWAY[4]}/24", f"{GATEWAY[6]}/64", name="tap0", netns=self.namespace,
+            kernel=(f"{KERNEL[4]}/24", f"{KERNEL[6]}/64"), **{"mtu": setting.mtu, **setting.tap},
         )  # fmt: skip
         self._prepare_ours()
         self.net.capture(captures)
         self.kernel = KernelPlayers(self.namespace)
         self._runs: dict[str, _Run] = {}
-        # After the gateway's own, which makes the kernel's device.
+        # After the gateway's own, which makes the kernel's device and gives it its addresses.
         self.net.supervisor.gates.on_open(self._opened)
 
     def run(self, flows: list[Flow]) -> list[Outcome]:
@@ -131,13 +131,11 @@ class Bed:
             self.us.sh(command)
 
     def _opened(self) -> None:
-        """The kernel's device is there: give it its addresses, and begin the programs that wait for packets."""
+        """The kernel's device is there: see to routes and settings, and begin the programs that wait for packets."""
         namespace = self.namespace
         namespace.command(
             "ip", "-batch", "-",
-            input=f"link set tap0 txqueuelen 10000 up\n"
-            f"address add {KERNEL[4]}/24 dev tap0\n"
-            f"address add {KERNEL[6]}/64 dev tap0 nodad\n"
+            input=f"link set tap0 txqueuelen 10000\n"
             f"route add default via {GATEWAY[4]}\n"
             f"route add default via {GATEWAY[6]}\n",
         )  # fmt: skip

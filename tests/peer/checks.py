@@ -40,6 +40,17 @@ def _flag(flag: int) -> Callable[[Seen], bool]:
     return lambda seen: any(segment.flags & flag for segment in _own(seen))
 
 
+def _rst(seen: Seen) -> bool:
+    """A reset of a connection that goes on. What is repeated to a socket that is gone after both FINs is none."""
+    over: set[bool] = set()
+    for segment, own in seen:
+        if segment.flags & FIN:
+            over.add(own)
+        if own and segment.flags & RST and len(over) < 2:
+            return True
+    return False
+
+
 def _again(seen: Seen, syn: bool) -> bool:
     """A segment whose bytes were sent before."""
     known: set[int] = set()
@@ -118,7 +129,7 @@ def _acks_syn_data(seen: Seen) -> bool:
 
 
 _WORDS: Final[dict[str, Callable[..., bool]]] = {
-    "rst": _flag(RST),
+    "rst": _rst,
     "fin": _flag(FIN),
     "urgent": lambda seen: any(segment.flags & URG and segment.urgent for segment in _own(seen)),
     "syn again": lambda seen: _again(seen, True),
