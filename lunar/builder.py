@@ -112,6 +112,11 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             network.add_link(link.name, devices, plan)
         else:
             network.add_udp_link(link.name, devices, plan, link.udp.local, link.udp.remote, _key(link.udp))
+    gateway = description.gateway
+    if gateway.proxy is not None:
+        network.gateway(network.hosts[gateway.host]).proxy(*gateway.proxy)
+    for forward in gateway.forwards:
+        network.gateway(network.hosts[gateway.host]).forward(*forward)
     # After the links, because a gateway may be named by its host.
     for host_description in description.hosts:
         host = network.hosts[host_description.name]

@@ -55,6 +55,8 @@ from weaves.endpoints import (
     format_endpoint,
     link_mtu,
     parse_endpoint,
+    parse_listen,
+    parse_target,
 )
 from weaves.hang import Hang
 from weaves.pace import BEST_EFFORT, BUSY_POLL_NS, LATE_LIMIT_NS, REAL, VIRTUAL, Late, Pace
@@ -439,15 +441,16 @@ class Network:
         looked up there. Needs `clock="real"`. A run without `main` and `until` goes on as long as nobody ends it.
         Raises `ValueError`.
         """
-        address, port = units.parse_listen(str(listen))
-        return self._gateway(host).proxy(address, port)
+        address, port = parse_listen(str(listen))
+        return self.gateway(host).proxy(address, port)
 
     def forward(self, listen: int | str, target: str, *, host: Host | None = None) -> Forward:
         """Let each connection to `listen`, as for `proxy`, go on to `target`, "NAME:PORT" of the virtual network."""
-        address, port = units.parse_listen(str(listen))
-        return self._gateway(host).forward(address, port, *units.parse_target(target))
+        address, port = parse_listen(str(listen))
+        return self.gateway(host).forward(address, port, *parse_target(target))
 
-    def _gateway(self, host: Host | None) -> Gateway:
+    def gateway(self, host: Host | None = None) -> Gateway:
+        """The way in by `host`, the first one by default. Raises `ValueError`."""
         if host is None:
             host = next(iter(self.hosts.values()), None)
         if host is None:
@@ -457,10 +460,6 @@ class Network:
             # Who has a proxy may come to use it at any time.
             self.supervisor.await_one_more()
         return self.gateways[host.name]
-
-    def gateway_figures(self) -> list[dict[str, Any]]:
-        """A dictionary for each gateway, with the fields of `gateway[]` in the JSON figures of `weave run`."""
-        return [gateway.figures() for gateway in self.gateways.values()]
 
     def _outside_link(
         self, name: str, host: Host, device: Device, plan: LinkPlan, salt: int | str, both_ways: bool = False
@@ -744,8 +743,11 @@ class Network:
         return stats.links(self.wires)
 
     def outside_figures(self) -> dict[str, Any]:
-        """What went out of the run and came in: `udp_links`, as in the JSON figures of `weave run`."""
-        return {"udp_links": [link.figures() for link in self.udp_links]}
+        """What went out of the run and came in: `udp_links`, `gateway`, as in the JSON figures of `weave run`."""
+        return {
+            "udp_links": [link.figures() for link in self.udp_links],
+            "gateway": [gateway.figures() for gateway in self.gateways.values()],
+        }
 
     def tcp_figures(self) -> dict[str, int]:
         """What TCP did on all hosts: the fields of `tcp` in the JSON figures of `weave run`."""

@@ -1,5 +1,7 @@
 """Addresses of the machine's, as a tapestry names them: "127.0.0.1:8193", "[::1]:8193", or a port of 127.0.0.1.
 
+Also where the machine listens for a gateway, and what that leads to: "8080 -> server:80".
+
 Besides what is to be known of the datagrams between two of them before there is a network: whether they may go without
 a key, and how much they have room for.
 """
@@ -113,3 +115,47 @@ def check_mtu(mtu: int, keyed: bool) -> None:
     if mtu > largest:
         where = "a UDP link with a key" if keyed else "a UDP link"
         raise ValueError(f"mtu {mtu}: its frames have no room in datagrams; expected {largest} at most on {where}")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """The address and port of the machine in "1080", "127.0.0.1:1080" or "[::1]:1080"; without one it is 127.0.0.1."""
+    address, colon, port = text.strip().rpartition(":")
+    if not colon:
+        address = _LOOPBACK
+    if address == "localhost":
+        address = _LOOPBACK
+    try:
+        if address.startswith("[") != (":" in address):
+            raise ValueError
+        return str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), _port_in(port, 0)
+    except ValueError:
+        expected = f'expected a port, or an address of the machine with a port, such as "{_LOOPBACK}:1080"'
+        raise ValueError(f'"{text}" is no place to listen; {expected}') from None
+
+
+def parse_target(text: str) -> tuple[str, int]:
+    """The name or address and the port in "server:80" or "[2001:db8::1]:80"."""
+    name, _, port = text.strip().rpartition(":")
+    bare = name.removeprefix("[").removesuffix("]")
+    try:
+        if not bare or bare.split() != [bare] or name.startswith("[") != (":" in name):
+            raise ValueError
+        if ":" in bare:
+            ipaddress.IPv6Address(bare.partition("%")[0])
+        return bare, _port_in(port, 1)
+    except ValueError:
+        raise ValueError(f'"{text}" is no port of a host; expected a name and a port, such as "server:80"') from None
+
+
+def parse_forward(text: str) -> tuple[str, int, str, int]:
+    """Address and port of the machine, name and port of a virtual host, in "127.0.0.1:8080 -> server:80"."""
+    listen, arrow, target = text.partition("->")
+    if not arrow:
+        raise ValueError(f'"{text}" forwards nothing; expected a form as "{_LOOPBACK}:8080 -> server:80"')
+    return *parse_listen(listen), *parse_target(target)
+
+
+def _port_in(text: str, smallest: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not smallest <= int(text) <= 65535:
+        raise ValueError(f'"{text}" is no port')
+    return int(text)

@@ -13,7 +13,8 @@ from weaves.named_modules import Modules
 from weaves.programs import Programs
 from weaves.string_entry import StringEntry
 from weaves.tables import HostTable, RootTable
-from weaves.tapestry import StackDescription, Tapestry
+from weaves.tapestry import GatewayDescription, StackDescription, Tapestry
+from weaves.tapestry_errors import suggestion
 from weaves.timed_events import Events
 from weaves.toml_source import TomlSource
 
@@ -62,7 +63,16 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         watchdog_ns=root.tapestry.watchdog,
         on_hang=root.tapestry.on_hang,
         arp=root.tapestry.arp,
+        gateway=_gateway(source, root, [host.name for host in hosts]),
     )
+
+
+def _gateway(source: TomlSource, root: RootTable, hosts: list[str]) -> GatewayDescription:
+    table = root.tapestry
+    if table.gateway is not None and table.gateway not in hosts:
+        message = f'there is no host "{table.gateway}"; {suggestion(table.gateway, hosts)}'
+        raise source.where("tapestry", "gateway").error(message)
+    return GatewayDescription(table.gateway or next(iter(hosts), ""), table.proxy, table.forward)
 
 
 def _strings(source: TomlSource, root: RootTable, host: str, table: HostTable, programs: Programs) -> list[StringEntry]:

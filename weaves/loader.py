@@ -287,7 +287,8 @@ def where_of(description: Tapestry, *path: str | int) -> Where:
 
 def _check_ends(description: Tapestry, until_ns: int | None) -> None:
     strings = [string for weave in description.weaves for string in weave.strings]
-    if until_ns is None and strings and all(string.background for string in strings):
+    nobody = bool(strings) and all(string.background for string in strings)
+    if until_ns is None and nobody and not description.gateway.is_open:
         message = "every string is in the background, so that the run would be over at once"
         where = where_of(description, *strings[0].path, "background")
         raise where.error(f"{message}; expected one that is not, or [tapestry] until")

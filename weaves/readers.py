@@ -11,8 +11,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from weaves.endpoints import Endpoint, check_key, parse_endpoint
-from weaves.units import LIMIT, parse_burst, parse_loss, parse_queue_limit, parse_rate, parse_wait
+from weaves.endpoints import Endpoint, check_key, parse_endpoint, parse_forward, parse_listen
+from weaves.units import (
+    LIMIT,
+    parse_burst,
+    parse_loss,
+    parse_queue_limit,
+    parse_rate,
+    parse_wait,
+)
 
 # ip-link(8) takes 68 as the least MTU of an IPv4 device (RFC 791: every module must forward 68 bytes); 16 bits of
 # length.
@@ -184,6 +191,17 @@ def epoch(value: Any) -> int:
     if not 0 <= epoch_ns < LIMIT:
         raise ValueError(f"{value.isoformat()} is out of range; {expected}")
     return int(epoch_ns)
+
+
+def listen(value: Any) -> tuple[str, int]:
+    """Where something listens on the machine: a port of 127.0.0.1, or "ADDRESS:PORT"."""
+    return parse_listen(str(expect(value, (int, str), 'a port, or "ADDRESS:PORT"')))
+
+
+def forwards(value: Any) -> tuple[tuple[str, int, str, int], ...]:
+    """What is forwarded: "ADDRESS:PORT -> NAME:PORT", or an array of such."""
+    texts = one_or_more(value)
+    return tuple(parse_forward(text) for text in ((texts,) if isinstance(texts, str) else texts))
 
 
 def one_of(*words: str) -> Callable[[Any], str]:

@@ -280,6 +280,7 @@ def print_summary(figures: dict[str, Any]) -> None:
             f"{tcp['retransmissions']:,} retransmitted",
         ),
         *(("udp", _udp_text(link)) for link in figures["udp_links"]),
+        *(("gateway", _gateway_text(gateway)) for gateway in figures["gateway"]),
         ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
@@ -305,6 +306,13 @@ _UDP_TROUBLE: Final = {
 def _udp_text(link: dict[str, Any]) -> str:
     trouble = "".join(f", {link[key]:,} {text}" for key, text in _UDP_TROUBLE.items() if link[key])
     return f"{link['name']}: {link['frames_out']:,} frames out, {link['frames_in']:,} in{trouble}"
+
+
+def _gateway_text(gateway: dict[str, Any]) -> str:
+    return (
+        f"{gateway['connections']:,} connections by {gateway['host']}, {gateway['failed']:,} failed, "
+        f"{gateway['bytes_in']:,} bytes in, {gateway['bytes_out']:,} out"
+    )
 
 
 def _links_table(links: list[dict[str, Any]]) -> Table:

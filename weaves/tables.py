@@ -45,6 +45,8 @@ LocalEndpoint = NewType("LocalEndpoint", Endpoint)
 RemoteEndpoint = NewType("RemoteEndpoint", Endpoint)
 Secret = NewType("Secret", str)
 RestartDelay = NewType("RestartDelay", int)
+Listen = NewType("Listen", tuple[str, int])
+Forwards = NewType("Forwards", tuple[tuple[str, int, str, int], ...])
 Setting = NewType("Setting", object)  # a number or a text
 OneOrMore: TypeAlias = str | tuple[str, ...]
 Arguments: TypeAlias = str | list[Any]
@@ -176,6 +178,9 @@ class TapestryTable:
     on_hang: OnHang = "run"
     isolate: tuple[str, ...] | None = None
     arp: bool = False
+    proxy: Listen | None = None
+    forward: Forwards = Forwards(())
+    gateway: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -265,6 +270,8 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     LocalEndpoint: readers.local_endpoint,
     RemoteEndpoint: readers.remote_endpoint,
     Secret: readers.secret,
+    Listen: readers.listen,
+    Forwards: readers.forwards,
     Setting: readers.setting,
 }
 

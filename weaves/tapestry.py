@@ -26,6 +26,7 @@ __all__ = [
     "DeviceDescription",
     "EventDescription",
     "FileDescription",
+    "GatewayDescription",
     "HostDescription",
     "LinkDescription",
     "ModuleDescription",
@@ -254,6 +255,24 @@ class EventDescription:
 
 
 @attrs.frozen(slots=True)
+class GatewayDescription:
+    """How programs of the machine come into the run: connections are made by `host`, a name; "" without hosts.
+
+    `proxy` is (address, port) of the machine where a proxy listens, None: there is none. Each of `forwards` is such an
+    address and port, and the name and port of a virtual host.
+    """
+
+    host: str = ""
+    proxy: tuple[str, int] | None = None
+    forwards: tuple[tuple[str, int, str, int], ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody can come in."""
+        return self.proxy is not None or bool(self.forwards)
+
+
+@attrs.frozen(slots=True)
 class Tapestry:
     """A whole run. `epoch_ns` is the wall clock of the hosts at its start, in ns since 1970-01-01T00:00:00Z."""
 
@@ -274,6 +293,7 @@ class Tapestry:
     watchdog_ns: int | None = None  # of real time; 0 is off, None leaves it to who runs the tapestry
     on_hang: OnHang = "run"
     arp: bool = False  # whether hosts ask for hardware addresses, on links that do not say otherwise
+    gateway: GatewayDescription = GatewayDescription()
 
 
 def read(path: str | os.PathLike[str]) -> Tapestry:

@@ -21,9 +21,6 @@ REORDER_BY_NS: Final = 1_000_000
 # Compiled code keeps these numbers in 64 bits. Half of that leaves room for sums; as nanoseconds it is 146 years.
 LIMIT: Final = 1 << 62
 
-# Where what listens on the machine does so, if nothing else is said.
-LOOPBACK: Final = "127.0.0.1"
-
 _NUMBER_AND_UNIT: Final = re.compile(r"\s*(-?)([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z%]*)\s*")
 
 # tc(8), RATES: "bit" or a bare prefix counts bits, "bps" counts bytes. Both in bits per second here.
@@ -172,50 +169,6 @@ def _parse_ipv6_address(text: str) -> tuple[int, int]:
     if found.ip.is_multicast or int(found.ip) < 1 << 32 or found.ip.ipv4_mapped is not None:
         raise ValueError(f"{text} is not an address a device can have; {ADDRESS6_EXPECTED}")
     return int(found.ip), prefix
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """The address and port of the machine in "1080", "127.0.0.1:1080" or "[::1]:1080"; without one it is 127.0.0.1."""
-    address, colon, port = text.strip().rpartition(":")
-    if not colon:
-        address = LOOPBACK
-    if address == "localhost":
-        address = LOOPBACK
-    try:
-        if address.startswith("[") != (":" in address):
-            raise ValueError
-        return str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), _port(port, 0)
-    except ValueError:
-        expected = f'expected a port, or an address of the machine with a port, such as "{LOOPBACK}:1080"'
-        raise ValueError(f'"{text}" is no place to listen; {expected}') from None
-
-
-def parse_target(text: str) -> tuple[str, int]:
-    """The name or address and the port in "server:80" or "[2001:db8::1]:80"."""
-    name, _, port = text.strip().rpartition(":")
-    bare = name.removeprefix("[").removesuffix("]")
-    try:
-        if not bare or bare.split() != [bare] or name.startswith("[") != (":" in name):
-            raise ValueError
-        if ":" in bare:
-            ipaddress.IPv6Address(bare.partition("%")[0])
-        return bare, _port(port, 1)
-    except ValueError:
-        raise ValueError(f'"{text}" is no port of a host; expected a name and a port, such as "server:80"') from None
-
-
-def parse_forward(text: str) -> tuple[str, int, str, int]:
-    """Address and port of the machine, name and port of a virtual host, in "127.0.0.1:8080 -> server:80"."""
-    listen, arrow, target = text.partition("->")
-    if not arrow:
-        raise ValueError(f'"{text}" forwards nothing; expected a form as "{LOOPBACK}:8080 -> server:80"')
-    return *parse_listen(listen), *parse_target(target)
-
-
-def _port(text: str, smallest: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or not smallest <= int(text) <= 65535:
-        raise ValueError(f'"{text}" is no port')
-    return int(text)
 
 
 def format_address(address: int) -> str:

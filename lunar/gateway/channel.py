@@ -53,34 +53,14 @@ class ChannelUser:
         """A datagram has come from there."""
 
 
-class Figures:
-    """What a gateway has done: connections that stood, and that failed; bytes of streams into the run and out of it."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.failed = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-
 class Channels:
     """All channels of a gateway."""
 
     def __init__(self) -> None:
         self.gate: Gate | None = None
-        self.figures = Figures()
         self._numbers = 0
         self._open: dict[int, Channel] = {}
         self._told: list[Told] = []
-
-    def count(self, told: Told) -> None:
-        """Let the figures have a message of the inside half; also in a replay, where nobody hears it."""
-        if told.kind == OPENED:
-            self.figures.connections += 1
-        elif told.kind == FAILED:
-            self.figures.failed += 1
-        elif told.kind == DATA:
-            self.figures.bytes_out += len(told.value)
 
     def tell(self, told: Told) -> None:
         """Keep a message of the inside half until `hand_on`."""

@@ -82,6 +82,8 @@ class Inside:
     def __init__(self, host: Host, tell: Callable[[Told], None]) -> None:
         self.host = host
         self.tell = tell
+        # What it has done: connections that stood, and that failed; bytes of streams from the machine and to it.
+        self.connections = self.failed = self.bytes_in = self.bytes_out = 0
         self._weave: Weave | None = None
         self._streams: dict[int, Stream] = {}
         self._datagrams: dict[int, Datagrams] = {}
@@ -140,6 +142,7 @@ class Inside:
 
     def open_failed(self, message: Message, failure: Failure) -> None:
         """A connection cannot be opened."""
+        self.failed += 1
         self.say(f"{message.client} to {target_text(message.name, message.port)}: {failure.text}")
         self.tell(Told(FAILED, message.number, failure))
 
@@ -190,6 +193,7 @@ class Stream(asyncio.Protocol):
         if self._over:
             return
         self._untold += len(data)
+        self._inside.bytes_in += len(data)
         self._transport.write(data)
         self._tell_taken()
 
@@ -222,6 +226,7 @@ class Stream(asyncio.Protocol):
             if winner is None:
                 raise next((error for error in errors if error is not None), OSError(errno.EHOSTUNREACH, "no address"))
         peer, own = sock.getpeername(), sock.getsockname()
+        self._inside.connections += 1
         where = "" if peer[0] == name else f" ({peer[0]})"
         self._inside.say(f"{self._order.client} to {target_text(name, port)}{where}")
         self._inside.tell(Told(OPENED, self._number, own[:2]))
@@ -246,6 +251,7 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
+        self._inside.bytes_out += len(data)
         self._inside.tell(Told(DATA, self._number, data))
         if self._unread >= WINDOW:
             self._transport.pause_reading()

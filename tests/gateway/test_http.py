@@ -68,10 +68,10 @@ async def test_requests_follow_each_other_on_one_connection(live: Any) -> None:
             assert await browser.ask(get(f"http://server{path}")) == (200, f"GET {path}\n".encode())
         assert await browser.ask(get("http://server")) == (200, b"GET /\n")
         # The connection to the server was kept as well.
-        assert live.net.gateway_figures()[0]["connections"] == 1
+        assert live.net.outside_figures()["gateway"][0]["connections"] == 1
         # Another place has another connection.
         assert await browser.ask(get("http://10.0.0.1:80/")) == (200, b"GET /\n")
-        assert live.net.gateway_figures()[0]["connections"] == 2
+        assert live.net.outside_figures()["gateway"][0]["connections"] == 2
 
 
 async def test_requests_may_be_sent_ahead(live: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from weaves.units import parse_target
+from weaves.endpoints import parse_target
 
 GREETING = b"\5\1\0"
 CHOSEN = b"\5\0"
@@ -116,7 +116,7 @@ async def test_what_cannot_be_reached_has_a_reply_and_a_line(live: Any, target: 
         assert await reader.read() == b""
         assert any(one.startswith("client: 127.0.0.1:") and one.endswith(f" to {line}") for one in live.lines)
         writer.close()
-    assert live.net.gateway_figures()[0]["failed"] == 1
+    assert live.net.outside_figures()["gateway"][0]["failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_a_client_that_says_nothing_leaves_nothing(live: Any) -> None:
         assert await reader.read() == b""
         writer.close()
         assert not proxy.clients
-    assert live.net.gateway_figures()[0]["connections"] == 0
+    assert live.net.outside_figures()["gateway"][0]["connections"] == 0
 
 
 async def test_resets_go_through_both_ways(live: Any) -> None:
@@ -217,7 +217,7 @@ async def test_a_thousand_connections_at_once(live: Any) -> None:
     async with live.running(proxy):
         found = await asyncio.gather(*(one(number) for number in range(1000)))
         assert found == [b"%dbye" % number for number in range(1000)]
-    assert live.net.gateway_figures()[0]["connections"] == 1000
+    assert live.net.outside_figures()["gateway"][0]["connections"] == 1000
 
 
 @pytest.mark.parametrize(
