@@ -53,6 +53,7 @@ def string(error: BaseException | None = None, state: str = ENDED, of: Weave | N
 class Network:
     seed = 1
     udp_links: tuple[dict[str, Any], ...] = ()
+    gateways: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, links: list[dict[str, Any]]) -> None:
         self._links = links
@@ -70,7 +71,7 @@ class Network:
         return {"connections": 1000, "segments_sent": 2000, "retransmissions": 30}
 
     def outside_figures(self) -> dict[str, Any]:
-        return {"udp_links": self.udp_links}
+        return {"udp_links": self.udp_links, "gateway": self.gateways}
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
@@ -265,6 +266,14 @@ def test_a_udp_link_has_a_line_and_in_it_what_befell_it(
         "udp      a.eth0 - 127.0.0.1:8193: 1,200 frames out, 3 in",
         "udp      b: 0 frames out, 0 in, 1,000,000 foreign, 2 with a wrong tag",
     ]
+
+
+def test_a_gateway_has_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"host": "visitor", "connections": 1200, "failed": 1, "bytes_in": 10, "bytes_out": 5_000_000}
+    monkeypatch.setattr(Network, "gateways", [row])
+    print_summary(report.figures(live([]), 1.0, False))
+    line = "gateway  1,200 connections by visitor, 1 failed, 10 bytes in, 5,000,000 out"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
