@@ -128,6 +128,17 @@ class PeerSocket:
             self._socket = self._others = None
 
     @property
+    def opened(self) -> bool:
+        """Whether it is open."""
+        return self._socket is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something has come that nobody has received."""
+        sock = self._socket
+        return sock is not None and bool(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[0])
+
+    @property
     def no_room_in(self) -> int:
         """Datagrams of the peer that the socket had no room for, a row of them counted as one."""
         return self._no_room_in + (0 if self._socket is None else _dropped(self._socket))

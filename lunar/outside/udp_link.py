@@ -19,7 +19,7 @@ from typing import Any, Final
 from lunar.links.outside_link import OutsideLink
 from lunar.links.switch import SwitchDoor
 from lunar.outside.peer_socket import PeerSocket
-from lunar.outside.seal import BAD_TAG, REPLAYED, SHORT, Seal, shared_key
+from lunar.outside.seal import BAD_TAG, NO_FRAME, REPLAYED, SHORT, Seal, shared_key
 from lunar.packet import ETHERNET_HEADER_BYTES
 from weaves.endpoints import Endpoint, check_key, format_endpoint
 from weaves.outside import Gates
@@ -50,6 +50,7 @@ class UdpLink:
         self.long = 0
         self.bad_tag = 0
         self.replayed = 0
+        self.greetings = 0  # by which the sides agree on keys
         self._key: Final = key
         self._notice: Final = notice
         self._longest: Final = mtu + ETHERNET_HEADER_BYTES + _VLAN_BYTES
@@ -90,6 +91,7 @@ class UdpLink:
         for datagram in self.socket.receive():
             frame: bytes | None = datagram
             if seal is not None and (frame := seal.open(datagram)) is None:
+                self.greetings += seal.reason == NO_FRAME
                 self.short += seal.reason == SHORT
                 self.bad_tag += seal.reason == BAD_TAG
                 self.replayed += seal.reason == REPLAYED
@@ -153,6 +155,7 @@ class UdpLink:
             "long": self.long,
             "bad_tag": self.bad_tag,
             "replayed": self.replayed,
+            "greetings": self.greetings,
             "missing": 0 if seal is None else seal.missing,
             "unsent": 0 if seal is None else int(seal.unsent),
             "agreements": 0 if seal is None else int(seal.agreements),
