@@ -8,6 +8,8 @@ The first line of a block says what is done with it:
                        about", numbers of more than one digit may be others, since they change with the stack
     ```python test     run by pytest
     ```console run     a command, `weave` or `python`, and about what it prints, where "..." stands for any lines
+    ```console together  commands that run at the same time, and about what the last of them prints; the others are
+                       interrupted then. Ports from 8192 on are others that are free
     ```toml check      loaded as a tapestry that stands in tapestries/
     ```toml error      loaded so too; the next block, "text output", is the error
     ```console hello   a command beside the README's hello.toml, and what it prints
@@ -18,9 +20,12 @@ and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -155,11 +160,55 @@ def test_a_command_prints_about_what_is_shown(block: Block, tmp_path: Path) -> N
         [*PYTHON, *module, *words[1:]],
         cwd=tmp_path, env=finding(tmp_path), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    pattern = "".join(
+    printed = "".join(shape(line) + "\n" for line in done.stdout.splitlines())
+    assert re.fullmatch(pattern_of(output), printed), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("console together"), ids=place)
+def test_commands_that_run_together_print_about_what_is_shown(block: Block, tmp_path: Path) -> None:
+    named = sorted(set(re.findall(r"\b819\d\b", "".join(block.files.values()))))
+    free = dict(zip(named, free_ports(len(named)), strict=True))
+    texts = {name: re.sub(r"\b819\d\b", lambda port: free[port[0]], text) for name, text in block.files.items()}
+    lay_out(block._replace(files=texts), tmp_path)
+    commands = re.findall(r"^\$ weave (.*)\n", block.text, re.MULTILINE)
+    output = block.text.rpartition(f"$ weave {commands[-1]}\n")[2]
+    with contextlib.ExitStack() as stack:
+        *others, last = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*PYTHON, "-m", "weaves.cli", *shlex.split(command)],
+                    cwd=tmp_path, env=finding(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                )
+            )
+            for command in commands
+        ]  # fmt: skip
+        for process in (*others, last):
+            stack.callback(process.kill)
+        printed, errors = last.communicate(timeout=120)
+        assert re.fullmatch(pattern_of(output), "".join(shape(line) + "\n" for line in printed.splitlines())), (
+            printed + errors
+        )
+        for process in others:
+            process.send_signal(signal.SIGINT)
+        for process in others:
+            printed, errors = process.communicate(timeout=120)
+            assert process.returncode == 128 + signal.SIGINT, printed + errors
+
+
+def free_ports(count: int) -> list[str]:
+    """UDP ports of 127.0.0.1 that nobody has now."""
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
+        for sock in made:
+            sock.bind(("127.0.0.1", 0))
+        return [str(sock.getsockname()[1]) for sock in made]
+
+
+def pattern_of(output: str) -> str:
+    """The regular expression of output by its shape, where "..." stands for any lines."""
+    return "".join(
         r"(?:.*\n)*?" if line.strip() == "..." else re.escape(shape(line)) + r"\n" for line in output.splitlines()
     )
-    printed = "".join(shape(line) + "\n" for line in done.stdout.splitlines())
-    assert re.fullmatch(pattern, printed), done.stdout + done.stderr
 
 
 def shape(line: str) -> str:
