@@ -16,6 +16,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -46,7 +47,20 @@ from lunar.stack import Boundary, Stack
 from lunar.wire.address import ipv4_text
 from weaves import deadlock, interpose, units
 from weaves.clock import EPOCH_NS
+from weaves.clock_plan import (
+    BEST_EFFORT,
+    HARD_LIMIT,
+    REAL,
+    VIRTUAL,
+    VIRTUAL_TIME,
+    Clock,
+    ClockPlan,
+    Late,
+    changed,
+    parse_speed,
+)
 from weaves.collector import collector_weave
+from weaves.drivers import drive_run, drive_run_blocking
 from weaves.endpoints import (
     Endpoint,
     check_key,
@@ -59,10 +73,14 @@ from weaves.endpoints import (
     parse_target,
 )
 from weaves.hang import Hang
-from weaves.pace import BEST_EFFORT, BUSY_POLL_NS, LATE_LIMIT_NS, REAL, VIRTUAL, Late, Pace
-from weaves.realtime import Stalled, drive_run, drive_run_blocking, settle
+from weaves.lateness import Lateness, lateness_of
+from weaves.pace import pace_of
+from weaves.realtime import Stalled, settle
+from weaves.replay import Replay, ReplayDiffers
 from weaves.restart import RestartPolicy
 from weaves.scheduler import STOPPED, Lane
+from weaves.session import session_of
+from weaves.session_log import SessionLog, header
 from weaves.strings import FAILED, KILLED, String
 from weaves.supervisor import RETURN, STOP, Supervisor
 from weaves.trace import digest
@@ -103,7 +121,11 @@ class Network:
 
     With `clock` "real" runs keep pace with the machine's clock, at `speed` virtual seconds a real one, and links may
     lead out of the process. `late` says what follows when a run falls behind: "best-effort" goes on as fast as it can,
-    "hard-limit" ends it with `weaves.TooLate` beyond `late_limit`, in real time. `busy_poll`: see `weaves.pace.Pace`.
+    "hard-limit" ends it with `lunar.TooLate` beyond `late_limit`, in real time ("10ms" or seconds). `busy_poll`: how
+    long, in real time, to look for what comes next without sleeping, after something came.
+
+    What comes in from outside is logged to the file `record`; with that file as `replay` the same program repeats its
+    runs exactly, in virtual time and without anything of the outside (docs/realtime.md), whatever `clock` says.
     """
 
     def __init__(
@@ -116,11 +138,13 @@ class Network:
         arp: bool = False,
         watchdog: str | float | None = None,
         on_hang: OnHang = THE_RUN,
-        clock: str = VIRTUAL,
-        speed: float = 1.0,
-        late: Late = BEST_EFFORT,
-        late_limit: str | float = LATE_LIMIT_NS / _NS,
-        busy_poll: str | float = BUSY_POLL_NS / _NS,
+        clock: Clock | None = None,
+        speed: float | None = None,
+        late: Late | None = None,
+        late_limit: str | float | None = None,
+        busy_poll: str | float | None = None,
+        record: str | os.PathLike[str] | None = None,
+        replay: str | os.PathLike[str] | None = None,
     ) -> None:
         interpose.install()
         self.seed = seed
@@ -131,12 +155,14 @@ class Network:
         self.scheduler = self.supervisor.scheduler
         self.scheduler.collector = collector_weave(self.supervisor, epoch_ns)
         self.watch(watchdog, on_hang)
-        if clock not in (VIRTUAL, REAL):
-            raise ValueError(f'clock {clock!r}: expected "{VIRTUAL}" or "{REAL}"')
-        if clock == REAL:
-            self.supervisor.pace = Pace(
-                speed, late, units.parse_span("late_limit", late_limit), units.parse_span("busy_poll", busy_poll)
-            )
+        self.supervisor.digest = self.digest
+        if replay is not None:
+            self.supervisor.replay = Replay(self.supervisor, session_of(replay, seed))
+        else:
+            self.supervisor.pace = pace_of(_clock_plan(clock, speed, late, late_limit, busy_poll, record))
+            if record is not None:
+                self.supervisor.log = SessionLog(record)
+                self.supervisor.log.begin(header(seed))
         self.names = NameTable()
         self.hosts: dict[str, Host] = {}
         self.kernels: dict[str, Kernel] = {}
@@ -171,6 +197,11 @@ class Network:
         self.supervisor.watchdog = (
             Watchdog(self.supervisor, limit_ns / _NS, on_hang, dump=dump) if limit_ns else None
         )
+
+    def lateness(self) -> Lateness | None:
+        """How late for the machine's clock events have been so far; None in virtual time, where nothing is late."""
+        pace = self.supervisor.pace
+        return None if pace is None else lateness_of(pace.meter)
 
     # Building
 
@@ -621,6 +652,7 @@ class Network:
             except KeyboardInterrupt:
                 self._give_up(string)
                 raise
+            self._check_replay(string)
         return self._result(string, until_ns)
 
     async def run_async(
@@ -637,7 +669,17 @@ class Network:
             reason = await drive_run(self.supervisor, until_ns, on_slice)
             while self._goes_on(string, until_ns is not None, reason):
                 reason = await drive_run(self.supervisor, until_ns, on_slice)
+            self._check_replay(string)
         return self._result(string, until_ns)
+
+    def _check_replay(self, string: String | None) -> None:
+        """Whether what has just been run was the recorded run. Raises `ReplayDiffers`."""
+        if self.supervisor.replay is not None:
+            try:
+                self.supervisor.replay.check()
+            except ReplayDiffers:
+                self._give_up(string)
+                raise
 
     def _prepare(
         self, main: Any, args: tuple[Any, ...], on: Host | None, until: str | float | None
@@ -812,6 +854,26 @@ def _outside_mac(host: Host, device: Device, salt: int | str) -> int:
 
 def _texts(texts: str | Sequence[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _clock_plan(
+    clock: Any, speed: float | None, late: Any, late_limit: str | float | None, busy_poll: str | float | None,
+    record: object,
+) -> ClockPlan:
+    """The clock that these arguments of Network say. Raises `ValueError`."""
+    if clock not in (None, VIRTUAL, REAL):
+        raise ValueError(f'clock {clock!r}: expected "{VIRTUAL}" or "{REAL}"')
+    if late not in (None, BEST_EFFORT, HARD_LIMIT):
+        raise ValueError(f'late {late!r}: expected "{BEST_EFFORT}" or "{HARD_LIMIT}"')
+    return changed(
+        VIRTUAL_TIME,
+        clock=clock,
+        speed=None if speed is None else parse_speed(speed),
+        late=late,
+        late_limit=None if late_limit is None else units.parse_span("late_limit", late_limit),
+        busy_poll=None if busy_poll is None else units.parse_span("busy_poll", busy_poll),
+        record=record,
+    )
 
 
 def _name_of(function: Any) -> str:

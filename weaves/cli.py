@@ -1,4 +1,4 @@
-"""The command `weave`: run, check and show a tapestry, and open a shell on its hosts.
+"""The command `weave`: run, replay, check and show a tapestry, and open a shell on its hosts.
 
 Exit codes: 0 all well; 1 a string failed or stalled; 2 wrong input, or an output that cannot be written; 128 + N ended
 early by signal N, as shells count: 130 by Ctrl-C, 143 by SIGTERM, 141 because nobody reads the output any more.
@@ -7,41 +7,29 @@ early by signal N, as shells count: 130 by Ctrl-C, 143 by SIGTERM, 141 because n
 from __future__ import annotations
 
 import argparse
-import asyncio
-import errno
 import importlib
 import os
 import shutil
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn, Self
-
-import uvloop
+from typing import Any, Final, NoReturn
 
 import weaves
-from weaves import report, shell, show
+from weaves import run_command, shell, show
+from weaves.clock_plan import BEST_EFFORT, HARD_LIMIT, REAL, VIRTUAL, parse_speed
 from weaves.figure import in_ascii
-from weaves.loader import LiveTapestry, describe, load
-from weaves.logs import LogDirectory
-from weaves.output import Streams
+from weaves.loader import describe, load
 from weaves.picture import picture
-from weaves.report import Report
-from weaves.scheduler import Scheduler
+from weaves.readers import span
+from weaves.run_command import BY_SIGNAL, OK, WRONG_INPUT, hash_seed_of, signum_of
 from weaves.svg import svg
 from weaves.tapestry_errors import TapestryError, suggestion
 from weaves.units import parse_wait
 from weaves.watchdog import DEFAULT_S
-
-OK: Final = 0
-FAILED: Final = 1
-WRONG_INPUT: Final = 2
-BY_SIGNAL: Final = 128
 
 # Commands that belong to the network, by the name of their module: this package knows no network.
 _TOOLS: Final = {"packetdrill": "lunar.packetdrill.cli"}
@@ -56,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in _TOOLS:
         return _run_tool(words[0], words[1:])
     options = _parser().parse_args(arguments)
-    if arguments is None and options.action in (_run, _shell):
-        _fix_hash_seed()
+    if arguments is None and options.action in (run_command.run, run_command.replay, _shell):
+        _fix_hash_seed(hash_seed_of(options.session) if options.action is run_command.replay else "0")
         _fix_zone()
     try:
         code = int(options.action(options))
@@ -69,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         # Before the run began, or for the second time within it.
         print("interrupted", file=sys.stderr)
-        return BY_SIGNAL + _signum(error)
+        return BY_SIGNAL + signum_of(error)
     except BrokenPipeError:
         _forget_output()
         return BY_SIGNAL + signal.SIGPIPE
@@ -119,23 +107,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seed", type=_integer, metavar="N", help="use this seed in place of the tapestry's")
     run.add_argument("--until", type=_duration, metavar="TIME", help='stop at this virtual time ("90s")')
-    run.add_argument("--pcap", type=Path, metavar="DIR", help="write one capture a device to this folder")
-    run.add_argument("--logs", type=Path, metavar="DIR", help="write what each weave prints to a file in this folder")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, for programs")
-    run.add_argument(
-        "--watchdog",
-        type=_patience,
-        metavar="TIME",
-        help="how long, in real time, a program may hold up all others before it is named and stopped; "
-        f'"off" for ever; default is the tapestry\'s, or {DEFAULT_S:.0f}s',
-    )
+    _add_outputs(run)
+    _add_clock(run)
     run.add_argument(
         "--through-bytes",
         action="store_true",
         help="make and parse the bytes of every packet on every hop (a self-test)",
     )
-    run.add_argument("--quiet", action="store_true", help="no progress and no output of the programs, only the summary")
-    run.set_defaults(action=_run)
+    run.set_defaults(action=run_command.run)
+
+    replay = commands.add_parser(
+        "replay",
+        help="repeat a session that weave run --record has logged",
+        description="Repeat a session exactly, in virtual time and without anything of the outside: the same inputs at "
+        "the same moments. Prints what its programs print, as weave run does, and whether the digest is the recorded "
+        "one.",
+        epilog="Exit codes: 0 the run is the recorded one; 1 it differs; 2 wrong input; 128 + N ended early by signal "
+        "N.",
+    )
+    _add_outputs(replay)
+    replay.add_argument("--tapestry", type=Path, metavar="FILE", help="where the tapestry is, if it is elsewhere now")
+    replay.add_argument("session", type=Path, help="the file that the session was recorded to")
+    replay.set_defaults(action=run_command.replay)
 
     check = commands.add_parser(
         "check",
@@ -170,6 +163,64 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, check, opened, shown):
         command.add_argument("tapestry", type=Path, help="the TOML file")
     return parser
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    """The options that say what is told of a run, and where."""
+    command.add_argument("--pcap", type=Path, metavar="DIR", help="write one capture a device to this folder")
+    command.add_argument(
+        "--logs", type=Path, metavar="DIR", help="write what each weave prints to a file in this folder"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, for programs")
+    command.add_argument(
+        "--watchdog",
+        type=_patience,
+        metavar="TIME",
+        help="how long, in real time, a program may hold up all others before it is named and stopped; "
+        f'"off" for ever; default is the tapestry\'s, or {DEFAULT_S:.0f}s',
+    )
+    command.add_argument(
+        "--quiet", action="store_true", help="no progress and no output of the programs, only the summary"
+    )
+
+
+def _add_clock(command: argparse.ArgumentParser) -> None:
+    """The options of a run in real time; each is in place of the tapestry's."""
+    command.add_argument(
+        "--clock", choices=(VIRTUAL, REAL), help="virtual time, which jumps, or that of the machine's clock"
+    )
+    command.add_argument(
+        "--speed", type=_speed, metavar="X", help="so many virtual seconds a real one; the clock is real then"
+    )
+    command.add_argument(
+        "--late",
+        choices=(BEST_EFFORT, HARD_LIMIT),
+        help="when the run falls behind the machine's clock: go on as fast as it can, or stop past a bound",
+    )
+    command.add_argument("--late-limit", type=_span, metavar="TIME", help='that bound, in real time ("10ms")')
+    command.add_argument(
+        "--busy-poll",
+        type=_duration,
+        metavar="TIME",
+        help='how long to look for what comes next without sleeping, after something came, in real time ("50us")',
+    )
+    command.add_argument(
+        "--record", type=Path, metavar="FILE", help="log all that comes in from outside to this file, for weave replay"
+    )
+
+
+def _speed(text: str) -> float:
+    try:
+        return parse_speed(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _span(text: str) -> int:
+    try:
+        return span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _integer(text: str) -> int:
@@ -252,165 +303,17 @@ def _shell(options: argparse.Namespace) -> int:
         tapestry.close()
 
 
-def _run(options: argparse.Namespace) -> int:
-    with _Signals() as signals:
-        try:
-            _check_writable(options.json)
-            description = describe(options.tapestry)
-            watchdog_ns = description.watchdog_ns if options.watchdog is None else options.watchdog
-            tapestry = load(
-                description,
-                seed=options.seed,
-                until_ns=options.until,
-                through_bytes=options.through_bytes,
-                watchdog_ns=round(DEFAULT_S * 1_000_000_000) if watchdog_ns is None else watchdog_ns,
-                dump=True,
-            )
-            try:
-                capture = None if options.pcap is None else tapestry.network.capture(options.pcap)
-                logs = None if options.logs is None else LogDirectory(options.logs)
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    return runner.run(_run_and_report(tapestry, options, capture, logs, signals))
-            finally:
-                tapestry.close()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if error.filename is None:
-                raise  # not of a file of ours: a bug, which a traceback describes best
-            print(f"weave run: {error.filename}: {error.strerror}", file=sys.stderr)
-            return WRONG_INPUT
-
-
-async def _run_and_report(
-    tapestry: LiveTapestry, options: argparse.Namespace, capture: Any, logs: LogDirectory | None, signals: _Signals
-) -> int:
-    told = Report(tapestry, options.quiet, logs)
-    tapestry.supervisor.on_failure = told.failure
-    tapestry.supervisor.trace.subscribe_changes(told.change)
-    tapestry.supervisor.on_hang = told.hang
-
-    def on_slice() -> None:
-        told.on_slice()
-        for files in (capture, logs):
-            if files is not None and files.error is not None:
-                raise files.error
-        if signals.caught or told.broken is not None:
-            raise _Signalled(signals.caught or signal.SIGPIPE)
-
-    ended_by = 0
-    unwritten: OSError | None = None
-    with Streams(told.printed, told.printed_error) as streams:
-        # A string's last line may have no newline.
-        tapestry.supervisor.trace.subscribe_strings(lambda _time, string, _what: streams.finish(string.weave))
-        try:
-            with signals.asking(tapestry.supervisor.scheduler):
-                await tapestry.run(on_slice)
-        except KeyboardInterrupt as error:
-            ended_by = signals.caught or _signum(error)
-        finally:
-            told.clear()
-        figures = report.figures(tapestry, told.wall_s, bool(ended_by))
-        try:
-            tapestry.close()  # what programs say in their `finally` clauses still belongs to the run
-        except OSError as error:
-            unwritten = error
-    try:
-        if logs is not None:
-            logs.close()
-    except OSError as error:
-        unwritten = unwritten or error
-    told.flush()
-    try:
-        if options.json is not None:
-            report.write_json(options.json, figures)
-    except OSError as error:
-        unwritten = unwritten or error
-    if told.broken is not None:
-        raise told.broken
-    if tapestry.stalled:
-        print(tapestry.stall_report(), file=sys.stderr)
-    report.print_summary(figures)
-    if unwritten is not None:
-        raise unwritten
-    if ended_by:
-        return BY_SIGNAL + ended_by
-    return OK if tapestry.ok else FAILED
-
-
-class _Signalled(KeyboardInterrupt):
-    """Ended early by signal `signum`."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
-
-def _signum(error: KeyboardInterrupt) -> int:
-    return error.signum if isinstance(error, _Signalled) else signal.SIGINT
-
-
-class _Signals:
-    """The signals that end `weave run`, as a context. While strings run (`asking`), the first one is noted in `caught`
-    and stops the scheduler between two events; otherwise, and for the second one, `_Signalled` is raised at once.
-    """
-
-    def __init__(self) -> None:
-        self.caught = 0
-        self._scheduler: Scheduler | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                # One that is ignored stays so: nohup(1) asks for that.
-                if signal.getsignal(signum) is not signal.SIG_IGN:
-                    self._before[signum] = signal.signal(signum, self._handle)
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    @contextmanager
-    def asking(self, scheduler: Scheduler) -> Iterator[None]:
-        """Within it, the first signal is a request."""
-        self._scheduler = scheduler
-        try:
-            yield
-        finally:
-            self._scheduler = None
-
-    def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self._scheduler is None or self.caught:
-            raise _Signalled(signum)
-        self.caught = signum
-        self._scheduler.stop()
-
-
-def _check_writable(path: Path | None) -> None:
-    """Find out now, not after the run, that the figures cannot be written. Raises `OSError`."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file to write the figures to", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write the figures to", str(path.parent))
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise PermissionError(errno.EACCES, "not writable; expected a file to write the figures to", str(path))
-
-
 def _forget_output() -> None:
     """Whoever read our output has gone; the interpreter must not complain of it at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fix_hash_seed() -> None:
-    """Start again with a fixed hash seed: the order of a set of strings would differ from run to run otherwise."""
+def _fix_hash_seed(seed: str) -> None:
+    """Start again with this hash seed: the order of a set of strings would differ from run to run otherwise."""
     if not sys.flags.hash_randomization or "PYTHONHASHSEED" in os.environ or not sys.executable:
         return
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": seed})
 
 
 def _fix_zone() -> None:

@@ -6,13 +6,14 @@ types and units of single values were checked in tables.py.
 
 from __future__ import annotations
 
+from weaves.clock_plan import REAL, VIRTUAL_TIME, ClockError, ClockPlan, changed
 from weaves.composition import Beads, explicit_weaves, implied_weaves
 from weaves.host_groups import Group, Names
 from weaves.link_ends import Links
 from weaves.named_modules import Modules
 from weaves.programs import Programs
 from weaves.string_entry import StringEntry
-from weaves.tables import HostTable, RootTable
+from weaves.tables import HostTable, RootTable, TapestryTable
 from weaves.tapestry import GatewayDescription, StackDescription, Tapestry
 from weaves.tapestry_errors import suggestion
 from weaves.timed_events import Events
@@ -64,6 +65,8 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         on_hang=root.tapestry.on_hang,
         arp=root.tapestry.arp,
         gateway=_gateway(source, root, [host.name for host in hosts]),
+        clock=_clock(source, root.tapestry),
+        record=None if root.tapestry.record is None else folder / root.tapestry.record,
     )
 
 
@@ -73,6 +76,19 @@ def _gateway(source: TomlSource, root: RootTable, hosts: list[str]) -> GatewayDe
         message = f'there is no host "{table.gateway}"; {suggestion(table.gateway, hosts)}'
         raise source.where("tapestry", "gateway").error(message)
     return GatewayDescription(table.gateway or next(iter(hosts), ""), table.proxy, table.forward)
+
+
+def _clock(source: TomlSource, table: TapestryTable) -> ClockPlan:
+    # Whoever comes by a proxy lives in real time.
+    clock = REAL if table.clock is None and (table.proxy is not None or table.forward) else table.clock
+    try:
+        return changed(
+            VIRTUAL_TIME, clock=clock, speed=table.speed, late=table.late, late_limit=table.late_limit,
+            busy_poll=table.busy_poll, record=table.record,
+        )  # fmt: skip
+    except ClockError as wrong:
+        expected = f'expected {wrong.needs} = "{wrong.value}" with it'
+        raise source.where("tapestry", wrong.key).error(f"{wrong.what}; {expected}") from None
 
 
 def _strings(source: TomlSource, root: RootTable, host: str, table: HostTable, programs: Programs) -> list[StringEntry]:

@@ -1,7 +1,7 @@
 """The inner loop of a run in real time: let in what has come, run what is due, send what has gone out, look again.
 
 Each round costs what a small message costs before it reaches its program, so the loop is compiled, and looks on for a
-while (`Pace.busy_poll_ns`) before it says that it could sleep. Who sleeps, and calls it, is in realtime.py.
+while (`ClockPlan.busy_poll_ns`) before it says that it could sleep. Who sleeps, and calls it, is in live_run.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mypy_extensions import i64
 
 from weaves.outside import Gates
 from weaves.pace import Pace, perf_counter_ns
-from weaves.scheduler import BUDGET_SPENT, IDLE, REACHED, STOPPED, Scheduler
+from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Scheduler
 
 # What a slice says besides what `Scheduler.run` does: nothing is to do before the next event, or an interrupt.
 WAITING: Final = -1
@@ -21,11 +21,12 @@ WAITING: Final = -1
 @final
 class LiveLoop:
     """`run` is what runs the scheduler in its place, None for itself; `collect` is called after each `collect_every`
-    events and turns: garbage is collected after the same event, however a run is cut into slices.
+    events and turns: garbage is collected after the same event, however a run is cut into slices. `flush_log` is told
+    the place of the run, events and turns done and the virtual time, before it goes on; None: nothing is logged.
     """
 
     def __init__(
-        self, scheduler: Scheduler, gates: Gates, pace: Pace, run: Any, collect: Any, look_every: i64,
+        self, scheduler: Scheduler, gates: Gates, pace: Pace, run: Any, collect: Any, flush_log: Any, look_every: i64,
         collect_every: i64,
     ) -> None:
         self.scheduler: Scheduler = scheduler
@@ -33,6 +34,8 @@ class LiveLoop:
         self.pace: Pace = pace
         self.run: Any = run
         self.collect: Any = collect
+        self.flush_log: Any = flush_log
+        self.in_run: bool = False  # an exception came out of the middle of the run
         self.look_every: i64 = look_every
         self.collect_every: i64 = collect_every
 
@@ -47,31 +50,38 @@ class LiveLoop:
         now_ns: i64 = perf_counter_ns()
         end_ns: i64 = now_ns + length_ns
         looked_from_ns: i64 = now_ns
+        self.collect()  # the slice before this one may have stayed behind, in the middle (runner.py)
         while True:
             came = gates.take()
+            done: i64 = scheduler.fired + scheduler.turns_taken
+            if self.flush_log is not None:
+                self.flush_log(int(done), int(scheduler.now_ns))
             now_ns = perf_counter_ns()
-            target_ns: i64 = pace.at(now_ns)
-            if target_ns > limit_ns:
-                target_ns = limit_ns
+            clock_ns: i64 = pace.at(now_ns)
+            target_ns: i64 = clock_ns if clock_ns < limit_ns else limit_ns
             due_ns: i64 = scheduler.next_ns()
+            fired: i64 = scheduler.fired
             if due_ns <= target_ns:
                 came = True
-                pace.judge(target_ns - due_ns)
-            done: i64 = scheduler.fired + scheduler.turns_taken
+                pace.judge(clock_ns - due_ns, 1)
             budget: i64 = self.collect_every - done % self.collect_every
             if budget > self.look_every:
                 budget = self.look_every
             reason: i64 = 0
+            self.in_run = True
             if self.run is None:
                 reason = scheduler.run(target_ns, budget)
             else:
                 reason = self.run(int(target_ns), int(budget))
+            self.in_run = False
             after: i64 = scheduler.fired + scheduler.turns_taken
             if after // self.collect_every != done // self.collect_every:
                 self.collect()
             if came or after != done:
                 gates.flush()
                 looked_from_ns = now_ns
+            if scheduler.fired - fired > 1:
+                self._judge_more(scheduler.fired - fired - 1, clock_ns - due_ns)
             if reason == STOPPED or (reason == IDLE and not gates.gates):
                 return int(reason)
             if now_ns >= end_ns:
@@ -79,5 +89,16 @@ class LiveLoop:
             if reason != BUDGET_SPENT:
                 if target_ns >= limit_ns:
                     return REACHED
-                if now_ns - looked_from_ns >= pace.busy_poll_ns and scheduler.next_ns() > target_ns:
-                    return WAITING
+                if now_ns - looked_from_ns >= pace.busy_poll_ns:
+                    due_ns = scheduler.next_ns()
+                    if due_ns > limit_ns:
+                        due_ns = limit_ns
+                    # What is due so soon is waited for awake.
+                    if due_ns >= FOREVER or pace.real_ns(due_ns - target_ns) > pace.busy_poll_ns:
+                        return WAITING
+
+    def _judge_more(self, events: i64, first_ns: i64) -> None:
+        """Events after the first of a round count with the last of them, or with the first if that was later."""
+        real_ns: i64 = perf_counter_ns()
+        late_ns: i64 = self.pace.at(real_ns) - self.scheduler.fired_ns
+        self.pace.judge(late_ns if late_ns > first_ns else first_ns, events)

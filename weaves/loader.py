@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import os
 import sys
 import traceback
 from collections import Counter
@@ -20,14 +21,20 @@ import attrs
 
 from weaves.beads import Function, Main, argv0
 from weaves.clock import NS_PER_S, format_duration
+from weaves.clock_plan import VIRTUAL, ClockPlan
 from weaves.deadlock import named, told
+from weaves.drivers import NoClock, check_clock, drive_run, drive_run_blocking
 from weaves.hang import Hang
 from weaves.library import Library, Policy, roots_of
 from weaves.machine_modules import release
 from weaves.modules import Bead, Modules
+from weaves.pace import pace_of
 from weaves.programs import Program, program_of
-from weaves.realtime import CollectorHeld, Stalled, drive_run, drive_run_blocking
+from weaves.realtime import CollectorHeld, Stalled
+from weaves.replay import Replay
 from weaves.scheduler import IDLE, STOPPED
+from weaves.session import Session
+from weaves.session_log import SessionLog, header
 from weaves.strings import FAILED, String
 from weaves.supervisor import Supervisor
 from weaves.tapestry import BeadDescription, EventDescription, StringDescription, Tapestry, WeaveDescription, read
@@ -119,6 +126,11 @@ class LiveTapestry:
         self.stalled: list[String] = []
 
     @property
+    def replay(self) -> Replay | None:
+        """The session that it repeats, if it does."""
+        return self.supervisor.replay
+
+    @property
     def now_ns(self) -> int:
         """Virtual time in nanoseconds."""
         return int(self.supervisor.scheduler.now_ns)
@@ -136,6 +148,7 @@ class LiveTapestry:
 
         Awaited inside any running asyncio or uvloop loop. `on_slice` is called every few milliseconds.
         """
+        self._check_clock()
         reason = STOPPED
         while reason == STOPPED and not self._over:
             reason = await drive_run(self.supervisor, self.until_ns, on_slice)
@@ -145,12 +158,20 @@ class LiveTapestry:
 
     def run_blocking(self) -> None:
         """As `run`, without a loop."""
+        self._check_clock()
         reason = STOPPED
         while reason == STOPPED and not self._over:
             reason = drive_run_blocking(self.supervisor, self.until_ns)
         self._judge(reason)
         for until_ns in self._lingering(reason):
             drive_run_blocking(self.supervisor, until_ns)
+
+    def _check_clock(self) -> None:
+        """A way to the outside needs a clock that waits for what comes. Raises `TapestryError`."""
+        try:
+            check_clock(self.supervisor)
+        except NoClock as wrong:
+            raise where_of(self.description, "tapestry", "clock").error(str(wrong)) from None
 
     @property
     def _over(self) -> bool:
@@ -206,32 +227,55 @@ def load(
     through_bytes: bool = False,
     watchdog_ns: int | None = None,
     dump: bool = False,
+    clock: ClockPlan | None = None,
+    record: str | os.PathLike[str] | None = None,
+    options: dict[str, Any] | None = None,
+    session: Session | None = None,
 ) -> LiveTapestry:
-    """Make everything that a tapestry describes. `seed`, `until_ns` and `watchdog_ns` replace its own.
+    """Make everything that a tapestry describes. `seed`, `until_ns`, `watchdog_ns` and `clock` replace its own.
 
-    Without a watchdog in the tapestry or here (or with 0) there is none. `dump`: see `weaves.watchdog.Watchdog`. Raises
-    `TapestryError`.
+    Without a watchdog in the tapestry or here (or with 0) there is none. `dump`: see `weaves.watchdog.Watchdog`.
+    `record` is the file to log the session to, with `options` that it was loaded with; `session` is one to repeat, in
+    virtual time. Raises `TapestryError`, and `OSError` for the log.
     """
     description = describe(source)
     until_ns = description.until_ns if until_ns is None else until_ns
-    _check_ends(description, until_ns)
+    clock = description.clock if clock is None else clock
+    if clock.kind == VIRTUAL and session is None:
+        _check_ends(description, until_ns)
+    seed = description.seed if seed is None else seed
+    log: SessionLog | None = None
+    if record is not None:
+        what = header(seed, description.path, options)
+        log = SessionLog(record)
+        log.begin(what)
     # What is made here stays. A collector that looks for garbage meanwhile takes three quarters of the time.
-    with CollectorHeld():
-        return _made(description, seed, until_ns, through_bytes, watchdog_ns, dump)
+    try:
+        with CollectorHeld():
+            tapestry = _made(description, seed, until_ns, through_bytes, watchdog_ns, dump)
+    except BaseException:
+        if log is not None:
+            log.close()
+        raise
+    supervisor = tapestry.supervisor
+    supervisor.log = log
+    if session is not None:
+        supervisor.replay = Replay(supervisor, session)
+    else:
+        supervisor.pace = pace_of(clock)
+    return tapestry
 
 
 def _made(
     description: Tapestry,
-    seed: int | None,
+    seed: int,
     until_ns: int | None,
     through_bytes: bool,
     watchdog_ns: int | None,
     dump: bool,
 ) -> LiveTapestry:
     builder = importlib.import_module(_BUILDERS[description.network])
-    network: LiveNetwork = builder.build(
-        description, seed=description.seed if seed is None else seed, through_bytes=through_bytes
-    )
+    network: LiveNetwork = builder.build(description, seed=seed, through_bytes=through_bytes)
     limit_ns = description.watchdog_ns if watchdog_ns is None else watchdog_ns
     network.watch((limit_ns or 0) / NS_PER_S, description.on_hang, dump=dump)
     watchdog = network.supervisor.watchdog

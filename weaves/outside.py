@@ -5,12 +5,13 @@ stamped, with a time later than all that has happened, may be logged, and become
 before all others of its time. What the inside does may depend on nothing else from outside: that a peer has closed, or
 has room again, is an input, too.
 
-Read realtime.py beside this file: its driver calls `take`, runs the scheduler, and calls `flush`. What opens real
+Read live_run.py beside this file: its driver calls `take`, runs the scheduler, and calls `flush`. What opens real
 descriptors does so in a function given to `on_open`, which a replay never calls.
 """
 
 from __future__ import annotations
 
+import select
 from typing import Any, Final, final
 
 from mypy_extensions import i64
@@ -18,6 +19,11 @@ from mypy_extensions import i64
 from weaves.scheduler import Event, Lane, Scheduler
 
 _LANE: Final = -1  # before that of what is planned (supervisor.py), which is 0
+
+
+def _stands() -> int:
+    """The clock between two drives: whatever comes in is for the first moment of the next."""
+    return 0
 
 
 @final
@@ -71,7 +77,7 @@ class Gates:
         self.gates: list[Gate] = []
         self.live: bool = False  # real descriptors are open
         # Of a run that goes on: the virtual time that it is by the machine's clock, who logs, who wakes the driver.
-        self.clock_ns: Any = None
+        self.clock_ns: Any = _stands
         self.log: Any = None
         self.ring: Any = None
         self.openers: list[Any] = []
@@ -91,7 +97,7 @@ class Gates:
         self.openers.append(function)
 
     def on_close(self, function: Any) -> None:
-        """Call `function` when the run is closed, if it was live."""
+        """Call `function` when the run is closed, if it was live, also if what was to be opened could not be."""
         self.closers.append(function)
 
     def on_flush(self, function: Any) -> None:
@@ -122,10 +128,27 @@ class Gates:
         for flusher in self._flushers:
             flusher()
 
+    def begin(self) -> None:
+        """A drive begins: its driver sets `clock_ns` and `ring`, and watches `poll`."""
+        if self.poll is None:
+            self.poll = select.epoll()
+
+    def end(self) -> None:
+        """A drive has ended. What is open stays so, for the next one."""
+        self.clock_ns = _stands
+        self.ring = None
+
+    def shut(self) -> None:
+        """Close what is real."""
+        self.live = False
+        for closer in self.closers:
+            closer()
+
     def close(self) -> None:
-        """The run is over."""
+        """The run is over: what has gone out to its end is sent, and all is closed."""
         if self.live:
-            self.live = False
-            for closer in self.closers:
-                closer()
+            self.flush()
+            self.shut()
+        if self.poll is not None:
             self.poll.close()
+            self.poll = None

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, final
 
 from mypy_extensions import i64, mypyc_attr
+
+from weaves.clock import format_duration
+from weaves.clock_plan import HARD_LIMIT, REAL, ClockPlan
 
 # The machine's own: this module is imported before the names of `time` are replaced (interpose/).
 perf_counter_ns: Final[Any] = time.perf_counter_ns
 
-# The clocks that a run can have.
-VIRTUAL: Final = "virtual"
-REAL: Final = "real"
-
-BEST_EFFORT: Final = "best-effort"
-HARD_LIMIT: Final = "hard-limit"
-Late: TypeAlias = Literal["best-effort", "hard-limit"]
-
-LATE_LIMIT_NS: Final = 10_000_000
-BUSY_POLL_NS: Final = 50_000
+# Of a meter: a bucket for each nanosecond up to twice that, from there on so many for each doubling.
+PER_DOUBLING: Final = 16
+_BITS: Final = 5  # of PER_DOUBLING
+_LATE_NS: Final = 1_000_000
 
 
 @mypyc_attr(native_class=False)
@@ -28,23 +25,52 @@ class TooLate(RuntimeError):
 
 
 @final
-class Pace:
-    """`speed` is in virtual seconds a real one; `late_limit_ns`, of real time, is what "hard-limit" allows.
+class Meter:
+    """Counts events by how late they were, in ns of real time (lateness.py tells what is read from it).
 
-    `busy_poll_ns`, of real time, is how long the driver looks for what comes next before it sleeps, after something
-    came: a process that is woken costs more than that.
+    Its buckets grow with the lateness: a run of any length costs the same, and quantiles are right to some percent.
     """
 
-    def __init__(
-        self, speed: float = 1.0, late: Late = BEST_EFFORT, late_limit_ns: i64 = LATE_LIMIT_NS,
-        busy_poll_ns: i64 = BUSY_POLL_NS,
-    ) -> None:
-        self.speed: float = speed
-        self.late: Late = late
-        self.late_limit_ns: i64 = late_limit_ns
-        self.busy_poll_ns: i64 = busy_poll_ns
-        self.late_us: dict[int, int] = {}  # how often what was due was how late, in microseconds of real time
-        self._as_real: bool = speed == 1.0
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self.events: i64 = 0
+        self.late: i64 = 0  # by more than a millisecond
+        self.max_ns: i64 = 0
+
+    def note(self, late_ns: i64, events: i64) -> None:
+        """So many `events` were late by `late_ns`."""
+        if late_ns < 0:
+            late_ns = 0
+        bucket: i64 = late_ns
+        if late_ns >= 2 * PER_DOUBLING:
+            doublings: i64 = 0
+            rest: i64 = late_ns >> _BITS
+            while rest > 0:
+                rest >>= 1
+                doublings += 1
+            bucket = doublings * PER_DOUBLING + (late_ns >> doublings)
+        counts = self.counts
+        while len(counts) <= bucket:
+            counts.append(0)
+        counts[bucket] += int(events)
+        self.events += events
+        if late_ns > self.max_ns:
+            self.max_ns = late_ns
+        if late_ns > _LATE_NS:
+            self.late += events
+
+
+@final
+class Pace:
+    """Keeps a run to the machine's clock, as `plan` says."""
+
+    def __init__(self, plan: ClockPlan) -> None:
+        self.plan: ClockPlan = plan
+        self.speed: float = plan.speed
+        self.busy_poll_ns: i64 = plan.busy_poll_ns
+        self.meter: Meter = Meter()
+        self._as_real: bool = plan.speed == 1.0
+        self._limit_ns: i64 = plan.late_limit_ns if plan.late == HARD_LIMIT else -1
         self._real_ns: i64 = 0
         self._virtual_ns: i64 = 0
 
@@ -63,17 +89,21 @@ class Pace:
         real_ns: i64 = perf_counter_ns()
         return int(self.at(real_ns))
 
-    def real_ns(self, virtual_ns: i64) -> int:
+    def real_ns(self, virtual_ns: i64) -> i64:
         """How long `virtual_ns` of virtual time takes."""
-        return int(virtual_ns) if self._as_real else int(float(virtual_ns) / self.speed)
+        return virtual_ns if self._as_real else i64(float(virtual_ns) / self.speed)
 
-    def judge(self, late_ns: i64) -> None:
-        """What was due happens now, `late_ns` of virtual time late. Raises `TooLate`."""
-        real_ns: i64 = late_ns if self._as_real else self.real_ns(late_ns)
-        late_us = int(real_ns // 1000)
-        self.late_us[late_us] = self.late_us.get(late_us, 0) + 1
-        if real_ns > self.late_limit_ns and self.late == HARD_LIMIT:
+    def judge(self, late_ns: i64, events: i64) -> None:
+        """So many events were due `late_ns` of virtual time ago, and happen now. Raises `TooLate`."""
+        real_ns: i64 = self.real_ns(late_ns)
+        self.meter.note(real_ns, events)
+        if self._limit_ns >= 0 and real_ns > self._limit_ns:
             raise TooLate(
-                f"the run is {float(real_ns) / 1e6:.3f} ms behind the machine's clock; its hard limit is "
-                f"{float(self.late_limit_ns) / 1e6:g} ms"
+                f"the run is {format_duration(int(real_ns))} behind the machine's clock; late_limit is "
+                f"{format_duration(int(self._limit_ns))}"
             )
+
+
+def pace_of(plan: ClockPlan) -> Pace | None:
+    """The pace of a run that has this clock; None is virtual time."""
+    return Pace(plan) if plan.kind == REAL else None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+from weaves.clock_plan import parse_speed
 from weaves.endpoints import Endpoint, check_key, parse_endpoint, parse_forward, parse_listen
 from weaves.units import (
     LIMIT,
@@ -165,6 +166,18 @@ def span(value: Any) -> int:
     if not (span_ns := duration(value)):
         raise ValueError(f"{value} is no time; expected a duration above 0")
     return span_ns
+
+
+def speed(value: Any) -> float:
+    """Virtual seconds a real one."""
+    return parse_speed(expect(value, (int, float), "a number of virtual seconds a real one, such as 2.0"))
+
+
+def file_name(value: Any) -> str:
+    """The name of a file."""
+    if not string(value) or "\0" in value:
+        raise ValueError(f'"{value}" is no name; expected that of a file'.replace("\0", "\\0"))
+    return str(value)
 
 
 def queue_limit(value: Any) -> tuple[int | None, int | None]:

@@ -2,10 +2,9 @@
 
 `drive` is awaited inside any running asyncio or uvloop loop; `drive_blocking` needs none. Both give the scheduler
 slices of a few milliseconds. Inside a slice the machine's loop is not visible to the code that runs. Both jump from
-event to event; `drive_live` waits for each until the machine's clock says so (pace.py), and lets in what comes from
-outside meanwhile (outside.py).
+event to event; live_run.py waits for each until the machine's clock says so, and lets in what comes from outside.
 
-Besides the watchdog and the benchmarks, no other file reads the machine's clock.
+Besides that driver, the watchdog and the benchmarks, nothing reads the machine's clock.
 """
 
 from __future__ import annotations
@@ -13,79 +12,74 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import inspect
-import select
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
-from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
-
-import uvloop
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from weaves import interpose, runner
-from weaves.alarm import Alarm
 from weaves.directory import directory
 from weaves.here import here
-from weaves.live import WAITING, LiveLoop
-from weaves.outside import Gates
-from weaves.pace import Pace
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, STOPPED, Scheduler
 
 if TYPE_CHECKING:
-    from weaves.supervisor import Supervisor
     from weaves.watchdog import Watchdog
 
 # A slice: long enough that switching costs nothing, short enough that a progress bar and Ctrl-C feel immediate.
 SLICE_S: Final = 0.02
-_SLICE_NS: Final = round(SLICE_S * 1e9)
 # Events between two looks at the machine's clock.
-_LOOK_EVERY: Final = 64
+LOOK_EVERY: Final = 64
 
 # When the cyclic garbage collector runs, in events and turns since the start: its youngest generation, the middle
 # one, all. By itself it would run by the count of allocations, which differs from build to build and from run to run,
 # and what it finds may be a socket whose closing sends a packet. The numbers cost about what CPython's own thresholds
 # cost.
-_COLLECT_EVERY: Final = (2_048, 32_768, 1_048_576)
+COLLECT_EVERY: Final = (2_048, 32_768, 1_048_576)
 
 perf_counter = interpose.real_perf_counter
+
+Run: TypeAlias = Callable[[int, int], int]  # as `Scheduler.run`
 
 
 class Stalled(RuntimeError):
     """No event is left, and the strings that the run waits for can never be woken."""
 
 
-def run_slice(scheduler: Scheduler, until_ns: int, watchdog: Watchdog | None = None) -> int:
-    """Run the scheduler for about SLICE_S. Returns what `Scheduler.run` does."""
-    run = scheduler.run if watchdog is None else watchdog.run
-    with _inside(), contextlib.nullcontext() if watchdog is None else watchdog.watched():
+def run_slice(
+    scheduler: Scheduler, until_ns: int, watchdog: Watchdog | None = None, run: Run | None = None
+) -> int:
+    """Run the scheduler for about SLICE_S, by `run` if it is given. Returns what `Scheduler.run` does."""
+    if run is None:
+        run = scheduler.run if watchdog is None else watchdog.run
+    with inside(), contextlib.nullcontext() if watchdog is None else watchdog.watched():
         end = perf_counter() + SLICE_S
 
         def slice_() -> int:
+            collect(scheduler, watchdog)  # the slice before this one may have stayed behind
             while True:
-                reason = run(until_ns, _budget(scheduler))
-                _collect(scheduler, watchdog)
+                reason = run(until_ns, budget(scheduler))
+                collect(scheduler, watchdog)
                 if reason != BUDGET_SPENT or perf_counter() >= end:
                     return reason
 
         return runner.run(slice_)
 
 
-def _budget(scheduler: Scheduler) -> int:
+def budget(scheduler: Scheduler) -> int:
     """How many events and turns may go before the next look at the clock, and at most up to the next collection.
 
-    A run in real time ends its slices anywhere, and its replay elsewhere; both collect garbage after the same event.
+    A run in real time looks at any moment, and its replay at others; both collect garbage after the same event.
     """
-    return min(_LOOK_EVERY, _COLLECT_EVERY[0] - int(scheduler.fired + scheduler.turns_taken) % _COLLECT_EVERY[0])
+    return min(LOOK_EVERY, COLLECT_EVERY[0] - int(scheduler.fired + scheduler.turns_taken) % COLLECT_EVERY[0])
 
 
 def settle(scheduler: Scheduler, turns: int, watchdog: Watchdog | None = None) -> None:
     """Let what is ready at this instant run, at most `turns` events and turns: the clock stands still."""
     scheduler.forget_stop()
-    with _inside():
+    with inside():
         run = scheduler.run if watchdog is None else watchdog.run
         runner.run(lambda: run(scheduler.now_ns, turns))
 
@@ -106,14 +100,14 @@ def step(scheduler: Scheduler, watchdog: Watchdog | None = None) -> bool:
                 return reason
 
     watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
-    with CollectorHeld(), _on_duty(watchdog), _inside(), watched:
+    with CollectorHeld(), on_duty(watchdog), inside(), watched:
         runner.run(once)
-        _collect(scheduler, watchdog)
+        collect(scheduler, watchdog)
     return True
 
 
 @contextlib.contextmanager
-def _inside() -> Iterator[None]:
+def inside() -> Iterator[None]:
     """A context in which the machine's loop, task and hooks are out of sight, and put back afterwards."""
     outer_loop = asyncio._get_running_loop()
     outer_task: Any = None
@@ -157,14 +151,14 @@ class CollectorHeld:
             gc.enable()
 
 
-def _collect(scheduler: Scheduler, watchdog: Watchdog | None) -> None:
+def collect(scheduler: Scheduler, watchdog: Watchdog | None) -> None:
     """Collect garbage, if it is time for it by the run's own count."""
     done = int(scheduler.fired + scheduler.turns_taken)
     before = int(scheduler.collected_at)
-    if done // _COLLECT_EVERY[0] == before // _COLLECT_EVERY[0]:
+    if done // COLLECT_EVERY[0] == before // COLLECT_EVERY[0]:
         return
     scheduler.collected_at = done
-    oldest = max(age for age, every in enumerate(_COLLECT_EVERY) if done // every != before // every)
+    oldest = max(age for age, every in enumerate(COLLECT_EVERY) if done // every != before // every)
     with contextlib.nullcontext() if watchdog is None else watchdog.watched("the garbage collector"):
         here.weave = scheduler.collector
         try:
@@ -183,13 +177,17 @@ async def drive(
     until_ns: int | None,
     on_slice: Callable[[], None] | None = None,
     watchdog: Watchdog | None = None,
+    run: Run | None = None,
 ) -> int:
-    """Run to `until_ns` (None: without end), until nothing is left, or `Scheduler.stop`. Returns the reason."""
+    """Run to `until_ns` (None: without end), until nothing is left, or `Scheduler.stop`. Returns the reason.
+
+    `run` stands in for `Scheduler.run`, for a run that is repeated (replay.py).
+    """
     limit = FOREVER if until_ns is None else until_ns
     scheduler.forget_stop()
-    with CollectorHeld(), _on_duty(watchdog):
+    with CollectorHeld(), on_duty(watchdog):
         while True:
-            reason = run_slice(scheduler, limit, watchdog)
+            reason = run_slice(scheduler, limit, watchdog, run)
             if on_slice is not None:
                 on_slice()
             if reason != BUDGET_SPENT:
@@ -197,110 +195,13 @@ async def drive(
             await asyncio.sleep(0)
 
 
-async def drive_run(supervisor: Supervisor, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
-    """Drive the run of `supervisor` by the clock that it has: `drive`, or `drive_live`."""
-    if supervisor.pace is None:
-        return await drive(supervisor.scheduler, until_ns, on_slice, supervisor.watchdog)
-    live = LiveRun(supervisor.scheduler, supervisor.pace, supervisor.gates, supervisor.watchdog)
-    return await live.drive(until_ns, on_slice)
-
-
-def drive_run_blocking(supervisor: Supervisor, until_ns: int | None) -> int:
-    """As `drive_run`, without a loop: in real time in a uvloop loop that the run has for itself."""
-    if supervisor.pace is None:
-        return drive_blocking(supervisor.scheduler, until_ns, supervisor.watchdog)
-    if supervisor.real_loop is None:
-        supervisor.real_loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return supervisor.real_loop.run(drive_run(supervisor, until_ns))
-
-
-class LiveRun:
-    """A run at the pace of the machine's clock, in a running asyncio or uvloop loop."""
-
-    def __init__(
-        self, scheduler: Scheduler, pace: Pace, gates: Gates, watchdog: Watchdog | None = None
-    ) -> None:
-        self._scheduler = scheduler
-        self._pace = pace
-        self._gates = gates
-        self._watchdog = watchdog
-        self._loop = asyncio.get_running_loop()
-        self._loop_of_slice = LiveLoop(
-            scheduler, gates, pace, None if watchdog is None else watchdog.run, partial(_collect, scheduler, watchdog),
-            _LOOK_EVERY, _COLLECT_EVERY[0],
-        )  # fmt: skip
-        self._sleep: asyncio.Future[None] | None = None
-
-    async def drive(self, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
-        """As the function `drive`. Raises `TooLate` where the pace has a hard limit, `OSError` of what is real."""
-        scheduler, gates = self._scheduler, self._gates
-        limit = FOREVER if until_ns is None else until_ns
-        scheduler.forget_stop()
-        if gates.poll is None or gates.poll.closed:
-            gates.poll = select.epoll()
-        alarm = Alarm()
-        gates.watch(alarm.descriptor, lambda: None)
-        self._loop.add_reader(gates.poll.fileno(), self._ring)
-        gates.clock_ns, gates.ring = self._pace.now_ns, self._ring
-        self._pace.begin(int(scheduler.now_ns))
-        try:
-            await self._open()
-            with CollectorHeld(), _on_duty(self._watchdog):
-                while True:
-                    reason = self._slice(limit)
-                    if on_slice is not None:
-                        on_slice()
-                    if reason == BUDGET_SPENT:
-                        await asyncio.sleep(0)
-                    elif reason == WAITING:
-                        await self._wait(alarm, limit)
-                    else:
-                        return reason
-        finally:
-            self._loop.remove_reader(gates.poll.fileno())
-            gates.ring = None
-            gates.unwatch(alarm.descriptor)
-            alarm.close()
-
-    async def _open(self) -> None:
-        if not self._gates.live:
-            self._gates.live = True
-            for opener in self._gates.openers:
-                opened = opener()
-                if inspect.isawaitable(opened):
-                    await opened
-            self._pace.begin(int(self._scheduler.now_ns))  # that took a while
-
-    def _ring(self) -> None:
-        """Something has come: end the sleep."""
-        if self._sleep is not None and not self._sleep.done():
-            self._sleep.set_result(None)
-
-    async def _wait(self, alarm: Alarm, limit: int) -> None:
-        """Sleep until the time of the next event, or an interrupt."""
-        due_ns = min(self._scheduler.next_ns(), limit)
-        if due_ns < FOREVER:
-            alarm.set(max(self._pace.real_ns(due_ns - self._pace.now_ns()), 1))
-        self._sleep = self._loop.create_future()
-        try:
-            await self._sleep
-        finally:
-            self._sleep = None
-            alarm.set(0)
-
-    def _slice(self, limit: int) -> int:
-        """Let in what has come and run what is due, as long as there is such, and for about SLICE_S at most."""
-        watchdog = self._watchdog
-        watched = contextlib.nullcontext() if watchdog is None else watchdog.watched()
-        with _inside(), watched:
-            return runner.run(lambda: self._loop_of_slice.slice(limit, _SLICE_NS))
-
-
-def _on_duty(watchdog: Watchdog | None) -> contextlib.AbstractContextManager[None]:
+def on_duty(watchdog: Watchdog | None) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if watchdog is None else watchdog.on_duty()
 
 
-def drive_blocking(scheduler: Scheduler, until_ns: int | None, watchdog: Watchdog | None = None) -> int:
+def drive_blocking(
+    scheduler: Scheduler, until_ns: int | None, watchdog: Watchdog | None = None, run: Run | None = None
+) -> int:
     """As `drive`, without a loop. Ctrl-C raises `KeyboardInterrupt` between two slices, a second one at once."""
     limit = FOREVER if until_ns is None else until_ns
     scheduler.forget_stop()
@@ -320,9 +221,9 @@ def drive_blocking(scheduler: Scheduler, until_ns: int | None, watchdog: Watchdo
     if ours:
         interpose.real_signal(signal.SIGINT, on_sigint)
     try:
-        with CollectorHeld(), _on_duty(watchdog):
+        with CollectorHeld(), on_duty(watchdog):
             while True:
-                reason = run_slice(scheduler, limit, watchdog)
+                reason = run_slice(scheduler, limit, watchdog, run)
                 if interrupted:
                     raise KeyboardInterrupt
                 if reason != BUDGET_SPENT:
@@ -354,15 +255,4 @@ def _asyncgen_dropped(generator: AsyncGenerator[Any, Any]) -> None:
         loop._asyncgen_finalizer_hook(generator)
 
 
-__all__ = [
-    "IDLE",
-    "STOPPED",
-    "LiveRun",
-    "Stalled",
-    "drive",
-    "drive_blocking",
-    "drive_run",
-    "drive_run_blocking",
-    "run_slice",
-    "step",
-]
+__all__ = ["IDLE", "STOPPED", "Stalled", "drive", "drive_blocking", "run_slice", "step"]

@@ -21,11 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from weaves.clock import format_duration
+from weaves.clock_plan import HARD_LIMIT, REAL, VIRTUAL
 from weaves.hang import HangReport
+from weaves.lateness import lateness_of
 from weaves.loader import LiveTapestry
 from weaves.logs import LogDirectory
 from weaves.realtime import perf_counter
 from weaves.strings import ENDED, FAILED, KILLED, String
+from weaves.supervisor import Supervisor
 from weaves.weave import Weave
 
 # How often the progress is shown, in seconds of the machine's clock: on a terminal, and as plain lines.
@@ -140,8 +143,10 @@ class Report:
         over = sum(1 for string in strings if string.over)
         until = self._tapestry.until_ns
         limit = f" of {format_duration(until)}" if until is not None else ""
+        pace = self._tapestry.supervisor.pace
+        late = "" if pace is None else f"late by up to {format_duration(int(pace.meter.max_ns))} | "
         return (
-            f"virtual {self._tapestry.now_ns / 1e9:.3f} s{limit} | wall {self.wall_s:.1f} s | "
+            f"virtual {self._tapestry.now_ns / 1e9:.3f} s{limit} | wall {self.wall_s:.1f} s | {late}"
             f"{figures['packets']:,} packets | {figures['hosts']:,} hosts | {over:,} of {len(strings):,} strings ended"
         )
 
@@ -248,6 +253,26 @@ def figures(tapestry: LiveTapestry, wall_s: float, interrupted: bool) -> dict[st
         "links": network.link_figures(),
         "tcp": network.tcp_figures(),
         **network.outside_figures(),
+        "clock": _clock_figures(tapestry.supervisor),
+    }
+
+
+def _clock_figures(supervisor: Supervisor) -> dict[str, Any]:
+    pace, log = supervisor.pace, supervisor.log
+    if pace is None:
+        return {"kind": VIRTUAL}
+    lateness = lateness_of(pace.meter)
+    return {
+        "kind": REAL,
+        "speed": pace.plan.speed,
+        "late": pace.plan.late,
+        "late_limit_s": pace.plan.late_limit_ns / 1e9 if pace.plan.late == HARD_LIMIT else None,
+        "events": lateness.events,
+        "lateness_median_s": lateness.median_s,
+        "lateness_p99_s": lateness.p99_s,
+        "lateness_max_s": lateness.max_s,
+        "later_than_1ms": lateness.late,
+        "recorded": None if log is None else {"file": log.path, "inputs": log.inputs},
     }
 
 
@@ -284,8 +309,11 @@ def print_summary(figures: dict[str, Any]) -> None:
         ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
+        *_clock_rows(figures["clock"]),
         ("digest", figures["digest"]),
     ]
+    if "replay" in figures:
+        rows.append(("replay", figures["replay"]["text"]))
     if figures["hangs"]:
         rows.append(("watchdog", f"hangs: {figures['hangs']:,}; {_HANGS}"))
     if figures["interrupted"]:
@@ -313,6 +341,17 @@ def _gateway_text(gateway: dict[str, Any]) -> str:
         f"{gateway['connections']:,} connections by {gateway['host']}, {gateway['failed']:,} failed, "
         f"{gateway['bytes_in']:,} bytes in, {gateway['bytes_out']:,} out"
     )
+
+
+def _clock_rows(clock: dict[str, Any]) -> list[tuple[str, str]]:
+    if clock["kind"] == VIRTUAL:
+        return []
+    late = [format_duration(round(clock[f"lateness_{name}_s"] * 1e9)) for name in ("median", "p99", "max")]
+    text = f"real, speed {clock['speed']:g}: events late by {late[0]} (median), {late[1]} (99%), {late[2]} (most); "
+    rows = [("clock", f"{text}{clock['later_than_1ms']:,} of {clock['events']:,} by more than 1ms")]
+    if clock["recorded"] is not None:
+        rows.append(("session", f"{clock['recorded']['inputs']:,} inputs recorded to {clock['recorded']['file']}"))
+    return rows
 
 
 def _links_table(links: list[dict[str, Any]]) -> Table:

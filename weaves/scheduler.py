@@ -100,6 +100,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.now_ns: i64 = 0
         self.fired: i64 = 0
+        self.fired_ns: i64 = 0  # the time of the last event
         self.turns_taken: i64 = 0
         self.collected_at: i64 = 0  # `fired + turns_taken` at the last garbage collection (realtime.py)
         self.collector: Any = None  # the weave whose turn it is meanwhile (collector.py)
@@ -257,6 +258,7 @@ class Scheduler:
             self._pop()
             event.queued = False
             self.now_ns = at_ns
+            self.fired_ns = at_ns
             self.fired += 1
             event.fire()
 

@@ -23,6 +23,8 @@ from weaves.trace import Trace
 from weaves.weave import Weave
 
 if TYPE_CHECKING:
+    from weaves.replay import Replay
+    from weaves.session_log import SessionLog
     from weaves.watchdog import Watchdog
 
 STOP: Final = "stop"
@@ -60,7 +62,10 @@ class Supervisor:
         self._next_lane = 0
         self.gates = Gates(self.scheduler)
         self.pace: Pace | None = None  # None: virtual time
-        self.real_loop: asyncio.Runner | None = None  # of a run in real time that has no other loop (realtime.py)
+        self.real_loop: asyncio.Runner | None = None  # of a run in real time that has no other loop (drivers.py)
+        self.log: SessionLog | None = None  # of a session that is recorded
+        self.replay: Replay | None = None  # of one that is repeated, in virtual time
+        self.digest: Callable[[], str] = str  # of what happened so far; the network says how
 
     @property
     def strings(self) -> list[String]:
@@ -80,12 +85,14 @@ class Supervisor:
             self.awaited += 1
         string.start_ns = max(at_ns, self.scheduler.now_ns)
         self._post_begin(string, at_ns)
+        self.ring()
 
     def at(self, at_ns: int, function: Callable[[], object]) -> Call:
         """Call `function` at `at_ns`, outside of all hosts and before all else of that time. The run waits for it."""
         self.await_one_more()
         plan = Call(self._carry_out, function)
         self.scheduler.post(plan, self.outside, max(at_ns, self.scheduler.now_ns))
+        self.ring()
         return plan
 
     def take_back(self, plan: Call) -> None:
@@ -109,7 +116,18 @@ class Supervisor:
         """For one that it has waited for, it waits no more."""
         self.awaited -= 1
         if self.awaited == 0:
-            self.scheduler.stop()
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop the scheduler before its next event, also if a driver in real time sleeps."""
+        self.scheduler.stop()
+        self.ring()
+
+    def ring(self) -> None:
+        """A driver in real time that sleeps shall look at what there is to do: it may be from outside of the run."""
+        ring = self.gates.ring
+        if ring is not None:
+            ring()
 
     def forget(self, weave: Weave, only: String | None = None) -> None:
         """Count the strings of `weave`, or `only` one of them, which are over, and let go of them."""
@@ -162,13 +180,13 @@ class Supervisor:
         if weave.on_exit is not None:
             weave.on_exit()
         if policy == RETURN:
-            self.scheduler.stop()
+            self.stop()
         elif string.state == FAILED:
             self.failures.append(string)
             self.on_failure(string)
             if policy == STOP and not again:
                 self.stopped_by = string
-                self.scheduler.stop()
+                self.stop()
         if again:
             string.prepare_restart()
             self._post_begin(string, now + (string.restart or AFTER_FAILURES).delay_ns)
@@ -230,11 +248,13 @@ class Supervisor:
         return [weave for weave in weaves if weave.known_threads is not None and weave.known_threads.awaited]
 
     def close_outside(self) -> None:
-        """Close what is real."""
+        """Close what is real. Raises `OSError` if the log of the session cannot be written."""
         self.gates.close()
         if self.real_loop is not None:
             self.real_loop.close()
             self.real_loop = None
+        if self.log is not None:
+            self.log.close()
 
     def close(self) -> None:
         """Kill what still runs."""

@@ -19,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 
 from weaves import readers
 from weaves.clock import EPOCH_NS
+from weaves.clock_plan import BEST_EFFORT, HARD_LIMIT, REAL, VIRTUAL, Clock, Late
 from weaves.endpoints import Endpoint
 from weaves.restart import When
 from weaves.tapestry import Action, OnError, OnHang, QueueKind
@@ -32,12 +33,14 @@ _DEVICE: Final = re.compile(r"eth(?:0|[1-9][0-9]*)")
 Count = NewType("Count", int)
 Duration = NewType("Duration", int)
 DurationText = NewType("DurationText", str)
+FileName = NewType("FileName", str)
 EpochNs = NewType("EpochNs", int)
 Patience = NewType("Patience", int)
 Loss = NewType("Loss", float)
 Burst = NewType("Burst", float)
 Share = NewType("Share", float)
 Span = NewType("Span", int)
+Speed = NewType("Speed", float)
 Mtu = NewType("Mtu", int)
 QueueLimit = NewType("QueueLimit", tuple[int | None, int | None])
 Rate = NewType("Rate", int)
@@ -181,6 +184,12 @@ class TapestryTable:
     proxy: Listen | None = None
     forward: Forwards = Forwards(())
     gateway: str | None = None
+    clock: Clock | None = None
+    speed: Speed | None = None
+    late: Late | None = None
+    late_limit: Span | None = None
+    busy_poll: Duration | None = None
+    record: FileName | None = None
 
 
 @attrs.frozen(slots=True)
@@ -256,14 +265,18 @@ _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
     OnHang: readers.one_of("string", "run"),
     Patience: readers.patience,
     QueueKind: readers.one_of("fifo", "red"),
+    Clock: readers.one_of(VIRTUAL, REAL),
+    Late: readers.one_of(BEST_EFFORT, HARD_LIMIT),
     Count: readers.count,
     Duration: readers.duration,
     DurationText: readers.duration_text,
     EpochNs: readers.epoch,
+    FileName: readers.file_name,
     Loss: readers.loss,
     Burst: readers.burst,
     Share: readers.share,
     Span: readers.span,
+    Speed: readers.speed,
     Mtu: readers.mtu,
     QueueLimit: readers.queue_limit,
     Rate: readers.rate,

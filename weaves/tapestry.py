@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from weaves.clock_plan import VIRTUAL_TIME, ClockPlan
 from weaves.endpoints import Endpoint
 from weaves.restart import RestartPolicy
 from weaves.tapestry_errors import TapestryError, Where
@@ -294,6 +295,8 @@ class Tapestry:
     on_hang: OnHang = "run"
     arp: bool = False  # whether hosts ask for hardware addresses, on links that do not say otherwise
     gateway: GatewayDescription = GatewayDescription()
+    clock: ClockPlan = VIRTUAL_TIME
+    record: Path | None = None  # absolute: the file to log a session to
 
 
 def read(path: str | os.PathLike[str]) -> Tapestry:

@@ -20,7 +20,7 @@ from weaves import interpose, realtime, seeds
 from weaves.here import here
 from weaves.interpose import collector, signal_calls
 from weaves.loop import WeaveLoop
-from weaves.realtime import _COLLECT_EVERY, drive, drive_blocking, run_slice
+from weaves.realtime import COLLECT_EVERY, drive, drive_blocking, run_slice
 from weaves.scheduler import BUDGET_SPENT, FOREVER, IDLE, REACHED, STOPPED, Call
 from weaves.strings import RUNNING, String
 from weaves.supervisor import RETURN, Supervisor
@@ -352,7 +352,7 @@ def test_garbage_is_collected_by_the_count_of_events_and_turns(world: World) -> 
     watched: list[Any] = []
     world.start(program)
     drive_blocking(world.scheduler, 60 * S)
-    assert counts == [_COLLECT_EVERY[0]]
+    assert counts == [COLLECT_EVERY[0]]
 
 
 # Ctrl-C
@@ -444,7 +444,7 @@ def test_async_generators_that_have_ended_are_forgotten(world: World) -> None:
         known = len(realtime._birthplaces)
         assert known >= 1000
         await asyncio.sleep(1)
-        for _ in range(_COLLECT_EVERY[1]):  # so many turns as there are from one such collection to the next
+        for _ in range(COLLECT_EVERY[1]):  # so many turns as there are from one such collection to the next
             await asyncio.sleep(0)
         assert len(realtime._birthplaces) <= known - 1000
 

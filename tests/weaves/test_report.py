@@ -75,7 +75,9 @@ class Network:
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
-    supervisor = SimpleNamespace(strings=strings, forgotten=Counter(), hangs=[], scheduler=SimpleNamespace(fired=5))
+    supervisor = SimpleNamespace(
+        strings=strings, forgotten=Counter(), hangs=[], scheduler=SimpleNamespace(fired=5), pace=None, log=None
+    )
     return cast(
         LiveTapestry,
         SimpleNamespace(
