@@ -62,7 +62,8 @@ INTERNAL: Final = {
     "Network": {"next_device_number", "add_link", "outside_link", "lanes"},
     "Host": {
         "add_address", "set_up", "new_weave", "new_loop", "new_socket", "close_descriptors",
-        "getaddrinfo", "getnameinfo", "close", "close_descriptor", "lookups", "weave", "files",
+        "getaddrinfo", "getnameinfo", "close", "close_descriptor", "lookups", "weave", "files", "take_weaves",
+        "drop_stack",
     },
     "String": {
         "begin", "finish", "fail", "prepare_restart", "can_restart", "wait", "describe_failure", "vanish", "move",

@@ -7,7 +7,6 @@ them lasts from a boot to the crash that ends it, and so do its weaves.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from lunar.asyncio.loop import HostLoop
 from lunar.files import Files
 from lunar.host_files.tree import HostFiles
 from lunar.kernel_log import KernelLog
+from lunar.life import DOWN, UP, Life
 from lunar.links.loopback import Loopback
 from lunar.lookups import Lookups
 from lunar.name_service import NameService
@@ -49,10 +49,7 @@ from lunar.tcp.tcb import CLOSED
 from lunar.udp import Udp
 from lunar.waits import block
 from lunar.wire.address import address_text
-from weaves import seeds, units
-from weaves.here import here
-from weaves.scheduler import Call, Event
-from weaves.strings import WAITING_TO_START, String
+from weaves import seeds
 from weaves.weave import Weave, free_weave_name
 
 if TYPE_CHECKING:
@@ -67,25 +64,9 @@ _MAC_BASE: Final = 0x0200_0000_0000
 
 _NOBODY: Final = Nobody()
 
-# What a host is doing.
-UP: Final = "up"
-PAUSED: Final = "paused"
-DOWN: Final = "down"
-
 # How long programs have to end at a shutdown, as docker stop gives them.
 _GRACE_S: Final = 10
 _COUNTERS: Final = [name for name in dir(Counters()) if name[0] != "_"]
-
-# What a host's lane folds when the host changes so.
-_FOLDED: Final = {"crashes": 11, "boots": 12, "is paused": 13, "goes on": 14, "powers off": 15}
-
-
-class _Change:
-    """A turn of the scheduler's: what a host's own program did to it happens as soon as the program's turn is over."""
-
-    def __init__(self, change: Callable[[], None]) -> None:
-        self.turn = change
-
 
 class Host:
     """One virtual host with `lo` and no other device; `add_device` gives it more. Made by `Network.host`.
@@ -115,13 +96,8 @@ class Host:
         self._commands: list[str] = []
         self._weave: Weave | None = None
         self._weaves: dict[str, Weave] = {}
-        # While it is paused: events, turns and signals that wait until it goes on.
-        self._held_events: list[Event] = []
-        self._held: list[Any] | None = None
-        self._held_signals: list[tuple[Weave, int]] = []
+        self._life: Life | None = None
         self._paths: HostFiles | None = None
-        self._power_plan: Call | None = None  # when a shutdown will be complete
-        self._later: list[String] = []  # to be started at their time, after a crash that came before it
         self.nstat_before: dict[str, int] = {}  # what nstat has shown of the counters
         self._past_counters: Counters | None = None  # made with the first crash
         self._stack = stack
@@ -191,46 +167,7 @@ class Host:
         not sent wholly are lost. Nothing happens to a host that is down. Called by the host's own programs, it happens
         when their turn is over.
         """
-        if self.state != DOWN and not self._put_off(self.crash):
-            self._lose_power("crashes")
-
-    def _lose_power(self, what: str) -> None:
-        self._change(DOWN, what)
-        self._let_power_be()
-        for device in self.devices.values():
-            device.power_off()
-        self.scheduler.drop_lane(self.lane, -1)
-        self._held, self._held_events = None, []
-        self._held_signals.clear()
-        # From here on whoever closes a descriptor finds that it is not open.
-        open_then, self.descriptors = self.descriptors.all(), FdTable()
-        weaves, self._weaves = list(self._weaves.values()), {}
-        own, self._weave = self._weave, None
-        if own is not None:
-            # Programs that are to be started later, from outside, are not in the host yet.
-            self._later += [string for string in own.strings if _is_to_come(string)]
-            own.strings[:] = [string for string in own.strings if not _is_to_come(string)]
-        for string in self._later:
-            self._post_late(string)
-        for weave in weaves:
-            weave.held = None
-            weave.on_exit = None
-            weave.vanish()
-        self._drop_stack(open_then)
-        for weave in weaves:
-            self.network.supervisor.forget(weave)
-
-    def _post_late(self, string: String) -> None:
-        self.scheduler.post(Call(self._begin_late, string), self.lane, string.start_ns)
-
-    def _begin_late(self, string: String) -> None:
-        """The time has come to start a string that was given to the host before it crashed."""
-        self._later.remove(string)
-        if self.state == DOWN:
-            string.kill()  # there is no host to start it
-        elif not string.over:
-            string.move(self.weave)
-            self.network.supervisor.begin(string)
+        self.life.crash()
 
     def boot(self) -> None:
         """A host that is down boots: a new stack with the same addresses, and its programs from their beginning.
@@ -251,7 +188,7 @@ class Host:
         for device in self.devices.values():
             if device.name != "lo":
                 self._configure(device)
-        self._change(UP, "boots")
+        self.life.change(UP, "boots")
         commands, self._commands = self._commands, []
         for command in commands:
             self.sh(command, each_boot=True)
@@ -265,128 +202,40 @@ class Host:
         Nothing happens to a host that is down or paused. Called by the host's own programs, it happens when their turn
         is over.
         """
-        if self.state != UP or self._put_off(self.pause):
-            return
-        self._change(PAUSED, "is paused")
-        for device in self.devices.values():
-            device.hold()
-        self._held = []
-        for weave in self._weaves.values():
-            weave.held = self._held
-        self._held_events = self.scheduler.hold_lane(self.lane)
+        self.life.pause()
 
     def resume(self) -> None:
         """A paused host goes on: what its devices kept arrives, then the timers fire that are late, in their order.
 
         Nothing happens to a host that is not paused.
         """
-        if self.state != PAUSED:
-            return
-        self._change(UP, "goes on")
-        held, self._held = self._held, None
-        for weave in self._weaves.values():
-            weave.held = None
-        self.scheduler.turns.extend(held or [])
-        events, self._held_events = self._held_events, []
-        self.scheduler.release(events, self.lane)
-        for device in self.devices.values():
-            device.running = True  # all of them: a router sends by one what another has kept
-        for device in self.devices.values():
-            device.go_on()
-        signals, self._held_signals = self._held_signals, []
-        for weave, signum in signals:
-            if weave.runs:
-                weave.signals.deliver(signum)
+        self.life.resume()
 
     def kill(self, signum: int, weave: str | None = None) -> None:
         """Deliver a signal to the weave of this name, or to all of the host. On a paused host when it goes on.
 
         Raises `ValueError` for a number that is no signal's, and for a name that no weave here has.
         """
-        signum = signal.Signals(signum)
-        if weave is not None and weave not in self._weaves:
-            known = ", ".join(self._weaves) or "none"
-            raise ValueError(f"host {self.name} has no weave {weave}; it has {known}")
-        if self.state != DOWN:
-            self._tell(f"{'' if weave is None else weave + ' '}gets {signal.Signals(signum).name}")
-        for found in list(self._weaves.values()) if weave is None else [self._weaves[weave]]:
-            if not found.runs:
-                continue  # it is to start, again or for the first time, or has ended: there is no process
-            if self.state == PAUSED:
-                self._held_signals.append((found, signum))
-            else:
-                found.signals.deliver(signum)
+        self.life.kill(signum, weave)
 
     def shutdown(self, grace: str | float = _GRACE_S) -> None:
         """SIGTERM to all programs, and when they have ended, at the latest after `grace`, the power goes off.
 
         `grace` is a duration ("10s") or seconds. Nothing happens to a host that is not up.
         """
-        self._shut_down(grace, self._power_off)
+        self.life.shutdown(grace)
 
     def reboot(self, grace: str | float = _GRACE_S) -> None:
         """As `shutdown`, and `boot` at once. A host that is down boots."""
-        if self.state == DOWN:
-            self.boot()
-        else:
-            self._shut_down(grace, self._power_cycle)
+        self.life.reboot(grace)
 
-    def _shut_down(self, grace: str | float, power: Callable[[], None]) -> None:
-        if self.state != UP:
-            return
-        self._tell("shuts down")
-        supervisor = self.network.supervisor
-        weaves = list(self._weaves.values())
-        self._let_power_be()  # of two shutdowns the later one decides
-        asked = False
+    @property
+    def life(self) -> Life:
+        if self._life is None:
+            self._life = Life(self)
+        return self._life
 
-        def check() -> None:
-            nonlocal asked
-            if not asked and self._power_plan and all(string.over for weave in weaves for string in weave.strings):
-                asked = True
-                self._let_power_be()
-                self._power_plan = supervisor.at(self.scheduler.now_ns, power)
-
-        for weave in weaves:
-            weave.on_exit = check
-            for string in weave.strings:
-                string.stopped = True
-            weave.signals.deliver(signal.SIGTERM)
-        self._power_plan = supervisor.at(self.scheduler.now_ns + units.parse_span("grace", grace), power)
-        check()
-
-    def _let_power_be(self) -> None:
-        """A shutdown that is on its way does not come to its end."""
-        if self._power_plan is not None:
-            self.network.supervisor.take_back(self._power_plan)
-            self._power_plan = None
-
-    def _power_off(self) -> None:
-        if self.state != DOWN:
-            self._lose_power("powers off")
-
-    def _power_cycle(self) -> None:
-        self._power_off()
-        self.boot()
-
-    def _put_off(self, change: Callable[[], None]) -> bool:
-        """Whether one of the host's own programs asks, which cannot vanish while it runs; then later."""
-        asking = here.weave
-        if asking is None or asking.host is not self:
-            return False
-        self.scheduler.turns.appendleft(_Change(change))
-        return True
-
-    def _change(self, state: str, what: str) -> None:
-        self.state = state
-        self.lane.fold(self.scheduler.now_ns)
-        self.lane.fold(_FOLDED[what])
-        self._tell(what)
-
-    def _tell(self, what: str) -> None:
-        self.network.supervisor.trace.change(self.scheduler.now_ns, self.name, what)
-
-    def _drop_stack(self, open_then: list[Sock]) -> None:
+    def drop_stack(self, open_then: list[Sock]) -> None:
         """Let go of the stack. Whoever outside the host holds a part of it must find it without any way out."""
         for sock in open_then:
             sock.waiters.clear()
@@ -629,7 +478,8 @@ class Host:
             cwd=cwd,
             pid=self.new_pid(),
         )
-        weave.held = self._held
+        if self._life is not None:
+            weave.held = self._life.held
         self._weaves[name] = weave
         return weave
 
@@ -724,6 +574,12 @@ class Host:
         """The programs on this host, in the order of their start."""
         return list(self._weaves.values())
 
+    def take_weaves(self) -> tuple[list[Weave], Weave | None]:
+        """Let go of the programs: all of them, and that of the strings that were started directly."""
+        weaves, self._weaves = list(self._weaves.values()), {}
+        own, self._weave = self._weave, None
+        return weaves, own
+
     def close_descriptor(self, descriptor: int, lingers: bool = True) -> None:
         """close(2). A call that waits in the socket goes on, and holds the socket until it ends, as on Linux.
 
@@ -774,7 +630,3 @@ class Host:
                 loop.discard()
         # A socket that the program never closed would send a FIN when the collector finds it.
         self.descriptors = FdTable()
-
-
-def _is_to_come(string: String) -> bool:
-    return string.state == WAITING_TO_START and not string.restarts

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lunar.host import DOWN, Host
+from lunar.host import Host
+from lunar.life import DOWN
 from lunar.net.neighbor import Neighbor
 from lunar.packet import Frame
 from weaves.scheduler import Scheduler
