@@ -22,6 +22,7 @@ from lunar.links.outside_link import OutsideLink
 from lunar.net.device import Device
 from lunar.network import Network, StringFailed
 from lunar.personalities import Personality
+from lunar.stack import Boundary, Stack
 from lunar.wire import ethernet
 from weaves import units
 from weaves.here import pins
@@ -85,8 +86,9 @@ class Embedded:
             raise TypeError(f"{', '.join(options)}: the network is there already, and has its own")
         if network is None:
             network = Network(**{"arp": True, **options})
-        if network.supervisor.pace is not None:
-            raise ValueError("the network's clock is the machine's; expected one with a virtual clock")
+        supervisor = network.supervisor
+        if supervisor.pace is not None or supervisor.replay is not None or supervisor.gates.gates:
+            raise ValueError("the network is the machine's, by its clock or its links; expected one in virtual time")
         if network.embedded:
             raise ValueError("the network is embedded already")
         self.surroundings = surroundings
@@ -115,7 +117,11 @@ class Embedded:
     # Building
 
     def host(
-        self, name: str, *addresses: str | Sequence[str], stack: str | Personality | None = None, **traits: Any
+        self,
+        name: str,
+        *addresses: str | Sequence[str],
+        stack: str | Personality | Callable[[Boundary], Stack] | None = None,
+        **traits: Any,
     ) -> Host:
         """A new host; each of `addresses` makes a device that is open: eth0, eth1 ...
 

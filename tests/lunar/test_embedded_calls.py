@@ -308,8 +308,12 @@ def test_mistakes_of_the_caller_are_named() -> None:
         Embedded(station, stack.network)
     with pytest.raises(TypeError, match="seed: the network is there already"):
         Embedded(station, lunar.Network(), seed=3)
-    with pytest.raises(ValueError, match="the network's clock is the machine's"):
+    with pytest.raises(ValueError, match="the network is the machine's, by its clock or its links"):
         Embedded(station, clock="real")
+    with_udp = lunar.Network()
+    with_udp.udp_link(with_udp.host("h", "10.0.0.1/24"), local=9, remote="127.0.0.1:10")
+    with pytest.raises(ValueError, match="expected one in virtual time"):
+        Embedded(station, with_udp)
     simulator.now_ns = 9
     with pytest.raises(ValueError, match="time went back: now_ns is 9 after 10"):
         stack.timer()
