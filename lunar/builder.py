@@ -8,11 +8,13 @@ import sys
 from lunar import personalities
 from lunar.link_plan import LinkPlan
 from lunar.links.red import RedLimits
+from lunar.net.device import Device
 from lunar.net_tools import CommandError
 from lunar.network import Network
 from lunar.outside.udp_link import read_key
 from lunar.personalities import Personality
 from lunar.stack import Stack
+from weaves import units
 from weaves.tapestry import HostDescription, Tapestry, UdpDescription
 
 
@@ -68,6 +70,10 @@ def _key(udp: UdpDescription) -> str | None:
         raise udp.where.error(str(wrong)) from None
 
 
+def _address_text(pair: tuple[int, int]) -> str:
+    return f"{units.format_address(pair[0])}/{pair[1]}"
+
+
 def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> Network:
     """The network that `description` says. Raises `TapestryError` for a `net` line that cannot be obeyed."""
     network = Network(
@@ -87,6 +93,17 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             raise host_description.where.error("names without an address to stand for; expected an ethN with one")
         for name in host_description.names:
             host.add_name(name)
+    for kernel in description.kernels:
+        made = network.add_kernel(
+            kernel.name,
+            [(device.name, [_address_text(pair) for pair in device.addresses]) for device in kernel.devices],
+            kernel.netns,
+            [line.text for line in kernel.net],
+        )
+        for line in kernel.background:
+            made.start(line.text, background=True)
+        for line in kernel.run:
+            made.start(line.text)
     for link in description.links:
         red = link.red
         plan = LinkPlan(
@@ -107,11 +124,32 @@ def build(description: Tapestry, *, seed: int, through_bytes: bool = False) -> N
             # Nobody here knows the hardware addresses that are behind a UDP link.
             arp=True if link.arp is None and link.udp is not None else link.arp,
         )
-        devices = [network.hosts[host_name].devices[device_name] for host_name, device_name in link.ends]
-        if link.udp is None:
-            network.add_link(link.name, devices, plan)
-        else:
+        ends = [
+            (network.hosts if host_name in network.hosts else network.kernels)[host_name].devices[device_name]
+            for host_name, device_name in link.ends
+        ]
+        devices = [end for end in ends if isinstance(end, Device)]
+        if link.udp is not None:
+            if len(devices) < len(ends):
+                raise link.where.error("a kernel cannot be on a link to another process; expected a host between them")
             network.add_udp_link(link.name, devices, plan, link.udp.local, link.udp.remote, _key(link.udp))
+            continue
+        try:
+            network.add_link(link.name, ends, plan)
+        except ValueError as wrong:
+            raise link.where.error(str(wrong)) from None
+    for host_description in description.hosts:
+        for tap in host_description.taps:
+            network.tap(
+                network.hosts[host_description.name],
+                *map(_address_text, tap.addresses),
+                name=tap.name,
+                kernel=[_address_text(pair) for pair in tap.kernel],
+                device=tap.device,
+                netns=tap.netns,
+                up=tap.up,
+                mtu=tap.mtu,
+            )
     gateway = description.gateway
     if gateway.proxy is not None:
         network.gateway(network.hosts[gateway.host]).proxy(*gateway.proxy)

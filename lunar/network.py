@@ -37,7 +37,7 @@ from lunar.links.switch import Switch, SwitchDoor, SwitchPort
 from lunar.names import NameTable
 from lunar.net.device import Device
 from lunar.outside.kernel import Kernel
-from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings, check_device_name, namespace_of
+from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings, namespace_of
 from lunar.outside.kernel_link import KernelPair, join, with_arp
 from lunar.outside.udp_link import UdpLink, read_key
 from lunar.packet import Frame, Port
@@ -399,7 +399,7 @@ class Network:
         """
         packets = name.startswith("tun")
         settings = KernelSettings(
-            device=check_device_name(name if device is None else device), addresses=_texts(kernel), up=up,
+            device=units.parse_device_name(name if device is None else device), addresses=_texts(kernel), up=up,
             packets=packets,
         )
         for text in settings.addresses:
@@ -785,9 +785,12 @@ class Network:
         return stats.links(self.wires)
 
     def outside_figures(self) -> dict[str, Any]:
-        """What went out of the run and came in: `udp_links`, `gateway`, as in the JSON figures of `weave run`."""
+        """What went out of the run and came in: `udp_links`, `taps`, `programs`, `gateway`, as `weave run --json` has it."""
+        ends = [*self.taps, *(end for kernel in self.kernels.values() for end in kernel.devices.values())]
         return {
             "udp_links": [link.figures() for link in self.udp_links],
+            "taps": [end.figures() for end in ends],
+            "programs": [program.figures() for kernel in self.kernels.values() for program in kernel.programs],
             "gateway": [gateway.figures() for gateway in self.gateways.values()],
         }
 

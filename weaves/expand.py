@@ -9,7 +9,8 @@ from __future__ import annotations
 from weaves.clock_plan import REAL, VIRTUAL_TIME, ClockError, ClockPlan, changed
 from weaves.composition import Beads, explicit_weaves, implied_weaves
 from weaves.host_groups import Group, Names
-from weaves.link_ends import Links
+from weaves.kernel_ends import TapEntry, kernel_description
+from weaves.link_ends import Links, check_taps
 from weaves.named_modules import Modules
 from weaves.programs import Programs
 from weaves.string_entry import StringEntry
@@ -26,16 +27,21 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
     names = Names()
     programs = Programs(folder)
     groups = {
-        name: Group(source, ("hosts", name), name, table, names, _strings(source, root, name, table, programs))
+        name: Group(
+            source, ("hosts", name), name, table, names, _strings(source, root, name, table, programs),
+            _taps(source, name, table),
+        )
         for name, table in root.hosts.items()
     }
+    kernels = tuple(kernel_description(source, name, table, names) for name, table in root.kernels.items())
     modules = Modules(source, root, programs)
     beads = Beads(source, root, modules, names)
     beads.add_hosts(groups)
     groups |= beads.groups
     hosts = tuple(host for group in groups.values() for host in group.hosts)
-    links = Links(groups)
+    links = Links(groups, kernels)
     link_descriptions = tuple(links.link(source, number, table) for number, table in enumerate(root.links))
+    check_taps(hosts, kernels)
     weaves = (
         *(weave for host in hosts for weave in implied_weaves(host, modules)),
         *explicit_weaves(source, root, beads, hosts, programs),
@@ -67,6 +73,7 @@ def expand(source: TomlSource, root: RootTable) -> Tapestry:
         gateway=_gateway(source, root, [host.name for host in hosts]),
         clock=_clock(source, root.tapestry),
         record=None if root.tapestry.record is None else folder / root.tapestry.record,
+        kernels=kernels,
     )
 
 
@@ -89,6 +96,10 @@ def _clock(source: TomlSource, table: TapestryTable) -> ClockPlan:
     except ClockError as wrong:
         expected = f'expected {wrong.needs} = "{wrong.value}" with it'
         raise source.where("tapestry", wrong.key).error(f"{wrong.what}; {expected}") from None
+
+
+def _taps(source: TomlSource, host: str, table: HostTable) -> list[TapEntry]:
+    return [TapEntry(source, ("hosts", host, name), name, tap) for name, tap in table.taps.items()]
 
 
 def _strings(source: TomlSource, root: RootTable, host: str, table: HostTable, programs: Programs) -> list[StringEntry]:

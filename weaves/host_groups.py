@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,6 +17,9 @@ from weaves.tapestry import DeviceDescription, FileDescription, HostDescription,
 from weaves.tapestry_errors import Where
 from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import ADDRESS_EXPECTED, format_address, parse_address
+
+if TYPE_CHECKING:
+    from weaves.kernel_ends import TapEntry
 
 # RFC 1123, 2.1, with the underscore that people use all the same.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -53,13 +56,14 @@ class Group:
         table: HostTable | BeadTable,
         names: Names,
         strings: Sequence[StringEntry] = (),
+        taps: Sequence[TapEntry] = (),
     ) -> None:
         what = "host" if isinstance(table, HostTable) else "bead"
         self.where = source.where(*path)
         self.devices = sorted(table.devices, key=lambda device: int(device[3:]))
-        addresses = [_address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
+        addresses = [address_fields(source, (*path, device), table.devices[device]) for device in self.devices]
         files = list(_file_fields(source, (*path, "files"), table.files))
-        net = list(_net_fields(source, (*path, "net"), table.net))
+        net = list(net_fields(source, (*path, "net"), table.net))
         aliases = [
             text_field(source.where(*path, "names", number), alias, str) for number, alias in enumerate(table.names)
         ]
@@ -80,7 +84,7 @@ class Group:
                     index=index,
                     devices=tuple(
                         [
-                            _device(device, fields, index, host)
+                            device_of(device, fields, index, host)
                             for device, fields in zip(self.devices, addresses, strict=True)
                         ]
                     ),
@@ -91,11 +95,13 @@ class Group:
                     stack=table.stack,
                     stack_where=source.where(*path, "stack"),
                     files=tuple([file.of(index, host) for file in files]),
+                    taps=tuple([tap.description(index, host) for tap in taps]),
                 )
             )
 
 
-def _address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[Field[tuple[int, int] | None]]:
+def address_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> list[Field[tuple[int, int] | None]]:
+    """The addresses of a device, None for "auto"."""
     if not texts:
         raise source.where(*path).error(f"no address; {ADDRESS_EXPECTED}")
     if isinstance(texts, str):
@@ -108,7 +114,8 @@ def _address(text: str) -> tuple[int, int] | None:
     return None if text == AUTO else parse_address(text)
 
 
-def _device(name: str, fields: list[Field[tuple[int, int] | None]], index: int, host: str) -> DeviceDescription:
+def device_of(name: str, fields: list[Field[tuple[int, int] | None]], index: int, host: str) -> DeviceDescription:
+    """The device of that name with the addresses that `fields` give it. Raises `TapestryError`."""
     found = [field.of(index, host) for field in fields]
     if len(found) > 1:
         for number, entry in enumerate(found):
@@ -130,7 +137,8 @@ def _file_fields(source: TomlSource, path: TomlPath, files: dict[str, str]) -> I
         yield text_field(where, text, partial(FileDescription, name, where=where))
 
 
-def _net_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> Iterable[Field[NetLine]]:
+def net_fields(source: TomlSource, path: TomlPath, texts: OneOrMore) -> Iterable[Field[NetLine]]:
+    """The lines of commands, without blank ones and comments."""
     entries = [(path, texts)] if isinstance(texts, str) else [((*path, at), text) for at, text in enumerate(texts)]
     for entry, text in entries:
         for row, line in enumerate(text.split("\n")):

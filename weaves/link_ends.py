@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
+
+import attrs
 
 from weaves.endpoints import Endpoint, check_mtu, check_pair, format_endpoint, link_mtu
 from weaves.host_groups import DEVICE_END, Group
 from weaves.tables import LinkTable, QueueTable
-from weaves.tapestry import DeviceDescription, HostDescription, LinkDescription, RedDescription, UdpDescription
+from weaves.tapestry import (
+    DeviceDescription,
+    HostDescription,
+    KernelDescription,
+    LinkDescription,
+    RedDescription,
+    UdpDescription,
+)
 from weaves.tapestry_errors import Where, suggestion
 from weaves.toml_source import TomlSource
 from weaves.units import REORDER_BY_NS, format_address, format_network
@@ -60,16 +70,33 @@ def _red(source: TomlSource, number: int, queue: QueueTable) -> RedDescription |
     )
 
 
+@attrs.frozen(slots=True)
+class _Named:
+    """What a name in `ends` stands for: hosts of a table or a kernel, and the devices that each has."""
+
+    devices: list[str]
+    where: Where
+    members: tuple[HostDescription | KernelDescription, ...]
+
+    @property
+    def taps(self) -> list[str]:
+        """The names of their devices that lead to the kernel."""
+        first = self.members[0]
+        return [tap.name for tap in first.taps] if isinstance(first, HostDescription) else []
+
+
 class Links:
     """Resolves the ends of links, and remembers which names and devices are taken."""
 
-    def __init__(self, groups: dict[str, Group]) -> None:
-        self._known = list(groups)
-        self._hosts: dict[str, tuple[Group, list[HostDescription]]] = {}
+    def __init__(self, groups: dict[str, Group], kernels: Sequence[KernelDescription] = ()) -> None:
+        self._known = [*groups, *(kernel.name for kernel in kernels)]
+        self._hosts: dict[str, _Named] = {}
         for name, group in groups.items():
             for host in group.hosts:
-                self._hosts[host.name] = (group, [host])
-            self._hosts[name] = (group, group.hosts)
+                self._hosts[host.name] = _Named(group.devices, group.where, (host,))
+            self._hosts[name] = _Named(group.devices, group.where, tuple(group.hosts))
+        for kernel in kernels:
+            self._hosts[kernel.name] = _Named([device.name for device in kernel.devices], kernel.where, (kernel,))
         self._names: dict[str, Where] = {}
         self._used: dict[tuple[str, str], Where] = {}  # device -> the end that it is on
         self._bound: dict[Endpoint, Where] = {}  # addresses of the machine's
@@ -152,7 +179,7 @@ class Links:
     def _has_route_to_device(self, end: tuple[str, str]) -> bool:
         """Whether a `net` line of the host sends a network to the device itself: `ip route add ... dev eth0`."""
         host, device = end
-        return any(_is_route_to(line.text.split(), device) for line in self._hosts[host][1][0].net)
+        return any(_is_route_to(line.text.split(), device) for line in self._hosts[host].members[0].net)
 
     def _name(
         self, source: TomlSource, number: int, given: str | None, ends: list[tuple[str, str]],
@@ -169,13 +196,17 @@ class Links:
             raise where.error(f"{message}; expected a name of its own for each link")
         return name
 
-    def _resolve(self, where: Where, text: str) -> list[tuple[HostDescription, DeviceDescription]]:
+    def _resolve(self, where: Where, text: str) -> list[tuple[HostDescription | KernelDescription, DeviceDescription]]:
         name, device = text, ""
         if text not in self._hosts and (split := DEVICE_END.fullmatch(text)) is not None:
             name, device = split[1], split[2]
         if name not in self._hosts:
+            host, dot, tap = name.rpartition(".")
+            if dot and host in self._hosts and tap in self._hosts[host].taps:
+                message = f"{name} leads to the machine's kernel already"
+                raise where.error(f"{message}; expected an ethN, on a link to a [kernels.NAME] for more than that")
             raise where.error(f'there is no host "{name}"; {suggestion(name, self._known)}')
-        group, hosts = self._hosts[name]
+        group = self._hosts[name]
         there = ", ".join(group.devices)
         if not group.devices:
             raise where.error(f'{name} has no device; expected eth0 = "ADDRESS/PREFIX" in {group.where.table}')
@@ -184,7 +215,7 @@ class Links:
         if not device and len(group.devices) > 1:
             raise where.error(f'{name} has several devices ({there}); expected one named, as in "{name}.{there[:4]}"')
         position = group.devices.index(device) if device else 0
-        return [(host, host.devices[position]) for host in hosts]
+        return [(host, host.devices[position]) for host in group.members]
 
 
 def _mtu(source: TomlSource, number: int, given: int | None, udp: UdpDescription | None) -> int:
@@ -198,6 +229,29 @@ def _mtu(source: TomlSource, number: int, given: int | None, udp: UdpDescription
     except ValueError as wrong:
         raise source.where("links", number, "mtu").error(str(wrong)) from None
     return given
+
+
+def check_taps(hosts: Iterable[HostDescription], kernels: Iterable[KernelDescription]) -> None:
+    """Whether hosts and the kernel can meet where a device leads to it, and no two want the same device there."""
+    # The devices of a namespace that is made for a kernel are its own.
+    taken: dict[tuple[str | None, str], str] = {
+        (kernel.netns, device.name): f"{kernel.name}.{device.name}"
+        for kernel in kernels
+        if kernel.netns is not None
+        for device in kernel.devices
+    }
+    for host in hosts:
+        for tap in host.taps:
+            name = f"{host.name}.{tap.name}"
+            if (other := taken.setdefault((tap.netns, tap.device), name)) != name:
+                message = f"{other} and {name} both lead to the device {tap.device} of the machine"
+                raise tap.where.error(f"{message}; expected a device of its own for each")
+            if tap.kernel:
+                ends = {
+                    (host.name, tap.name): DeviceDescription(tap.name, tap.addresses),
+                    ("the kernel", tap.device): DeviceDescription(tap.device, tap.kernel),
+                }
+                _check_addresses(tap.where, ends, set())
 
 
 def _check_addresses(

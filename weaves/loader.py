@@ -176,7 +176,7 @@ class LiveTapestry:
     @property
     def _over(self) -> bool:
         # Where all strings are in the background, nobody's end is waited for: such a tapestry has an `until`.
-        nobody = all(string.background for string in self.supervisor.strings)
+        nobody = all(string.background for string in self.supervisor.strings) and not self.supervisor.has_others
         return self.supervisor.over and (not nobody or self.supervisor.stopped)
 
     def _judge(self, reason: int) -> None:
@@ -315,7 +315,7 @@ def describe(source: str | Path | Tapestry) -> Tapestry:
         known = " or ".join(f'"{name}"' for name in _BUILDERS)
         where = where_of(description, "tapestry", "network")
         raise where.error(f'"{description.network}" is not known; expected {known}')
-    if not description.hosts:
+    if not description.hosts and not description.kernels:
         expected = f'expected a table [hosts.NAME], or one of [[beads]] with module = "{description.network}"'
         raise TapestryError(str(description.path), None, "", "", f"there are no hosts; {expected}")
     return description

@@ -306,6 +306,7 @@ def print_summary(figures: dict[str, Any]) -> None:
         ),
         *(("udp", _udp_text(link)) for link in figures["udp_links"]),
         *(("gateway", _gateway_text(gateway)) for gateway in figures["gateway"]),
+        *(("kernel", _tap_text(tap)) for tap in figures["taps"]),
         ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),
@@ -331,6 +332,10 @@ _UDP_TROUBLE: Final = {
 }  # fmt: skip
 
 
+# The same of a device of the machine's kernel.
+_TAP_TROUBLE: Final = {"refused": "not taken by the device", "oversized": "larger than the MTU"}
+
+
 def _udp_text(link: dict[str, Any]) -> str:
     trouble = "".join(f", {link[key]:,} {text}" for key, text in _UDP_TROUBLE.items() if link[key])
     return f"{link['name']}: {link['frames_out']:,} frames out, {link['frames_in']:,} in{trouble}"
@@ -352,6 +357,11 @@ def _clock_rows(clock: dict[str, Any]) -> list[tuple[str, str]]:
     if clock["recorded"] is not None:
         rows.append(("session", f"{clock['recorded']['inputs']:,} inputs recorded to {clock['recorded']['file']}"))
     return rows
+
+
+def _tap_text(tap: dict[str, Any]) -> str:
+    trouble = "".join(f", {tap[key]:,} {text}" for key, text in _TAP_TROUBLE.items() if tap[key])
+    return f"{tap['name']}: {tap['sent']:,} frames out, {tap['received']:,} in{trouble}"
 
 
 def _links_table(links: list[dict[str, Any]]) -> Table:

@@ -15,9 +15,11 @@ from weaves.restart import AFTER_FAILURES
 from weaves.tapestry import (
     DeviceDescription,
     EventDescription,
+    KernelDescription,
     LinkDescription,
     ModuleDescription,
     StringDescription,
+    TapDescription,
     Tapestry,
     UdpDescription,
 )
@@ -33,6 +35,8 @@ def as_text(tapestry: Tapestry, width: int) -> str:
     lines.append("")
     for host in hosts:
         lines += _host(host, tapestry)
+    for kernel in tapestry.kernels:
+        lines += _kernel(kernel)
     if tapestry.links:
         lines.append("")
     for link in tapestry.links:
@@ -54,6 +58,8 @@ def _host(host: HostEntry, tapestry: Tapestry) -> Iterator[str]:
         yield f"  names  {span(', '.join(first.names), ', '.join(last.names))}"
     for device, other in zip(first.devices, last.devices, strict=True):
         yield f"  {device.name:<6} {span(_addresses(device), _addresses(other))}"
+    for tap, other_tap in zip(first.taps, last.taps, strict=True):
+        yield f"  {tap.name:<6} {span(_tap(tap), _tap(other_tap))}"
     for line, other_line in zip(first.net, last.net, strict=True):
         yield f"  net    {span(line.text, other_line.text)}"
     for column in host.columns:
@@ -83,8 +89,28 @@ def _stack(column: Column, host: HostEntry) -> str:
 
 
 def _addresses(device: DeviceDescription) -> str:
-    found = [f"{format_address(address)}/{prefix}" for address, prefix in device.addresses]
-    return ", ".join([*found, "auto"] if device.auto else found)
+    found = _address_list(device.addresses)
+    return (f"{found}, auto" if found else "auto") if device.auto else found
+
+
+def _address_list(addresses: tuple[tuple[int, int], ...]) -> str:
+    return ", ".join(f"{format_address(address)}/{prefix}" for address, prefix in addresses)
+
+
+def _tap(tap: TapDescription) -> str:
+    own, kernel = (_address_list(addresses) for addresses in (tap.addresses, tap.kernel))
+    where = "" if tap.netns is None else f" in namespace {tap.netns}"
+    return f"{own} to {tap.device} of the machine{where}{f', {kernel}' if kernel else ''}"
+
+
+def _kernel(kernel: KernelDescription) -> Iterator[str]:
+    where = "made for the run" if kernel.netns is None else kernel.netns
+    yield f"kernel {kernel.name}, namespace {where}"
+    for device in kernel.devices:
+        yield f"  {device.name:<6} {_addresses(device)}"
+    for what, lines in (("net", kernel.net), ("run", kernel.run), ("beside", kernel.background)):
+        for line in lines:
+            yield f"  {what:<6} {line.text}"
 
 
 def _bead(bead: Bead) -> str:

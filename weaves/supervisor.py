@@ -54,6 +54,7 @@ class Supervisor:
         # Strings, not in the background, that have not ended, their threads, and plans that are to come.
         self.awaited = 0
         self._anything = False  # was ever there to wait for
+        self.has_others = False  # others than strings that are waited for: programs of the machine
         # What is planned from outside of all hosts (`at`) comes before everything else of its time.
         self.outside = Lane(0)
         self.stopped_by: String | None = None

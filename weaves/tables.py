@@ -28,6 +28,7 @@ from weaves.toml_source import TomlPath, TomlSource
 from weaves.units import REORDER_BY_NS
 
 _DEVICE: Final = re.compile(r"eth(?:0|[1-9][0-9]*)")
+_TAP: Final = re.compile(r"(?:tap|tun)(?:0|[1-9][0-9]*)")
 
 # A type names how a value is read; `_READERS` has the function for each.
 Count = NewType("Count", int)
@@ -74,6 +75,16 @@ class StringTable:
 
 
 @attrs.frozen(slots=True)
+class TapTable:
+    address: OneOrMore = ()
+    kernel: OneOrMore = ()
+    device: str | None = None
+    netns: str | None = None
+    mtu: Mtu = Mtu(1500)
+    up: bool = True
+
+
+@attrs.frozen(slots=True)
 class HostTable:
     count: Count | None = None
     net: OneOrMore = ()
@@ -83,6 +94,16 @@ class HostTable:
     stack: str | None = None
     files: dict[str, str] = attrs.field(factory=dict)
     devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # no key of the file: it gathers eth0, eth1 ...
+    taps: dict[str, TapTable] = attrs.field(factory=dict)  # nor is this: tap0, tun0 ...
+
+
+@attrs.frozen(slots=True)
+class KernelTable:
+    netns: str | None = None
+    net: OneOrMore = ()
+    run: OneOrMore = ()
+    background: OneOrMore = ()
+    devices: dict[str, OneOrMore] = attrs.field(factory=dict)  # as in HostTable
 
 
 @attrs.frozen(slots=True)
@@ -196,6 +217,7 @@ class TapestryTable:
 class RootTable:
     tapestry: TapestryTable = TapestryTable()
     hosts: dict[str, HostTable] = attrs.field(factory=dict)
+    kernels: dict[str, KernelTable] = attrs.field(factory=dict)
     stacks: dict[str, StackTable] = attrs.field(factory=dict)
     modules: dict[str, ModuleTable] = attrs.field(factory=dict)
     beads: tuple[BeadTable, ...] = ()
@@ -249,7 +271,7 @@ def _mistakes(error: Exception, path: TomlPath) -> Iterator[tuple[TomlPath, str]
 
 def _keys_of(table: type) -> list[str]:
     keys = [field.name for field in attrs.fields(table)]
-    return ["eth0" if key == "devices" else key for key in keys]
+    return [{"devices": "eth0", "taps": "tap0"}.get(key, key) for key in keys]
 
 
 _READERS: Final[dict[Any, Callable[[Any], Any]]] = {
@@ -321,7 +343,7 @@ def _converter() -> Converter:
         return lambda value, _: inner(readers.expect(value, dict, "a table"), kind)
 
     def table_hook(kind: Any, converter: Converter) -> _Hook:
-        fields = make_dict_structure_fn(kind, converter, devices=override(omit=True))
+        fields = make_dict_structure_fn(kind, converter, devices=override(omit=True), taps=override(omit=True))
         return lambda value, _: fields(readers.expect(value, dict, "a table"), kind)
 
     converter.register_structure_hook_factory(_is_tuple, tuple_hook)
@@ -336,10 +358,22 @@ def _converter() -> Converter:
         def hook(value: Any, _: Any) -> Any:
             table = readers.expect(value, dict, "a table")
             devices = {key: text for key, text in table.items() if _DEVICE.fullmatch(key)}
-            fields = other_fields({key: item for key, item in table.items() if key not in devices}, kind)
-            return attrs.evolve(fields, devices=converter.structure(devices, dict[str, OneOrMore]))
+            taps = {key: item for key, item in table.items() if kind is HostTable and _TAP.fullmatch(key)}
+            others = {key: item for key, item in table.items() if key not in devices and key not in taps}
+            fields = attrs.evolve(
+                other_fields(others, kind), devices=converter.structure(devices, dict[str, OneOrMore])
+            )
+            return attrs.evolve(fields, taps=converter.structure(taps, dict[str, TapTable])) if taps else fields
 
         return hook
+
+    tap_fields = table_hook(TapTable, converter)
+
+    def tap_hook(value: Any, _: Any) -> TapTable:
+        if isinstance(value, str | list):  # short for { address = ... }
+            return TapTable(address=converter.structure(value, OneOrMore))  # type: ignore[arg-type]
+        fields: TapTable = tap_fields(readers.expect(value, dict, 'an address such as "10.9.0.1/24", or a table'), None)
+        return fields
 
     def queue_hook(value: Any, _: Any) -> QueueTable:
         if isinstance(value, str):  # short for { limit = "..." }
@@ -348,9 +382,10 @@ def _converter() -> Converter:
         fields: QueueTable = queue_fields(table, QueueTable)
         return fields
 
-    for kind in (HostTable, BeadTable):
+    for kind in (HostTable, BeadTable, KernelTable):
         converter.register_structure_hook(kind, devices_hook(kind))
     converter.register_structure_hook(QueueTable, queue_hook)
+    converter.register_structure_hook(TapTable, tap_hook)
     return converter
 
 

@@ -29,10 +29,12 @@ __all__ = [
     "FileDescription",
     "GatewayDescription",
     "HostDescription",
+    "KernelDescription",
     "LinkDescription",
     "ModuleDescription",
     "NetLine",
     "StringDescription",
+    "TapDescription",
     "Tapestry",
     "TapestryError",
     "UdpDescription",
@@ -60,6 +62,22 @@ class DeviceDescription:
     name: str
     addresses: tuple[tuple[int, int], ...]
     auto: bool = False
+
+
+@attrs.frozen(slots=True)
+class TapDescription:
+    """A device of a host that leads to the machine's kernel: its addresses, those of the kernel's `device`, and which
+    network namespace that is in, None for the one of the process. `name` is tapN for Ethernet, tunN for IP alone.
+    """
+
+    name: str
+    addresses: tuple[tuple[int, int], ...]
+    kernel: tuple[tuple[int, int], ...]
+    device: str
+    netns: str | None
+    mtu: int
+    up: bool
+    where: Where
 
 
 @attrs.frozen(slots=True)
@@ -162,6 +180,22 @@ class HostDescription:
     stack: str | None = None  # the name of its kind, for the network to know; None: the usual one
     stack_where: Where | None = None
     files: tuple[FileDescription, ...] = ()
+    taps: tuple[TapDescription, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class KernelDescription:
+    """The machine's kernel as an end of links, [kernels.NAME]: its devices in the network namespace `netns`; None: one
+    of this name is made for the run. Commands that configure it, programs that the run waits for, and that it does not.
+    """
+
+    name: str
+    devices: tuple[DeviceDescription, ...]
+    netns: str | None
+    net: tuple[NetLine, ...]
+    run: tuple[NetLine, ...]
+    background: tuple[NetLine, ...]
+    where: Where
 
 
 @attrs.frozen(slots=True)
@@ -297,6 +331,7 @@ class Tapestry:
     gateway: GatewayDescription = GatewayDescription()
     clock: ClockPlan = VIRTUAL_TIME
     record: Path | None = None  # absolute: the file to log a session to
+    kernels: tuple[KernelDescription, ...] = ()  # in the order of the file
 
 
 def read(path: str | os.PathLike[str]) -> Tapestry:

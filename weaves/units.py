@@ -38,6 +38,9 @@ _LIMIT_EXPECTED: Final = 'expected a number of packets or bytes (b, kb, mb, gb),
 _LOSS_EXPECTED: Final = 'expected a percentage from "0%" to "100%", or a number from 0 to 1'
 
 # inet_aton(3) also takes octal and hexadecimal parts; nobody means them, so a leading zero is refused.
+# In characters: Linux' IFNAMSIZ, less the NUL at the end.
+DEVICE_NAME_MAX: Final = 15
+
 _ADDRESS: Final = re.compile(r"(0|[1-9][0-9]*)((?:\.(?:0|[1-9][0-9]*)){1,3})/(0|[1-9][0-9]?)")
 ADDRESS_EXPECTED: Final = 'expected an IPv4 address with a prefix length, such as "10.0.0.2/24"'
 ADDRESS6_EXPECTED: Final = 'expected an IPv6 address with a prefix length, such as "2001:db8::2/64"'
@@ -200,3 +203,12 @@ def _scaled(text: str, units: dict[str, int]) -> Decimal | None:
     if scaled >= LIMIT:
         raise ValueError(f'"{text}" is too large; expected less than {LIMIT}')
     return scaled
+
+
+def parse_device_name(text: str) -> str:
+    """`text`, if a device of the machine's kernel can be called so. Raises `ValueError`."""
+    if not text or len(text) > DEVICE_NAME_MAX or text in (".", "..") or any(c in "/:%" or c.isspace() for c in text):
+        raise ValueError(
+            f'"{text}" is not a name for a device of the kernel; expected {DEVICE_NAME_MAX} characters at most, as in tap0'
+        )
+    return text

@@ -41,7 +41,6 @@ _DEVICE: Final = "/dev/net/tun"
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCGIFMTU: Final = 0x8921
 _IFF_UP: Final = 0x1
-LONGEST_NAME: Final = 15  # IFNAMSIZ, less the NUL
 
 # How many frames wait for us, as the driver is not always at once there. A sender of the kernel's is not held back by
 # a queue that is full: what it sends is lost.

@@ -120,6 +120,7 @@ class KernelProgram:
         self._gate: Gate = supervisor.gates.gate(f"{kernel.name}: {command}", self._end)
         if not background:
             supervisor.await_one_more()
+            supervisor.has_others = True
         supervisor.at(int(supervisor.scheduler.now_ns), self._begin)
 
     def _begin(self) -> None:

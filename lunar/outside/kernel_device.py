@@ -16,7 +16,7 @@ from typing import Any, Final
 import attrs
 
 from lunar.kernel.namespace import KernelUnavailable, Namespace
-from lunar.kernel.tun import IFF_TAP, IFF_TUN, LONGEST_NAME, TunDevice
+from lunar.kernel.tun import IFF_TAP, IFF_TUN, TunDevice
 from lunar.links.outside_link import Doorway
 from lunar.packet import ETHERNET_HEADER_BYTES
 from lunar.wire.ethernet import mac_text
@@ -44,15 +44,6 @@ class KernelSettings:
     addresses: tuple[str, ...] = ()
     up: bool = True
     packets: bool = False
-
-
-def check_device_name(name: str) -> str:
-    """`name`, if a device of the kernel's can be called so. Raises `ValueError`."""
-    if not name or len(name) > LONGEST_NAME or name in (".", "..") or any(c in "/:%" or c.isspace() for c in name):
-        raise ValueError(
-            f'"{name}" is not a name for a device of the kernel; expected up to {LONGEST_NAME} characters, as in tap0'
-        )
-    return name
 
 
 def namespace_of(netns: str | Namespace | None) -> Namespace:

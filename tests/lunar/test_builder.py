@@ -160,4 +160,4 @@ def test_queue_with_early_drops() -> None:
 
 def test_lanes_follow_the_order_of_the_tapestry() -> None:
     network = built(PAIR + LINK)
-    assert [lane.id for lane in network.lanes()] == [-1, 1, 2, 3, 4]  # before all others that of what comes in from outside
+    assert [lane.id for lane in network.lanes()] == [-1, 1, 2, 3, 4]  # the first is that of the gates
