@@ -209,6 +209,6 @@ def parse_device_name(text: str) -> str:
     """`text`, if a device of the machine's kernel can be called so. Raises `ValueError`."""
     if not text or len(text) > DEVICE_NAME_MAX or text in (".", "..") or any(c in "/:%" or c.isspace() for c in text):
         raise ValueError(
-            f'"{text}" is not a name for a device of the kernel; expected {DEVICE_NAME_MAX} characters at most, as in tap0'
+            f'"{text}" is not a name for a device of the kernel; expected {DEVICE_NAME_MAX} characters at most'
         )
     return text

@@ -42,7 +42,7 @@ net = ""
 
 == unknown key, nothing near
 zzz = 1
->>> 1: zzz: unknown key; expected one of beads, events, hosts, links, modules, stacks, tapestry, weaves
+>>> 1: zzz: unknown key; expected one of beads, events, hosts, kernels, links, modules, stacks, tapestry, weaves
 
 == unknown key of tapestry
 [tapestry]
@@ -89,7 +89,7 @@ eth01 = "10.0.0.1/24"
 == a name that only the classes use
 [hosts.a]
 devices = 1
->>> 2: [hosts.a] devices: unknown key; expected one of count, eth0, files, names, net, on_error, stack, strings
+>>> 2: [hosts.a] devices: unknown key; expected one of count, eth0, files, names, net, on_error, stack, strings, tap0
 
 == no working directory
 [hosts.a]
@@ -1313,7 +1313,7 @@ def test_an_error_survives_pickling() -> None:
 def test_an_error_is_one_line_whatever_the_file_holds() -> None:
     assert str(mistake('"a\\nb\\u001b" = 1')) == (
         r'site.toml:1: "a\nb\x1b": unknown key; '
-        "expected one of beads, events, hosts, links, modules, stacks, tapestry, weaves"
+        "expected one of beads, events, hosts, kernels, links, modules, stacks, tapestry, weaves"
     )
 
 
