@@ -785,7 +785,7 @@ class Network:
         return stats.links(self.wires)
 
     def outside_figures(self) -> dict[str, Any]:
-        """What went out of the run and came in: `udp_links`, `taps`, `programs`, `gateway`, as `weave run --json` has it."""
+        """What went out of the run and came in: `udp_links`, `taps`, `programs`, `gateway`, as in the JSON figures."""
         ends = [*self.taps, *(end for kernel in self.kernels.values() for end in kernel.devices.values())]
         return {
             "udp_links": [link.figures() for link in self.udp_links],

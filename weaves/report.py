@@ -306,7 +306,7 @@ def print_summary(figures: dict[str, Any]) -> None:
         ),
         *(("udp", _udp_text(link)) for link in figures["udp_links"]),
         *(("gateway", _gateway_text(gateway)) for gateway in figures["gateway"]),
-        *(("kernel", _tap_text(tap)) for tap in figures["taps"]),
+        *(("kernel", _tap_text(tap)) for tap in figures["taps"] if tap["sent"] or tap["received"] or tap["refused"]),
         ("strings", strings_text),
         ("packets", f"{figures['packets']:,} on {figures['hosts']:,} hosts"),
         ("time", f"{figures['virtual_s']:.6f} s virtual in {figures['wall_s']:.2f} s"),

@@ -53,6 +53,7 @@ def string(error: BaseException | None = None, state: str = ENDED, of: Weave | N
 class Network:
     seed = 1
     udp_links: tuple[dict[str, Any], ...] = ()
+    taps: tuple[dict[str, Any], ...] = ()
     gateways: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, links: list[dict[str, Any]]) -> None:
@@ -71,7 +72,7 @@ class Network:
         return {"connections": 1000, "segments_sent": 2000, "retransmissions": 30}
 
     def outside_figures(self) -> dict[str, Any]:
-        return {"udp_links": self.udp_links, "gateway": self.gateways}
+        return {"udp_links": self.udp_links, "taps": self.taps, "programs": [], "gateway": self.gateways}
 
 
 def live(strings: list[String], links: list[dict[str, Any]] | None = None) -> LiveTapestry:
@@ -276,6 +277,24 @@ def test_a_gateway_has_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: p
     print_summary(report.figures(live([]), 1.0, False))
     line = "gateway  1,200 connections by visitor, 1 failed, 10 bytes in, 5,000,000 out"
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_device_of_the_machine_has_a_line_once_something_went_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = {"device": "tap0", "sent": 0, "received": 0, "refused": 0, "oversized": 0, "state": "up"}
+    taps = [
+        {**idle, "name": "a.tap0", "sent": 1200, "received": 3},
+        {**idle, "name": "b.tap0"},
+        {**idle, "name": "c.eth0", "received": 1, "refused": 7, "oversized": 1},
+    ]
+    monkeypatch.setattr(Network, "taps", taps)
+    print_summary(report.figures(live([]), 1.0, False))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kernel")]
+    assert lines == [
+        "kernel   a.tap0: 1,200 frames out, 3 in",
+        "kernel   c.eth0: 0 frames out, 1 in, 7 not taken by the device, 1 larger than the MTU",
+    ]
 
 
 def test_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
