@@ -26,6 +26,8 @@ WITHOUT: Final = "without"
 WITH: Final = "with"
 # As `without`, with the kernel's segmentation offloads on. Where there is a pace they change nothing.
 OFFLOADED: Final = "without, offloads on"
+# As `with`, with the device's own on: `ethtool -K eth0 gso on gro on`.
+WITH_OFFLOADS: Final = "with, offloads on"
 # As `without`, with both ends on the same processor: an echo needs no other one to be woken.
 ONE_PROCESSOR: Final = "without, one processor"
 
@@ -68,7 +70,7 @@ class Batch:
         """Who is measured, in turn."""
         if self.echo:
             return WITHOUT, WITH, ONE_PROCESSOR
-        return (WITHOUT, WITH) if self.rate else (WITHOUT, WITH, OFFLOADED)
+        return (WITHOUT, WITH) if self.rate else (WITHOUT, WITH, WITH_OFFLOADS, OFFLOADED)
 
     def text(self) -> str:
         """As JSON, for the process of an end."""

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Final
 
-from experiments import OFFLOADED, WITH, Batch
+from experiments import OFFLOADED, WITH, WITH_OFFLOADS, Batch
 from program import PORT
 
 from lunar.kernel.namespace import Namespace
@@ -36,7 +36,7 @@ class Failed(RuntimeError):
 
 def measure(side: str, batch: Batch) -> Iterator[float]:
     """The seconds of each cell of the batch, in order, as they come. Raises `KernelUnavailable` and `Failed`."""
-    if side == WITH:
+    if side in (WITH, WITH_OFFLOADS):
         yield from _run(side, batch, nullcontext())
         return
     namespace = loopback(batch, offloads=side == OFFLOADED)

@@ -49,13 +49,13 @@ class Times:
         values = self.seconds(batch, side, cell)
         return statistics.median(values) if values else None
 
-    def overhead(self, batch: Batch, cell: Cell, peer: str = WITHOUT) -> float | None:
-        """The median over the rounds of (time with Lunar / time of `peer`) - 1."""
-        pairs = zip(self.seconds(batch, WITH, cell), self.seconds(batch, peer, cell), strict=False)
+    def overhead(self, batch: Batch, cell: Cell, peer: str = WITHOUT, side: str = WITH) -> float | None:
+        """The median over the rounds of (time of `side` / time of `peer`) - 1."""
+        pairs = zip(self.seconds(batch, side, cell), self.seconds(batch, peer, cell), strict=False)
         ratios = [ours / theirs for ours, theirs in pairs]
         return statistics.median(ratios) - 1 if ratios else None
 
-    def overheads(self, batch: Batch, peer: str = WITHOUT) -> list[float]:
+    def overheads(self, batch: Batch, peer: str = WITHOUT, side: str = WITH) -> list[float]:
         """Of each cell of the batch that was measured on both sides."""
-        found = [self.overhead(batch, cell, peer) for cell in dict.fromkeys(batch.cells)]
+        found = [self.overhead(batch, cell, peer, side) for cell in dict.fromkeys(batch.cells)]
         return [each for each in found if each is not None]

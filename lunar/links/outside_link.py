@@ -6,6 +6,9 @@ it arrives at the device at once, or by a wire of its own.
 
 Nobody here knows the hardware addresses behind the door, so the device has to ask for them (`Device.arp`).
 
+Frames that came in together are one event (`Train`), as a network card is asked for all that it has: a program that
+waits for data is woken once for them.
+
 Between two doors frames stay the bytes that they are (`RawFrame`): a `WayIn` makes them, wires carry them, and where a
 wire of a switch leads to a device of the run, an `Intake` reads them.
 """
@@ -14,11 +17,15 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
+from mypy_extensions import i64
+
 from lunar.links.link import Wire
+from lunar.net import offload
 from lunar.net.device import Device, Medium
-from lunar.packet import Frame, Port, RawFrame
+from lunar.packet import Frame, Port, RawFrame, TcpSegment
 from lunar.wire import ethernet
 from weaves.outside import Gates
+from weaves.scheduler import Event
 
 _NOBODY: Final = -1
 
@@ -47,7 +54,11 @@ class Doorway(Port):
         if self.gates is None or self.gates.live:
             if self.noted is not None and not self.frames:
                 self.noted.append(self)
-            self.frames.append(ethernet.encode(frame))
+            if isinstance(frame, TcpSegment) and frame.gso_bytes > 0:
+                for part in offload.cut(frame):
+                    self.frames.append(ethernet.encode(part))
+            else:
+                self.frames.append(ethernet.encode(frame))
 
 
 @final
@@ -89,6 +100,35 @@ class Intake(Port):
 
 
 @final
+class Train(Event):
+    """Frames that came in together, for `target`: all of `data`, `size` bytes each, the last one what is left.
+
+    Where `gathers`, TCP segments among them that follow one another arrive as one (GRO).
+    """
+
+    def __init__(self, data: bytes, at: i64, size: i64, target: Port, gathers: bool) -> None:
+        super().__init__()
+        self.data: bytes = data
+        self.at: i64 = at
+        self.size: i64 = size
+        self.target: Port = target
+        self.gathers: bool = gathers
+
+    def fire(self) -> None:
+        data = self.data
+        count: i64 = len(data)
+        at: i64 = self.at
+        frames: list[Frame] = []
+        while at < count:
+            frames.append(ethernet.frame_of(data[at : min(at + self.size, count)]))
+            at += self.size
+        if self.gathers:
+            frames = offload.gather(frames)
+        for frame in frames:
+            self.target.arrive(frame)
+
+
+@final
 class OutsideLink(Medium):
     """Joins `device` with the outside. Without a wire `inward` what comes in arrives at once.
 
@@ -105,13 +145,25 @@ class OutsideLink(Medium):
         self._entrance: Port = device if inward is None else WayIn(inward)
 
     def transmit(self, frame: Frame, device: Device) -> None:
-        self.out.send(frame)
+        if isinstance(frame, TcpSegment) and frame.gso_bytes > 0:
+            for part in offload.cut(frame):
+                self.out.send(part)
+        else:
+            self.out.send(frame)
 
     def arrival(self, data: bytes) -> Frame:
         """The event that a frame which came in as `data` is, whatever it holds."""
         frame = ethernet.frame_of(data)
         frame.target = self._entrance
         return frame
+
+    def train(self, data: bytes) -> Event:
+        """The event that frames are which came in together: two bytes with the length of each, and the frames. The
+        last one may be shorter.
+        """
+        first: i64 = data[0]
+        second: i64 = data[1]
+        return Train(data, 2, first << 8 | second, self._entrance, self.device.gro)
 
     def cut(self, device: Device) -> None:
         self.out.cut()

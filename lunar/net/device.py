@@ -85,9 +85,12 @@ class Device(Port):
         self.name: str = name
         self.mac: i64 = mac
         self.mtu: i64 = mtu
-        # Whether it takes TCP segments of more than the MSS and cuts them itself, as with Linux' TSO and GSO. What is
-        # seen of such a device is what the stack hands it.
+        # Whether it takes TCP segments of more than the MSS and cuts them itself (offload.py), as with Linux' TSO and
+        # GSO. What is seen of such a device is what the stack hands it.
         self.gso: bool = False
+        # Whether it puts TCP segments together that come in at once and follow one another, as with Linux' GRO. Only
+        # from outside of the run several come at once.
+        self.gro: bool = False
         # How many packets its own queue has room for; -1: as many as come. Media take all at once, so that only none
         # at all makes a difference (tc qdisc ... pfifo limit 0): then nothing can be sent.
         self.queue_packets: i64 = -1
@@ -260,6 +263,7 @@ class Device(Port):
         self.alias = ""
         self.txqueuelen = 1000
         self.gso = False
+        self.gro = False
         if self.mtu_at_boot >= 0:
             self.mtu = self.mtu_at_boot
             self.mtu_at_boot = -1

@@ -1,4 +1,4 @@
-"""ethtool(8): `-K` turns on and off what a device does for the stack, which here is segmentation."""
+"""ethtool(8): `-K` turns on and off what a device does for the stack, which here is segmentation, there and back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from lunar.host import Host
 
 _SEGMENTATION: Final = ("tso", "gso", "tcp-segmentation-offload", "generic-segmentation-offload")
-# Here frames come one by one in any case.
-_WITHOUT_EFFECT: Final = ("gro", "lro", "tx", "rx", "sg", "generic-receive-offload", "large-receive-offload")
+_GATHERING: Final = ("gro", "generic-receive-offload")
+_WITHOUT_EFFECT: Final = ("lro", "tx", "rx", "sg", "large-receive-offload")
 
 
 def run(host: Host, words: list[str]) -> str:
@@ -27,6 +27,9 @@ def run(host: Host, words: list[str]) -> str:
         if feature in _SEGMENTATION:
             # Linux sends large segments as long as either is on, cut by the device or just before it.
             device.gso = value == "on"
+        elif feature in _GATHERING:
+            device.gro = value == "on"
         elif feature not in _WITHOUT_EFFECT:
-            raise CommandError(f'ethtool: "{feature}" is not supported; expected {", ".join(_SEGMENTATION)}')
+            expected = ", ".join(_SEGMENTATION + _GATHERING)
+            raise CommandError(f'ethtool: "{feature}" is not supported; expected {expected}')
     return ""

@@ -208,10 +208,16 @@ class PeerSocket:
 
     def receive(self) -> list[bytes]:
         """What has come, in its order: a bounded part of it, and nothing at all where nothing has come."""
+        return [datagram for row in self.receive_rows() for datagram in cut(*row)]
+
+    def receive_rows(self) -> list[tuple[int, bytes]]:
+        """As `receive`, with what came in by one call in one piece: the length of each, and all of them. The last
+        one may be shorter.
+        """
         sock = self._socket
-        datagrams: list[bytes] = []
+        rows: list[tuple[int, bytes]] = []
         if sock is None:
-            return datagrams
+            return rows
         room, view = [self._room], self._view
         for _ in range(self._calls):
             try:
@@ -230,10 +236,8 @@ class PeerSocket:
             for level, kind, data in items:
                 if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
                     size = int.from_bytes(data, sys.byteorder)
-            if size == count:
-                datagrams.append(bytes(view[:count]))
-            else:
-                datagrams += [bytes(view[at : min(at + size, count)]) for at in range(0, count, size)]
+            rows.append((size, bytes(view[:count])))
+            self.received += -(-count // size) if size else 1
             self.received_bytes += count
         else:
             # There may be more. Whoever looks again at once asks for nothing when there is none, which an answer to a
@@ -241,12 +245,10 @@ class PeerSocket:
             self._in_a_row += 1
             if self._in_a_row >= 4 and self._calls < _MOST_CALLS:
                 self._calls, self._in_a_row = 2 * self._calls, 0
-        if datagrams:
-            self.received += len(datagrams)
-            if not self._here:
-                self._here = True
-                self._heard(True)
-        return datagrams
+        if rows and not self._here:
+            self._here = True
+            self._heard(True)
+        return rows
 
     def _told(self, error: OSError) -> None:
         """The machine tells of a datagram that was sent before."""
@@ -260,6 +262,13 @@ class PeerSocket:
         if self._here is not False:
             self._here = False
             self._heard(False)
+
+
+def cut(size: int, row: bytes) -> list[bytes]:
+    """The datagrams of a row."""
+    if size >= len(row):
+        return [row]
+    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def _resolved(family: int, address: Endpoint) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from lunar.links.outside_link import OutsideLink
 from lunar.links.switch import SwitchDoor
-from lunar.outside.peer_socket import PeerSocket
+from lunar.outside.peer_socket import PeerSocket, cut
 from lunar.outside.seal import BAD_TAG, NO_FRAME, REPLAYED, SHORT, Seal, shared_key
 from lunar.packet import ETHERNET_HEADER_BYTES
 from weaves.endpoints import Endpoint, check_key, format_endpoint
@@ -56,6 +56,8 @@ class UdpLink:
         self._longest: Final = mtu + ETHERNET_HEADER_BYTES + _VLAN_BYTES
         self._gates: Final = gates
         self._gate: Final = gates.gate(end.name, end.arrival)
+        # A device takes in frames that have come together at once; a switch takes one by one.
+        self._train: Final = gates.gate(f"{end.name}, together", end.train) if isinstance(end, OutsideLink) else None
         self._descriptor = -1
         gates.on_open(self._open)
         gates.on_close(self._close)
@@ -87,8 +89,23 @@ class UdpLink:
             self.socket.close()
 
     def _readable(self) -> None:
+        if self.seal is not None or self._train is None:
+            self._admit_each(self.socket.receive())
+            return
+        longest = self._longest
+        for size, row in self.socket.receive_rows():
+            if ETHERNET_HEADER_BYTES <= size == len(row) <= longest:
+                self.frames_in += 1
+                self._gate.admit(row)
+            elif ETHERNET_HEADER_BYTES <= size <= longest and (len(row) % size or size) >= ETHERNET_HEADER_BYTES:
+                self.frames_in += -(-len(row) // size)
+                self._train.admit(size.to_bytes(2) + row)
+            else:
+                self._admit_each(cut(size, row))
+
+    def _admit_each(self, datagrams: list[bytes]) -> None:
         seal, longest, admit = self.seal, self._longest, self._gate.admit
-        for datagram in self.socket.receive():
+        for datagram in datagrams:
             frame: bytes | None = datagram
             if seal is not None and (frame := seal.open(datagram)) is None:
                 self.greetings += seal.reason == NO_FRAME

@@ -18,7 +18,7 @@ sys.path.append(str(FOLDER))
 
 import chart  # noqa: E402
 import sides  # noqa: E402
-from experiments import LARGE_MTU, MTUS, OFFLOADED, RATES, SMALL_MTU, WITH, WITHOUT, Batch, Cell, batches  # noqa: E402
+from experiments import LARGE_MTU, MTUS, OFFLOADED, RATES, SMALL_MTU, WITH, WITH_OFFLOADS, WITHOUT, Batch, Cell, batches  # noqa: E402
 from figures import figures, table  # noqa: E402
 from times import Times  # noqa: E402
 
@@ -143,7 +143,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: batch.name)
-@pytest.mark.parametrize("side", [WITH, WITHOUT, OFFLOADED])
+@pytest.mark.parametrize("side", [WITH, WITH_OFFLOADS, WITHOUT, OFFLOADED])
 def test_a_side_measures_each_cell(side: str, batch: Batch) -> None:
     try:
         seconds = list(sides.measure(side, batch))
