@@ -60,6 +60,19 @@ class Meter:
             self.late += events
 
 
+    def add(self, other: Meter) -> None:
+        """Count what `other` has counted, too."""
+        counts = self.counts
+        while len(counts) < len(other.counts):
+            counts.append(0)
+        for bucket, count in enumerate(other.counts):
+            counts[bucket] += count
+        self.events += other.events
+        self.late += other.late
+        if other.max_ns > self.max_ns:
+            self.max_ns = other.max_ns
+
+
 @final
 class Pace:
     """Keeps a run to the machine's clock, as `plan` says."""

@@ -1,4 +1,4 @@
-"""Kernel to kernel: two namespaces, a pair of TAP devices for each connection, our links between them in real time.
+"""Kernel to kernel: two namespaces, a pair of devices for each connection, links between them in real time.
 
 A process of its own runs the programs, a thread for each end of each connection; this one carries the frames.
 """
@@ -8,19 +8,24 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 import transfer
 from cells import SYSCTLS, Run
-from forwarder import Forwarder
 
+import lunar
 from lunar.kernel.namespace import KernelUnavailable, Namespace
-from lunar.kernel.tun import IFF_TAP, TunDevice
 from lunar.links.impairments import RandomLoss
+from lunar.outside.kernel import Kernel
+from lunar.wire.ethernet import mac_text
+from weaves.lateness import lateness_of
+from weaves.live_run import CannotOpen
+from weaves.pace import Meter
+from weaves.scheduler import Call
 
 # A connection takes its time to be accepted, and a process to start.
 _GRACE_S: Final = 30
@@ -30,68 +35,103 @@ class KernelSide:
     """Measures batches of runs on the machine's kernel. Raises `KernelUnavailable` where that is not possible."""
 
     def __init__(self) -> None:
-        self.late_us: Counter[int] = Counter()
-        self.refused = 0
+        self._meters: list[Meter] = []
+        self.refused = 0  # frames that a device did not take
 
     def measure(self, batch: list[Run]) -> list[float]:
         """The goodput of each run in bits a second; all go on at once."""
-        with _ends() as (sending, receiving):
-            forwarder = Forwarder()
-            devices: list[TunDevice] = []
+        with _ends() as (sending, receiving), lunar.Network(clock="real") as net:
+            numbers = range(len(batch))
+            left = net.kernel("sending", *(f"{_address(number, 1)}/24" for number in numbers), netns=sending)
+            right = net.kernel("receiving", *(f"{_address(number, 2)}/24" for number in numbers), netns=receiving)
+            for run in batch:
+                cell, generators = run.cell, iter(run.generators())
+                net.link(
+                    left, right, rate=cell.rate_bps, delay=cell.delay_ns, queue=cell.queue_packets,
+                    impairment=(lambda at=cell.loss, of=generators: RandomLoss(at, next(of))) if cell.loss else None,
+                )
+            programs = _Programs(net, batch, left, right)
             try:
-                for number, run in enumerate(batch):
-                    pair = _tap(sending, number, 1), _tap(receiving, number, 2)
-                    devices += pair
-                    cell = run.cell
-                    losses = tuple(RandomLoss(cell.loss, each) for each in run.generators()) if cell.loss else ()
-                    forwarder.join(*pair, cell.rate_bps, cell.delay_ns, cell.queue_packets, losses)
-                return self._run(forwarder, batch, sending, receiving)
+                with _on_time():
+                    net.run()
+            except CannotOpen as error:
+                raise KernelUnavailable(str(error.strerror)) from None
             finally:
-                forwarder.close()
-                for device in devices:
-                    device.close()
+                programs.end()
+            assert net.supervisor.pace is not None, "the clock is real"
+            self._meters.append(net.supervisor.pace.meter)
+            self.refused += sum(end.refused for kernel in (left, right) for end in kernel.devices.values())
+            return programs.goodputs()
 
     def punctuality(self) -> str:
         """How late the frames left their links, which is what the machine adds to the measurement."""
-        frames = self.late_us.total()
-        if not frames:
-            return "no frames"
-        median, most, all_ = (self._late(share) for share in (0.5, 0.999, 1.0))
+        whole = Meter()
+        for meter in self._meters:
+            whole.add(meter)
+        late = lateness_of(whole)
         return (
-            f"{frames:,} frames left late by {median:,} microseconds in the median, {most:,} in 999 of 1,000, "
-            f"{all_:,} at most; {self.refused} were refused by a device"
+            f"{late.events:,} events were late by {late.median_s * 1e6:,.0f} microseconds in the median, "
+            f"{late.p99_s * 1e6:,.0f} in 99 of 100, {late.max_s * 1e6:,.0f} at most; {self.refused} frames were "
+            "refused by a device"
         )
 
-    def _late(self, share: float) -> int:
-        """By how many microseconds this share of the frames was late at most."""
-        left = share * self.late_us.total()
-        for late_us in sorted(self.late_us):
-            left -= self.late_us[late_us]
-            if left <= 0:
-                return late_us
-        return max(self.late_us)
 
-    def _run(self, forwarder: Forwarder, batch: list[Run], sending: Namespace, receiving: Namespace) -> list[float]:
-        ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("fork").Process(
-            target=_programs, args=(theirs, batch, sending, receiving), daemon=True
+class _Programs:
+    """The process with the programs of a batch: it begins with the run, and the run ends with it."""
+
+    def __init__(self, net: lunar.Network, batch: list[Run], left: Kernel, right: Kernel) -> None:
+        self._batch = batch
+        self._ends = left, right
+        self._supervisor = net.supervisor
+        self._ours, self._theirs = multiprocessing.Pipe()
+        self._process: BaseProcess | None = None
+        self._result: list[float] | str = "the programs' process ended without a result"
+        self._gate = net.supervisor.gates.gate("programs", lambda _: Call(self._over, None))
+        net.supervisor.await_one_more()
+        net.supervisor.gates.on_open(self._begin)
+
+    def _begin(self) -> None:
+        left, right = self._ends
+        for kernel, other in ((left, right), (right, left)):
+            # Each knows its neighbour: no frame is there but TCP's.
+            pairs = zip(kernel.devices, kernel.devices.values(), other.devices.values(), strict=True)
+            kernel.command(
+                "ip", "-batch", "-",
+                input="".join(
+                    f"neighbour replace {theirs.settings.addresses[0].partition('/')[0]} lladdr {mac_text(theirs.mac)} "
+                    f"dev {name} nud permanent\n"
+                    for name, _own, theirs in pairs
+                ),
+            )
+        assert left.namespace is not None and right.namespace is not None, "they are open"
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_programs, args=(self._theirs, self._batch, left.namespace, right.namespace), daemon=True
         )
-        process.start()
-        theirs.close()
-        try:
-            with _on_time():
-                forwarder.run(ours.fileno())
-            result = ours.recv()
-        except EOFError:
-            result = "the programs' process ended without a result"
-        finally:
-            process.kill()
-            process.join()
-        if isinstance(result, str):
-            raise KernelUnavailable(result)
-        self.late_us += forwarder.late_us
-        self.refused += forwarder.refused
-        return list(result)
+        self._process.start()
+        self._theirs.close()
+        self._supervisor.gates.watch(self._ours.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        self._supervisor.gates.unwatch(self._ours.fileno())
+        with suppress(EOFError):  # what the result says already
+            self._result = self._ours.recv()
+        self._gate.admit(b"")
+
+    def _over(self, _nothing: None) -> None:
+        self._supervisor.await_one_less()
+
+    def end(self) -> None:
+        """Let the process go."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        self._ours.close()
+
+    def goodputs(self) -> list[float]:
+        """In bits a second, of each run. Raises `KernelUnavailable`."""
+        if isinstance(self._result, str):
+            raise KernelUnavailable(self._result)
+        return self._result
 
 
 @contextmanager
@@ -114,24 +154,6 @@ def _ends() -> Iterator[tuple[Namespace, Namespace]]:
 
 def _address(number: int, host: int) -> str:
     return f"10.{1 + number // 250}.{number % 250}.{host}"
-
-
-def _mac(number: int, host: int) -> str:
-    return f"02:00:00:{number >> 8:02x}:{number & 255:02x}:{host:02x}"
-
-
-def _tap(namespace: Namespace, number: int, host: int) -> TunDevice:
-    """A TAP device that is up, has its address, and knows its neighbour: no frame is there but TCP's."""
-    device = TunDevice(namespace, f"tap{number}", IFF_TAP)
-    other = 3 - host
-    namespace.command(
-        "ip", "-batch", "-",
-        input=f"link set {device.name} address {_mac(number, host)} mtu 1500 txqueuelen 10000\n"
-        f"address add {_address(number, host)}/24 dev {device.name}\n"
-        f"link set {device.name} up\n"
-        f"neighbour replace {_address(number, other)} lladdr {_mac(number, other)} dev {device.name} nud permanent\n",
-    )
-    return device
 
 
 @contextmanager

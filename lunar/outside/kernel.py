@@ -60,8 +60,14 @@ class Kernel:
         self.programs.append(made)
         return made
 
+    def command(self, *words: str, input: str | None = None) -> str:
+        """Run a program in the namespace, while the run is live, and return what it prints. Raises `KernelUnavailable`
+        if there is none or it fails. The run waits meanwhile.
+        """
+        return self._found().command(*words, input=input)
+
     def _found(self) -> Namespace:
-        assert self.namespace is not None, "devices are opened when the namespace is"
+        assert self.namespace is not None, "there is a namespace as long as the run is live"
         return self.namespace
 
     def _open(self) -> None:
