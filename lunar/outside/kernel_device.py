@@ -117,6 +117,11 @@ class KernelDevice:
         else:
             self._gate = self._devices.gates.gate(self.name, event_of)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the kernel's device is there, in a run that is live."""
+        return self._device is not None
+
     def primary_address(self) -> int:
         """Its first IPv4 address, 0 if it has none, as of a device of the run."""
         parsed = [units.parse_address(text)[0] for text in self.settings.addresses]
