@@ -17,7 +17,7 @@ from lunar.outside.udp_link import read_key
 from lunar.packet import AF_INET, UdpDatagram
 from lunar.wire import ethernet
 from tests.lunar.outside.ports import free_ports
-from tests.lunar.outside.two_networks import Pair, connected, sink
+from tests.lunar.outside.two_networks import LIMIT_S, Pair, Side, connected, sink
 from weaves.endpoints import KEY_OVERHEAD, link_mtu
 
 KEY = "a text of many letters"
@@ -58,6 +58,70 @@ def test_mtus_up_to_the_largest(mtu: int) -> None:
     with Pair(mtu=mtu) as pair:
         assert pair.client.host.devices["eth0"].mtu == mtu
         assert pair.run(sink, send_all) == hashlib.sha256(DATA).hexdigest()
+
+
+def offload(host: Any) -> None:
+    host.sh("ethtool -K eth0 gso on gro on")
+
+
+@pytest.mark.parametrize("rate", [None, "200mbit"])
+def test_devices_may_cut_segments_and_put_them_together(rate: str | None) -> None:
+    with Pair(rate=rate) as pair:
+        sizes: list[int] = []
+        for side in (pair.client, pair.server):
+            offload(side.host)
+        device = pair.server.host.devices["eth0"]
+        device.tap = lambda _device, frame: sizes.append(frame.size_bytes)
+        assert pair.run(sink, send_all) == hashlib.sha256(DATA).hexdigest()
+        # Outside there are frames of the MTU alone; inside they may be one.
+        assert pair.client.figures()["bytes_out"] <= pair.client.figures()["frames_out"] * (14 + 1458)
+        assert pair.server.figures()["long"] == 0
+        assert device.rx_packets <= pair.server.figures()["frames_in"]
+        if rate is None:
+            assert max(sizes) > 1458
+
+
+def test_what_came_together_comes_together_in_a_replay(tmp_path: Path) -> None:
+    first, second = free_ports(2)
+    log = tmp_path / "session"
+
+    async def fetch(host: str) -> str:
+        reader, _writer = await connected(host)
+        return hashlib.sha256(await reader.read()).hexdigest()
+
+    async def give() -> None:
+        async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(DATA)
+            writer.close()
+
+        async with await asyncio.start_server(serve, "0.0.0.0", 80) as server:
+            await server.serve_forever()
+
+    def client(**how: Any) -> tuple[lunar.Network, Any]:
+        net = lunar.Network(**how)
+        host = net.host("client", "10.0.0.2/24")
+        net.udp_link(host, local=second, remote=f"127.0.0.1:{first}")
+        offload(host)
+        return net, host
+
+    async def live() -> tuple[str, str]:
+        server = Side("server", "10.0.0.1/24", first, second)
+        net, host = client(clock="real", record=log)
+        giving = asyncio.ensure_future(server.net.run_async(give, on=server.host))
+        async with asyncio.timeout(LIMIT_S):
+            got = await net.run_async(fetch, "10.0.0.1", on=host)
+        giving.cancel()
+        await asyncio.gather(giving, return_exceptions=True)
+        result = got, net.digest()
+        net.close()
+        server.net.close()
+        return result
+
+    lived = asyncio.run(live())
+    assert lived[0] == hashlib.sha256(DATA).hexdigest()
+    net, host = client(replay=log)
+    with net:
+        assert (net.run(fetch, "10.0.0.1", on=host), net.digest()) == lived
 
 
 def test_each_side_has_rate_delay_and_loss_of_what_it_sends() -> None:
