@@ -10,14 +10,18 @@ from lunar.host import Host
 from lunar.network import Network, StringFailed
 from lunar.tcp.congestion import registry as _registry
 from lunar.tcp.congestion.control import CongestionControl
+from weaves.lateness import Lateness
+from weaves.pace import TooLate
 from weaves.realtime import Stalled
+from weaves.replay import ReplayDiffers
 from weaves.restart import RestartPolicy
+from weaves.session import SessionError
 from weaves.strings import String, schedule
 
 congestion_control = _registry.find
 register_congestion_control = _registry.register
 
 __all__ = [
-    "CongestionControl", "Host", "Network", "RestartPolicy", "Stalled", "String", "StringFailed", "congestion_control",
-    "register_congestion_control", "schedule",
+    "CongestionControl", "Host", "Lateness", "Network", "ReplayDiffers", "RestartPolicy", "SessionError", "Stalled",
+    "String", "StringFailed", "TooLate", "congestion_control", "register_congestion_control", "schedule",
 ]  # fmt: skip

@@ -649,7 +649,7 @@ class Network:
                 reason = drive_run_blocking(self.supervisor, until_ns)
                 while self._goes_on(string, until_ns is not None, reason):
                     reason = drive_run_blocking(self.supervisor, until_ns)
-            except KeyboardInterrupt:
+            except BaseException:  # Ctrl-C, or a live run that could not begin or go on
                 self._give_up(string)
                 raise
             self._check_replay(string)

@@ -14,6 +14,8 @@ from weaves.loader import LiveTapestry, load
 from weaves.output import Output
 from weaves.pace import TooLate
 from weaves.realtime import Stalled
+from weaves.replay import ReplayDiffers
+from weaves.session import Session, SessionError
 from weaves.strings import String, current_string, schedule
 from weaves.tapestry_errors import TapestryError
 from weaves.weave import Weave
@@ -27,6 +29,9 @@ __all__ = [
     "COMPILED",
     "LiveTapestry",
     "Output",
+    "ReplayDiffers",
+    "Session",
+    "SessionError",
     "Stalled",
     "String",
     "TapestryError",

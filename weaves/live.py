@@ -87,6 +87,8 @@ class LiveLoop:
             if now_ns >= end_ns:
                 return BUDGET_SPENT
             if reason != BUDGET_SPENT:
+                if reason == IDLE and target_ns > scheduler.now_ns:
+                    scheduler.advance(target_ns)  # time goes by, also where nothing is to happen
                 if target_ns >= limit_ns:
                     return REACHED
                 if now_ns - looked_from_ns >= pace.busy_poll_ns:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from weaves.supervisor import Supervisor
 
 _SLICE_NS: Final = round(SLICE_S * 1_000_000_000)
+# Who shows how far the run is wants to be asked so often, in real time, also while nothing happens.
+_LOOK_NS: Final = 100_000_000
 
 # A digest is noted in the log so often, in real time, and no more often than in a hundred times what it costs: a run
 # of thousands of hosts must not halt for it.
@@ -107,7 +109,7 @@ class LiveRun:
                 if reason == BUDGET_SPENT:
                     await asyncio.sleep(0)
                 elif reason == WAITING:
-                    await self._wait(alarm, limit)
+                    await self._wait(alarm, limit, FOREVER if on_slice is None else _LOOK_NS)
                 else:
                     return reason
                 if self._log is not None and perf_counter_ns() - self._marked_at >= self._mark_every_ns:
@@ -135,15 +137,17 @@ class LiveRun:
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_result(None)
 
-    async def _wait(self, alarm: Alarm, limit: int) -> None:
-        """Sleep until shortly before the time of the next event, or an interrupt."""
+    async def _wait(self, alarm: Alarm, limit: int, most_ns: int) -> None:
+        """Sleep until shortly before the next event, or an interrupt, for `most_ns` of real time at most."""
         if self._rung:
             await asyncio.sleep(0)
             return
         due_ns = min(self._scheduler.next_ns(), limit)
         if due_ns < FOREVER:
             # The rest of the time is waited for awake: what wakes a process costs more, and differs.
-            alarm.set(max(self._pace.real_ns(due_ns - self._pace.now_ns()) - self._pace.busy_poll_ns, 1))
+            due_ns = int(self._pace.real_ns(due_ns - self._pace.now_ns())) - int(self._pace.busy_poll_ns)
+        if min(due_ns, most_ns) < FOREVER:
+            alarm.set(max(min(due_ns, most_ns), 1))
         self._sleep = self._loop.create_future()
         try:
             await self._sleep

@@ -230,17 +230,21 @@ def load(
     clock: ClockPlan | None = None,
     record: str | os.PathLike[str] | None = None,
     options: dict[str, Any] | None = None,
-    session: Session | None = None,
+    replay: str | os.PathLike[str] | Session | None = None,
 ) -> LiveTapestry:
     """Make everything that a tapestry describes. `seed`, `until_ns`, `watchdog_ns` and `clock` replace its own.
 
     Without a watchdog in the tapestry or here (or with 0) there is none. `dump`: see `weaves.watchdog.Watchdog`.
-    `record` is the file to log the session to, with `options` that it was loaded with; `session` is one to repeat, in
-    virtual time. Raises `TapestryError`, and `OSError` for the log.
+    `record` is the file to log what comes in from outside to, with `options` that are noted there; `replay` is such a
+    file, or a `Session`, to repeat in virtual time, with its seed. Raises `TapestryError`, and `OSError` and
+    `SessionError` for these files.
     """
     description = describe(source)
     until_ns = description.until_ns if until_ns is None else until_ns
     clock = description.clock if clock is None else clock
+    session = Session(replay) if isinstance(replay, (str, os.PathLike)) else replay
+    if session is not None:
+        seed = session.seed
     if clock.kind == VIRTUAL and session is None:
         _check_ends(description, until_ns)
     seed = description.seed if seed is None else seed

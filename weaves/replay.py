@@ -184,7 +184,8 @@ class Replay:
 
     def _run_out(self, until_ns: int, budget: int) -> int:
         if self.session.closed:
-            raise ReplayDiffers(f"{self.session.path}: ends here, and the run goes on")
+            since = f"; {self._difference}" if self._difference else ""
+            raise ReplayDiffers(f"{self.session.path}: it differs from the recorded run, which ends here{since}")
         reason = self._run(min(until_ns, self.session.now_ns), budget)
         if reason in (REACHED, IDLE) and until_ns > self.session.now_ns:
             self._cut_off = True

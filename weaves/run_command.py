@@ -140,7 +140,7 @@ def _load(
         clock=clock,
         record=record,
         options={name: getattr(options, name) for name in SHAPING},
-        session=session,
+        replay=session,
     )
 
 

@@ -210,11 +210,11 @@ class Session:
             raise self.error("is empty; expected a session that was recorded")
         if magic == MAGIC:
             return
+        if MAGIC.startswith(magic):
+            raise self.error("was cut off before the run began: there is nothing to replay")
         name, number = magic[: len(NAME)], magic[len(NAME) :].strip()
         if name == NAME and number.isdigit():
             raise self.error(f"is a session in format {int(number)}; this weave reads format {FORMAT}")
-        if MAGIC.startswith(magic):
-            raise self.error("was cut off before the run began: there is nothing to replay")
         raise self.error("is not a session that `weave run --record` wrote")
 
     def _record(self, file: BinaryIO) -> tuple[int, bytes, int] | None:

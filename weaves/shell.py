@@ -2,7 +2,8 @@
 
 A line is one of the words of `_WORDS`, which are about the run, or a command of the host where the prompt is, which
 goes to the host as it stands: this package knows no network. Time stands still at the prompt. It goes on by `run` and
-`step`, and while a command takes time; what programs print meanwhile is printed as by `weave run`.
+`step`, and while a command takes time; what programs print meanwhile is printed as by `weave run`. With a real clock it
+goes on at that pace then (`step` does not wait), and what comes from outside at the prompt waits for the next `run`.
 
 Lines may come from a file or a pipe: then there is no prompt, and what is refused is told with its line.
 """
@@ -18,9 +19,11 @@ from typing import Any, Final, TextIO
 
 from weaves.clock import format_duration
 from weaves.commands import CommandError
+from weaves.drivers import NoClock, drive_run_blocking
 from weaves.loader import LiveTapestry
 from weaves.output import Streams
-from weaves.realtime import IDLE, STOPPED, Stalled, drive_blocking, step
+from weaves.pace import TooLate
+from weaves.realtime import IDLE, STOPPED, Stalled, step
 from weaves.report import Report, failure_text
 from weaves.strings import String
 from weaves.tapestry_errors import suggestion
@@ -72,7 +75,7 @@ class Shell:
         """One line. What is refused is told on standard error, behind `where`; nothing is raised but by Ctrl-C."""
         try:
             self._obey(line)
-        except (CommandError, ValueError, Stalled) as error:
+        except (CommandError, ValueError, Stalled, NoClock, TooLate) as error:
             self._refuse(where, str(error))
         except KeyboardInterrupt:
             self._flush()
@@ -91,7 +94,7 @@ class Shell:
         else:
             try:
                 self._host.sh(line.strip(), write=self._print)
-            except (CommandError, KeyboardInterrupt, Stalled):
+            except (CommandError, KeyboardInterrupt, Stalled, NoClock, TooLate):
                 raise
             except RuntimeError as error:
                 # A failure that stopped the run has been told by the report; the prompt goes on after it.
@@ -133,7 +136,7 @@ class Shell:
         reason = STOPPED
         # That all strings have ended stops the scheduler; here time goes on.
         while reason == STOPPED and not supervisor.stopped:
-            reason = drive_blocking(self._scheduler, until_ns, supervisor.watchdog)
+            reason = drive_run_blocking(supervisor, until_ns)
         if reason == IDLE and self._tapestry.now_ns < until_ns:
             self._scheduler.advance(until_ns)
         self._look_at_the_end()
