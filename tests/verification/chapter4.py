@@ -41,9 +41,9 @@ class Outcome:
     """What a check has seen: bytes that came and were the right ones, and what the processes' figures add up to."""
 
     bytes: int
-    frames: int = 0  # that the links have sent
-    lost: int = 0  # by the links' loss
-    missed: int = 0  # datagrams that the sockets of the links had no room for, or nobody was there to take
+    datagrams: int = 0  # of the machine's, a frame each, that the links have sent
+    lost: int = 0  # frames, by the links' loss
+    missed: int = 0  # datagrams that nobody was there to take, or that the machine had no room for
     retransmitted: int = 0  # segments
     links: bool = False  # there were any
 
@@ -183,6 +183,7 @@ def interrupted(tapestries: Tapestries) -> Outcome:
         server.line_with("connected")
         visitor.interrupt()
         visitor.ends(INTERRUPTED)
+        server.line_with("nobody listens at 127.0.0.1:")
         server.line_with("TimeoutError: [Errno 110] Connection timed out")
         server.ends(FAILED)
     return counted(0, tapestries, TRANSFER)
@@ -195,6 +196,7 @@ def killed(tapestries: Tapestries) -> Outcome:
         server.line_with("connected")
         visitor.kill()
         visitor.ends(KILLED)
+        server.line_with("nobody listens at 127.0.0.1:")
         server.line_with("TimeoutError: [Errno 110] Connection timed out")
         server.ends(FAILED)
     return counted(0, tapestries, ["server"])
@@ -248,12 +250,12 @@ def pinged(host: Process) -> None:
 def counted(size: int, tapestries: Tapestries, names: Iterable[str]) -> Outcome:
     """The figures of the runs of these names."""
     runs = [tapestries.figures(name) for name in names]
-    links = [link for run in runs for link in run["links"]]
+    udp_links = [link for run in runs for link in run["udp_links"]]
     return Outcome(
         size,
-        sum(link["packets"] for link in links),
-        sum(link["lost"] for link in links),
-        0,
+        sum(link["datagrams_out"] for link in udp_links),
+        sum(link["lost"] for run in runs for link in run["links"]),
+        sum(link[why] for link in udp_links for why in ("refused", "no_room_out", "failed_out", "no_room_in")),
         sum(run["tcp"]["retransmissions"] for run in runs),
         links=True,
     )
@@ -311,7 +313,7 @@ def main(words: list[str]) -> int:
 def described(outcome: Outcome) -> str:
     text = f"{outcome.bytes:>10,} bytes" + (", SHA-256 ok" if outcome.bytes else "             ")
     if outcome.links:
-        text += f"  {outcome.frames:>6,} frames, {outcome.lost:>4,} lost, {outcome.missed:,} missed"
+        text += f"  {outcome.datagrams:>6,} datagrams, {outcome.lost:>3,} lost, {outcome.missed:,} missed"
         text += f", {outcome.retransmitted:,} segments sent again"
     return text
 
