@@ -23,7 +23,7 @@ STACK_TESTS += tests/scenarios/test_packetdrill.py
 # -P: the checkout itself is not on the path, so that what is tested is what was installed.
 PYTEST := -P -m pytest
 
-.PHONY: all demo test test-compiled test-pure check lint types contract bench
+.PHONY: all demo test test-compiled test-pure check lint types contract verify bench
 .PHONY: coverage property fuzz conformance conformance-uvloop conformance-apps packetdrill clean
 
 all: demo
@@ -53,6 +53,11 @@ types: $(VENV)/.checkers
 
 contract: $(VENV)/.checkers
 	PYTHONPATH=. $(BIN)/lint-imports
+
+# The thesis' chapter 4, all of it: its programs over UDP links between processes (docs/testing.md).
+verify: $(VENV)/.installed
+	@$(BIN)/weave --version
+	$(BIN)/python tests/verification/chapter4.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/echo.py
