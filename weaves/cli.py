@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 import weaves
 from weaves import run_command, shell, show
 from weaves.clock_plan import BEST_EFFORT, HARD_LIMIT, REAL, VIRTUAL, parse_speed
+from weaves.endpoints import parse_forward, parse_listen
 from weaves.figure import in_ascii
 from weaves.loader import describe, load
 from weaves.picture import picture
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--until", type=_duration, metavar="TIME", help='stop at this virtual time ("90s")')
     _add_outputs(run)
     _add_clock(run)
+    _add_gateway(run)
     run.add_argument(
         "--through-bytes",
         action="store_true",
@@ -207,6 +209,41 @@ def _add_clock(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--record", type=Path, metavar="FILE", help="log all that comes in from outside to this file, for weave replay"
     )
+
+
+def _add_gateway(command: argparse.ArgumentParser) -> None:
+    """The options by which programs of the machine come in. They stay texts, with which a session is recorded."""
+    command.add_argument(
+        "--proxy",
+        type=_listen,
+        metavar="PORT",
+        help="let programs of this machine reach the hosts by a SOCKS5 and HTTP proxy at this port of 127.0.0.1, or at "
+        "ADDRESS:PORT; the clock is real then, and the run goes on until Ctrl-C or --until",
+    )
+    command.add_argument(
+        "--forward",
+        type=_forward,
+        action="append",
+        metavar='"PORT -> HOST:PORT"',
+        help='let a port of this machine be one of a virtual host: "8080 -> server:80"; may be given several times',
+    )
+    command.add_argument("--gateway", metavar="HOST", help="the host that makes the connections; default is the first")
+
+
+def _listen(text: str) -> str:
+    return _checked(parse_listen, text)
+
+
+def _forward(text: str) -> str:
+    return _checked(parse_forward, text)
+
+
+def _checked(parse: Callable[[str], object], text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _speed(text: str) -> float:

@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Self
 
+import attrs
 import uvloop
 
 from weaves import report
 from weaves.clock import format_duration
-from weaves.clock_plan import REAL, ClockError, ClockPlan, changed
+from weaves.clock_plan import REAL, VIRTUAL, ClockError, ClockPlan, changed
+from weaves.endpoints import parse_forward, parse_listen
 from weaves.live_run import CannotOpen
 from weaves.loader import LiveTapestry, describe, load
 from weaves.logs import LogDirectory
@@ -35,6 +37,7 @@ from weaves.session import Session, SessionError
 from weaves.session_log import content_hash
 from weaves.supervisor import Supervisor
 from weaves.tapestry import Tapestry
+from weaves.tapestry_errors import suggestion
 from weaves.watchdog import DEFAULT_S
 
 OK: Final = 0
@@ -44,7 +47,11 @@ BY_SIGNAL: Final = 128
 
 # The options of `weave run` that what happens depends on, besides the tapestry: a session is recorded with them, and
 # repeated with them. Their values are plain data.
-SHAPING: Final = ("seed", "until", "through_bytes")
+SHAPING: Final = ("seed", "until", "through_bytes", "proxy", "forward", "gateway")
+
+
+class Unknown(ValueError):
+    """An option names what the tapestry has not."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,7 +77,7 @@ def _obeyed(command: str, action: Callable[[argparse.Namespace, _Signals], int],
         except ClockError as error:
             option = error.key.replace("_", "-")
             wrong = f"--{option} {error.what}; expected --{error.needs} {error.value} with it"
-        except SessionError as error:
+        except (SessionError, Unknown) as error:
             wrong = str(error)
         except OSError as error:
             if error.filename is None:
@@ -81,10 +88,13 @@ def _obeyed(command: str, action: Callable[[argparse.Namespace, _Signals], int],
 
 
 def _run_tapestry(options: argparse.Namespace, signals: _Signals) -> int:
-    description = describe(options.tapestry)
+    description = _opened(describe(options.tapestry), options)
+    implied = description.gateway.is_open and description.clock.kind == VIRTUAL and options.clock is None
+    if implied and not options.quiet:
+        print("the clock is real, for those who come in by the gateway", file=sys.stderr)
     clock = changed(
-        description.clock, clock=options.clock, speed=options.speed, late=options.late, late_limit=options.late_limit,
-        busy_poll=options.busy_poll, record=options.record,
+        description.clock, clock=REAL if implied else options.clock, speed=options.speed, late=options.late,
+        late_limit=options.late_limit, busy_poll=options.busy_poll, record=options.record,
     )  # fmt: skip
     record = options.record or (description.record if clock.kind == REAL else None)
     return _run(options, _load(options, description, clock=clock, record=record), signals)
@@ -98,7 +108,23 @@ def _replay_session(options: argparse.Namespace, signals: _Signals) -> int:
         print(f"{text}; the replay may differ", file=sys.stderr)
     for name in SHAPING:
         setattr(options, name, session.options.get(name))
-    return _run(options, _load(options, describe(path), session=session), signals)
+    return _run(options, _load(options, _opened(describe(path), options), session=session), signals)
+
+
+def _opened(description: Tapestry, options: argparse.Namespace) -> Tapestry:
+    """The tapestry with the proxy and the forwarded ports that the command line says. Raises `Unknown`."""
+    gateway = description.gateway
+    if options.gateway is not None:
+        hosts = [host.name for host in description.hosts]
+        if options.gateway not in hosts:
+            raise Unknown(f'there is no host "{options.gateway}"; {suggestion(options.gateway, hosts)}')
+        gateway = attrs.evolve(gateway, host=options.gateway)
+    if options.proxy is not None:
+        gateway = attrs.evolve(gateway, proxy=parse_listen(options.proxy))
+    if options.forward:
+        forwards = tuple(parse_forward(text) for text in options.forward)
+        gateway = attrs.evolve(gateway, forwards=gateway.forwards + forwards)
+    return attrs.evolve(description, gateway=gateway)
 
 
 def hash_seed_of(path: Path) -> str:
