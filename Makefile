@@ -64,6 +64,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bulk.py
 	$(BIN)/python benchmarks/hosts.py
 	$(BIN)/python benchmarks/heap.py
+	$(BIN)/python benchmarks/udp_link.py
 	$(BIN)/python benchmarks/beads.py --most 100
 	$(BIN)/python benchmarks/lives.py 2000
 	$(BIN)/python benchmarks/strings.py

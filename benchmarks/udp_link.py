@@ -7,8 +7,9 @@ MTU of 1500 and of 9000 in batches of 64, and for acknowledgements of TCP in bat
 trip of one small datagram, where both sides look without sleeping. All contestants run in turn in each round; the
 medians of the rounds are printed, and the median of the ratios to the first.
 
-lunar/links/datagram_socket.py has what came out best: `sendmsg` of equal frames with UDP_SEGMENT, `recvmsg_into` with
-UDP_GRO, connected. recvmmsg and sendmmsg by ctypes cost the interpreter more than they save the kernel.
+lunar/outside/peer_socket.py has what came out best: `sendmsg` of equal frames with UDP_SEGMENT, `recvmsg_into` with
+UDP_GRO, connected. sendmmsg and recvmmsg save the calls, which are the least of it: each datagram still goes through
+all of the kernel by itself.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class Many(Way):
         for at, frame in enumerate(frames):
             held = ctypes.c_char_p(frame)
             kept.append(held)
-            words[2 * at] = ctypes.cast(held, ctypes.c_void_p).value
+            words[2 * at] = ctypes.cast(held, ctypes.c_void_p).value or 0
             words[2 * at + 1] = len(frame)
         done = 0
         while done < len(frames):
@@ -257,76 +258,89 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
 }
 
 
-def _measure(make: Callable[[], Way], work: Callable[[Way, Way, int, int], float]) -> float:
-    """Run `work` between this process and a child of it; it has the two ends and a pipe each way."""
-    here, there = make(), make()
-    here.join(there.socket.getsockname())
-    there.join(here.socket.getsockname())
-    forth_r, forth_w = os.pipe()
-    back_r, back_w = os.pipe()
+class Side:
+    """One process of a pair: its end, and a pipe to tell the other and to be told."""
+
+    def __init__(self, way: Way, first: bool, heard: int, tells: int) -> None:
+        self.way = way
+        self.first = first
+        self._heard = heard
+        self._tells = tells
+
+    def tell(self, data: bytes = b"+") -> None:
+        os.write(self._tells, data)
+
+    def hear(self, size: int = 1) -> bytes:
+        return os.read(self._heard, size)
+
+    def wait(self) -> None:
+        """Until something is there to receive."""
+        self.way.socket.setblocking(True)
+        self.way.socket.recv(1, socket.MSG_PEEK)
+        self.way.socket.setblocking(False)
+
+
+Work = Callable[[Side], float]
+
+
+def measure(make: Callable[[], Way], work: Work) -> float:
+    """The sum of what `work` gives for this process and for a child of it."""
+    one, two = make(), make()
+    one.join(two.socket.getsockname())
+    two.join(one.socket.getsockname())
+    forth_heard, forth_tells = os.pipe()
+    back_heard, back_tells = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(forth_w)
-        os.close(back_r)
-        result = work(here, there, -forth_r, back_w)
-        os.write(back_w, struct.pack("d", result))
+        side = Side(two, False, forth_heard, back_tells)
+        side.tell(struct.pack("d", work(side)))
         os._exit(0)
-    os.close(forth_r)
-    os.close(back_w)
-    result = work(here, there, forth_w, back_r)
-    other = struct.unpack("d", os.read(back_r, 8))[0]
+    side = Side(one, True, back_heard, forth_tells)
+    result = work(side)
+    other: float = struct.unpack("d", side.hear(8))[0]
     os.waitpid(child, 0)
-    for one in (forth_w, back_r):
-        os.close(one)
-    here.socket.close()
-    there.socket.close()
+    for descriptor in (forth_heard, forth_tells, back_heard, back_tells):
+        os.close(descriptor)
+    one.socket.close()
+    two.socket.close()
     return result + other
 
 
-def transfer(size: int, batch: int) -> Callable[[Way, Way, int, int], float]:
-    """The work of carrying batches one way: microseconds of processor a datagram, of this process' part."""
+def transfer(size: int, batch: int) -> Work:
+    """The work of carrying batches one way: microseconds of this process' processor a datagram."""
 
-    def work(here: Way, there: Way, forth: int, back: int) -> float:
+    def work(side: Side) -> float:
         frames = [bytes(size)] * batch
-        if forth > 0:
-            began = time.process_time()
-            for _ in range(BATCHES):
-                here.send(frames)
-                assert os.read(back, 1) == b"+"
-        else:
-            began = time.process_time()
-            for _ in range(BATCHES):
-                left = batch
-                while left:
-                    got = there.receive()
-                    left -= len(got)
-                    if not got:
-                        # Not a part of what is measured: wait for more.
-                        socket_waits(there)
-                os.write(back, b"+")
+        began = time.process_time()
+        for _ in range(BATCHES):
+            if side.first:
+                side.way.send(frames)
+                side.hear()
+                continue
+            left = batch
+            while left:
+                got = side.way.receive()
+                left -= len(got)
+                if not got:
+                    side.wait()
+            side.tell()
         return (time.process_time() - began) * 1e6 / (BATCHES * batch)
 
     return work
 
 
-def socket_waits(way: Way) -> None:
-    way.socket.setblocking(True)
-    way.socket.recv(1, socket.MSG_PEEK)
-    way.socket.setblocking(False)
-
-
-def echo(here: Way, there: Way, forth: int, back: int) -> float:
+def echo(side: Side) -> float:
     """The work of round trips: half of each, in microseconds, so that the sum of both sides is one."""
     frame = [bytes(70)]
-    one = here if forth > 0 else there
+    way = side.way
     began = time.perf_counter()
     for _ in range(ROUND_TRIPS):
-        if forth > 0:
-            one.send(frame)
-        while not one.receive():
+        if side.first:
+            way.send(frame)
+        while not way.receive():
             os.sched_yield()
-        if forth < 0:
-            one.send(frame)
+        if not side.first:
+            way.send(frame)
     return (time.perf_counter() - began) * 1e6 / ROUND_TRIPS / 2
 
 
@@ -344,7 +358,7 @@ def main() -> None:
         figures: dict[str, list[float]] = {name: [] for name in WAYS}
         for _ in range(rounds):
             for name, make in WAYS.items():
-                figures[name].append(_measure(make, work))
+                figures[name].append(measure(make, work))
         print(title)
         first = next(iter(figures.values()))
         for name, found in figures.items():

@@ -240,6 +240,8 @@ def load(
     `SessionError` for these files.
     """
     description = describe(source)
+    if session is not None:
+        description = _without_keys(description)
     until_ns = description.until_ns if until_ns is None else until_ns
     clock = description.clock if clock is None else clock
     session = Session(replay) if isinstance(replay, (str, os.PathLike)) else replay
@@ -268,6 +270,15 @@ def load(
     else:
         supervisor.pace = pace_of(clock)
     return tapestry
+
+
+def _without_keys(description: Tapestry) -> Tapestry:
+    """Without the keys of UDP links: a replay opens none, perhaps on a machine that does not have the files."""
+    links = [
+        link if link.udp is None else attrs.evolve(link, udp=attrs.evolve(link.udp, key=None, key_file=None))
+        for link in description.links
+    ]
+    return attrs.evolve(description, links=tuple(links))
 
 
 def _made(

@@ -144,7 +144,7 @@ def test_a_port_that_is_taken_is_told_in_a_line(folder: Path) -> None:
 
 def test_a_key_file_that_others_may_read_is_a_mistake_of_the_tapestry(folder: Path) -> None:
     path = folder / "udp_server.toml"
-    path.write_text(path.read_text().replace(" }\n", ', key_file = "link.key" }\n').replace("true, key_file", "true, k"))
+    path.write_text(path.read_text().replace(" }\n", ', key_file = "link.key" }\n'))
     text = path.read_text()
     line = text[: text.index("key_file")].count("\n") + 1
     (folder / "link.key").write_text("a text of many letters\n")
@@ -175,3 +175,31 @@ def test_in_a_network_namespace(folder: Path) -> None:
         server.send_signal(signal.SIGTERM)
         assert ended(server)[0] == 143
     namespace.close()
+
+
+def test_a_session_over_a_link_with_a_key_is_repeated_where_the_key_is_not(folder: Path) -> None:
+    key = folder / "link.key"
+    key.touch(0o600)
+    key.write_text("a text of many letters\n")
+    for name in ("udp_server.toml", "udp_client.toml"):
+        path = folder / name
+        text = path.read_text().replace(" }\n", ', key_file = "link.key" }\n')
+        path.write_text(text.replace("count 200", "count 20"))
+    with weave(folder, "run", "udp_server.toml") as server:
+        with weave(folder, "run", "udp_client.toml", "--record", "session", "--json", "live.json") as client:
+            code, out, err = ended(client)
+        assert code == 0, err
+        server.send_signal(signal.SIGTERM)
+        ended(server)
+    key.unlink()
+    with weave(folder, "replay", "session", "--json", "again.json") as process:
+        code, again, err = ended(process)
+    assert code == 0, err
+    live, repeated = (json.loads((folder / name).read_text()) for name in ("live.json", "again.json"))
+    assert repeated["digest"] == live["digest"]
+    assert [line for line in again.splitlines() if "messages" in line] == [
+        line for line in out.splitlines() if "messages" in line
+    ]
+    assert live["udp_links"][0]["keyed"]
+    assert live["udp_links"][0]["frames_in"] > 0
+    assert repeated["udp_links"][0]["frames_in"] == 0

@@ -53,6 +53,23 @@ def test_a_transfer_with_a_key() -> None:
         assert out["keyed"] is True
 
 
+@pytest.mark.parametrize("key", [None, KEY], ids=["without a key", "with a key"])
+def test_a_recorded_session_is_repeated_without_a_socket_and_without_the_key(key: str | None, tmp_path: Path) -> None:
+    with Pair(record=tmp_path / "session", key=key, delay="1ms", loss="1%") as pair:
+        found = pair.run(sink, send_all)
+        digest = pair.client.net.digest()
+        server, client = pair.ports
+    with lunar.Network(replay=tmp_path / "session") as net:
+        host = net.host("client", "10.0.0.2/24")
+        link = net.udp_link(
+            host, local=client, remote=f"127.0.0.1:{server}", delay="1ms", loss="1%", mtu=1458 if key is None else 1434
+        )
+        assert net.run(send_all, on=host) == found == hashlib.sha256(DATA).hexdigest()
+        assert net.digest() == digest
+        assert not link.socket.opened
+        assert link.figures()["datagrams_out"] == link.figures()["datagrams_in"] == 0
+
+
 @pytest.mark.parametrize("mtu", [1458, 8958, 65493])
 def test_mtus_up_to_the_largest(mtu: int) -> None:
     with Pair(mtu=mtu) as pair:

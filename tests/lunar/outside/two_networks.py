@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import lunar
@@ -19,8 +20,10 @@ LIMIT_S = 60
 class Side:
     """One network with a host, and its end of the link."""
 
-    def __init__(self, name: str, address: str, local: int, remote: int, **traits: Any) -> None:
-        self.net = lunar.Network(clock="real")
+    def __init__(
+        self, name: str, address: str, local: int, remote: int, record: Path | None = None, **traits: Any
+    ) -> None:
+        self.net = lunar.Network(clock="real", record=record)
         self.host: Host = self.net.host(name, address)
         self.link: UdpLink = self.net.udp_link(self.host, local=local, remote=f"127.0.0.1:{remote}", **traits)
 
@@ -31,10 +34,12 @@ class Side:
 class Pair:
     """Two sides that are each other's peers: `server` is 10.0.0.1, `client` 10.0.0.2."""
 
-    def __init__(self, **traits: Any) -> None:
+    def __init__(self, record: Path | None = None, **traits: Any) -> None:
+        """What comes to the client is recorded, if there is a file for that."""
         first, second = free_ports(2)
+        self.ports = first, second
         self.server = Side("server", "10.0.0.1/24", first, second, **traits)
-        self.client = Side("client", "10.0.0.2/24", second, first, **traits)
+        self.client = Side("client", "10.0.0.2/24", second, first, record, **traits)
 
     def __enter__(self) -> Pair:
         return self
