@@ -88,6 +88,8 @@ FRAMES ?= 10000000
 fuzz: $(VENV)/.installed
 	@$(BIN)/weave --version
 	$(BIN)/python -m tests.fuzz --frames $(FRAMES) --seed $(SEED)
+	$(BIN)/python -m tests.fuzz.udp_flood --count 1000000 --seed $(SEED)
+	$(BIN)/python -m tests.fuzz.udp_flood --count 1000000 --seed $(SEED) --key
 
 # CPython's own tests, those of the interpreter, on a virtual host (docs/other_tests.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed

@@ -361,6 +361,8 @@ class Network:
         elif key_file is not None:
             key = read_key(Path(key_file))
         plan = parse_plan(**{"mtu": link_mtu(own, keyed), "arp": True, **traits})
+        if not plan.arp:
+            raise ValueError("arp: nobody here knows the hardware address of who is behind a UDP link; expected True")
         check_mtu(plan.mtu, keyed)
         pairs = [self._end(end) for end in ends]
         if name is None:

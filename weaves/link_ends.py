@@ -169,6 +169,9 @@ class Links:
             check_pair(udp.local, udp.remote, udp.key is not None or udp.key_file is not None)
         except ValueError as wrong:
             raise where().error(str(wrong)) from None
+        if table.arp is False:
+            message = "nobody here knows the hardware address of who is behind udp; expected arp = true"
+            raise source.where("links", number, "arp").error(message)
         here = where("local")
         if (other := self._bound.setdefault(udp.local, here)) is not here:
             message = f"another link has {format_endpoint(udp.local)} already, in line {other.line}"

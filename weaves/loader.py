@@ -240,13 +240,12 @@ def load(
     `SessionError` for these files.
     """
     description = describe(source)
-    if session is not None:
-        description = _without_keys(description)
     until_ns = description.until_ns if until_ns is None else until_ns
     clock = description.clock if clock is None else clock
     session = Session(replay) if isinstance(replay, (str, os.PathLike)) else replay
     if session is not None:
         seed = session.seed
+        description = _without_keys(description)
     if clock.kind == VIRTUAL and session is None:
         _check_ends(description, until_ns)
     seed = description.seed if seed is None else seed

@@ -52,6 +52,7 @@ class UdpLink:
         self.replayed = 0
         self.greetings = 0  # by which the sides agree on keys
         self._key: Final = key
+        self._wrong_tag_told = False
         self._notice: Final = notice
         self._longest: Final = mtu + ETHERNET_HEADER_BYTES + _VLAN_BYTES
         self._gates: Final = gates
@@ -112,6 +113,9 @@ class UdpLink:
                 self.short += seal.reason == SHORT
                 self.bad_tag += seal.reason == BAD_TAG
                 self.replayed += seal.reason == REPLAYED
+                if seal.reason == BAD_TAG and seal.agreement is None and not self._wrong_tag_told:
+                    self._wrong_tag_told = True
+                    self._notice(f"what comes from {format_endpoint(self.remote)} has a wrong tag: another key?")
                 continue
             assert frame is not None, "without a seal each datagram is a frame"
             if len(frame) < ETHERNET_HEADER_BYTES:

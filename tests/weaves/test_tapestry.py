@@ -367,6 +367,15 @@ mtu = 65494
 udp = { local = 8192, remote = "127.0.0.1:8193" }
 >>> 5: [[links]] mtu: mtu 65494: its frames have no room in datagrams; expected 65493 at most on a UDP link
 
+== hardware addresses of who is elsewhere
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[[links]]
+ends = ["a"]
+arp = false
+udp = { local = 8192, remote = "127.0.0.1:8193" }
+>>> 5: [[links]] arp: nobody here knows the hardware address of who is behind udp; expected arp = true
+
 == a port that another link has
 [hosts.a]
 eth0 = "10.0.0.1/24"

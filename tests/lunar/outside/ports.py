@@ -16,3 +16,13 @@ def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
             sock.bind((address, 0))
             found.append(int(sock.getsockname()[1]))
         return found
+
+
+def has_ipv6() -> bool:
+    """Whether the machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

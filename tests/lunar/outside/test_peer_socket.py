@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from lunar.outside.peer_socket import PeerSocket
-from tests.lunar.outside.ports import free_ports
+from tests.lunar.outside.ports import free_ports, has_ipv6
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,15 +40,6 @@ def everything(sock: PeerSocket) -> list[bytes]:
         found += got
         empty = 0 if got else empty + 1
     return found
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 def test_datagrams_come_in_their_order_whatever_their_lengths() -> None:

@@ -16,7 +16,7 @@ from lunar.outside.seal import OVERHEAD_BYTES
 from lunar.outside.udp_link import read_key
 from lunar.packet import AF_INET, UdpDatagram
 from lunar.wire import ethernet
-from tests.lunar.outside.ports import free_ports
+from tests.lunar.outside.ports import free_ports, has_ipv6
 from tests.lunar.outside.two_networks import LIMIT_S, Pair, Side, connected, sink
 from weaves.endpoints import KEY_OVERHEAD, link_mtu
 
@@ -139,6 +139,65 @@ def test_what_came_together_comes_together_in_a_replay(tmp_path: Path) -> None:
     net, host = client(replay=log)
     with net:
         assert (net.run(fetch, "10.0.0.1", on=host), net.digest()) == lived
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="the machine has no ::1")
+def test_a_link_by_ipv6_that_carries_ipv6() -> None:
+    first, second = free_ports(2, "::1")
+
+    async def main() -> str:
+        reader, writer = await connected("2001:db8::1")
+        writer.write(DATA)
+        writer.write_eof()
+        return (await reader.read()).decode()
+
+    async def serve() -> None:
+        await sink("::")
+
+    with lunar.Network(clock="real") as left, lunar.Network(clock="real") as right:
+        server, client = left.host("server", "2001:db8::1/64"), right.host("client", "2001:db8::2/64")
+        left.udp_link(server, local=f"[::1]:{first}", remote=f"[::1]:{second}")
+        link = right.udp_link(client, local=f"[::1]:{second}", remote=f"[::1]:{first}")
+
+        async def both() -> Any:
+            serving = asyncio.ensure_future(left.run_async(serve, on=server))
+            try:
+                async with asyncio.timeout(60):
+                    return await right.run_async(main, on=client)
+            finally:
+                serving.cancel()
+
+        assert asyncio.run(both()) == hashlib.sha256(DATA).hexdigest()
+        assert link.figures()["remote"] == f"[::1]:{first}"
+
+
+def test_who_has_another_key_is_told_so_once() -> None:
+    first, second = free_ports(2)
+    told: list[str] = []
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Errno 113"):
+                await asyncio.open_connection("10.0.0.2", 80)
+
+    with lunar.Network(clock="real", speed=20.0) as left, lunar.Network(clock="real") as right:
+        host, other = left.host("left", "10.0.0.1/24"), right.host("right", "10.0.0.2/24")
+        link = left.udp_link(host, local=first, remote=f"127.0.0.1:{second}", key=KEY)
+        right.udp_link(other, local=second, remote=f"127.0.0.1:{first}", key=f"{KEY}, another")
+        left.supervisor.trace.subscribe_changes(lambda _at, _name, what: told.append(what))
+
+        async def both() -> None:
+            waiting = asyncio.ensure_future(right.run_async(asyncio.Event().wait, on=other))
+            try:
+                async with asyncio.timeout(60):
+                    await left.run_async(main, on=host)
+            finally:
+                waiting.cancel()
+
+        asyncio.run(both())
+        assert link.figures()["bad_tag"] > 0
+        peer = f"127.0.0.1:{second}"
+        assert [text for text in told if "key" in text] == [f"what comes from {peer} has a wrong tag: another key?"]
 
 
 def test_each_side_has_rate_delay_and_loss_of_what_it_sends() -> None:
@@ -338,6 +397,7 @@ def wrong(**asked: Any) -> str:
         ({"local": "0.0.0.0:8192"}, "0.0.0.0:8192 is of every network; expected key"),
         ({"local": "[::]:8192", "remote": "[::1]:8193"}, "[::]:8192 is of every network; expected key"),
         ({"remote": "0.0.0.0:8193", "key": KEY}, "is no address of a peer"),
+        ({"arp": False}, "nobody here knows the hardware address of who is behind a UDP link; expected True"),
         ({"key": "short"}, "a key of 5 characters; expected 16 or more"),
         ({"key": KEY, "key_file": "x"}, "key and key_file: expected one of the two"),
         ({"mtu": 65_494}, "mtu 65494: its frames have no room in datagrams; expected 65493 at most"),

@@ -64,7 +64,7 @@ class Pair:
                 await serving
 
 
-async def sink() -> None:
+async def sink(address: str = "0.0.0.0") -> None:
     """Serve on port 80 for ever: what a connection brings is counted, hashed and answered by its SHA-256."""
     import hashlib
 
@@ -75,7 +75,7 @@ async def sink() -> None:
         writer.write(digest.hexdigest().encode())
         writer.close()
 
-    async with await asyncio.start_server(serve, "0.0.0.0", 80) as server:
+    async with await asyncio.start_server(serve, address, 80) as server:
         await server.serve_forever()
 
 
