@@ -90,6 +90,7 @@ class Sent:
         self.payload: bytes = payload
         self.flags: i64 = flags
         self.sent_ns: i64 = sent_ns  # the last time
+        self.turn: i64 = 0  # and the how manieth that the connection sent it was (rate.py); 0: it is the first of all
         self.mss: i64 = DEFAULT_MSS  # the size of its segments
         self.segs: i64 = 1
         self.marks: i64 = 0
@@ -295,7 +296,8 @@ class Tcb(Sock):
         self.resend_seq: i64 = 0  # nothing below is lost and not sent again
         self.resent: list[Sent] = []  # what was sent again, in the order in which it was
         self.rack_seq: i64 = 0  # nothing below can be found lost for the first time
-        self.rack_sent_ns: i64 = NEVER_NS  # of all that arrived, what was sent last: when, and its end
+        self.turns: i64 = 0  # how many records were sent, or sent again
+        self.rack_turn: i64 = 0  # of all that arrived, what was sent last: its turn, and its end
         self.rack_end_seq: i64 = 0
         self.rack_rtt_ns: i64 = 0
         self.rack_advanced: bool = False  # something arrived since losses were looked for

@@ -1,4 +1,5 @@
 """A bed for both: a virtual host, a link of ours with its impairments, a virtual router, and the kernel behind its TAP.
+With `two_kernels` another kernel is in our place: what both sides' programs then do is what ours is held to.
 
     us 10.8.0.2 --- the link --- 10.8.0.1 router 10.9.0.1 --- TAP --- 10.9.0.2 the kernel
 
@@ -21,6 +22,7 @@ from player import Player
 from wire import Segment, connections
 
 import lunar
+from lunar.host import Host
 from lunar.kernel.namespace import KernelUnavailable, Namespace
 
 US: Final = {4: "10.8.0.2", 6: "2001:db8:8::2"}
@@ -81,20 +83,33 @@ class Bed:
     `run`, where the kernel does not know a setting.
     """
 
-    def __init__(self, setting: Setting, captures: Path, seed: int = 1) -> None:
+    def __init__(self, setting: Setting, captures: Path, seed: int = 1, two_kernels: bool = False) -> None:
         self.setting = setting
         self.captures = captures
         self.seed = seed
         self.net = lunar.Network(seed=seed, clock="real")
-        self.us = self.net.host("us", [f"{US[4]}/24", f"{US[6]}/64"])
+        self.desk = self.net.host("desk")  # from where the bed is looked after
         self.router = self.net.host("router", [f"{ROUTER[4]}/24", f"{ROUTER[6]}/64"])
-        self.net.link(self.us, self.router, **{**_LINK, "mtu": setting.mtu, **setting.link})
+        link = {**_LINK, "mtu": setting.mtu, **setting.link}
+        addresses = [f"{US[4]}/24", f"{US[6]}/64"]
+        self.us: Host | None = None
+        self.stand_in: KernelPlayers | None = None
+        if two_kernels:
+            self.our_namespace = Namespace()
+            self.net.kernel("us", addresses, netns=self.our_namespace)
+            self.net.link("us", self.router, **link)
+            self.stand_in = KernelPlayers(self.our_namespace)
+        else:
+            self.us = self.net.host("us", addresses)
+            self.net.link(self.us, self.router, **link)
+            self._prepare_ours(self.us)
         self.namespace = Namespace()
         self.net.tap(
             self.router, f"{GATEWAY[4]}/24", f"{GATEWAY[6]}/64", name="tap0", netns=self.namespace,
             kernel=(f"{KERNEL[4]}/24", f"{KERNEL[6]}/64"), **{"mtu": setting.mtu, **setting.tap},
         )  # fmt: skip
-        self._prepare_ours()
+        self.router.sh("sysctl -w net.ipv4.ip_forward=1")
+        self.router.sh("sysctl -w net.ipv6.conf.all.forwarding=1")
         self.net.capture(captures)
         self.kernel = KernelPlayers(self.namespace)
         self._runs: dict[str, _Run] = {}
@@ -107,11 +122,14 @@ class Bed:
         self._runs = {run.flow.name: run for run in runs}
         assert len(self._runs) == len(flows), "two flows have the same name"
         with contextlib.suppress(TimeoutError):
-            self.net.run(self._obey, on=self.us, until=_PATIENCE_S)
-        self.counters = self.namespace.command("nstat", "-as")
+            self.net.run(self._obey, on=self.desk, until=_PATIENCE_S)
+        # -a: since the beginning. The kernel's would leave a file with what it said last; -s: it does not.
+        self.counters = counted(self.namespace.command("nstat", "-as"))
+        ours = self.our_namespace.command("nstat", "-as") if self.us is None else self.us.sh("nstat -a")
+        self.our_counters = counted(ours)
         self.net.close()
         addresses = set(US.values())
-        at_us = connections(self.captures / "us-eth0.pcap", addresses)
+        at_us = connections(self.captures / ("us-eth0.pcap" if self.us is not None else "router-eth0.pcap"), addresses)
         at_kernel = connections(self.captures / "router-tap0.pcap", addresses)
         return [run.outcome(at_us, at_kernel) for run in runs]
 
@@ -119,34 +137,24 @@ class Bed:
         self.net.close()
         self.kernel.close()
         self.namespace.close()
+        if self.stand_in is not None:
+            self.stand_in.close()
+            self.our_namespace.close()
 
-    def _prepare_ours(self) -> None:
-        self.router.sh("sysctl -w net.ipv4.ip_forward=1")
-        self.router.sh("sysctl -w net.ipv6.conf.all.forwarding=1")
-        self.us.sh(f"ip route add default via {ROUTER[4]}")
-        self.us.sh(f"ip -6 route add default via {ROUTER[6]}")
+    def _prepare_ours(self, us: Host) -> None:
+        us.sh(f"ip route add default via {ROUTER[4]}")
+        us.sh(f"ip -6 route add default via {ROUTER[6]}")
         for name, value in self.setting.ours.items():
-            self.us.sh(f"sysctl -w '{name}={value}'")
+            us.sh(f"sysctl -w '{name}={value}'")
         for command in self.setting.our_commands:
-            self.us.sh(command)
+            us.sh(command)
 
     def _opened(self) -> None:
         """The kernel's device is there: see to routes and settings, and begin the programs that wait for packets."""
-        namespace = self.namespace
-        namespace.command(
-            "ip", "-batch", "-",
-            input=f"link set tap0 txqueuelen 10000\n"
-            f"route add default via {GATEWAY[4]}\n"
-            f"route add default via {GATEWAY[6]}\n",
-        )  # fmt: skip
-        # What one connection has learnt of the path is nothing that the next may know.
-        for name, value in {"net.ipv4.tcp_no_metrics_save": 1, **self.setting.kernel}.items():
-            try:
-                namespace.sysctl(name, str(value))
-            except OSError as error:
-                raise KernelUnavailable(f"{name} = {value}: {error.strerror}") from error
-        for command in self.setting.kernel_commands:
-            namespace.command(*command.split())
+        setting = self.setting
+        _prepare_kernel(self.namespace, "tap0", GATEWAY, setting.kernel, setting.kernel_commands)
+        if self.stand_in is not None:
+            _prepare_kernel(self.our_namespace, "eth0", ROUTER, setting.ours, setting.our_commands)
         for run in self._runs.values():
             run.begin()
 
@@ -158,6 +166,7 @@ class Bed:
         while not self._over():
             await asyncio.sleep(0.005)
             for run in self._runs.values():
+                run.hear_stand_in()
                 told = (run.marks | run.heard) & _ORDERS.keys()
                 for mark in sorted(told - run.obeyed):
                     run.obeyed.add(mark)
@@ -177,6 +186,31 @@ class Bed:
                         self.router.sh(f"{tool} -A FORWARD -p tcp {end} {port} -j DROP")
 
 
+def counted(printed: str) -> dict[str, int]:
+    """What nstat(8) has printed, by name."""
+    lines = printed.splitlines()
+    return {words[0]: int(words[1]) for words in map(str.split, lines) if len(words) == 3 and words[1].isdigit()}
+
+
+def _prepare_kernel(
+    namespace: Namespace, device: str, gateway: Mapping[int, str], sysctls: Mapping[str, Any], commands: tuple[str, ...]
+) -> None:
+    namespace.command(
+        "ip", "-batch", "-",
+        input=f"link set {device} txqueuelen 10000\n"
+        f"route add default via {gateway[4]}\n"
+        f"route add default via {gateway[6]}\n",
+    )  # fmt: skip
+    # What one connection has learnt of the path is nothing that the next may know.
+    for name, value in {"net.ipv4.tcp_no_metrics_save": 1, **sysctls}.items():
+        try:
+            namespace.sysctl(name, str(value))
+        except OSError as error:
+            raise KernelUnavailable(f"{name} = {value}: {error.strerror}") from error
+    for command in commands:
+        namespace.command(*command.split())
+
+
 class _Run:
     """A flow in a bed: its two places, its marks, and in the end its logs."""
 
@@ -188,6 +222,7 @@ class _Run:
         self.marks: set[str] = set()  # told by us
         self.heard = bed.kernel.marks.setdefault(flow.name, set())  # told by the kernel's side, and by the bed
         self.obeyed: set[str] = set()
+        self.passed_on: set[str] = set()
         self.log: list[str] | None = None
 
     def begin(self) -> None:
@@ -197,12 +232,27 @@ class _Run:
             self._begin_theirs()
         if waits:
             self.bed.kernel.wait_for_mark(self.flow.name, "listening")
+        if self.bed.us is None:
+            assert self.bed.stand_in is not None, "one of both is in our place"
+            self.bed.stand_in.begin(self.flow.name, self.flow.ours, self.us, self.kernel, self.seed)
+            return
         play = self._play_async if self.flow.face == "asyncio" else self._play
         self.bed.net.start(self.bed.us, play, name=self.flow.name, background=True)
 
     def both_hear(self, mark: str) -> None:
         self.heard.add(mark)
         self.bed.kernel.tell(self.flow.name, mark)
+
+    def hear_stand_in(self) -> None:
+        """Pass on what the kernel in our place has told since the last time."""
+        stand_in, name = self.bed.stand_in, self.flow.name
+        if stand_in is not None:
+            for mark in sorted(stand_in.marks.get(name, set()) - self.marks):
+                self._tell(mark)
+            for mark in sorted(self.heard - self.passed_on):
+                self.passed_on.add(mark)
+                stand_in.tell(name, mark)
+            self.log = stand_in.logs.get(name)
 
     def outcome(self, at_us: Capture, at_kernel: Capture) -> Outcome:
         def mine(capture: Capture) -> list[list[Segment]]:

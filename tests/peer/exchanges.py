@@ -80,14 +80,14 @@ def rows() -> list[Row]:
     return found + alone
 
 
-def play(row: Row, captures: Path, seed: int = 1) -> Result:
-    """Play the row. Raises `KernelUnavailable`."""
-    bed = Bed(row.setting, captures, seed)
+def play(row: Row, captures: Path, seed: int = 1, two_kernels: bool = False) -> Result:
+    """Play the row, or what it were between two kernels. Raises `KernelUnavailable`."""
+    bed = Bed(row.setting, captures, seed, two_kernels)
     try:
         outcomes = bed.run([case.flow() for case in row.cases])
     finally:
         bed.close()
-    result = Result(len(outcomes), counters=bed.counters)
+    result = Result(len(outcomes), bed.our_counters, bed.counters)
     for case, outcome in zip(row.cases, outcomes, strict=True):
         for what in case.wrong(outcome):
             result.add(case.name, what)

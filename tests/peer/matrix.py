@@ -1,6 +1,7 @@
 """The whole matrix: Lunar and the machine's kernel as peers, row by row.
 
-    python tests/peer/matrix.py [--only TEXT] [--exchanges] [--transfers] [--counters] [--seed N] [--keep DIRECTORY]
+    python tests/peer/matrix.py [--only TEXT] [--exchanges] [--transfers] [--kernels] [--counters] [--seed N]
+                                [--keep DIRECTORY]
 
 Needs root and /dev/net/tun. The exchanges (cases.toml) go first, then the transfers (matrix.toml). The last line is how
 many of all flows came out as they should; the exit code is 0 if all did, 2 where the kernel is not to be had for any.
@@ -20,6 +21,8 @@ from transfers import Result
 
 from lunar.kernel.namespace import KernelUnavailable
 
+_REPEATED = "TcpRetransSegs"
+
 
 def main() -> int:
     """Play what is asked for."""
@@ -38,20 +41,21 @@ def main() -> int:
             kept = asked.keep / name.replace(" ", "-") if asked.keep else Path(directory)
             began = time.monotonic()
             try:
-                result: Result = play(row, kept, asked.seed)
+                result: Result = play(row, kept, asked.seed, asked.kernels)
             except KernelUnavailable as error:
                 print(f"{name:58}not played: {error}")
                 continue
         fine = result.flows - len(result.wrong)
         print(
-            f"{name:58}{f'{fine}/{result.flows}':>8}{result.our_repeats:16}{result.kernel_repeats:8}"
-            f"{time.monotonic() - began:9.1f}",
+            f"{name:58}{f'{fine}/{result.flows}':>8}{result.ours.get(_REPEATED, 0):16}"
+            f"{result.kernel.get(_REPEATED, 0):8}{time.monotonic() - began:9.1f}",
             flush=True,
         )
         for flow, what in result.wrong.items():
             print(f"    {flow}: {'; '.join(what)}")
         if asked.counters:
-            print(result.counters)
+            for counter in sorted(result.ours | result.kernel):
+                print(f"    {counter:40}{result.ours.get(counter, 0):8}{result.kernel.get(counter, 0):8}")
         good += max(fine, 0)
         total += result.flows
     print(f"{good} of {total}")
@@ -63,7 +67,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows with this text in their name")
     parser.add_argument("--exchanges", action="store_true", help="opening, data and the end, word by word")
     parser.add_argument("--transfers", action="store_true", help="transfers over all links with all settings")
-    parser.add_argument("--counters", action="store_true", help="print what nstat(8) counts on the kernel's side")
+    parser.add_argument("--kernels", action="store_true", help="another kernel in our place, for comparison")
+    parser.add_argument("--counters", action="store_true", help="print what nstat(8) says on either side")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the links and of what is sent")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave the captures there")
     return parser.parse_args()

@@ -48,7 +48,11 @@ def agreed(outcome: Outcome, ours: End, kernel: End, client_is_us: bool) -> Iter
         yield f"{len(outcome.at_us)} connections in the capture"
         return
     (segments,) = outcome.at_us
-    syns = [each for each in segments if each.flags & SYN and not each.flags & ACK]
+    # What the link lost was sent all the same: where the client is.
+    syns = [
+        each for one in (outcome.at_us if client_is_us else outcome.at_kernel) for each in one
+        if each.flags & SYN and not each.flags & ACK
+    ]  # fmt: skip
     answers = [each for each in segments if each.flags & SYN and each.flags & ACK]
     if not syns or not answers:
         yield "no handshake in the capture"

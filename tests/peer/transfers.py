@@ -11,7 +11,6 @@ from typing import Any, Final
 import options
 from bed import Bed, Flow, Outcome, Setting
 from options import End
-from wire import retransmitted
 
 from lunar.links.red import RedLimits
 
@@ -66,13 +65,12 @@ class Row:
 
 @dataclass
 class Result:
-    """What came of a row: of how many flows, and what is wrong with each; how much either side repeated."""
+    """What came of a row: of how many flows, what either side has counted, and what is wrong with each flow."""
 
     flows: int
+    ours: dict[str, int]
+    kernel: dict[str, int]
     wrong: dict[str, list[str]] = field(default_factory=dict)
-    our_repeats: int = 0
-    kernel_repeats: int = 0
-    counters: str = ""
 
     def add(self, flow: str, what: str) -> None:
         self.wrong.setdefault(flow, []).append(what)
@@ -89,21 +87,19 @@ def rows() -> list[Row]:
     return found + [Row(setting, "", "cubic", table) for setting, table in _DATA["singles"].items()]
 
 
-def play(row: Row, captures: Path, seed: int = 1) -> Result:
-    """Play the row. Raises `KernelUnavailable`."""
+def play(row: Row, captures: Path, seed: int = 1, two_kernels: bool = False) -> Result:
+    """Play the row, or what it were between two kernels. Raises `KernelUnavailable`."""
     setting = row.bed_setting()
-    bed = Bed(setting, captures, seed)
+    bed = Bed(setting, captures, seed, two_kernels)
     try:
         outcomes = bed.run(row.flows())
     finally:
         bed.close()
-    result = Result(len(outcomes), counters=bed.counters)
+    result = Result(len(outcomes), bed.our_counters, bed.counters)
     ours, kernel = End.of(setting.ours, _mtu(row, setting, True)), End.of(setting.kernel, _mtu(row, setting, False))
     for outcome in outcomes:
         for what in (*intact(outcome), *options.agreed(outcome, ours, kernel, _client_is_us(outcome.flow))):
             result.add(outcome.flow.name, what)
-        result.our_repeats += sum(retransmitted(each, True) for each in outcome.at_us)
-        result.kernel_repeats += sum(retransmitted(each, False) for each in outcome.at_kernel)
     if "red" in row.table:
         for what in options.marks(outcomes):
             result.add("marks", what)

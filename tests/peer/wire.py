@@ -114,20 +114,6 @@ def _segment(at: float, from_us: bool, packet: dpkt.ip.IP | dpkt.ip6.IP6, tcp: d
     return made
 
 
-def retransmitted(segments: list[Segment], from_us: bool) -> int:
-    """How many segments of one side have bytes that it had sent before."""
-    count = 0
-    highest: int | None = None
-    for each in segments:
-        if each.from_us is not from_us or each.end == each.seq or each.flags & RST:
-            continue
-        if highest is not None and before(each.seq, highest):
-            count += 1
-        if highest is None or before(highest, each.end):
-            highest = each.end
-    return count
-
-
 def came_early(segments: list[Segment], from_us: bool) -> bool:
     """Whether data of one side arrived behind a hole, in a capture of who receives."""
     expected: int | None = None

@@ -41,8 +41,8 @@ def newest(tcb: Tcb, record: Sent) -> None:
     """Remember `record`, which was delivered, if it was sent after all others that were."""
     tcb.rack_rtt_ns = tcb.scheduler.now_ns - record.sent_ns
     tcb.rack_advanced = True
-    if record.sent_ns > tcb.rack_sent_ns or (record.sent_ns == tcb.rack_sent_ns and record.end_seq > tcb.rack_end_seq):
-        tcb.rack_sent_ns = record.sent_ns
+    if record.turn > tcb.rack_turn or (record.turn == tcb.rack_turn and record.end_seq > tcb.rack_end_seq):
+        tcb.rack_turn = record.turn
         tcb.rack_end_seq = record.end_seq
 
 
@@ -75,9 +75,14 @@ def adapt_window(tcb: Tcb, sample: rate.Sample) -> None:
 
 
 def sent_before_newest(tcb: Tcb, record: Sent) -> bool:
-    """Whether `record` was sent before the most recently sent one that has arrived."""
-    sent_ns: i64 = record.sent_ns
-    return sent_ns < tcb.rack_sent_ns or (sent_ns == tcb.rack_sent_ns and record.end_seq < tcb.rack_end_seq)
+    """Whether `record` was sent before the most recently sent one that has arrived.
+
+    Of what was sent at the same time RFC 8985 takes the one with the higher sequence number for the later one. Here all
+    that ACKs of one instant let go has the same time, new data and what is sent again, so turns are compared. Parts of
+    what was sent as one still go by their numbers.
+    """
+    turn: i64 = record.turn
+    return turn < tcb.rack_turn or (turn == tcb.rack_turn and record.end_seq < tcb.rack_end_seq)
 
 
 def mark_lost(tcb: Tcb, news: News) -> None:

@@ -61,6 +61,8 @@ def sent(tcb: Tcb, record: Sent) -> None:
         # Nothing is in flight: the interval begins here, and not with the idle time before it.
         tcb.first_tx_ns = now
         tcb.delivered_ns = now
+    tcb.turns += 1
+    record.turn = tcb.turns
     record.first_tx_ns = tcb.first_tx_ns
     record.delivered_ns = tcb.delivered_ns
     record.delivered = tcb.delivered

@@ -166,6 +166,7 @@ def split(tcb: Tcb, index: i64, at_bytes: i64) -> None:
     data = record.data()
     mss: i64 = record.mss
     rest = Sent(seq + at_bytes, record.end_seq, data[at_bytes:], record.flags, record.sent_ns)
+    rest.turn = record.turn
     rest.mss = mss
     rest.marks = record.marks
     rest.eor = record.eor

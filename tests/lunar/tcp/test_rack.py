@@ -87,6 +87,20 @@ def test_a_lost_retransmission_is_found() -> None:
     assert t.sock.total_retrans == 2 and t.host.count.tcp_timeouts == 0
 
 
+def test_what_was_sent_at_the_same_time_goes_by_its_turn() -> None:
+    t = in_flight(10)
+    t.gets(at=ms(100), sack=blocks((1, 4)))
+    t.sends(at=ms(100), seq=D)
+    t.sends(at=ms(100), seq=D + 10 * MSS)  # new data, sent at this instant ...
+    t.gets(at=ms(100), sack=blocks((1, 5), (6, 9)))
+    t.sends(at=ms(100), seq=D + 5 * MSS)  # ... and before this one, which is as late as it, no more
+    t.forget()
+    t.gets(at=ms(200), ack=D + 5 * MSS, sack=blocks((6, 11)))
+    assert t.host.count.tcp_lost_retransmit == 0
+    t.gets(at=ms(200), ack=D + 11 * MSS)
+    assert t.sock.total_retrans == 2
+
+
 def test_a_retransmission_that_answers_too_soon_is_no_measure() -> None:
     t = in_flight(10)
     t.gets(at=ms(100), sack=blocks((1, 4)))
