@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from lunar.links.frame_socket import FrameSocket
 from weaves.endpoints import DATAGRAM_MAX, Endpoint
 
 # linux/udp.h: lengths in bytes of the datagrams that one buffer holds.
@@ -74,8 +75,6 @@ class PeerSocket:
         self._foreign = 0
         self._no_room_in = 0
         self._cuts = True
-        self._room: Final = bytearray(_ROOM)
-        self._view: Final = memoryview(self._room)
         self._calls = 1
         self._in_a_row = 0
         self._source: object = None
@@ -118,6 +117,11 @@ class PeerSocket:
             raise
         self._socket, self._others = own, others
         return own.fileno()
+
+    def lend(self, way: FrameSocket) -> None:
+        """Let `way` use the open socket, until it is closed."""
+        assert self._socket is not None, "it is open"
+        way.open(self, self._socket.recvmsg, self._socket.send, self._source)
 
     def close(self) -> None:
         """Close both, if they are open. The counters stay."""
@@ -208,49 +212,54 @@ class PeerSocket:
 
     def receive(self) -> list[bytes]:
         """What has come, in its order: a bounded part of it, and nothing at all where nothing has come."""
-        return [datagram for row in self.receive_rows() for datagram in cut(*row)]
-
-    def receive_rows(self) -> list[tuple[int, bytes]]:
-        """As `receive`, with what came in by one call in one piece: the length of each, and all of them. The last
-        one may be shorter.
-        """
         sock = self._socket
-        rows: list[tuple[int, bytes]] = []
+        datagrams: list[bytes] = []
         if sock is None:
-            return rows
-        room, view = [self._room], self._view
+            return datagrams
         for _ in range(self._calls):
             try:
-                count, items, _flags, source = sock.recvmsg_into(room, 64)
+                data, items, _flags, source = sock.recvmsg(_ROOM, 64)
             except BlockingIOError:
                 self._calls, self._in_a_row = 1, 0
                 break
             except OSError as error:
-                self._told(error)
+                self.told(error)
                 continue
             self.calls_in += 1
             if source != self._source:
                 self.early += 1  # it was under way before the socket was connected
                 continue
-            size = count
-            for level, kind, data in items:
-                if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
-                    size = int.from_bytes(data, sys.byteorder)
-            rows.append((size, bytes(view[:count])))
-            self.received += -(-count // size) if size else 1
-            self.received_bytes += count
+            size = self.size_of(items, len(data))
+            if size == len(data):
+                datagrams.append(data)
+            else:
+                datagrams += [data[at : at + size] for at in range(0, len(data), size)]
+            self.received_bytes += len(data)
         else:
             # There may be more. Whoever looks again at once asks for nothing when there is none, which an answer to a
             # single datagram would have to wait for; a stream gets more calls at a time.
             self._in_a_row += 1
             if self._in_a_row >= 4 and self._calls < _MOST_CALLS:
                 self._calls, self._in_a_row = 2 * self._calls, 0
-        if rows and not self._here:
+        if datagrams:
+            self.received += len(datagrams)
+            self.hears()
+        return datagrams
+
+    def size_of(self, items: list[tuple[int, int, bytes]], size: int) -> int:
+        """How long each of the datagrams is that came together, by what recvmsg(2) says beside them; `size` if one."""
+        for level, kind, data in items:
+            if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
+                return int.from_bytes(data, sys.byteorder)
+        return size
+
+    def hears(self) -> None:
+        """The peer has sent something."""
+        if not self._here:
             self._here = True
             self._heard(True)
-        return rows
 
-    def _told(self, error: OSError) -> None:
+    def told(self, error: OSError) -> None:
         """The machine tells of a datagram that was sent before."""
         if error.errno == errno.ECONNREFUSED:
             self._told_refused()
@@ -262,13 +271,6 @@ class PeerSocket:
         if self._here is not False:
             self._here = False
             self._heard(False)
-
-
-def cut(size: int, row: bytes) -> list[bytes]:
-    """The datagrams of a row."""
-    if size >= len(row):
-        return [row]
-    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def _resolved(family: int, address: Endpoint) -> tuple[object, ...]:

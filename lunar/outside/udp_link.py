@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from lunar.links.frame_socket import FrameSocket
 from lunar.links.outside_link import OutsideLink
 from lunar.links.switch import SwitchDoor
-from lunar.outside.peer_socket import PeerSocket, cut
+from lunar.outside.peer_socket import PeerSocket
 from lunar.outside.seal import BAD_TAG, NO_FRAME, REPLAYED, SHORT, Seal, shared_key
 from lunar.packet import ETHERNET_HEADER_BYTES
 from weaves.endpoints import Endpoint, check_key, format_endpoint
@@ -57,12 +58,15 @@ class UdpLink:
         self._longest: Final = mtu + ETHERNET_HEADER_BYTES + _VLAN_BYTES
         self._gates: Final = gates
         self._gate: Final = gates.gate(end.name, end.arrival)
-        # A device takes in frames that have come together at once; a switch takes one by one.
-        self._train: Final = gates.gate(f"{end.name}, together", end.train) if isinstance(end, OutsideLink) else None
+        # A device takes in frames that have come together at once; a switch takes one by one. Frames that have no seal
+        # go the short way.
+        together = gates.gate(f"{end.name}, together", end.train) if isinstance(end, OutsideLink) else self._gate
+        self._way: Final = FrameSocket(self._gate, together, end.doorway.frames, self._longest)
+        self._is_short: Final = key is None and isinstance(end, OutsideLink)
         self._descriptor = -1
         gates.on_open(self._open)
         gates.on_close(self._close)
-        gates.on_flush(self._flush)
+        gates.on_flush(self._way.flush if self._is_short else self._flush)
 
     @property
     def name(self) -> str:
@@ -77,36 +81,29 @@ class UdpLink:
         except OSError as error:
             where = f"{format_endpoint(self.local)} to {format_endpoint(self.remote)}"
             raise OSError(error.errno, f"UDP link {self.name}, {where}: {error.strerror or error}") from None
-        self._gates.watch(self._descriptor, self._readable)
+        if self._is_short:
+            self.socket.lend(self._way)
+            self._gates.watch(self._descriptor, self._way.readable)
+        else:
+            self._gates.watch(self._descriptor, self._readable)
         if self.seal is not None:
             self.seal.ask()
             self._reply(self.seal)
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            self._flush()
+            if self._is_short:
+                self._way.flush()
+                self._way.close()
+            else:
+                self._flush()
             self._gates.unwatch(self._descriptor)
             self._descriptor = -1
             self.socket.close()
 
     def _readable(self) -> None:
-        if self.seal is not None or self._train is None:
-            self._admit_each(self.socket.receive())
-            return
-        longest = self._longest
-        for size, row in self.socket.receive_rows():
-            if ETHERNET_HEADER_BYTES <= size == len(row) <= longest:
-                self.frames_in += 1
-                self._gate.admit(row)
-            elif ETHERNET_HEADER_BYTES <= size <= longest and (len(row) % size or size) >= ETHERNET_HEADER_BYTES:
-                self.frames_in += -(-len(row) // size)
-                self._train.admit(size.to_bytes(2) + row)
-            else:
-                self._admit_each(cut(size, row))
-
-    def _admit_each(self, datagrams: list[bytes]) -> None:
         seal, longest, admit = self.seal, self._longest, self._gate.admit
-        for datagram in datagrams:
+        for datagram in self.socket.receive():
             frame: bytes | None = datagram
             if seal is not None and (frame := seal.open(datagram)) is None:
                 self.greetings += seal.reason == NO_FRAME
@@ -147,33 +144,34 @@ class UdpLink:
         self.socket.send(seal.take_replies())
 
     def _heard(self, here: bool) -> None:
+        self._way.heard = here
         peer = format_endpoint(self.remote)
         self._notice(f"{peer} answers" if here else f"nobody listens at {peer}")
 
     def figures(self) -> dict[str, Any]:
         """What it did so far: the fields of `udp_links[]` in the JSON figures of `weave run`."""
-        sock, seal = self.socket, self.seal
+        sock, way, seal = self.socket, self._way, self.seal
         return {
             "name": self.name,
             "local": format_endpoint(self.local),
             "remote": format_endpoint(self.remote),
             "keyed": self._key is not None,
-            "frames_out": self.frames_out,
-            "frames_in": self.frames_in,
-            "datagrams_out": sock.sent,
-            "datagrams_in": sock.received,
-            "bytes_out": sock.sent_bytes,
-            "bytes_in": sock.received_bytes,
-            "calls_out": sock.calls_out,
-            "calls_in": sock.calls_in,
+            "frames_out": self.frames_out + int(way.frames_out),
+            "frames_in": self.frames_in + int(way.frames_in),
+            "datagrams_out": sock.sent + int(way.sent),
+            "datagrams_in": sock.received + int(way.received),
+            "bytes_out": sock.sent_bytes + int(way.sent_bytes),
+            "bytes_in": sock.received_bytes + int(way.received_bytes),
+            "calls_out": sock.calls_out + int(way.sent),
+            "calls_in": sock.calls_in + int(way.calls_in),
             "refused": sock.refused,
             "no_room_out": sock.no_room_out,
             "failed_out": sock.failed_out,
             "no_room_in": sock.no_room_in,
             "foreign": sock.foreign,
             "early": sock.early,
-            "short": self.short,
-            "long": self.long,
+            "short": self.short + int(way.short),
+            "long": self.long + int(way.long),
             "bad_tag": self.bad_tag,
             "replayed": self.replayed,
             "greetings": self.greetings,
