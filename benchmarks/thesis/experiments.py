@@ -28,7 +28,7 @@ WITH: Final = "with"
 OFFLOADED: Final = "without, offloads on"
 # As `with`, with the device's own on: `ethtool -K eth0 gso on gro on`.
 WITH_OFFLOADS: Final = "with, offloads on"
-# As `without`, with both ends on the same processor: an echo needs no other one to be woken.
+# As `without`, with both ends on the same processor: no other one has to be woken.
 ONE_PROCESSOR: Final = "without, one processor"
 
 # An echo of 100 takes some milliseconds: so many are measured in a round.
@@ -68,9 +68,11 @@ class Batch:
     @property
     def sides(self) -> tuple[str, ...]:
         """Who is measured, in turn."""
-        if self.echo:
+        if self.rate == RATES[0]:
+            return WITHOUT, WITH
+        if self.rate or self.echo:
             return WITHOUT, WITH, ONE_PROCESSOR
-        return (WITHOUT, WITH) if self.rate else (WITHOUT, WITH, WITH_OFFLOADS, OFFLOADED)
+        return WITHOUT, WITH, ONE_PROCESSOR, WITH_OFFLOADS, OFFLOADED
 
     def text(self) -> str:
         """As JSON, for the process of an end."""

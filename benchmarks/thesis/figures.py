@@ -97,10 +97,13 @@ def _echoes(batch: Batch, times: Times) -> str:
 
 
 def table(measured: list[Batch], times: Times) -> tuple[str, bool]:
-    """Overheads by batch as a Markdown table; whether all of those with a goal are within it."""
+    """Overheads by batch as a Markdown table; whether all of those with a goal are within it.
+
+    The last column has the median overhead where without Lunar both ends share a processor.
+    """
     rows = [
-        "| through | without, s | with, s | overhead: median (lowest to highest) | the thesis' | within |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
+        "| through | without, s | with, s | overhead: median (from, to) | the thesis' | within | one processor |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
     good = True
     for batch in measured:
@@ -111,13 +114,15 @@ def table(measured: list[Batch], times: Times) -> tuple[str, bool]:
             medians = [times.median(batch, side, cell) for side in (WITHOUT, WITH)]
             if not overheads or None in medians:
                 continue
+            other = [o for o in [times.overhead(batch, cell, ONE_PROCESSOR)] if o is not None]
             if not batch.echo:
-                overheads = times.overheads(batch)
+                overheads, other = times.overheads(batch), times.overheads(batch, ONE_PROCESSOR)
             within = "" if goal is None else "yes" if statistics.median(overheads) <= goal else "**no**"
             good = good and within != "**no**"
             shown = " | ".join(f"{value:.4f}" for value in medians)
             aim = "" if goal is None else f"{goal:.0%}"
-            rows.append(f"| {batch.name}: {cell.name} | {shown} | {spread(overheads)} | {aim} | {within} |")
+            beside = f"{statistics.median(other):+.1%}" if other else ""
+            rows.append(f"| {batch.name}: {cell.name} | {shown} | {spread(overheads)} | {aim} | {within} | {beside} |")
     return "\n".join(rows), good
 
 

@@ -98,7 +98,7 @@ def test_the_table_says_what_is_within_the_thesis_own() -> None:
     cases = [(slow, 1.01, "yes"), (slow, 1.03, "**no**"), (fast, 1.38, "yes"), (fast, 1.4, "**no**")]
     for batch, ratio, within in cases:
         text, good = table([batch], measured(batch, [(1.0, ratio)]))
-        assert text.endswith(f"| {within} |") and good == (within == "yes")
+        assert text.endswith(f"| {within} |  |") and good == (within == "yes")
     unpaced = Batch(SMALL_MTU, "", (SMALL,))
     text, good = table([unpaced], measured(unpaced, [(1.0, 9.0)]))
     assert "+800.0%" in text and good
