@@ -126,6 +126,9 @@ class Links:
             raise source.where("links", number, "loss_burst").error("this link loses nothing; expected loss, too")
         if table.reorder_by != REORDER_BY_NS and not table.reorder:
             raise source.where("links", number, "reorder_by").error("nothing is reordered; expected reorder, too")
+        if udp is not None and table.arp is False:
+            message = "who is behind a link to another process has to be asked for"
+            raise source.where("links", number, "arp").error(f"{message}; expected arp = true, as it is without")
         # Who is behind a link that leaves the process has addresses, too.
         open_ends = ends if udp is not None else [end for end in ends if self._has_route_to_device(end)]
         _check_addresses(where, ends, set(open_ends))

@@ -101,19 +101,34 @@ class LiveRun:
         await self._open()
         with CollectorHeld(), on_duty(self._watchdog):
             self._pace.begin(int(self._scheduler.now_ns))
-            while True:
-                self._rung = False
-                reason = self._slice(limit)
-                if on_slice is not None:
-                    on_slice()
-                if reason == BUDGET_SPENT:
-                    await asyncio.sleep(0)
-                elif reason == WAITING:
-                    await self._wait(alarm, limit, FOREVER if on_slice is None else _LOOK_NS)
-                else:
-                    return reason
-                if self._log is not None and perf_counter_ns() - self._marked_at >= self._mark_every_ns:
-                    self._mark(self._log)
+            try:
+                return await self._go_on(limit, on_slice, alarm)
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                if not self._inner.in_run:
+                    self._catch_up(limit)
+                raise
+
+    async def _go_on(self, limit: int, on_slice: Callable[[], None] | None, alarm: Alarm) -> int:
+        while True:
+            self._rung = False
+            reason = self._slice(limit)
+            if on_slice is not None:
+                on_slice()
+            if reason == BUDGET_SPENT:
+                await asyncio.sleep(0)
+            elif reason == WAITING:
+                await self._wait(alarm, limit, FOREVER if on_slice is None else _LOOK_NS)
+            else:
+                return reason
+            if self._log is not None and perf_counter_ns() - self._marked_at >= self._mark_every_ns:
+                self._mark(self._log)
+
+    def _catch_up(self, limit: int) -> None:
+        """Who ends a run while nothing happens ends it at the time that it is by now."""
+        scheduler = self._scheduler
+        now_ns = min(self._pace.now_ns(), limit)
+        if not scheduler.turns and scheduler.now_ns < now_ns < scheduler.next_ns():
+            scheduler.advance(now_ns)
 
     async def _open(self) -> None:
         gates = self._gates

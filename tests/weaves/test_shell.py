@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import select
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,3 +246,45 @@ def test_a_person_at_a_terminal_stops_a_command_and_a_run() -> None:
         assert terminal.end() == 0
     finally:
         terminal.close()
+
+
+# By the machine's clock
+
+LIVE = """
+[tapestry]
+clock = "real"
+[hosts.here]
+eth0 = "10.0.0.1/24"
+[hosts.there]
+eth0 = "10.0.0.2/24"
+[[links]]
+ends = ["here", "there"]
+[hosts.away]
+eth0 = "10.1.0.1/24"
+[[links]]
+ends = ["away"]
+udp = {{ local = {local}, remote = "127.0.0.1:{remote}" }}
+"""
+
+
+def live() -> None:
+    """A tapestry with a link that leads to nobody."""
+    kind = socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as one, socket.socket(socket.AF_INET, kind) as two:
+        for sock in (one, two):
+            sock.bind(("127.0.0.1", 0))
+        local, remote = one.getsockname()[1], two.getsockname()[1]
+    Path("site.toml").write_text(LIVE.format(local=local, remote=remote))
+
+
+def test_a_live_network_goes_on_by_run_and_by_commands_that_take_time(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live()
+    lines = "run 20ms\npython net.now\nping -c 1 10.0.0.2\nrun until 50ms\npython net.now\n"
+    code, out, err = session(lines, capsys, monkeypatch)
+    assert (code, err) == (0, "")
+    assert "0.02\n" in out
+    assert "1 packets transmitted, 1 received" in out
+    # Nothing happens there but that time goes by.
+    assert "0.05\n" in out
