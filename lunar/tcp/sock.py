@@ -14,7 +14,7 @@ from mypy_extensions import i64
 from lunar.net import path_mtu
 from lunar.net.sock import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP
 from lunar.packet import ACK, PSH
-from lunar.tcp import chronograph, time_wait, timeouts, timers, urgent
+from lunar.tcp import chronograph, closing, timeouts, timers, urgent
 from lunar.tcp.congestion import cwnd
 from lunar.tcp.congestion.control import CongestionControl
 from lunar.tcp.info import TcpInfo
@@ -28,10 +28,8 @@ from lunar.tcp.tcb import (
     CLOSED,
     CLOSING,
     CONNECTED,
-    CONNECTING,
     ESTABLISHED,
     FIN_WAIT_1,
-    FIN_WAIT_2,
     LAST_ACK,
     LISTEN,
     SYN_RECEIVED,
@@ -42,10 +40,6 @@ from lunar.tcp.tcb import (
 )
 
 __all__ = ["LISTEN", "TcpInfo", "TcpSock"]
-
-SHUT_RD: Final = 0
-SHUT_WR: Final = 1
-SHUT_RDWR: Final = 2
 
 _LOOPBACK: Final = 0x7F00_0001
 
@@ -128,7 +122,7 @@ class TcpSock(Tcb):
         state: i64 = self.state
         error: i64 = self.error
         if state == LISTEN:
-            self._stop_listening()
+            closing.stop_listening(self)
         elif state == SYN_SENT:
             error = errno.ECONNRESET
         elif state not in (CLOSED, LAST_ACK):
@@ -402,52 +396,7 @@ class TcpSock(Tcb):
 
     def shutdown(self, how: i64) -> i64:
         """Stop reading (0), writing (1: a FIN follows what was written), or both (2). EINVAL, ENOTCONN."""
-        if how < 0 or how > 2:
-            return -errno.EINVAL
-        state: i64 = self.state
-        if state == LISTEN:
-            if how != SHUT_WR:
-                self._stop_listening()
-                self.wake(POLLHUP | POLLOUT)
-            return 0
-        if state == SYN_SENT:
-            # Linux disconnects a socket that is still connecting.
-            return self.disconnect()
-        if self.progress == CONNECTING and state != SYN_RECEIVED:
-            self.progress = CONNECTED
-        if how != SHUT_WR:
-            self.read_shut = True
-        if how != SHUT_RD:
-            self.write_shut = True
-            # In SYN-RECEIVED the FIN waits for the end of the handshake, as on Linux. Which states have sent none is
-            # known by them alone: writing may have been shut before the socket was connected.
-            if state in (ESTABLISHED, CLOSE_WAIT):
-                self._queue_fin()
-        mask: i64 = 0
-        if self.read_shut:
-            mask |= POLLIN | POLLRDHUP
-        if self.write_shut:
-            mask |= POLLOUT
-        if self.read_shut and self.write_shut:
-            mask |= POLLHUP
-        self.wake(mask)
-        return -errno.ENOTCONN if state == CLOSED else 0
-
-    def _queue_fin(self) -> None:
-        """RFC 9293 section 3.10.4: a FIN goes after all that was written."""
-        self.queue_fin()
-        chronograph.start(self, chronograph.BUSY)
-        output.push(self, False)
-
-    def _stop_listening(self) -> None:
-        listener = self.listener
-        if listener is not None:
-            self.tables.remove_listener(self)
-            if self.bound is not None:
-                self.bound.listening = False
-            self.listener = None
-            listener.close()
-        self.set_state(CLOSED)
+        return closing.shutdown(self, how)
 
     def close(self) -> None:
         """The program lets go. What was written is still sent; the stack finishes the connection alone.
@@ -455,49 +404,7 @@ class TcpSock(Tcb):
         A RST instead when data was not read (RFC 9293 section 3.6.1), or with SO_LINGER of 0 s. Waiting for a longer
         SO_LINGER is up to the caller.
         """
-        if self.closed:
-            return
-        self.closed = True
-        self.waiters.clear()
-        self.marks = None  # nobody is left to be told
-        self.error_queue = None
-        if self.state == LISTEN:
-            self._stop_listening()
-        unread: i64 = self.received.size
-        self.received.clear()
-        self.rmem = 0
-        self.read_shut = True
-        self.orphan = True
-        state: i64 = self.state
-        if state in (CLOSED, SYN_SENT):
-            self.done()
-            return
-        counters = self.ip.counters
-        if unread > 0 or (self.linger_on and self.linger_s == 0):
-            if unread > 0:
-                counters.tcp_abort_on_close += 1
-            else:
-                counters.tcp_abort_on_data += 1
-            segments.send_reset(self)
-            self.done()
-            return
-        self.tables.orphans += 1
-        self.is_counted_orphan = True
-        if self.tables.orphans > self.tables.sysctls.tcp_max_orphans:
-            counters.tcp_abort_on_memory += 1
-            segments.send_reset(self)
-            self.done()
-            return
-        self.write_shut = True
-        if state in (ESTABLISHED, SYN_RECEIVED, CLOSE_WAIT):
-            self._queue_fin()
-        if self.state == FIN_WAIT_2:
-            if self.linger2_s < 0:
-                counters.tcp_abort_on_linger += 1
-                segments.send_reset(self)
-                self.done()
-                return
-            time_wait.enter(self, FIN_WAIT_2)
+        closing.close(self)
 
     # What a program can wait for, and see.
 
