@@ -35,6 +35,15 @@ class Service:
         self.clients: dict[Client, None] = {}
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listens: asyncio.Event | None = None  # made when somebody waits for it
+
+    async def listening(self) -> int:
+        """Wait, in a loop of the machine's, until a run has begun and it listens. Returns its port."""
+        if self._server is None:
+            if self._listens is None:
+                self._listens = asyncio.Event()
+            await self._listens.wait()
+        return self.port
 
     @property
     def channels(self) -> Channels:
@@ -72,6 +81,8 @@ class Service:
         self.port = listener.getsockname()[1]
         self._loop = loop
         self._server = await loop.create_server(lambda: Client(self), sock=listener, backlog=_BACKLOG)
+        if self._listens is not None:
+            self._listens.set()
         supervisor = self.gateway.host.network.supervisor
         supervisor.trace.change(int(supervisor.scheduler.now_ns), self.gateway.host.name, self.described())
 

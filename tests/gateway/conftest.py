@@ -58,10 +58,8 @@ class Live:
         self._run = asyncio.create_task(self.net.run_async())
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                while any(service.port == 0 for service in services):
-                    if self._run.done():
-                        self._run.result()
-                    await asyncio.sleep(0)
+                for service in services:
+                    await service.listening()
                 yield
         finally:
             self._run.cancel()
