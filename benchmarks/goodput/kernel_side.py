@@ -158,11 +158,11 @@ def _address(number: int, host: int) -> str:
 
 @contextmanager
 def _on_time() -> Iterator[None]:
-    """A context in which this process goes before all others of the machine: its frames leave on time."""
+    """A context in which this process goes before all others, those that it starts too: its frames leave on time."""
     own = os.sched_getscheduler(0), os.sched_getparam(0)
     # Without the right to it, the report says how late frames were.
     with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
     try:
         yield
     finally:
