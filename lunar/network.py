@@ -437,7 +437,7 @@ class Network:
         """As `kernel`, with the names of its devices."""
         for _, texts in devices:
             for text in texts:
-                units.parse_address(text)
+                self.names.add(name, units.parse_address(text)[0])
         made = Kernel(self.supervisor, self._kernel_devices, name, netns, devices, net)
         self.kernels[name] = made
         return made

@@ -317,6 +317,9 @@ def _show(options: argparse.Namespace) -> int:
 def _shell(options: argparse.Namespace) -> int:
     description = describe(options.tapestry)
     names = [host.name for host in description.hosts]
+    if not names:
+        print("weave shell: there is no virtual host to open a prompt on", file=sys.stderr)
+        return WRONG_INPUT
     if options.host is not None and options.host not in names:
         print(f'weave shell: there is no host "{options.host}"; {suggestion(options.host, names)}', file=sys.stderr)
         return WRONG_INPUT

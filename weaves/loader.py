@@ -137,11 +137,11 @@ class LiveTapestry:
 
     @property
     def ok(self) -> bool:
-        """Whether no string failed for good, and none waits for what cannot come."""
+        """Whether no string failed for good, and none waits for what cannot come; nor a program of the machine's."""
         failed = self.supervisor.forgotten[FAILED] or any(
             string.state == FAILED for string in self.supervisor.strings
         )
-        return not self.stalled and not self.supervisor.hangs and not failed
+        return not self.stalled and not self.supervisor.hangs and not failed and not self.supervisor.others_failed
 
     async def run(self, on_slice: Callable[[], None] | None = None) -> None:
         """Run until every string that is not in the background has ended, or until `until`, whichever comes first.

@@ -54,7 +54,9 @@ class Supervisor:
         # Strings, not in the background, that have not ended, their threads, and plans that are to come.
         self.awaited = 0
         self._anything = False  # was ever there to wait for
-        self.has_others = False  # others than strings that are waited for: programs of the machine
+        # Others than strings that are waited for, programs of the machine: whether there are any, how many failed.
+        self.has_others = False
+        self.others_failed = 0
         # What is planned from outside of all hosts (`at`) comes before everything else of its time.
         self.outside = Lane(0)
         self.stopped_by: String | None = None

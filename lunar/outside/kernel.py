@@ -207,6 +207,7 @@ class KernelProgram:
         how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         self._supervisor.trace.change(now_ns, self._kernel.name, f"{self.command}: ended {how}")
         if not self.background:
+            self._supervisor.others_failed += code != 0
             self._supervisor.await_one_less()
 
     def close(self) -> None:
