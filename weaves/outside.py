@@ -53,6 +53,7 @@ class Gate:
             at_ns = gates.scheduler.now_ns + 1
         if gates.log is not None:
             gates.log(int(at_ns), int(self.number), data)
+        gates.admitted_ns = at_ns
         self.post(data, at_ns)
         if gates.ring is not None:
             gates.ring()
@@ -76,6 +77,7 @@ class Gates:
         self.lane: Lane = Lane(_LANE)
         self.gates: list[Gate] = []
         self.live: bool = False  # real descriptors are open
+        self.admitted_ns: i64 = -1  # when the last input is due, or was
         # Of a run that goes on: the virtual time that it is by the machine's clock, who logs, who wakes the driver.
         self.clock_ns: Any = _stands
         self.log: Any = None

@@ -320,6 +320,43 @@ def test_what_has_come_goes_before_what_is_overdue(pipe: Pipe) -> None:
         assert 1_000_000 < pipe.seen[0][0] <= 2_000_000
 
 
+def test_more_input_than_is_worked_off_does_not_stop_the_clock() -> None:
+    with pair(clock="real") as net:
+        gates, scheduler = net.supervisor.gates, net.scheduler
+        lane = net.supervisor.new_lane()
+        admitted = worked_off = most = 0
+        times: list[int] = []
+
+        def work(left: int) -> None:
+            # Each input makes work, more than there is room for in a round of the driver.
+            nonlocal worked_off
+            if left:
+                scheduler.post(Call(work, left - 1), lane, scheduler.now_ns)
+            else:
+                worked_off += 1
+                times.append(int(scheduler.now_ns))
+
+        gate = gates.gate("flood", lambda _data: Call(work, 3))
+        source = os.eventfd(1)  # it can always be read, as nobody does
+
+        def readable() -> None:
+            nonlocal admitted, most
+            for _ in range(64):
+                gate.admit(b"")
+            admitted += 64
+            most = max(most, admitted - worked_off)
+            assert admitted < 10_000_000, "time stands still"
+
+        gates.on_open(lambda: gates.watch(source, readable))
+        gates.on_close(lambda: gates.unwatch(source))
+        net.run(until="50ms")
+        assert net.now == 0.05
+        assert most <= 2 * 64  # the rest waits outside
+        assert times == sorted(times)
+        net.close()
+        os.close(source)
+
+
 def test_it_is_opened_once_and_closed_once(pipe: Pipe) -> None:
     assert pipe.opened == 0
     for until in ("1ms", "2ms", "3ms"):
