@@ -90,6 +90,7 @@ fuzz: $(VENV)/.installed
 	$(BIN)/python -m tests.fuzz --frames $(FRAMES) --seed $(SEED)
 	$(BIN)/python -m tests.fuzz.udp_flood --count 1000000 --seed $(SEED)
 	$(BIN)/python -m tests.fuzz.udp_flood --count 1000000 --seed $(SEED) --key
+	$(BIN)/python -m tests.fuzz.tap_flood --count 1000000 --seed $(SEED)
 
 # CPython's own tests, those of the interpreter, on a virtual host (docs/other_tests.md). Some minutes; not part of `test`.
 conformance: $(VENV)/.installed

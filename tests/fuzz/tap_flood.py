@@ -29,7 +29,7 @@ from typing import Any, Final
 import attrs
 
 import lunar
-from lunar.kernel.namespace import Namespace
+from lunar.kernel.namespace import KernelUnavailable, Namespace
 
 _TRANSFER_BYTES: Final = 100_000
 _BURST: Final = 32
@@ -285,7 +285,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000_000, help="how many frames")
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     arguments = parser.parse_args()
-    found = flood(arguments.count, arguments.seed, lambda text: print(text, flush=True))
+    try:
+        found = flood(arguments.count, arguments.seed, lambda text: print(text, flush=True))
+    except KernelUnavailable as error:
+        print(f"the flood at a TAP is left out: {error}")
+        return 0
     print({name: figure for name, figure in found.figures.items() if figure})
     print(f"{found.sent} frames, {found.transfers} transfers, {found.seconds:.0f} s")
     for problem in found.problems:
