@@ -94,8 +94,6 @@ class LiveLoop:
                 if reason == IDLE and target_ns > scheduler.now_ns:
                     scheduler.advance(target_ns)  # time goes by, also where nothing is to happen
                 if target_ns >= limit_ns:
-                    if reason == IDLE and limit_ns > scheduler.now_ns:
-                        scheduler.advance(limit_ns)  # nothing was left to happen; time went by all the same
                     return REACHED
                 if now_ns - looked_from_ns >= pace.busy_poll_ns:
                     due_ns = scheduler.next_ns()

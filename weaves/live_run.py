@@ -72,6 +72,7 @@ class LiveRun:
             LOOK_EVERY, COLLECT_EVERY[0],
         )  # fmt: skip
         self._marked_at = perf_counter_ns()
+        self._marked_steps = 0
         self._mark_every_ns = _MARK_EVERY_NS
 
     async def drive(self, until_ns: int | None, on_slice: Callable[[], None] | None = None) -> int:
@@ -114,14 +115,14 @@ class LiveRun:
             reason = self._slice(limit)
             if on_slice is not None:
                 on_slice()
+            if self._log is not None and reason in (BUDGET_SPENT, WAITING):
+                self._mark(self._log)
             if reason == BUDGET_SPENT:
                 await asyncio.sleep(0)
             elif reason == WAITING:
                 await self._wait(alarm, limit, FOREVER if on_slice is None else _LOOK_NS)
             else:
                 return reason
-            if self._log is not None and perf_counter_ns() - self._marked_at >= self._mark_every_ns:
-                self._mark(self._log)
 
     def _catch_up(self, limit: int) -> None:
         """Who ends a run while nothing happens ends it at the time that it is by now."""
@@ -202,10 +203,16 @@ class LiveRun:
         return int(self._scheduler.fired + self._scheduler.turns_taken)
 
     def _mark(self, log: SessionLog) -> None:
-        self._marked_at = perf_counter_ns()
-        log.flush(self._steps(), int(self._scheduler.now_ns))
-        log.mark(self._steps(), int(self._scheduler.now_ns), self._supervisor.digest())
-        self._mark_every_ns = max(_MARK_EVERY_NS, _MARK_COSTS * (perf_counter_ns() - self._marked_at))
+        """Note how far the run is, for who repeats it after the process was killed, and now and then its digest."""
+        steps, now_ns, real_ns = self._steps(), int(self._scheduler.now_ns), perf_counter_ns()
+        log.flush(steps, now_ns)
+        if real_ns - self._marked_at >= self._mark_every_ns:
+            log.mark(steps, now_ns, self._supervisor.digest())
+            self._marked_at = perf_counter_ns()
+            self._mark_every_ns = max(_MARK_EVERY_NS, _MARK_COSTS * (self._marked_at - real_ns))
+        elif steps != self._marked_steps:
+            log.mark(steps, now_ns, "")
+        self._marked_steps = steps
 
 
 def _told_of(error: BaseException, in_run: bool) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Replay:
 
     def _do(self, item: Inputs | Mark) -> None:
         if isinstance(item, Mark):
-            if self._exact and not self._difference and self._supervisor.digest() != item.digest:
+            if item.digest and self._exact and not self._difference and self._supervisor.digest() != item.digest:
                 self._note(item.now_ns)
         else:
             gates = self._supervisor.gates.gates
@@ -212,7 +212,7 @@ class Replay:
     # What it comes to
 
     def _agree(self, item: Inputs | Mark | End) -> None:
-        if not self._difference and (isinstance(item, Mark) or (isinstance(item, End) and item.digest)):
+        if not self._difference and not isinstance(item, Inputs) and item.digest:
             self._agreed_ns = item.now_ns
 
     def _differs(self, item: Inputs | Mark | End) -> None:
@@ -228,7 +228,7 @@ class Replay:
         """Whether this was the recorded run, now that a drive of it is over."""
         now = format_duration(int(self._scheduler.now_ns))
         end = self._end
-        if self._cut_off:
+        if self._cut_off or (end is None and self._next is None and self.session.cut_off):
             if self._difference:
                 return Verdict(False, f"it differs from the recorded run: {self._difference}", "")
             return Verdict(True, f"it was cut off at {now}; it is repeated up to there, no difference was found", "")

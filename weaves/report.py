@@ -144,7 +144,7 @@ class Report:
         until = self._tapestry.until_ns
         limit = f" of {format_duration(until)}" if until is not None else ""
         pace = self._tapestry.supervisor.pace
-        late = "" if pace is None else f"late by up to {format_duration(int(pace.meter.max_ns))} | "
+        late = "" if pace is None else f"late by up to {_short(int(pace.meter.max_ns))} | "
         return (
             f"virtual {self._tapestry.now_ns / 1e9:.3f} s{limit} | wall {self.wall_s:.1f} s | {late}"
             f"{figures['packets']:,} packets | {figures['hosts']:,} hosts | {over:,} of {len(strings):,} strings ended"
@@ -348,10 +348,16 @@ def _gateway_text(gateway: dict[str, Any]) -> str:
     )
 
 
+def _short(ns: int) -> str:
+    """A duration with three digits."""
+    digits = len(str(ns)) - 3
+    return format_duration(round(ns, -digits) if digits > 0 else ns)
+
+
 def _clock_rows(clock: dict[str, Any]) -> list[tuple[str, str]]:
     if clock["kind"] == VIRTUAL:
         return []
-    late = [format_duration(round(clock[f"lateness_{name}_s"] * 1e9)) for name in ("median", "p99", "max")]
+    late = [_short(round(clock[f"lateness_{name}_s"] * 1e9)) for name in ("median", "p99", "max")]
     text = f"real, speed {clock['speed']:g}: events late by {late[0]} (median), {late[1]} (99%), {late[2]} (most); "
     rows = [("clock", f"{text}{clock['later_than_1ms']:,} of {clock['events']:,} by more than 1ms")]
     if clock["recorded"] is not None:

@@ -62,7 +62,7 @@ class Inputs:
 
 @attrs.frozen(slots=True)
 class Mark:
-    """The digest at a place."""
+    """The digest at a place, "" where it was not noted."""
 
     steps: int
     now_ns: int

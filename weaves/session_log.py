@@ -11,7 +11,7 @@ A file is _MAGIC and then records, each a `RECORD` and its payload:
     HEADER   JSON: what was run, and with what
     GATE     number, name: the gate of that number, before its first input
     INPUTS   a place; then for each input its virtual time, the number of its gate, its length, its bytes
-    MARK     a place, a digest
+    MARK     a place that the run has come to; its digest there, or nothing
     END      a place, JSON: how a drive ended (replay.py lists the ways), and the digest
     CLOSED   nothing: the session was closed in good order
 
@@ -90,7 +90,7 @@ class SessionLog:
             self._record(INPUTS, PLACE.pack(steps, now_ns) + b"".join(gathered))
 
     def mark(self, steps: int, now_ns: int, digest: str) -> None:
-        """At this place the run has that digest."""
+        """The run has come to this place, and has that digest; "" says nothing of it."""
         self._record(MARK, PLACE.pack(steps, now_ns) + digest.encode())
 
     def end(self, steps: int, now_ns: int, ending: dict[str, Any]) -> None:
