@@ -19,6 +19,7 @@ import pytest
 import weaves
 from lunar.kernel.namespace import KernelUnavailable, Namespace
 from tests.lunar.outside.ports import free_ports
+from weaves import cli
 from weaves.loader import load
 
 ROOT = Path(__file__).parents[2]
@@ -79,30 +80,34 @@ def figures(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_both_check_without_opening_anything(folder: Path) -> None:
+def test_both_check_without_opening_anything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("udp_server.toml", "udp_client.toml"):
-        with weave(folder, "check", name) as process:
-            code, out, err = ended(process)
-        assert code == 0, err
-        assert "link" in out or "switch" in out
+        assert cli.main(["check", str(folder / name)]) == 0
+        assert "no mistake found" in capsys.readouterr().out
     tapestry = load(folder / "udp_client.toml")
-    (link,) = tapestry.network.udp_links
+    (link,) = tapestry.network.udp_links  # type: ignore[attr-defined]
     assert not link.socket.opened
+    tapestry.close()
 
 
-def test_what_they_show() -> None:
-    shown = {}
-    for name in ("udp_server", "udp_client"):
-        with weave(ROOT / "tapestries", "show", f"{name}.toml") as process:
-            code, shown[name], err = ended(process)
-        assert code == 0, err
+def test_what_they_show(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", str(ROOT / "tapestries" / "udp_server.toml")]) == 0
     assert (
         "link server.eth0 - 127.0.0.1:8193: server.eth0 and udp 127.0.0.1:8192 to 127.0.0.1:8193; rate 1gbit, "
         "delay 0s, loss 0%, queue fifo of 1,000 packets, mtu 1458"
-    ) in shown["udp_server"]
+    ) in capsys.readouterr().out
+    assert cli.main(["show", str(ROOT / "tapestries" / "udp_client.toml")]) == 0
     assert (
         "switch switch-1: client-0.eth0, client-1.eth0, client-2.eth0 and udp 127.0.0.1:8193 to 127.0.0.1:8192;"
-    ) in shown["udp_client"]
+    ) in capsys.readouterr().out
+
+
+def test_the_picture_has_the_way_out(tmp_path: Path) -> None:
+    for name in ("udp_server", "udp_client"):
+        picture = tmp_path / f"{name}.svg"
+        assert cli.main(["show", str(ROOT / "tapestries" / f"{name}.toml"), "--svg", str(picture)]) == 0
+    assert "server.eth0 - udp 127.0.0.1:8192 to 127.0.0.1:8193: 1gbit" in (tmp_path / "udp_server.svg").read_text()
+    assert "3 devices - udp 127.0.0.1:8193 to 127.0.0.1:8192: 1gbit" in (tmp_path / "udp_client.svg").read_text()
 
 
 @pytest.mark.parametrize("first", ["server", "client"])
@@ -142,18 +147,21 @@ def test_a_port_that_is_taken_is_told_in_a_line(folder: Path) -> None:
     assert err.count("\n") == 1
 
 
-def test_a_key_file_that_others_may_read_is_a_mistake_of_the_tapestry(folder: Path) -> None:
+def test_a_key_file_that_others_may_read_is_a_mistake_of_the_tapestry(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "udp_server.toml"
-    path.write_text(path.read_text().replace(" }\n", ', key_file = "link.key" }\n'))
-    text = path.read_text()
+    text = path.read_text().replace(" }\n", ', key_file = "link.key" }\n')
+    path.write_text(text)
     line = text[: text.index("key_file")].count("\n") + 1
     (folder / "link.key").write_text("a text of many letters\n")
     (folder / "link.key").chmod(0o644)
-    with weave(folder, "check", "udp_server.toml") as process:
-        code, _, err = ended(process)
-    assert code == 2
-    assert f"udp_server.toml:{line}: [[links]] udp.key_file: " in err
-    assert "has mode 0644; expected one that its owner alone may read (0600)" in err
+    assert cli.main(["check", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert f"udp_server.toml:{line}: [[links]] udp.key_file: " in told
+    assert "has mode 0644; expected one that its owner alone may read (0600)" in told
+    (folder / "link.key").chmod(0o600)
+    assert cli.main(["check", str(path)]) == 0
 
 
 def test_in_a_network_namespace(folder: Path) -> None:
