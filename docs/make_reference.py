@@ -24,6 +24,10 @@ PAGES: Final = (
     ("", "lunar.", "weaves/strings.py", ("String", "schedule")),
     ("", "lunar.", "weaves/restart.py", ("RestartPolicy",)),
     ("", "lunar.", "weaves/realtime.py", ("Stalled",)),
+    ("", "lunar.", "weaves/pace.py", ("TooLate",)),
+    ("", "lunar.", "weaves/lateness.py", ("Lateness",)),
+    ("", "lunar.", "weaves/replay.py", ("ReplayDiffers",)),
+    ("", "lunar.", "weaves/session.py", ("SessionError",)),
     (
         "lunar.asyncio", "asyncio.", "lunar/asyncio/sockets.py",
         ("socket", "create_connection", "create_server", "getaddrinfo", "getnameinfo", "gethostname"),
