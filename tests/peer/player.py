@@ -10,7 +10,7 @@ call says is part of the log. Its last lines are how much was sent and read in a
     accept, connect        the connection that all words below are about
     begin, finish          connect, without waiting, and the wait
     fastopen N             connect with N bytes in the SYN
-    dial N                 N more connections at once; how many come to be
+    dial N, drop           N more connections at once; how many come to be; close them
     send N                 N bytes that depend on the seed alone
     oob X, urgent          one urgent byte, and the other side's
     drain, recv N, slow N  read to the end of the stream; N bytes; to the end, N bytes at a time with rests
@@ -193,6 +193,10 @@ class Player:
             for fd in select.select([], list(waiting), [])[1]:
                 good += waiting.pop(fd).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         return str(good)
+
+    def do_drop(self) -> None:
+        while self.others:
+            self.others.pop().close()
 
     # Data
 
