@@ -34,7 +34,7 @@ _SO_RCVBUFFORCE: Final = 33
 _SO_SNDBUFFORCE: Final = 32
 
 # Kernels before 6.9 cut a buffer into 64 datagrams at most.
-_MOST_IN_A_ROW: Final = 64
+MOST_IN_A_ROW: Final = 64
 _ROOM: Final = 65_536
 # At most so many calls before the run goes on.
 _MOST_CALLS: Final = 32
@@ -167,7 +167,7 @@ class PeerSocket:
             size = len(datagrams[at])
             end = at + 1
             if self._cuts and size:
-                most = min(at + _MOST_IN_A_ROW, count, at + DATAGRAM_MAX // size)
+                most = min(at + MOST_IN_A_ROW, count, at + DATAGRAM_MAX // size)
                 while end < most and len(datagrams[end]) == size:
                     end += 1
                 # The last of a row may be shorter.

@@ -19,7 +19,7 @@ from typing import Any, Final
 from lunar.links.frame_socket import FrameSocket
 from lunar.links.outside_link import OutsideLink
 from lunar.links.switch import SwitchDoor
-from lunar.outside.peer_socket import PeerSocket
+from lunar.outside.peer_socket import MOST_IN_A_ROW, PeerSocket
 from lunar.outside.seal import BAD_TAG, NO_FRAME, REPLAYED, SHORT, Seal, shared_key
 from lunar.packet import ETHERNET_HEADER_BYTES
 from weaves.endpoints import Endpoint, check_key, format_endpoint
@@ -60,8 +60,8 @@ class UdpLink:
         self._gate: Final = gates.gate(end.name, end.arrival)
         # A device takes in frames that have come together at once; a switch takes one by one. Frames that have no seal
         # go the short way.
-        together = gates.gate(f"{end.name}, together", end.train) if isinstance(end, OutsideLink) else self._gate
-        self._way: Final = FrameSocket(self._gate, together, end.doorway.frames, self._longest)
+        self._together: Final = gates.gate(f"{end.name}, together", end.train) if isinstance(end, OutsideLink) else None
+        self._way: Final = FrameSocket(self._gate, self._together or self._gate, end.doorway.frames, self._longest)
         self._is_short: Final = key is None and isinstance(end, OutsideLink)
         self._descriptor = -1
         gates.on_open(self._open)
@@ -102,7 +102,8 @@ class UdpLink:
             self.socket.close()
 
     def _readable(self) -> None:
-        seal, longest, admit = self.seal, self._longest, self._gate.admit
+        seal, longest = self.seal, self._longest
+        frames: list[bytes] = []
         for datagram in self.socket.receive():
             frame: bytes | None = datagram
             if seal is not None and (frame := seal.open(datagram)) is None:
@@ -120,10 +121,29 @@ class UdpLink:
             elif len(frame) > longest:
                 self.long += 1
             else:
-                self.frames_in += 1
-                admit(frame)
+                frames.append(frame)
+        self._admit(frames)
         if seal is not None and seal.replies:
             self._reply(seal)
+
+    def _admit(self, frames: list[bytes]) -> None:
+        """Let them in, those of one length in a row together; the last of a row may be shorter."""
+        self.frames_in += len(frames)
+        at, count = 0, len(frames)
+        while at < count:
+            size = len(frames[at])
+            end = at + 1
+            if self._together is not None:
+                most = min(count, at + MOST_IN_A_ROW)
+                while end < most and len(frames[end]) == size:
+                    end += 1
+                if at + 1 < end < most and len(frames[end]) < size:
+                    end += 1
+            if self._together is None or end == at + 1:
+                self._gate.admit(frames[at])
+            else:
+                self._together.admit(size.to_bytes(2, "big") + b"".join(frames[at:end]))
+            at = end
 
     def _flush(self) -> None:
         frames = self.end.doorway.frames

@@ -447,3 +447,29 @@ def test_what_is_no_key_file_is_told(tmp_path: Path) -> None:
         read_key(path)
     with pytest.raises(ValueError, match=r"Is a directory|is no file"):
         read_key(tmp_path)
+
+
+class Heard:
+    """A gate that keeps what is let in."""
+
+    def __init__(self, together: bool) -> None:
+        self.together = together
+        self.rows: list[list[bytes]] = []
+
+    def admit(self, data: bytes) -> None:
+        size = int.from_bytes(data[:2], "big") if self.together else len(data)
+        body = data[2:] if self.together else data
+        self.rows.append([body[at : at + size] for at in range(0, len(body), size)])
+
+
+def test_frames_of_one_length_in_a_row_are_let_in_together() -> None:
+    with lunar.Network(clock="real") as net:
+        link = net.udp_link(net.host("host", "10.0.0.1/24"), local=8192, remote="127.0.0.1:8193", key=KEY)
+        alone, together = Heard(False), Heard(True)
+        together.rows = alone.rows
+        link._gate, link._together = alone, together  # type: ignore[misc, assignment]
+        sizes = [60, 100, 100, 60, 60, 1472, 1472, 1472, 700, 800, *[90] * 65]
+        frames = [bytes([number]) * size for number, size in enumerate(sizes)]
+        link._admit(frames)
+        assert [frame for row in alone.rows for frame in row] == frames
+        assert [len(row) for row in alone.rows] == [1, 3, 1, 4, 1, 64, 1]
