@@ -25,7 +25,7 @@ from weaves.weave import Weave
 def raised(error: BaseException) -> BaseException:
     """`error` with a traceback of a program."""
     try:
-        exec(compile("def inner():\n    raise error\ninner()\n", "program.py", "exec"), {"error": error})
+        exec(compile("def inner():\n    raise error\ninner()\n", "failing_program.py", "exec"), {"error": error})
     except BaseException as caught:  # noqa: BLE001
         return caught
     raise AssertionError
@@ -101,7 +101,7 @@ def link(name: str, packets: int = 1) -> dict[str, Any]:
 def test_a_failure_has_host_weave_string_and_the_programs_traceback() -> None:
     text = failure_text(string(raised(KeyError("x"))), full=True)
     assert text.startswith("host a, weave p, string s:\nTraceback (most recent call last):\n")
-    frames = '  File "program.py", line 3, in <module>\n  File "program.py", line 2, in inner\n'
+    frames = '  File "failing_program.py", line 3, in <module>\n  File "failing_program.py", line 2, in inner\n'
     assert text.endswith(f"{frames}KeyError: 'x'")
 
 

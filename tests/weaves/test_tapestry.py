@@ -291,15 +291,6 @@ ends = ["a"]
 udp = { local = 8192, remot = "127.0.0.1:8193" }
 >>> 5: [[links]] udp.remot: unknown key; did you mean "remote"?
 
-== a UDP link whose devices do not ask
-[hosts.a]
-eth0 = "10.0.0.1/24"
-[[links]]
-ends = ["a"]
-udp = { local = 8192, remote = "127.0.0.1:8193" }
-arp = false
->>> 6: [[links]] arp: who is behind a link to another process has to be asked for; expected arp = true, as it is without
-
 == a UDP link that is no table
 [hosts.a]
 eth0 = "10.0.0.1/24"

@@ -23,14 +23,11 @@ BYTE_US: Final = 8_000_000
 OURS, THEIRS, OTHERS = 0x0200_0000_0001, 0x0600_0000_0002, 0x0600_0000_0003
 
 
-class End(Port):
-    """Keeps what arrives."""
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-
-    def arrive(self, frame: Frame) -> None:
-        self.frames.append(frame)
+def keeping() -> tuple[Doorway, list[Frame]]:
+    """The end of a wire, and what arrives there."""
+    end, frames = Doorway(), list[Frame]()
+    end.tap = lambda _door, frame: frames.append(frame)
+    return end, frames
 
 
 def echo(family: int = AF_INET, dst: int = OURS, src: int = THEIRS, tos: int = 0, number: int = 0) -> bytes:
@@ -43,12 +40,12 @@ def echo(family: int = AF_INET, dst: int = OURS, src: int = THEIRS, tos: int = 0
 
 def carried(data: bytes, impairment: Impairment | None = None, red: Red | None = None) -> tuple[list[Frame], Wire]:
     """What arrives of a frame at the end of a wire."""
-    scheduler, end = Scheduler(), End()
+    scheduler, (end, frames) = Scheduler(), keeping()
     wire = Wire(scheduler, Lane(1), end, BYTE_US, 0, 0, 0, impairment)
     wire.red = red
     wire.send(RawFrame(data))
     scheduler.run(FOREVER, 100)
-    return end.frames, wire
+    return frames, wire
 
 
 def test_its_addresses_and_its_type_are_those_in_the_bytes() -> None:
@@ -213,3 +210,39 @@ def test_without_its_cable_nothing_comes_through() -> None:
     assert crossing.comes(0, echo(dst=OTHERS)) == [[], []]
     assert crossing.comes(1, echo(dst=crossing.device.mac)) == [[], []]
     assert crossing.device.rx_packets == 0
+
+
+class Second(Impairment):
+    """Loses the second frame."""
+
+    seen = 0
+
+    def drops(self, frame: Frame) -> bool:
+        self.seen += 1
+        return self.seen == 2
+
+
+def test_bytes_come_out_when_they_have_been_sent_and_have_travelled() -> None:
+    scheduler, (end, frames) = Scheduler(), keeping()
+    wire = Wire(scheduler, Lane(1), end, BYTE_US, 5_000, 10, 0, None)
+    wire.send(RawFrame(bytes(100)))
+    wire.send(RawFrame(b"x" * 50))
+    # 100 us on the wire and 5 us on the way; the second frame leaves after the first.
+    assert scheduler.next_ns() == 105_000
+    scheduler.run(104_999, 10)
+    assert frames == []
+    scheduler.run(FOREVER, 10)
+    assert [(ethernet.encode(frame), frame.at_ns) for frame in frames] == [(bytes(100), 105_000), (b"x" * 50, 155_000)]
+    assert end.frames == [bytes(100), b"x" * 50]
+    assert scheduler.next_ns() == FOREVER
+
+
+def test_a_frame_of_bytes_is_lost_as_any_other() -> None:
+    scheduler, (end, _frames) = Scheduler(), keeping()
+    wire = Wire(scheduler, Lane(1), end, 0, 0, 0, 0, Second())
+    for data in (b"a" * 20, b"b" * 20, b"c" * 20):
+        wire.send(RawFrame(data))
+    scheduler.run(FOREVER, 10)
+    assert end.frames == [b"a" * 20, b"c" * 20]
+    assert wire.dropped_loss == 1
+    assert wire.bytes == 12  # as of all frames, without the Ethernet header
