@@ -141,16 +141,26 @@ class Gates:
         self.ring = None
 
     def shut(self) -> None:
-        """Close what is real."""
+        """Close what is real: all of it, also where one cannot be closed in good order, which is raised."""
         self.live = False
+        failed: BaseException | None = None
         for closer in self.closers:
-            closer()
+            try:
+                closer()
+            except BaseException as error:  # noqa: BLE001 - raised when the others are closed, too
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def close(self) -> None:
         """The run is over: what has gone out to its end is sent, and all is closed."""
-        if self.live:
-            self.flush()
-            self.shut()
-        if self.poll is not None:
-            self.poll.close()
-            self.poll = None
+        try:
+            if self.live:
+                try:
+                    self.flush()
+                finally:
+                    self.shut()
+        finally:
+            if self.poll is not None:
+                self.poll.close()
+                self.poll = None

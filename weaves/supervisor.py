@@ -7,6 +7,7 @@ The run ends when every string that is not a background string has ended, at `un
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections import Counter
@@ -252,12 +253,13 @@ class Supervisor:
 
     def close_outside(self) -> None:
         """Close what is real. Raises `OSError` if the log of the session cannot be written."""
-        self.gates.close()
-        if self.real_loop is not None:
-            self.real_loop.close()
-            self.real_loop = None
-        if self.log is not None:
-            self.log.close()
+        with contextlib.ExitStack() as stack:
+            if self.log is not None:
+                stack.callback(self.log.close)
+            if self.real_loop is not None:
+                stack.callback(self.real_loop.close)
+                self.real_loop = None
+            self.gates.close()
 
     def close(self) -> None:
         """Kill what still runs."""

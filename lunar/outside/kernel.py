@@ -10,6 +10,7 @@ in the background. What they print and that they end is told as they do.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from lunar.kernel.namespace import NAMED, KernelUnavailable, Namespace
 from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings
+from weaves.live_run import CannotOpen
 from weaves.outside import Gate
 from weaves.scheduler import Call, Event
 from weaves.supervisor import Supervisor
@@ -93,18 +95,25 @@ class Kernel:
             )
         current = Namespace.current()
         current.command("ip", "netns", "add", self.name)
-        found = Namespace.named(self.name)
-        found.command("ip", "link", "set", "lo", "up")
+        try:
+            found = Namespace.named(self.name)
+            found.command("ip", "link", "set", "lo", "up")
+        except BaseException:
+            current.command("ip", "netns", "delete", self.name)
+            raise
         return found
 
     def _close(self) -> None:
-        for program in self.programs:
-            program.close()
-        for device in self.devices.values():
-            device.close()
-        namespace = self.namespace
+        with contextlib.ExitStack() as stack:  # what is there ends, whatever cannot be ended before it
+            stack.callback(self._leave)
+            for device in reversed(self.devices.values()):
+                stack.callback(device.close)
+            for program in reversed(self.programs):
+                stack.callback(program.close)
+
+    def _leave(self) -> None:
+        namespace, self.namespace = self.namespace, None
         if namespace is not None:
-            self.namespace = None
             if not isinstance(self._netns, Namespace):
                 namespace.close()
             if self._netns is None:
@@ -141,7 +150,7 @@ class KernelProgram:
                     stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
-                raise OSError(error.errno, f"{self._kernel.name}: {self.command}: {error.strerror}") from None
+                raise CannotOpen(error.errno, f"{self._kernel.name}: {self.command}: {error.strerror}") from None
         assert self._process.stdout is not None, "it was asked for"
         os.set_blocking(self._process.stdout.fileno(), False)
         self._ends = os.pidfd_open(self._process.pid)
@@ -215,7 +224,6 @@ class KernelProgram:
         process = self._process
         if process is None:
             return
-        self._process = process
         if process.poll() is None:
             for signum in (signal.SIGTERM, signal.SIGKILL):
                 os.killpg(process.pid, signum)

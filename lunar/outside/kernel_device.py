@@ -60,19 +60,19 @@ class KernelDevices:
         self.gates = gates
         self.tell = tell  # called as tell(name, what) when something befalls one
         self.waiting: list[Doorway] = []
-        self._behind: dict[int, KernelDevice] = {}
+        self._behind: dict[Doorway, KernelDevice] = {}
         gates.on_flush(self._flush)
 
     def doorway(self, device: KernelDevice) -> Doorway:
         """The end of the link's way to `device`."""
         made = Doorway(self.gates, self.waiting)
-        self._behind[id(made)] = device
+        self._behind[made] = device
         return made
 
     def _flush(self) -> None:
         if self.waiting:
             for doorway in self.waiting:
-                self._behind[id(doorway)].write(doorway.frames)
+                self._behind[doorway].write(doorway.frames)
                 doorway.frames.clear()
             self.waiting.clear()
 

@@ -288,7 +288,7 @@ def test_what_is_wrong_with_a_kernel_is_said() -> None:
         subprocess.run(["ip", "netns", "delete", name], check=True)
     with Pair() as pair:
         pair.left.start("no-such-program --at all")
-        with pytest.raises(OSError, match="left: no-such-program --at all: No such file or directory"):
+        with pytest.raises(CannotOpen, match="left: no-such-program --at all: No such file or directory"):
             pair.net.run()
     net = lunar.Network(clock="real")
     left, right = net.kernel("a", "10.0.0.1/24"), net.kernel("b", "10.0.0.2/24")

@@ -400,6 +400,20 @@ def test_what_cannot_be_opened(pipe: Pipe) -> None:
     assert (pipe.opened, pipe.closed) == (2, 1)
 
 
+def test_what_cannot_be_closed_keeps_nothing_else_open(pipe: Pipe) -> None:
+    def fail() -> None:
+        raise OSError(5, "left: it is stuck")
+
+    closed: list[int] = []
+    pipe.gates.on_close(fail)
+    pipe.gates.on_close(lambda: closed.append(1))
+    pipe.net.run(until="1ms")
+    with pytest.raises(OSError, match="left: it is stuck"):
+        pipe.net.close()
+    assert (pipe.closed, closed, pipe.gates.poll) == (1, [1], None)
+    assert pipe.net.supervisor.real_loop is None
+
+
 def test_what_has_gone_out_to_the_end_is_sent(pipe: Pipe) -> None:
     out: list[str] = []
     sent: list[str] = []
