@@ -7,6 +7,7 @@ What it sends passes the gate; what the inside tells is kept until the driver of
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from lunar.gateway.messages import (
@@ -60,16 +61,21 @@ class Channels:
         self.gate: Gate | None = None
         self._numbers = 0
         self._open: dict[int, Channel] = {}
-        self._told: list[Told] = []
+        self._told: deque[Told] = deque()
 
     def tell(self, told: Told) -> None:
         """Keep a message of the inside half until `hand_on`."""
         self._told.append(told)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something waits for `hand_on`."""
+        return bool(self._told)
+
     def hand_on(self) -> None:
         """Let the users of the channels hear what was told since."""
-        told, self._told = self._told, []
-        for one in told:
+        while self._told:
+            one = self._told.popleft()
             channel = self._open.get(one.number)
             if channel is not None:  # otherwise its client has gone meanwhile
                 channel.hear(one)

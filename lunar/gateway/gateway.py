@@ -25,7 +25,7 @@ class Gateway:
         self._inside = Inside(host, self._tell)
         self.channels.gate = self._gates.gate(f"gateway {host.name}", self._inside.event_of)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._has_news = False
+        self._is_called = False
         self._gates.on_open(self._open)
         self._gates.on_flush(self._flush)
         self._gates.on_close(self._close)
@@ -57,12 +57,18 @@ class Gateway:
     def _tell(self, told: Told) -> None:
         if self._gates.live:
             self.channels.tell(told)
-            self._has_news = True
 
     def _flush(self) -> None:
-        if self._has_news and self._loop is not None:
-            self._has_news = False
-            self._loop.call_soon(self.channels.hand_on)
+        if self.channels.has_news and not self._is_called and self._loop is not None:
+            self._is_called = True
+            self._loop.call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._is_called = False
+        try:
+            self.channels.hand_on()
+        finally:
+            self._flush()  # what one session raises does not keep from the others what is theirs
 
     def figures(self) -> dict[str, int | str]:
         """What it has done so far: a row of `gateway` in the JSON figures of `weave run`."""

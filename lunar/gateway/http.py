@@ -22,6 +22,10 @@ from lunar.gateway.tunnel import Tunnel
 
 _Headers: TypeAlias = list[tuple[bytes, bytes]]
 
+# RFC 9112 section 6: what says where a body ends. No connection may take these for its own.
+_LENGTH: Final = b"content-length"
+_CODING: Final = b"transfer-encoding"
+
 _HTTP_PORT: Final = 80
 
 # What the head of a request or an answer may have, in bytes; a larger one is answered by 431, or is no answer.
@@ -260,7 +264,7 @@ class HttpSession(Session, ChannelUser):
                 self._inform(up, event)
             elif isinstance(event, h11.Response):
                 # How its body is framed is between the proxy and its client.
-                headers = [pair for pair in _passed_on(event.headers)[0] if pair[0].lower() != b"transfer-encoding"]
+                headers = [pair for pair in _passed_on(event.headers)[0] if pair[0].lower() != _CODING]
                 self._send_down(h11.Response(status_code=event.status_code, headers=headers, reason=event.reason))
             else:
                 self._send_down(h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event)
@@ -317,13 +321,19 @@ def _passed_on(headers: Any) -> tuple[_Headers, bytes]:
     """The headers that go on to the next one on the way, with `Via`; and what the connection is to be upgraded to."""
     named = set(_OF_ONE_CONNECTION)
     upgrade = b""
+    coded = False
     for name, value in headers:  # here names are in small letters
         if name == b"connection":
             named.update(word.strip().lower() for word in value.split(b","))
+        elif name == _CODING:
+            coded = True
         elif name == b"upgrade" and not value.lower().startswith(b"h2c"):
             upgrade = value
     if not any(name == b"connection" and b"upgrade" in value.lower() for name, value in headers):
         upgrade = b""
+    named -= {_LENGTH, _CODING}
+    if coded:
+        named.add(_LENGTH)  # RFC 9112 section 6.3: the coding counts, and who passes it on drops a length beside it
     return [(name, value) for name, value in headers.raw_items() if name.lower() not in named] + [_VIA], upgrade
 
 

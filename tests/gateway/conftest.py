@@ -80,7 +80,8 @@ def live() -> Live:
 async def http_site(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A small HTTP/1.1 server: /echo gives back the body, /sha its SHA-256, /bytes/N so many bytes, / says hello.
 
-    /until-close ends its body by closing, /headers tells the request's head. Connections are kept.
+    /until-close ends its body by closing, /headers tells the request's head, /both says by two headers where its body
+    ends, which contradict each other. Connections are kept.
     """
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
@@ -100,6 +101,10 @@ async def http_site(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
             if path == "/not-http":
                 writer.write(b"what?\r\n\r\n")
                 break
+            if path == "/both":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
+                writer.write(b"5\r\nwhole\r\n0\r\n\r\n")
+                continue
             if path == "/silent":
                 break
             size, chunks = _answer(method, path, head, pieces)

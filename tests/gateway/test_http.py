@@ -102,6 +102,21 @@ async def test_headers_of_one_connection_stay_on_it(live: Any) -> None:
         assert head == b"GET /headers HTTP/1.1\r\nHost: server:80\r\nX-Kept: Yes\r\n" + VIA + b"\r\n"
 
 
+async def test_where_a_body_ends_is_for_the_next_one_to_know_too(live: Any) -> None:
+    live.serve_http()
+    async with browsing(live) as browser:
+        # Whatever a client takes for its connection's own, a body has an end.
+        by_length = get("http://server/echo", "Connection: Content-Length", "Content-Length: 5", method="POST")
+        assert await browser.ask(by_length + b"hello") == (200, b"hello")
+        # RFC 9112 section 6.3: of two the coding counts, and the length is not passed on.
+        both = get("http://server/headers", "Content-Length: 3", "Transfer-Encoding: chunked", method="POST")
+        status, head = await browser.ask(both + b"5\r\nhello\r\n0\r\n\r\n")
+        assert status == 200
+        assert b"Content-Length" not in head and b"Transfer-Encoding: chunked" in head
+        assert await browser.ask(get("http://server/both")) == (200, b"whole")
+        assert await browser.ask(get("http://server/ok")) == (200, b"GET /ok\n")
+
+
 async def test_headers_of_answers_come_back(live: Any) -> None:
     live.serve_http()
     async with browsing(live) as browser:
