@@ -9,6 +9,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from weaves.clock import format_duration
 from weaves.clock_plan import HARD_LIMIT, REAL, ClockPlan
+from weaves.scheduler import FOREVER
 
 # The machine's own: this module is imported before the names of `time` are replaced (interpose/).
 perf_counter_ns: Final[Any] = time.perf_counter_ns
@@ -17,6 +18,7 @@ perf_counter_ns: Final[Any] = time.perf_counter_ns
 PER_DOUBLING: Final = 16
 _BITS: Final = 5  # of PER_DOUBLING
 _LATE_NS: Final = 1_000_000
+_NEARLY_FOREVER_NS: Final = 4.6e18  # the next float beyond FOREVER is more than that
 
 
 @mypyc_attr(native_class=False)
@@ -58,7 +60,6 @@ class Meter:
             self.max_ns = late_ns
         if late_ns > _LATE_NS:
             self.late += events
-
 
     def add(self, other: Meter) -> None:
         """Count what `other` has counted, too."""
@@ -103,8 +104,11 @@ class Pace:
         return int(self.at(real_ns))
 
     def real_ns(self, virtual_ns: i64) -> i64:
-        """How long `virtual_ns` of virtual time takes."""
-        return virtual_ns if self._as_real else i64(float(virtual_ns) / self.speed)
+        """How long `virtual_ns` of virtual time takes, FOREVER at most: a slow clock makes centuries of a timer."""
+        if self._as_real:
+            return virtual_ns
+        real_ns = float(virtual_ns) / self.speed
+        return i64(real_ns) if real_ns < _NEARLY_FOREVER_NS else FOREVER
 
     def judge(self, late_ns: i64, events: i64) -> None:
         """So many events were due `late_ns` of virtual time ago, and happen now. Raises `TooLate`."""

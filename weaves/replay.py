@@ -157,7 +157,10 @@ class Replay:
             for at_ns, number, data in item.inputs:
                 if number >= len(gates):
                     raise self.session.error(f"has an input of gate {number}, which there is not")
-                gates[number].post(data, max(at_ns, int(self._scheduler.now_ns) + 1))
+                try:
+                    gates[number].post(data, max(at_ns, int(self._scheduler.now_ns) + 1))
+                except (ValueError, OverflowError) as error:
+                    raise self.session.error(f"has an input for {gates[number].name} that is none: {error}") from error
         self._agree(item)
         self._step()
 

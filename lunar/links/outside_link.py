@@ -159,8 +159,10 @@ class OutsideLink(Medium):
 
     def train(self, data: bytes) -> Event:
         """The event that frames are which came in together: two bytes with the length of each, and the frames. The
-        last one may be shorter.
+        last one may be shorter. Raises `ValueError` for what is no such thing, in a log that somebody else has written.
         """
+        if len(data) < 2 or not (data[0] or data[1]):
+            raise ValueError("frames without a length")
         first: i64 = data[0]
         second: i64 = data[1]
         return Train(data, 2, first << 8 | second, self._entrance, self.device.gro)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from weaves.clock_plan import HARD_LIMIT, REAL, ClockPlan
 from weaves.lateness import Lateness, lateness_of
 from weaves.pace import Meter, Pace, TooLate
+from weaves.scheduler import FOREVER
 
 NS = 1_000_000_000
 
@@ -76,4 +77,6 @@ def test_the_pace_in_both_directions() -> None:
     begun = pace.at(0)
     assert pace.at(1_000_000) - begun == 2_500_000
     assert pace.real_ns(2_500_000) == 1_000_000
+    # A timer of a hundred years by a clock that takes a thousand times as long: for ever, and not out of range.
+    assert Pace(ClockPlan(REAL, speed=0.001)).real_ns(100 * 365 * 86_400 * 1_000_000_000) == FOREVER
     assert pace.now_ns() >= 100

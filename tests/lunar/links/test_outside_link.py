@@ -98,3 +98,9 @@ def test_one_that_a_switch_brings_to_a_doorway_is_cut_there() -> None:
     large.gso_bytes = 100
     doorway.arrive(large)
     assert [len(frame) for frame in doorway.frames] == [154, 154, 104]
+
+
+@pytest.mark.parametrize("data", [b"", b"\1", b"\0\0", b"\0\0frame"])
+def test_what_says_no_length_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="frames without a length"):
+        Bench().link.train(data)
