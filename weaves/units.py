@@ -37,10 +37,10 @@ _LIMIT_EXPECTED: Final = 'expected a number of packets or bytes (b, kb, mb, gb),
 
 _LOSS_EXPECTED: Final = 'expected a percentage from "0%" to "100%", or a number from 0 to 1'
 
-# inet_aton(3) also takes octal and hexadecimal parts; nobody means them, so a leading zero is refused.
 # In characters: Linux' IFNAMSIZ, less the NUL at the end.
 DEVICE_NAME_MAX: Final = 15
 
+# inet_aton(3) also takes octal and hexadecimal parts; nobody means them, so a leading zero is refused.
 _ADDRESS: Final = re.compile(r"(0|[1-9][0-9]*)((?:\.(?:0|[1-9][0-9]*)){1,3})/(0|[1-9][0-9]?)")
 ADDRESS_EXPECTED: Final = 'expected an IPv4 address with a prefix length, such as "10.0.0.2/24"'
 ADDRESS6_EXPECTED: Final = 'expected an IPv6 address with a prefix length, such as "2001:db8::2/64"'
