@@ -20,6 +20,7 @@ from typing import Any, Final, TextIO
 from weaves.clock import format_duration
 from weaves.commands import CommandError
 from weaves.drivers import NoClock, drive_run_blocking
+from weaves.live_run import CannotOpen
 from weaves.loader import LiveTapestry
 from weaves.output import Streams
 from weaves.pace import TooLate
@@ -77,6 +78,8 @@ class Shell:
             self._obey(line)
         except (CommandError, ValueError, Stalled, NoClock, TooLate) as error:
             self._refuse(where, str(error))
+        except CannotOpen as error:
+            self._refuse(where, str(error.strerror))
         except KeyboardInterrupt:
             self._flush()
             print(f"stopped at {format_duration(self._tapestry.now_ns)}", file=sys.stderr)

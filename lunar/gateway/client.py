@@ -135,6 +135,9 @@ class Client(asyncio.Protocol):
         # Zero: whether something waits is what `_stuck` says.
         transport.set_write_buffer_limits(0)
         address = transport.get_extra_info("peername")
+        if address is None:  # who came has reset the connection before anybody took it
+            self.abort()
+            return
         self.name = target_text(address[0], address[1])
         self.session = self.service.session(self)
         self.service.clients[self] = None

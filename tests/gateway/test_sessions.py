@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import struct
 from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from lunar.gateway.messages import WINDOW
@@ -144,3 +147,27 @@ async def test_a_port_in_use_is_told_when_the_run_begins(live: Any) -> None:
         await live.net.run_async(until="1s")
     live.net.close()
     taken.close()
+
+
+async def test_who_has_reset_the_connection_before_it_is_taken_is_no_client(live: Any) -> None:
+    failures: list[Any] = []
+    proxy = live.net.proxy(0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+        run = asyncio.create_task(live.net.run_async())
+        port = await proxy.listening()
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as gone:  # and the loop has no turn meanwhile
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\5\1\0")
+        assert await reader.readexactly(2) == b"\5\0"
+        writer.close()
+        run.cancel()
+        await asyncio.wait([run])
+        live.net.close()
+
+    # With uvloop nobody knows any more who it was.
+    await asyncio.to_thread(uvloop.run, main())
+    assert failures == []

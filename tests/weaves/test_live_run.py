@@ -63,7 +63,7 @@ def ask_blocking() -> tuple[float, bytes]:
         return time.monotonic(), b"".join(answers)
 
 
-async def ask_at_once() -> list[tuple[float, bytes]]:
+async def ask_at_once() -> tuple[tuple[float, bytes], ...]:
     return await asyncio.gather(ask(), asyncio.to_thread(ask_blocking), asyncio.wait_for(ask(), 10))
 
 

@@ -288,3 +288,17 @@ def test_a_live_network_goes_on_by_run_and_by_commands_that_take_time(
     assert "1 packets transmitted, 1 received" in out
     # Nothing happens there but that time goes by.
     assert "0.05\n" in out
+
+
+def test_a_port_that_is_taken_is_told_and_the_session_goes_on(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        Path("site.toml").write_text(LIVE.format(local=port, remote=port ^ 1))
+        code, out, err = session("run 20ms\npython 1 + 1\n", capsys, monkeypatch)
+    assert code == 2
+    assert f"127.0.0.1:{port} to 127.0.0.1:{port ^ 1}: Address already in use" in err
+    assert "Traceback" not in err
+    assert "2\n" in out
