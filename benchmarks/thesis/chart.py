@@ -10,6 +10,8 @@ from xml.sax.saxutils import escape
 _LEFT, _WIDTH, _RIGHT = 74, 560, 190
 _TOP, _HEIGHT, _BOTTOM = 78, 330, 78
 _BAR, _BAR_GAP = 40, 6
+# Above each bar stands how high it is.
+_ROOM_FOR_NUMBERS: Final = 1.1
 _LEGEND_ROW: Final = 22
 _STYLE: Final = """text { font: 13px Helvetica, Arial, sans-serif; fill: #222 }
 .page { fill: #fff } .grid { stroke: #e2e2e2 } .axis { stroke: #777 } .line { fill: none; stroke-width: 2 }
@@ -74,7 +76,8 @@ def lines(words: Words, drawn: list[Line]) -> str:
 
 def bars(words: Words, drawn: list[Bars]) -> str:
     """A chart of groups of bars, each with its height above it."""
-    ys = _Scale(max((height for group in drawn for _, height, _ in group.bars), default=1), _TOP + _HEIGHT, -_HEIGHT)
+    highest = max((height for group in drawn for _, height, _ in group.bars), default=1)
+    ys = _Scale(highest * _ROOM_FOR_NUMBERS, _TOP + _HEIGHT, -_HEIGHT)
     parts = _grid(ys)
     legend: dict[str, str] = {}
     for number, group in enumerate(drawn):
