@@ -7,8 +7,8 @@ MTU of 1500 and of 9000 in batches of 64, and for acknowledgements of TCP in bat
 trip of one small datagram, where both sides look without sleeping. All contestants run in turn in each round; the
 medians of the rounds are printed, and the median of the ratios to the first.
 
-lunar/outside/peer_socket.py has what came out best: `sendmsg` of equal frames with UDP_SEGMENT, `recvmsg_into` with
-UDP_GRO, connected. sendmmsg and recvmmsg save the calls, which are the least of it: each datagram still goes through
+lunar/outside/peer_socket.py has what came out best: `sendmsg` of equal frames with UDP_SEGMENT, and UDP_GRO for what
+comes, connected. sendmmsg and recvmmsg save the calls, which are the least of it: each datagram still goes through
 all of the kernel by itself.
 """
 
@@ -293,8 +293,10 @@ def measure(make: Callable[[], Way], work: Work) -> float:
     child = os.fork()
     if child == 0:
         side = Side(two, False, forth_heard, back_tells)
-        side.tell(struct.pack("d", work(side)))
-        os._exit(0)
+        try:
+            side.tell(struct.pack("d", work(side)))
+        finally:
+            os._exit(0)  # also where it fails: what follows is the parent's
     side = Side(one, True, back_heard, forth_tells)
     result = work(side)
     other: float = struct.unpack("d", side.hear(8))[0]

@@ -373,6 +373,8 @@ class LunarSocket(socket.socket):
                 data = syscalls.recv_plain(sock, size)
             if data is not None:
                 return data
+            # Of the same socket, though its descriptor may have been closed meanwhile.
+            return _with_size(receiving.receive(self.host, self._descriptor, sock, size, 0, False))
         return _with_size(self._receive(size, flags))
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:

@@ -448,7 +448,7 @@ def send_plain(sock: Sock, data: bytes) -> int:
 
 def recv_plain(sock: Sock, size: int) -> bytes | None:
     """recv(2) without flags on a connection where nothing is special and bytes are there; None: `recvfrom` must say."""
-    if isinstance(sock, TcpSock) and sock.received.size > 0 and sock.rcvlowat <= 1:
+    if isinstance(sock, TcpSock) and sock.received.size > 0 and sock.urgent_state == 0 and sock.rcvlowat <= 1:
         return sock.recv(size, False)
     return None
 

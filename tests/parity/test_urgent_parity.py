@@ -95,6 +95,23 @@ def waiting_for_all(settle: Callable[[Any], None], inline: int) -> list[Any]:
     return log
 
 
+def reset_behind_the_mark(settle: Callable[[Any], None]) -> list[Any]:
+    """Nothing is to be read but an urgent byte when the connection is reset: a plain read is told, once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    near.send(b"!", socket.MSG_OOB)
+    settle(near)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    near.close()
+    poller = select.poll()
+    poller.register(far, select.POLLRDHUP)
+    poller.poll()
+    log = [attempt(far.recv, 100), attempt(far.recv, 100)]
+    far.close()
+    return log
+
+
 def acknowledged(sock: socket.socket) -> None:
     while ask(sock, TIOCOUTQ):
         os.sched_yield()
@@ -141,6 +158,15 @@ def test_waiting_for_all_ends_at_the_mark(inline: int) -> None:
     network.start(host, lambda: seen.append(waiting_for_all(lambda _: time.sleep(1), inline)))
     network.run()
     assert seen[0] == waiting_for_all(acknowledged, inline)
+
+
+def test_a_reset_behind_the_mark_is_told_once() -> None:
+    network = Network(seed=1)
+    host = network.host("host", "10.0.0.1/24")
+    seen: list[list[Any]] = []
+    network.start(host, lambda: seen.append(reset_behind_the_mark(lambda _: time.sleep(1))))
+    network.run()
+    assert seen[0] == reset_behind_the_mark(acknowledged) == ["ECONNRESET", b""]
 
 
 def test_the_programs_are_worth_it() -> None:
