@@ -57,6 +57,25 @@ def test_a_read_waits_for_the_writer_in_virtual_time(net: Network) -> None:
     assert on_alpha(net, main) == [(b"one", 1.0), (b"two", 2.0), (b"", 3.0)]
 
 
+def test_a_recv_that_waits_holds_its_socket(net: Network) -> None:
+    def main() -> list[bytes]:
+        with socket.create_server(("127.0.0.1", 80)) as listener:
+            client = socket.create_connection(("127.0.0.1", 80))
+            server, _ = listener.accept()
+        got: list[bytes] = []
+        reading = threading.Thread(target=lambda: got.append(server.recv(100)))
+        reading.start()
+        time.sleep(1)
+        os.close(server.detach())  # the call goes on with the file that it has found
+        time.sleep(1)
+        client.shutdown(socket.SHUT_WR)
+        reading.join()
+        client.close()
+        return got
+
+    assert on_alpha(net, main) == [b""]
+
+
 def test_a_write_waits_for_room_and_writes_all(net: Network) -> None:
     async def main() -> tuple[int, float]:
         reading, writing = os.pipe()
