@@ -92,11 +92,10 @@ class Inside:
         host.network.supervisor.trace.subscribe_changes(self._changed)
 
     def event_of(self, data: bytes) -> Event:
-        """The event that a message has arrived: what its gate posts."""
-        return Call(self._arrive, data)
+        """The event that a message has arrived: what its gate posts. Raises `ValueError` for what is no message."""
+        return Call(self._arrive, unpack(data))
 
-    def _arrive(self, data: bytes) -> None:
-        message = unpack(data)
+    def _arrive(self, message: Message) -> None:
         self._lost.clear()
         if self.host.state == "down":
             if message.kind == OPEN:

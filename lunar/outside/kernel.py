@@ -120,6 +120,13 @@ class Kernel:
                 Namespace.current().command("ip", "netns", "delete", self.name)
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # most of the real-time signals have no name
+
+
 class KernelProgram:
     """A program of the machine that runs in a kernel's namespace. `exit_code` is None until it has ended."""
 
@@ -213,7 +220,7 @@ class KernelProgram:
     def _over(self, code: int) -> None:
         self.exit_code = code
         now_ns = int(self._supervisor.scheduler.now_ns)
-        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        how = f"with exit code {code}" if code >= 0 else f"by {_signal_name(-code)}"
         self._supervisor.trace.change(now_ns, self._kernel.name, f"{self.command}: ended {how}")
         if not self.background:
             self._supervisor.others_failed += code != 0

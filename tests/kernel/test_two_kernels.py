@@ -255,13 +255,18 @@ def test_kernels_and_virtual_hosts_are_on_one_switch() -> None:
 def test_what_a_program_prints_and_how_it_ends_is_told() -> None:
     with Pair() as pair:
         first = pair.left.start("sh -c 'echo one; echo two >&2; exit 3'")
+        killed = pair.right.start("sh -c 'kill -40 $$'")
         beside = pair.right.start("sleep 1000", background=True)
         pair.net.run()
-        assert (first.exit_code, beside.exit_code) == (3, None)
-        assert pair.said == [
+        assert (first.exit_code, beside.exit_code, killed.exit_code) == (3, None, -40)
+        assert [line for line in pair.said if line.startswith("left")] == [
             "left: one", "left: two", "left: sh -c 'echo one; echo two >&2; exit 3': ended with exit code 3",
         ]  # fmt: skip
-        assert [figures["exit_code"] for figures in pair.net.outside_figures()["programs"]] == [3, None]
+        assert [line for line in pair.said if line.startswith("right")] == [
+            "right: sh -c 'kill -40 $$': ended by signal 40",  # it has no name
+        ]
+        programs = pair.net.outside_figures()["programs"]
+        assert sorted(figures["exit_code"] or 0 for figures in programs) == [-40, 0, 3]
 
 
 def test_a_namespace_is_made_for_the_run_and_goes_with_it() -> None:
