@@ -16,8 +16,8 @@ another.
     A: confirm a1, answers b1  ->                 B: so A is there now. (b1, a1); B offers b2 next
 
 Whichever side is started again asks anew, and so does one that gets frames whose tag it cannot verify; no clock is
-needed, and nothing is kept on a disk. The agreement before is still taken for what is under way, until the first frame
-of the new one.
+needed, and nothing is kept on a disk. The agreement before is still taken for what is under way, until another one
+comes: a frame that was overtaken by those of the new one is no reason to ask again.
 
 What it protects from: frames made up, changed, or sent again by who has no key, in this run or from an earlier one.
 What it does not: frames can be read by others; whoever is on the way can still lose, delay or reorder them; and two
@@ -154,10 +154,7 @@ class Seal:
             self.reason = self._greeted(datagram)
             return None
         agreement = self.agreement
-        if agreement is not None and agreement.verifies(datagram):
-            if self._before is not None:
-                self._forget_before()
-        else:
+        if agreement is None or not agreement.verifies(datagram):
             agreement = self._before
             if agreement is None or not agreement.verifies(datagram):
                 # Perhaps of an agreement that one side does not know of: it was started again, or a confirm was lost.
