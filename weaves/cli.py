@@ -284,6 +284,7 @@ def _check(options: argparse.Namespace) -> int:
     tapestry.close()
     counts = (
         _count(len(description.hosts), "host"),
+        *([_count(len(description.kernels), "kernel")] if description.kernels else []),
         _count(len(description.links), "link"),
         _count(sum(len(weave.strings) for weave in description.weaves), "string"),
     )

@@ -32,17 +32,21 @@ class Names:
     """The names of hosts, of groups, of beads, and the aliases: each means one thing."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, Where] = {}
+        self._taken: dict[str, tuple[Where, str]] = {}
 
     def take(self, name: str, where: Where, what: str = "host") -> None:
         """Keep `name` for the `what` that stands at `where`. Raises `TapestryError` if it is none, or taken."""
         if not _HOST_NAME.fullmatch(name) or DEVICE_END.fullmatch(name):
             wrong = "ends like a device" if _HOST_NAME.fullmatch(name) else f"is not a {what} name"
             raise where.error(f'"{name}" {wrong}; expected letters, digits, "-", "." and "_", such as "client-0"')
-        if (other := self._taken.get(name)) is not None:
+        if (taken := self._taken.get(name)) is not None:
+            other, other_what = taken
             at = f", first in line {other.line}" if other.line != where.line else ""
+            if other_what != what:
+                message = f'a {other_what} has the name "{name}" already, in line {other.line}'
+                raise where.error(f"{message}; expected a name of its own")
             raise where.error(f'two {what}s have the name "{name}"{at}; expected a name of its own for each {what}')
-        self._taken[name] = where
+        self._taken[name] = where, what
 
 
 class Group:

@@ -118,7 +118,8 @@ class Links:
         where = source.where("links", number, "ends")
         udp = self._udp(source, number, table)
         if len(ends) < 2 and udp is None:
-            raise where.error(f"{len(ends)} device{'s'[: len(ends) != 1]}; expected a link between 2 devices or more")
+            devices, away = ("1 device", ", or udp = { ... } to another process") if ends else ("0 devices", "")
+            raise where.error(f"{devices}; expected a link between 2 devices or more{away}")
         if not ends:
             raise where.error("no device; expected one or more on a link to another process")
         # A key that changes nothing would be believed in.

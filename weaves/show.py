@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 from weaves.clock import format_duration
+from weaves.clock_plan import HARD_LIMIT, REAL
 from weaves.endpoints import format_endpoint
 from weaves.figure import figure
 from weaves.picture import Bead, Column, HostEntry, picture, span
@@ -15,6 +16,7 @@ from weaves.restart import AFTER_FAILURES
 from weaves.tapestry import (
     DeviceDescription,
     EventDescription,
+    GatewayDescription,
     KernelDescription,
     LinkDescription,
     ModuleDescription,
@@ -28,15 +30,17 @@ from weaves.units import format_address
 
 def as_text(tapestry: Tapestry, width: int) -> str:
     """What `tapestry` makes, with a picture of `width` characters. A group is one entry: its first and its last."""
-    until = "every string has ended" if tapestry.until_ns is None else format_duration(tapestry.until_ns)
-    lines = [f"tapestry {tapestry.name}: seed {tapestry.seed}, until {until}, on error {tapestry.on_error}", ""]
+    said = [f"seed {tapestry.seed}", f"until {_until(tapestry)}", f"on error {tapestry.on_error}", *_clock(tapestry)]
+    lines = [f"tapestry {tapestry.name}: {', '.join(said)}", ""]
     hosts = picture(tapestry)
-    lines += figure(tapestry, hosts, width)
-    lines.append("")
+    if hosts:
+        lines += [*figure(tapestry, hosts, width), ""]
     for host in hosts:
         lines += _host(host, tapestry)
     for kernel in tapestry.kernels:
         lines += _kernel(kernel)
+    if tapestry.gateway.is_open:
+        lines += ["", *_gateway(tapestry.gateway)]
     if tapestry.links:
         lines.append("")
     for link in tapestry.links:
@@ -49,6 +53,31 @@ def as_text(tapestry: Tapestry, width: int) -> str:
     for events in entries.values():
         lines.append(_event(events[0], events[-1]))
     return "\n".join(lines)
+
+
+def _until(tapestry: Tapestry) -> str:
+    if tapestry.until_ns is not None:
+        return format_duration(tapestry.until_ns)
+    ends = any(not string.background for weave in tapestry.weaves for string in weave.strings)
+    ends = ends or any(kernel.run for kernel in tapestry.kernels)
+    serves = tapestry.clock.kind == REAL and (tapestry.gateway.is_open or not ends)
+    return "Ctrl-C" if serves else "every string has ended"
+
+
+def _clock(tapestry: Tapestry) -> Iterator[str]:
+    clock = tapestry.clock
+    if clock.kind == REAL:
+        yield "clock real" if clock.speed == 1 else f"clock real at speed {clock.speed:g}"
+    if clock.late == HARD_LIMIT:
+        yield f"at most {format_duration(clock.late_limit_ns)} late"
+
+
+def _gateway(gateway: GatewayDescription) -> Iterator[str]:
+    yield f"gateway {gateway.host}"
+    if gateway.proxy is not None:
+        yield f"  proxy   {format_endpoint(gateway.proxy)}"
+    for address, port, name, target in gateway.forwards:
+        yield f"  forward {format_endpoint((address, port))} -> {format_endpoint((name, target))}"
 
 
 def _host(host: HostEntry, tapestry: Tapestry) -> Iterator[str]:

@@ -767,6 +767,8 @@ def test_check_counts_what_it_found(capsys: Captured) -> None:
     write(p__py="print('must not run')\n")
     assert main(["check", "site.toml"]) == 0
     assert capsys.readouterr().out == "site.toml: 1 host, 0 links, 1 string: no mistake found\n"
+    assert main(["check", str(QUICKSTART.with_name("two_kernels.toml"))]) == 0
+    assert capsys.readouterr().out.endswith(": 0 hosts, 2 kernels, 1 link, 0 strings: no mistake found\n")
 
 
 def test_check_and_show_take_the_quickstart(capsys: Captured) -> None:

@@ -62,7 +62,7 @@ MISTAKES = [
     ('[kernels.left]\neth0 = "auto"', '2: [kernels.left] eth0: a kernel cannot have "auto" here'),
     (f'{LEFT}netns = ""', '3: [kernels.left] netns: "" is not the name of a network namespace'),
     (f"{LEFT}run = \"echo 'a\"", "3: [kernels.left] run: \"echo 'a\": No closing quotation; expected a command"),
-    (f'[hosts.left]\neth0 = "10.0.0.3/24"\n{LEFT}', '3: [kernels.left]: two kernels have the name "left"'),
+    (f'[hosts.left]\neth0 = "10.0.0.3/24"\n{LEFT}', '3: [kernels.left]: a host has the name "left" already, in line 1'),
     (f'{LEFT}{RIGHT}[[links]]\nends = ["left", "right.eth1"]', "6: [[links]] ends[1]: right has no eth1"),
     (f'{LEFT}[kernels.right]\neth0 = "10.1.0.2/24"\n{LINK}', "is in no network of this link"),
 ]

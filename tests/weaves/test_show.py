@@ -242,3 +242,35 @@ def test_the_explicit_form(tmp_path: Path) -> None:
         "    bead   lunar of stack-1",
         "    string calls check(), starts at 0s",
     ]
+
+
+def test_a_clock_and_the_ways_to_the_outside(tmp_path: Path) -> None:
+    def shown(tapestry: str, rest: str) -> list[str]:
+        return as_text(parse(f"[tapestry]\n{tapestry}\n{rest}", tmp_path / "t.toml"), 100).splitlines()
+
+    (tmp_path / "p.py").write_text("")
+    host = '[hosts.a]\neth0 = "10.0.0.1/24"\n'
+    served = host + 'strings = [{ run = "p.py", background = true }]\n'
+    lines = shown('clock = "real"', served)
+    assert lines[0] == "tapestry t: seed 1, until Ctrl-C, on error stop, clock real"
+    lines = shown('speed = 2.5\nlate = "hard-limit"\nuntil = "1m"', served)
+    assert lines[0] == "tapestry t: seed 1, until 1m, on error stop, clock real at speed 2.5, at most 10ms late"
+    lines = shown('clock = "real"', host + 'strings = [{ run = "p.py" }]\n')
+    assert lines[0] == "tapestry t: seed 1, until every string has ended, on error stop, clock real"
+    lines = shown('proxy = 1080\nforward = ["8080 -> a:80", "[::1]:2222 -> [fd00::1]:22"]', served)
+    assert lines[0] == "tapestry t: seed 1, until Ctrl-C, on error stop, clock real"
+    assert lines[-4:] == [
+        "gateway a",
+        "  proxy   127.0.0.1:1080",
+        "  forward 127.0.0.1:8080 -> a:80",
+        "  forward [::1]:2222 -> [fd00::1]:22",
+    ]
+    kernel = '[kernels.left]\neth0 = "10.0.0.1/24"\nrun = "ping 10.0.0.2"\nbackground = "iperf3 -s"\n'
+    assert shown('clock = "real"', kernel) == [
+        "tapestry t: seed 1, until every string has ended, on error stop, clock real",
+        "",
+        "kernel left, namespace made for the run",
+        "  eth0   10.0.0.1/24",
+        "  run    ping 10.0.0.2",
+        "  beside iperf3 -s",
+    ]

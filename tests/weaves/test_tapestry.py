@@ -860,6 +860,13 @@ count = 2
 >>> 3: [hosts.client-0]: two hosts have the name "client-0", first in line 1; expected a name of its own for
 ... each host
 
+== a host and a kernel of one name
+[hosts.a]
+eth0 = "10.0.0.1/24"
+[kernels.a]
+eth0 = "10.0.0.2/24"
+>>> 3: [kernels.a]: a host has the name "a" already, in line 1; expected a name of its own
+
 == an alias and a host of one name
 [hosts.a]
 names = ["b"]
@@ -1079,7 +1086,7 @@ eth0 = "10.0.0.1/24"
 eth0 = "10.0.0.2/24"
 [[links]]
 ends = ["a"]
->>> 6: [[links]] ends: 1 device; expected a link between 2 devices or more
+>>> 6: [[links]] ends: 1 device; expected a link between 2 devices or more, or udp = { ... } to another process
 
 == missing host
 [hosts.a]
