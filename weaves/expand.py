@@ -6,8 +6,9 @@ types and units of single values were checked in tables.py.
 
 from __future__ import annotations
 
-from weaves.clock_plan import REAL, VIRTUAL_TIME, ClockError, ClockPlan, changed
+from weaves.clock_plan import REAL, VIRTUAL, VIRTUAL_TIME, ClockError, ClockPlan, changed
 from weaves.composition import Beads, explicit_weaves, implied_weaves
+from weaves.endpoints import format_endpoint
 from weaves.host_groups import Group, Names
 from weaves.kernel_ends import TapEntry, kernel_description
 from weaves.link_ends import Links, check_taps
@@ -82,12 +83,25 @@ def _gateway(source: TomlSource, root: RootTable, hosts: list[str]) -> GatewayDe
     if table.gateway is not None and table.gateway not in hosts:
         message = f'there is no host "{table.gateway}"; {suggestion(table.gateway, hosts)}'
         raise source.where("tapestry", "gateway").error(message)
+    taken: set[tuple[str, int] | None] = {table.proxy}
+    for forward in table.forward:
+        here = forward[:2]
+        if here in taken and here[1] != 0:  # the machine chooses another each time where it is 0
+            message = f"{format_endpoint(here)} is taken already; expected a port of its own for each"
+            raise source.where("tapestry", "forward").error(message)
+        taken.add(here)
     return GatewayDescription(table.gateway or next(iter(hosts), ""), table.proxy, table.forward)
 
 
 def _clock(source: TomlSource, table: TapestryTable) -> ClockPlan:
     # Whoever comes by a proxy lives in real time.
-    clock = REAL if table.clock is None and (table.proxy is not None or table.forward) else table.clock
+    clock = table.clock
+    for key in ("proxy", "forward"):
+        if not getattr(table, key):
+            continue
+        if table.clock == VIRTUAL:
+            raise source.where("tapestry", key).error('is of a real clock; expected clock = "real" with it')
+        clock = REAL
     try:
         return changed(
             VIRTUAL_TIME, clock=clock, speed=table.speed, late=table.late, late_limit=table.late_limit,

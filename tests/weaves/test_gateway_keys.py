@@ -70,6 +70,7 @@ def test_a_gateway_makes_the_clock_real() -> None:
     found = parse('[tapestry]\nforward = ["81 -> server:80", "[::1]:82 -> 10.0.0.1:82"]\n' + HOSTS, "site.toml")
     assert found.gateway.forwards == (("127.0.0.1", 81, "server", 80), ("::1", 82, "10.0.0.1", 82))
     assert found.clock.kind == REAL
+    assert len(parse('[tapestry]\nforward = ["0 -> a:80", "0 -> b:80"]\n' + HOSTS, "site.toml").gateway.forwards) == 2
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,10 @@ def test_a_gateway_makes_the_clock_real() -> None:
         ("proxy = true", "site.toml:2: [tapestry] proxy: true is a boolean; expected a port"),
         ("proxy = 70000", 'site.toml:2: [tapestry] proxy: "70000" is no place to listen'),
         ('forward = "8080"', 'site.toml:2: [tapestry] forward: "8080" forwards nothing; expected a form as'),
+        ('clock = "virtual"\nproxy = 1080', 'site.toml:3: [tapestry] proxy: is of a real clock; expected'),
+        ('forward = "81 -> a:80"\nclock = "virtual"', "site.toml:2: [tapestry] forward: is of a real clock"),
+        ('forward = ["81 -> a:80", "81 -> b:80"]', "site.toml:2: [tapestry] forward: 127.0.0.1:81 is taken already;"),
+        ('proxy = 81\nforward = "81 -> a:80"', "site.toml:3: [tapestry] forward: 127.0.0.1:81 is taken already;"),
         ("forward = 8080", "site.toml:2: [tapestry] forward: 8080 is an integer"),
         ('gateway = "clinet"', 'site.toml:2: [tapestry] gateway: there is no host "clinet"; did you mean "client"?'),
     ],
