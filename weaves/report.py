@@ -304,7 +304,8 @@ def print_summary(figures: dict[str, Any]) -> None:
             f"{tcp['connections']:,} connections, {tcp['segments_sent']:,} segments sent, "
             f"{tcp['retransmissions']:,} retransmitted",
         ),
-        *(("udp", _udp_text(link)) for link in figures["udp_links"]),
+        # A replay opens no socket: there "0 frames" would be beside the packets that its links carried.
+        *(("udp", _udp_text(link)) for link in figures["udp_links"] if "replay" not in figures),
         *(("gateway", _gateway_text(gateway)) for gateway in figures["gateway"]),
         *(("kernel", _tap_text(tap)) for tap in figures["taps"] if tap["sent"] or tap["received"] or tap["refused"]),
         ("strings", strings_text),

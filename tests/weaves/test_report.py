@@ -263,12 +263,16 @@ def test_a_udp_link_has_a_line_and_in_it_what_befell_it(
         {"name": "b", "frames_out": 0, "frames_in": 0, **quiet, "foreign": 1_000_000, "bad_tag": 2},
     ]
     monkeypatch.setattr(Network, "udp_links", links)
-    print_summary(report.figures(live([]), 1.0, False))
+    figures = report.figures(live([]), 1.0, False)
+    print_summary(figures)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("udp")]
     assert lines == [
         "udp      a.eth0 - 127.0.0.1:8193: 1,200 frames out, 3 in",
         "udp      b: 0 frames out, 0 in, 1,000,000 foreign, 2 with a wrong tag",
     ]
+    print_summary(figures | {"replay": {"text": "the same digest as recorded"}})
+    out = capsys.readouterr().out
+    assert "\nreplay   the same digest as recorded\n" in out and "\nudp " not in out
 
 
 def test_a_gateway_has_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
