@@ -141,8 +141,10 @@ class Session:
             writer.write(data[::-1])
             writer.close()
 
-        async with await asyncio.start_server(answer, "", PORT) as server:
-            await server.serve_forever()
+        server = await asyncio.start_server(answer, "", PORT)
+        # Nothing is to be awaited when a session that was cut off is thrown away, as at the end of an "async with".
+        await asyncio.get_running_loop().create_future()
+        server.close()
 
     def _block(self) -> None:
         """Datagrams between two threads of a program that blocks."""
