@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from lunar.kernel.namespace import NAMED, KernelUnavailable, Namespace
 from lunar.outside.kernel_device import KernelDevice, KernelDevices, KernelSettings
+from weaves.here import here
 from weaves.live_run import CannotOpen
 from weaves.outside import Gate
 from weaves.scheduler import Call, Event
@@ -64,8 +65,10 @@ class Kernel:
 
     def command(self, *words: str, input: str | None = None) -> str:
         """Run a program in the namespace, while the run is live, and return what it prints. Raises `KernelUnavailable`
-        if there is none or it fails. The run waits meanwhile.
+        if there is none or it fails. The run waits meanwhile. Not for programs of the run: RuntimeError.
         """
+        if here.weave is not None:
+            raise RuntimeError("a program of the run has no kernel: what it says comes in by no gate, and in no replay")
         return self._found().command(*words, input=input)
 
     def _found(self) -> Namespace:
