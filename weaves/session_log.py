@@ -49,7 +49,7 @@ NUMBER: Final = Struct("<I")
 
 
 class SessionLog:
-    """Writes the session that begins to `path`, anew.
+    """Writes the session that begins to `path`, anew. It holds all that came in, so a new file is its owner's alone.
 
     Raises `OSError`, saying what the file is for, if it cannot be written; so does each method but `note`. After that
     nothing more is written, and the methods do nothing. `inputs` and `gates` are how many it has.
@@ -64,7 +64,7 @@ class SessionLog:
         try:
             if os.path.isdir(self.path):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._write(MAGIC)
         except OSError as error:
             raise self._failed(error) from error

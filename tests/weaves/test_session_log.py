@@ -51,6 +51,15 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert session.summary() == "3 inputs in 20ns of virtual time"
 
 
+def test_a_new_log_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        SessionLog(tmp_path / "log").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_header_says_what_was_run(tmp_path: Path) -> None:
     tapestry = tmp_path / "site.toml"
     tapestry.write_text("[hosts.a]\n")
