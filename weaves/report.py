@@ -53,7 +53,8 @@ _IMPORTS: Final = str(Path(__file__).with_name("modules.py"))
 class Report:
     """What people see of a run that goes on: lines of its programs, failures, and how far it is.
 
-    On a terminal the progress is one changing line, elsewhere a line every few seconds. `broken` is set once standard
+    On a terminal the progress is one changing line, elsewhere a line every few seconds, in real time only if something
+    has moved since the last: a server is not to fill a file with lines that say nothing. `broken` is set once standard
     output takes no more; nobody is told of that here, because the caller may be a program inside a weave.
     """
 
@@ -68,6 +69,7 @@ class Report:
         self._started = perf_counter()
         self._shown = self._started
         self._line_open = False
+        self._told = ""
         self._failures = 0
         self.broken: OSError | None = None
         self._labels = _labels(string.weave for string in tapestry.supervisor.strings)
@@ -127,7 +129,9 @@ class Report:
         if now - self._shown < self._every_s:
             return
         self._shown = now
-        text = self._progress()
+        text, moved = self._progress()
+        if not moved and not self._on_terminal and self._tapestry.supervisor.pace is not None:
+            return
         with suppress(OSError):
             if self._on_terminal:
                 width = os.get_terminal_size(self._errors.fileno()).columns or 80
@@ -137,7 +141,8 @@ class Report:
                 self._errors.write(f"{text}\n")
             self._errors.flush()
 
-    def _progress(self) -> str:
+    def _progress(self) -> tuple[str, bool]:
+        """How far it is, and whether anything but time has moved since the last call."""
         figures = self._tapestry.network.totals()
         strings = self._tapestry.supervisor.strings
         over = sum(1 for string in strings if string.over)
@@ -145,10 +150,10 @@ class Report:
         limit = f" of {format_duration(until)}" if until is not None else ""
         pace = self._tapestry.supervisor.pace
         late = "" if pace is None else f"late by up to {_short(int(pace.meter.max_ns))} | "
-        return (
-            f"virtual {self._tapestry.now_ns / 1e9:.3f} s{limit} | wall {self.wall_s:.1f} s | {late}"
-            f"{figures['packets']:,} packets | {figures['hosts']:,} hosts | {over:,} of {len(strings):,} strings ended"
-        )
+        packets, hosts = figures["packets"], figures["hosts"]
+        done = f"{packets:,} packets | {hosts:,} hosts | {over:,} of {len(strings):,} strings ended"
+        moved, self._told = done != self._told, done
+        return f"virtual {self._tapestry.now_ns / 1e9:.3f} s{limit} | wall {self.wall_s:.1f} s | {late}{done}", moved
 
     def clear(self) -> None:
         """Take the progress line away, before something else is printed."""

@@ -181,6 +181,22 @@ def test_plain_progress_is_a_line_every_few_seconds(clock: SimpleNamespace, caps
     assert capsys.readouterr().err == ""
 
 
+def test_in_real_time_lines_in_which_nothing_has_moved_are_left_out(
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving = string(state=RUNNING)
+    tapestry = live([string(), serving])
+    tapestry.supervisor.pace = SimpleNamespace(meter=SimpleNamespace(max_ns=2_000_000))
+    told = Report(tapestry, quiet=False)
+    for seconds in range(31):
+        clock.now = float(seconds)
+        if seconds == 20:
+            serving.over = True
+        told.on_slice()
+    shown = re.findall(r"wall (\S+) s .* ([0-9]) of 2 strings", capsys.readouterr().err)
+    assert shown == [("5.0", "1"), ("20.0", "2")]
+
+
 def test_quiet_has_no_progress(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     told = Report(live([string()]), quiet=True)
     clock.now = 100.0
