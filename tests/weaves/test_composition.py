@@ -200,7 +200,7 @@ net = "sysctl -a"
 name = "a"
 module = "lunar"
 [hosts.a]
->>> 1: [[beads]]: two beads have the name "a", first in line 4; expected a name of its own for each bead
+>>> 1: [[beads]]: a host has the name "a" already, in line 4; expected a name of its own
 
 == two beads of one name
 $MODULES
