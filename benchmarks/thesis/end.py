@@ -57,7 +57,8 @@ def _on_virtual_host(side: str, role: str, ports: list[str], batch: Batch) -> No
     from weaves import realtime
 
     # An echo is waited for without sleep: to be woken takes a virtual machine longer than the way there and back.
-    net = lunar.Network(clock="real", busy_poll="200us" if batch.echo else "50us")
+    # Frames at a pace are not: who is awake nearly always is stopped for 50 ms of each second (SCHED_FIFO).
+    net = lunar.Network(clock="real", busy_poll="200us" if batch.echo else "10us" if batch.rate else "50us")
     host = net.host(role, f"{_ADDRESSES[role]}/24")
     local, remote = ports if role == "server" else reversed(ports)
     net.udp_link(host, local=int(local), remote=f"127.0.0.1:{remote}", rate=batch.rate or None, mtu=batch.mtu)
